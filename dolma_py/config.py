@@ -1,0 +1,219 @@
+"""Strict configuration: YAML to frozen pydantic models, with the file, line and dotted key of every mistake.
+
+YAML holds values, not code. `1e-3` is a number, a repeated key is an error, `no` is the word "no" where the field is a
+string, `${env:NAME}` is the one interpolation. Precedence: defaults < YAML < --set a.b=c < named options.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from dolma_py.errors import ConfigError
+
+
+class Config(pydantic.BaseModel):
+    """Base of every configuration: frozen, and an unknown key is an error."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+ConfigT = TypeVar("ConfigT", bound=pydantic.BaseModel)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses repeated keys and aliases (an alias bomb expands a small file to gigabytes)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not a string", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+# YAML 1.2's numbers and booleans, not 1.1's: 1e-3 is a float; yes, no, on, off are words.
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [
+        (tag, expr)
+        for tag, expr in resolvers
+        if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|"
+        r"\.inf|\.nan)$"
+    ),
+    list("-+0123456789."),
+)
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The values of one YAML document; ConfigError names file and line of a syntax mistake."""
+    try:
+        return _interpolate(yaml.load(text, Loader=_StrictLoader), where)  # a SafeLoader: no code is built
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f"{where}:{mark.line + 1}" if mark else where
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigError("yaml", problem, "expected a valid document", where=at) from error
+    except RecursionError as error:
+        raise ConfigError("yaml", "nesting too deep", "expected a valid document", where=where) from error
+
+
+def load_yaml(path: str | Path) -> Any:
+    """parse_yaml of a file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("config", str(path), f"expected a readable UTF-8 file ({error})") from error
+    return parse_yaml(text, str(path))
+
+
+def _interpolate(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _interpolate(item, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_interpolate(item, where) for item in value]
+    if isinstance(value, str) and "${" in value:
+        return re.sub(r"\$\{(.*?)\}", lambda match: _environment(match, where), value)
+    return value
+
+
+def _environment(match: re.Match[str], where: str) -> str:
+    name = match.group(1).removeprefix("env:")
+    if not match.group(1).startswith("env:"):
+        raise ConfigError("yaml", match.group(0), "only ${env:NAME} is understood", where=where)
+    if name not in os.environ:
+        raise ConfigError("yaml", match.group(0), "expected the variable to be set", f"Run: export {name}=...", where)
+    return os.environ[name]
+
+
+def apply_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Set dotted keys: `a.b=c`; list items by number; the right side is YAML. Returns a new tree."""
+    result: dict[str, Any] = json.loads(json.dumps(values))
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        if not sign or not key:
+            raise ConfigError("--set", override, "expected KEY=VALUE")
+        parts = key.split(".")
+        node: Any = result
+        for part in parts[:-1]:
+            node = _step_into(node, part, key)
+        last = parts[-1]
+        value = parse_yaml(text, f"--set {key}") if text else ""
+        if isinstance(node, list):
+            node[_list_index(node, last, key)] = value
+        elif isinstance(node, dict):
+            node[last] = value
+        else:
+            raise ConfigError(key, override, "expected a mapping or a list before the last dot")
+    return result
+
+
+def _step_into(node: Any, part: str, key: str) -> Any:
+    if isinstance(node, list):
+        return node[_list_index(node, part, key)]
+    if isinstance(node, dict):
+        return node.setdefault(part, {})
+    raise ConfigError(key, part, "expected a mapping or a list here")
+
+
+def _list_index(node: list[Any], part: str, key: str) -> int:
+    """A number, or the `name` of an item."""
+    names = [item.get("name") if isinstance(item, dict) else None for item in node]
+    if part in names:
+        return names.index(part)
+    if part.isdigit() and int(part) < len(node):
+        return int(part)
+    raise ConfigError(key, part, f"expected an index below {len(node)} or one of {[n for n in names if n]}")
+
+
+def build_config(model: type[ConfigT], values: Any, *, where: str = "", prefix: str = "") -> ConfigT:
+    """Validate `values`; all mistakes are reported in one ConfigError, each with dotted key, value and nearest known key."""
+    try:
+        return model.model_validate(values)
+    except pydantic.ValidationError as error:
+        problems = error.errors()
+        lines = [_explain(problem, model, prefix) for problem in problems]
+        first = problems[0]
+        key = ".".join([prefix, *map(str, first["loc"])]).strip(".")
+        if len(lines) == 1:
+            raise ConfigError(key, first.get("input"), *_rule_and_hint(first, model), where=where) from error
+        raise ConfigError(
+            key, first.get("input"), f"{len(lines)} mistakes: " + "; ".join(lines), where=where
+        ) from error
+
+
+def _rule_and_hint(problem: Any, model: type[pydantic.BaseModel]) -> tuple[str, str]:
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(model, problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
+        return "no such key", (f"Did you mean {near[0]}? " if near else "") + f"Known: {', '.join(sorted(known))}."
+    if problem["type"] == "missing":
+        return "a value is needed", ""
+    return str(problem["msg"]), ""
+
+
+def _explain(problem: Any, model: type[pydantic.BaseModel], prefix: str) -> str:
+    rule, hint = _rule_and_hint(problem, model)
+    key = ".".join([prefix, *map(str, problem["loc"])]).strip(".")
+    return f"{key}: {rule} (got {problem.get('input')!r}) {hint}".rstrip()
+
+
+def _known_keys(model: type[pydantic.BaseModel], path: tuple[Any, ...]) -> list[str]:
+    current: Any = model
+    for part in path:
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is None:
+            continue  # list index or a union's tag
+        current = _model_inside(field.annotation) or current
+    return list(getattr(current, "model_fields", {}))
+
+
+def _model_inside(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _model_inside(argument)
+        if found:
+            return found
+    return None
+
+
+def dump_config(config: pydantic.BaseModel) -> dict[str, Any]:
+    """The resolved configuration as plain JSON values."""
+    return config.model_dump(mode="json")
+
+
+def fingerprint(*values: Any) -> str:
+    """blake2b-128, 32 hex digits, of values as canonical JSON (sorted keys, no spaces). Same values, same digits, on any machine."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def render_yaml(values: Any) -> str:
+    """Values as block YAML, keys in the given order."""
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))

@@ -1,0 +1,91 @@
+"""`_done.jsonl`: which units of a step are complete. Readers believe this file and nothing else.
+
+A task writes attempt files and returns their checksums; only the driver publishes them under their names and then adds
+the unit's line here. Killed between the two, the unit is done again and gives the same bytes. When a step is complete the
+file is rewritten in the order of unit names, so that it does not tell who finished first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from dolma_py import storage
+from dolma_py.errors import DataError
+from dolma_py.storage import WrittenFile
+
+
+class DoneFile:
+    """The complete units of one step with one fingerprint. Lines of another fingerprint are void."""
+
+    def __init__(self, root: str, folder: str, fingerprint: str) -> None:
+        self.root, self.folder, self.fingerprint = root, folder, fingerprint
+        self.path = storage.join_path(root, folder, "_done.jsonl")
+        self.units: dict[str, dict[str, Any]] = {}
+        for line in read_done_lines(self.path):
+            if line["fingerprint"] == fingerprint and self._files_stand(line):
+                self.units[line["unit"]] = line
+
+    def _files_stand(self, line: dict[str, Any]) -> bool:
+        sizes = (
+            (storage.file_bytes(storage.join_path(self.root, file["path"])), file["bytes"]) for file in line["files"]
+        )
+        return all(found == expected for found, expected in sizes)
+
+    def publish(self, unit: str, files: list[WrittenFile], facts: dict[str, Any]) -> None:
+        """Rename the unit's attempt files into place, then add its line. `facts` are JSON values without clocks."""
+        for file in files:
+            storage.publish_file(file.attempt, storage.join_path(self.root, file.path))
+        line = {
+            "unit": unit,
+            "fingerprint": self.fingerprint,
+            "files": [
+                {"path": file.path, "bytes": file.num_bytes, "rows": file.rows, "checksum": file.checksum}
+                for file in files
+            ],
+            "facts": facts,
+        }
+        self.units[unit] = line
+        self._append(line)
+
+    def _append(self, line: dict[str, Any]) -> None:
+        if storage.is_remote(self.path):  # object stores cannot append
+            self._rewrite()
+            return
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        with open(self.path, "ab") as stream:
+            stream.write(render_line(line))
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def _rewrite(self) -> None:
+        ordered = [self.units[name] for name in sorted(self.units)]
+        storage.write_bytes(self.path, b"".join(map(render_line, ordered)))
+
+    def finish(self) -> None:
+        """All units are there: put the lines in order and drop those of other fingerprints."""
+        self._rewrite()
+
+
+def render_line(line: dict[str, Any]) -> bytes:
+    """One JSON line with sorted keys, ended by a newline."""
+    return json.dumps(line, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def read_done_lines(path: str) -> list[dict[str, Any]]:
+    """All whole lines of a `_done.jsonl`; a torn last line (the driver died while writing it) is ignored, a torn line elsewhere refused."""
+    if storage.file_bytes(path) is None:
+        return []
+    content = storage.read_bytes(path)
+    lines = content.split(b"\n")
+    whole, torn = lines[:-1], lines[-1]
+    found = []
+    for number, line in enumerate(whole, 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(path, "not a line of JSON", number, "Remove the file to do this step again.") from error
+    if torn:  # cut it off, or the next line would be glued to it
+        storage.write_bytes(path, b"".join(line + b"\n" for line in whole))
+    return found

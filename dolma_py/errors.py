@@ -1,0 +1,83 @@
+"""Every error a user, a file or a cluster can cause.
+
+Text has one form: what: expected rule, got value (where). What to do. Fields carry the same facts for tests and callers.
+"""
+
+from __future__ import annotations
+
+
+class DolmaError(Exception):
+    """Root of the family; the command line prints its text as one sentence and exits 2."""
+
+
+class ConfigError(DolmaError):
+    """A setting breaks its rule. `key` is dotted, `got` the offending value."""
+
+    def __init__(self, key: str, got: object, rule: str, hint: str = "", where: str = "") -> None:
+        self.key, self.got, self.rule, self.hint, self.where = key, got, rule, hint, where
+        text = f"{key}: {rule}, got {got!r}"
+        text += f" ({where})." if where else "."
+        super().__init__(f"{text} {hint}".rstrip())
+
+
+class SchemaError(DolmaError):
+    """A table lacks a column or has it in another type."""
+
+    def __init__(self, column: str, expected: object, got: object, path: str = "") -> None:
+        self.column, self.expected, self.got, self.path = column, expected, got, path
+        super().__init__(f"column {column}: expected {expected}, got {got}" + (f" ({path})." if path else "."))
+
+
+class DataError(DolmaError):
+    """An input file cannot be used; the row or line is named when there is one."""
+
+    def __init__(self, path: str, problem: str, row: int | None = None, hint: str = "") -> None:
+        self.path, self.problem, self.row = path, problem, row
+        at = path if row is None else f"{path}:{row}"
+        super().__init__(f"{at}: {problem}. {hint}".rstrip())
+
+
+class ConservationError(DolmaError):
+    """Rows or bytes went in and neither came out nor were counted as dropped: our defect, never ignored."""
+
+    def __init__(self, stage: str, counts: dict[str, int]) -> None:
+        self.stage, self.counts = stage, counts
+        super().__init__(f"{stage}: in != out + dropped, counts {counts}. Please report this with the run folder.")
+
+
+class TooManyRejectedError(DolmaError):
+    """More records were unreadable than the set share allows."""
+
+    def __init__(self, stage: str, rejected: int, total: int, allowed_frac: float, where: str) -> None:
+        self.stage, self.rejected, self.total, self.allowed_frac = stage, rejected, total, allowed_frac
+        super().__init__(
+            f"{stage}: {rejected} of {total} records were rejected, allowed share {allowed_frac}. "
+            f"Read {where}, mend the input or raise max_rejected_frac."
+        )
+
+
+class ResumeMismatchError(DolmaError):
+    """Saved state belongs to another configuration; `field` is the first that differs."""
+
+    def __init__(self, field: str, saved: object, current: object, hint: str = "") -> None:
+        self.field, self.saved, self.current = field, saved, current
+        super().__init__(f"cannot resume: {field} was {saved!r}, now {current!r}. {hint}".rstrip())
+
+
+class NotFiniteError(DolmaError):
+    """Loss or gradient norm is NaN or infinite on at least one rank."""
+
+    def __init__(self, step: int, ranks: list[int], what: str) -> None:
+        self.step, self.ranks, self.what = step, ranks, what
+        super().__init__(
+            f"step {step}: {what} is not finite on ranks {ranks}. The last checkpoint is untouched; "
+            "lower the learning rate or look at the data of this step."
+        )
+
+
+class MissingDependencyError(DolmaError):
+    """An optional package is needed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
+        super().__init__(f"{package} is not installed. Run: pip install 'dolma-py[{extra}]'")

@@ -1,0 +1,73 @@
+"""Chooses the reader of a file by its name."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from dolma_py.errors import DataError
+from dolma_py.formats.decompress import strip_codec
+from dolma_py.formats.fields import FieldMap
+from dolma_py.formats.limits import Limits, Rejection
+
+# the readers are imported on use: a job that reads Parquet needs no HTML parser
+READERS = {
+    "jsonl": "dolma_py.formats.jsonl",
+    "parquet": "dolma_py.formats.parquet",
+    "text": "dolma_py.formats.plain_text",
+    "html": "dolma_py.formats.html",
+    "warc": "dolma_py.formats.warc",
+}
+SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".warc": "warc",
+}
+
+
+def detect_format(path: str) -> str:
+    """jsonl, parquet, html, warc by the suffix before .gz or .zst; every other name is text."""
+    name = strip_codec(path)
+    for suffix, kind in SUFFIXES.items():
+        if name.endswith(suffix):
+            return kind
+    return "text"
+
+
+def read_any(
+    path: str,
+    *,
+    source: str,
+    limits: Limits,
+    fields: FieldMap,
+    added: dt.datetime | None,
+    open_stream: Callable[[str], BinaryIO],
+    root: str = "",
+    kind: str = "",
+) -> Iterator[pa.RecordBatch | Rejection]:
+    """Documents and rejections of one file in stream order, by the reader of `kind` or of the file's name.
+
+    path : str          as `open_stream` understands it
+    source : str        source name of every document, unless `fields.source` finds one in the record
+    added : datetime    `added` of every document that brings none; never taken from the clock
+    open_stream         gives the raw, still compressed bytes (seekable for Parquet)
+    root : str          the input root; metadata and rejections name files relative to it
+
+    Raises DataError for an unknown `kind`, and what `open_stream` and its stream raise.
+    """
+    kind = kind or detect_format(path)
+    if kind not in READERS:
+        raise DataError(path, f"unknown format {kind!r}", hint=f"Use one of {', '.join(READERS)}.")
+    reader = importlib.import_module(READERS[kind])
+    return reader.read_documents(  # type: ignore[no-any-return]
+        path, source=source, limits=limits, fields=fields, added=added, open_stream=open_stream, root=root
+    )

@@ -1,0 +1,147 @@
+"""Which field of somebody's record is which field of a document."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, NamedTuple
+
+import orjson
+from pydantic import Field
+
+from dolma_py.config import Config
+
+
+class FieldMap(Config):
+    """Names or dotted paths (`meta.page.url`) of the parts of a record; the defaults are Dolma's own names."""
+
+    id: str = Field(
+        default="id", description="path of the id; a number is written out; absent: xxh3-128 of source, origin and text"
+    )
+    text: str = Field(default="text", description="path of the text; a record without a string there is rejected")
+    source: str | None = Field(
+        default=None,
+        description="path of the source name; null: every document gets the source that the reader was called with",
+    )
+    added: str = Field(default="added", description="path of the ISO 8601 time when the document was collected")
+    created: str = Field(default="created", description="path of the ISO 8601 time when the document was written")
+    metadata: str = Field(default="metadata", description="path of an object whose keys become metadata")
+    rename: dict[str, str] = Field(default={}, description="metadata key -> path of the value to put there")
+    keep_rest: bool = Field(default=True, description="whether fields that no path names are kept in metadata")
+    keep_origin: bool = Field(
+        default=True, description="whether metadata.origin says `file:line` for JSONL and Parquet records"
+    )
+
+
+class Record(NamedTuple):
+    """One record taken apart; `metadata` is a dict of its own."""
+
+    id: str | None
+    text: str
+    source: str
+    added: dt.datetime | None
+    created: dt.datetime | None
+    metadata: dict[str, Any]
+
+
+def split_record(record: dict[str, Any], fields: FieldMap, source: str) -> Record | None:
+    """Take `record` apart (it is consumed); None when there is no text.
+
+    A time that is not ISO 8601 becomes null and stays in metadata as `invalid_added` or `invalid_created`. A field outside the
+    map whose name metadata already has stays as `top_level_<name>`.
+    """
+    text = _take(record, fields.text)
+    if type(text) is not str:
+        return None
+    given_id = _take(record, fields.id)
+    own_source = None if fields.source is None else _take(record, fields.source)
+    added, created = _take(record, fields.added), _take(record, fields.created)
+    metadata = _as_object(_take(record, fields.metadata))
+    for key, path in fields.rename.items():
+        value = _take(record, path)
+        if value is not None:
+            metadata[key] = value
+    if record and fields.keep_rest:
+        for key, value in record.items():
+            if value is None or (key == "source" and value == source):
+                continue
+            if key in metadata and metadata[key] != value:
+                key = f"top_level_{key}"
+            metadata[key] = value
+    times = []
+    for name, value in (("added", added), ("created", created)):
+        time = None if value is None else parse_time(value)
+        if time is None and value is not None:
+            metadata[f"invalid_{name}"] = value
+        times.append(time)
+    return Record(
+        None if given_id is None or given_id == "" else str(given_id),
+        text,
+        own_source if isinstance(own_source, str) and own_source else source,
+        times[0],
+        times[1],
+        metadata,
+    )
+
+
+def parse_time(value: object) -> dt.datetime | None:
+    """An ISO 8601 string (or a datetime) as UTC; without a zone it is read as UTC; None when it is neither.
+
+    >>> parse_time("2019-04-12T10:12:00+02:00").isoformat()
+    '2019-04-12T08:12:00+00:00'
+    """
+    if isinstance(value, str):
+        try:
+            value = dt.datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, dt.datetime):
+        return None
+    if value.tzinfo is None:
+        return value.replace(tzinfo=dt.UTC)
+    try:
+        return value.astimezone(dt.UTC)
+    except OverflowError:  # year 1 or 9999 pushed out of the calendar by its zone
+        return None
+
+
+def dump_metadata(metadata: dict[str, Any]) -> str | None:
+    """Metadata as one JSON object; None when there is none. Bytes become hex, other foreign values their text."""
+    if not metadata:
+        return None
+    return orjson.dumps(metadata, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def find_origin(metadata: dict[str, Any], path: str) -> str:
+    """What the id of a document without id is made from: its URL, else its own path, else the file it stands in."""
+    for key in ("url", "path"):
+        value = metadata.get(key)
+        if isinstance(value, str) and value:
+            return value
+    return path
+
+
+def _take(record: dict[str, Any], path: str) -> Any:
+    """Remove and return the value at `path`, None when absent. A key that has the dots in its name comes first."""
+    if path in record or "." not in path:
+        return record.pop(path, None)
+    parts = path.split(".")
+    node: Any = record
+    for part in parts[:-1]:
+        node = node.get(part) if isinstance(node, dict) else None
+    return node.pop(parts[-1], None) if isinstance(node, dict) else None
+
+
+def _as_object(value: Any) -> dict[str, Any]:
+    if value is None or value == "":
+        return {}
+    if isinstance(value, str):
+        try:
+            parsed = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            parsed = None
+        value = parsed if isinstance(parsed, dict) else value
+    return value if isinstance(value, dict) else {"metadata": value}
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,78 @@
+"""HTML pages to the text of their main part, through resiliparse."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, NamedTuple
+
+import pyarrow as pa
+from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+from resiliparse.parse.html import HTMLTree
+
+from dolma_py.formats.batches import BatchBuilder
+from dolma_py.formats.decompress import find_codec, read_whole
+from dolma_py.formats.fields import FieldMap, Record
+from dolma_py.formats.html_shape import find_hazard
+from dolma_py.formats.limits import Limits, Rejection, make_relative
+
+
+class Page(NamedTuple):
+    """What a page says; or the reason why it says nothing."""
+
+    text: str
+    title: str
+    encoding: str
+    reason: str = ""
+
+
+def extract_page(data: bytes, limits: Limits, encoding: str = "") -> Page:
+    """Main text and title of an HTML page given as bytes; `encoding` is what the server said, "" to look for it.
+
+    Links, alternative texts and form fields stay out. Reasons: too_long, too_deep, too_many_attributes, binary, no_text.
+    """
+    if len(data) > limits.max_html_bytes:
+        return Page("", "", "", "too_long")
+    hazard = find_hazard(data, limits.max_html_depth)
+    if hazard:
+        return Page("", "", "", hazard)
+    encoding = encoding or detect_encoding(data, from_html_meta=True) or "utf-8"
+    try:
+        decoded = bytes_to_str(data, encoding)
+    except LookupError:  # a made-up charset
+        encoding = detect_encoding(data) or "utf-8"
+        decoded = bytes_to_str(data, encoding)
+    if "\0" in decoded:
+        return Page("", "", encoding, "binary")
+    tree = HTMLTree.parse(decoded)
+    text = extract_plain_text(
+        tree, main_content=True, alt_texts=False, links=False, form_fields=False, noscript=False, list_bullets=True
+    )
+    if not text.strip():
+        return Page("", "", encoding, "no_text")
+    return Page(text, " ".join((tree.title or "").split()), encoding)
+
+
+def read_documents(
+    path: str,
+    *,
+    source: str,
+    limits: Limits,
+    fields: FieldMap,
+    added: dt.datetime | None,
+    open_stream: Callable[[str], BinaryIO],
+    root: str = "",
+) -> Iterator[pa.RecordBatch | Rejection]:
+    """One batch of one document, or one rejection. Metadata gets `path`, `title` and `encoding`."""
+    name = make_relative(path, root)
+    builder = BatchBuilder(name, source=source, added=added, limits=limits)
+    with open_stream(path) as stream:
+        data, reason = read_whole(stream, find_codec(path), limits=limits)
+    page = Page("", "", "", reason) if reason else extract_page(data, limits)
+    if page.reason:
+        builder.reject(page.reason, data, line=1, offset_bytes=0)
+    else:
+        metadata = {"path": name, "title": page.title, "encoding": page.encoding}
+        builder.add(Record(None, page.text, source, None, None, metadata), len(page.text.encode()))
+    yield from builder.drain()

@@ -1,0 +1,142 @@
+"""Parquet: our own documents or anybody's table through a FieldMap, a few rows at a time."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dolma_py.formats.batches import BatchBuilder
+from dolma_py.formats.fields import FieldMap, split_record
+from dolma_py.formats.limits import Limits, Rejection, make_relative
+
+MAX_READ_ROWS = 1_024
+READ_BUFFER_BYTES = 1 << 20
+
+
+def read_documents(
+    path: str,
+    *,
+    source: str,
+    limits: Limits,
+    fields: FieldMap,
+    added: dt.datetime | None,
+    open_stream: Callable[[str], BinaryIO],
+    root: str = "",
+) -> Iterator[pa.RecordBatch | Rejection]:
+    """Batches and rejections of one Parquet file, row group by row group; `open_stream` must give a seekable stream.
+
+    Nested columns and columns outside the map go to metadata as JSON. A row group that cannot be read is one Rejection, at the
+    first row it should have held, and the next one is tried. `line` is the 1-based row, `offset_bytes` -1.
+    """
+    builder = BatchBuilder(make_relative(path, root), source=source, added=added, limits=limits)
+    with open_stream(path) as stream:
+        try:
+            file = pq.ParquetFile(stream, buffer_size=READ_BUFFER_BYTES, pre_buffer=False)
+        except (pa.ArrowException, OSError) as error:
+            _reraise_io(error)
+            builder.reject("bad_parquet", str(error).encode(), line=1)
+            yield from builder.drain()
+            return
+        first_row = 1
+        for group in range(file.metadata.num_row_groups):
+            yield from _read_group(builder, file, group, first_row, fields)
+            first_row += file.metadata.row_group(group).num_rows
+    yield from builder.drain()
+
+
+def _read_group(
+    builder: BatchBuilder, file: pq.ParquetFile, group: int, row: int, fields: FieldMap
+) -> Iterator[pa.RecordBatch | Rejection]:
+    summary = file.metadata.row_group(group)
+    row_bytes = max(1, summary.total_byte_size // max(1, summary.num_rows))
+    num_read_rows = max(1, min(MAX_READ_ROWS, builder.limits.batch_text_bytes // row_bytes))
+    batches = file.iter_batches(num_read_rows, row_groups=[group], use_threads=False)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            _reraise_io(error)
+            builder.reject("bad_parquet", str(error).encode(), line=row)
+            yield from builder.drain()
+            return
+        if batch is None:
+            return
+        for _ in _add_rows(builder, batch, row, fields):
+            yield from builder.drain()
+        row += batch.num_rows
+
+
+def _reraise_io(error: Exception) -> None:
+    """Arrow reports broken data as an OSError without a number; one with a number comes from the disk or the network."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+
+
+def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fields: FieldMap) -> Iterator[None]:
+    """Add every row; yields when the builder wants to be drained."""
+    columns = [_read_values(column) for column in batch.columns]
+    names = batch.schema.names
+    sizes = _text_bytes(batch, fields.text)
+    for index in range(batch.num_rows):
+        values = [column[index] for column in columns]
+        row = first_row + index
+        reason = _add_row(builder, dict(zip(names, values, strict=True)), row, sizes[index], fields)
+        if reason:
+            value = values[names.index(fields.text)] if fields.text in names else b""
+            excerpt = value if isinstance(value, bytes) else str(value or "").encode("utf-8", "replace")
+            builder.reject(reason, excerpt, line=row)
+        if builder.is_full:
+            yield
+
+
+def _add_row(builder: BatchBuilder, values: dict[str, Any], row: int, num_bytes: int, fields: FieldMap) -> str:
+    """Add one row; returns "" or the reason why not."""
+    if num_bytes > builder.limits.max_record_bytes:
+        return "too_long"
+    if any(isinstance(value, _NotUtf8) for value in values.values()):
+        return "not_utf8"
+    record = split_record(values, fields, builder.source)
+    if record is None:
+        return "missing_text"
+    if fields.keep_origin:
+        record.metadata.setdefault("origin", f"{builder.path}:{row}")
+    builder.add(record, num_bytes)
+    return ""
+
+
+class _NotUtf8(bytes):
+    """Bytes that stand in a string column and are no UTF-8; Arrow does not look."""
+
+
+def _read_values(column: pa.Array) -> list[Any]:
+    try:
+        column.validate(full=True)
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            return [_NotUtf8(b"")] * len(
+                column
+            )  # broken strings inside a nested column: no row of it can be told from another
+        raw = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()).to_pylist()
+        return [value if value is None else _decode(value) for value in raw]
+
+
+def _decode(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return _NotUtf8(value)
+
+
+def _text_bytes(batch: pa.RecordBatch, name: str) -> list[int]:
+    """UTF-8 bytes of each row's text; the row's share of the batch where the text is no plain column."""
+    index = batch.schema.get_field_index(name)
+    kind = batch.schema.field(index).type if index >= 0 else None
+    if kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return pc.fill_null(pc.binary_length(batch.column(index)), 0).to_pylist()  # type: ignore[no-any-return]
+    return [batch.nbytes // max(1, batch.num_rows)] * batch.num_rows

@@ -1,0 +1,119 @@
+"""The append-only listing of a corpus: its shards, their sizes and fingerprints, and addresses inside them.
+
+A shard is one file of documents; its number is its line in `listing.jsonl` and never changes. An address is
+(shard, row) and means the same for ever; packed into one int64 as shard << 40 | row.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dolma_py import storage
+from dolma_py.config import fingerprint
+from dolma_py.errors import DataError
+
+ROW_BITS = 40  # 2^40 rows in a shard, 2^23 shards
+
+
+class Shard(NamedTuple):
+    """One line of the listing. A row counts accepted records only."""
+
+    number: int
+    path: str  # relative to the corpus, or absolute / URI when read in place
+    format: str  # parquet or jsonl
+    source: str
+    rows: int
+    text_bytes: int
+    num_bytes: int  # of the file
+    checksum: str  # xxh3-128 of the file
+    row_groups: tuple[tuple[int, int], ...]  # (rows, text bytes) of each; jobs split here
+    inputs: tuple[tuple[str, int, str], ...] = ()  # (path, bytes, fingerprint) of the files it was made from
+
+
+class Split(NamedTuple):
+    """What one task reads: consecutive row groups of one shard."""
+
+    shard: int
+    first_group: int
+    last_group: int  # inclusive
+    first_row: int
+    rows: int
+    text_bytes: int
+
+
+class Listing(NamedTuple):
+    shards: tuple[Shard, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def text_bytes(self) -> int:
+        return sum(shard.text_bytes for shard in self.shards)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of every shard's path, rows and checksum, in order."""
+        return fingerprint([[shard.path, shard.rows, shard.checksum] for shard in self.shards])
+
+
+def read_listing(path: str) -> Listing:
+    """The listing of a file; an empty one when there is none yet."""
+    if storage.file_bytes(path) is None:
+        return Listing(())
+    shards = []
+    for number, line in enumerate(storage.read_bytes(path).splitlines()):
+        try:
+            values = json.loads(line)
+            groups = tuple((int(rows), int(text_bytes)) for rows, text_bytes in values.pop("row_groups"))
+            inputs = tuple((str(name), int(size), str(mark)) for name, size, mark in values.pop("inputs"))
+            shard = Shard(row_groups=groups, inputs=inputs, **values)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                path, f"not a shard of a listing ({error})", number + 1, "Restore the file from a copy."
+            ) from error
+        if shard.number != number:
+            raise DataError(
+                path, f"shard number {shard.number} out of order", number + 1, "Restore the file from a copy."
+            )
+        shards.append(shard)
+    return Listing(tuple(shards))
+
+
+def append_shards(path: str, listing: Listing, shards: list[Shard]) -> Listing:
+    """The listing with new shards at its end, written at once or not at all. Earlier lines keep their bytes."""
+    grown = Listing((*listing.shards, *shards))
+    lines = (json.dumps(shard._asdict(), sort_keys=True, separators=(",", ":")) for shard in grown.shards)
+    storage.write_bytes(path, "".join(line + "\n" for line in lines).encode())
+    return grown
+
+
+def plan_splits(listing: Listing, split_bytes: int) -> list[Split]:
+    """Cut every shard between row groups into splits of at least `split_bytes` of text (the last one of a shard may be smaller).
+
+    A function of the listing and the setting alone: never of cores, executors or partitions.
+    """
+    splits = []
+    for shard in listing.shards:
+        first, first_row, rows, text_bytes = 0, 0, 0, 0
+        for group, (group_rows, group_bytes) in enumerate(shard.row_groups):
+            rows, text_bytes = rows + group_rows, text_bytes + group_bytes
+            if text_bytes >= split_bytes or group == len(shard.row_groups) - 1:
+                splits.append(Split(shard.number, first, group, first_row, rows, text_bytes))
+                first, first_row, rows, text_bytes = group + 1, first_row + rows, 0, 0
+    return splits
+
+
+def pack_address(shard: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Addresses of rows of one shard: shard << 40 | row, int64."""
+    return (np.int64(shard) << np.int64(ROW_BITS)) | rows.astype(np.int64)
+
+
+def unpack_address(addresses: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(shard numbers, rows) of addresses, int64 each."""
+    return addresses >> np.int64(ROW_BITS), addresses & np.int64((1 << ROW_BITS) - 1)

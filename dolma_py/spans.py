@@ -1,0 +1,110 @@
+"""Spans of documents as arrays: reading them from a column, cutting them out of texts, carrying them back.
+
+Legend: N documents, S spans. Byte positions; see spans_kernels for the kernels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dolma_py import spans_kernels
+from dolma_py.arrow_buffers import TextView
+from dolma_py.documents import SPAN
+from dolma_py.errors import DataError
+
+Int64 = npt.NDArray[np.int64]
+
+
+class Spans(NamedTuple):
+    """Document i has spans offsets[i]:offsets[i + 1], sorted by start, disjoint."""
+
+    offsets: Int64  # (N + 1,), offsets[0] == 0
+    starts: Int64  # (S,)
+    ends: Int64  # (S,)
+
+
+def no_spans(num_docs: int) -> Spans:
+    """N empty lists."""
+    return Spans(np.zeros(num_docs + 1, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def read_spans(column: pa.Array) -> Spans:
+    """A SPANS column as arrays; null rows have no spans. Honours slices."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    counts = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    values = column.flatten()
+    starts = values.field("start").to_numpy(zero_copy_only=False).astype(np.int64)
+    ends = values.field("end").to_numpy(zero_copy_only=False).astype(np.int64)
+    return Spans(offsets, starts, ends)
+
+
+def build_spans(spans: Spans, scores: npt.NDArray[np.float32] | None = None) -> pa.Array:
+    """The SPANS column of arrays; scores are 1 unless given."""
+    score = np.ones(len(spans.starts), np.float32) if scores is None else scores
+    values = pa.StructArray.from_arrays(
+        [pa.array(spans.starts.astype(np.int32)), pa.array(spans.ends.astype(np.int32)), pa.array(score, pa.float32())],
+        fields=list(SPAN),
+    )
+    return pa.ListArray.from_arrays(pa.array(spans.offsets.astype(np.int32)), values)
+
+
+def take_spans(spans: Spans, rows: Int64) -> Spans:
+    """The lists of the given documents, in that order."""
+    counts = (spans.offsets[1:] - spans.offsets[:-1])[rows]
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    index = np.repeat(spans.offsets[:-1][rows] - offsets[:-1], counts) + np.arange(offsets[-1])
+    return Spans(offsets, spans.starts[index], spans.ends[index])
+
+
+def check_spans(spans: Spans, lengths: Int64, where: str) -> None:
+    """Raise DataError unless every list is sorted, disjoint and inside its text of lengths[i] bytes."""
+    document = np.repeat(np.arange(len(lengths)), np.diff(spans.offsets))
+    wrong = (spans.starts < 0) | (spans.ends < spans.starts) | (spans.ends > lengths[document])
+    if len(document) > 1:
+        wrong[1:] |= (document[1:] == document[:-1]) & (spans.starts[1:] < spans.ends[:-1])
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        span = (int(spans.starts[first]), int(spans.ends[first]))
+        raise DataError(where, f"span {span} is outside its text or overlaps its neighbour", int(document[first]))
+
+
+def cut_spans(text: TextView, spans: Spans) -> TextView:
+    """The texts without their spans. Spans must pass check_spans and not cut a UTF-8 character."""
+    lengths = int(text.offsets[-1] - text.offsets[0]) if len(text.offsets) else 0
+    out_data = np.empty(lengths, np.uint8)
+    out_offsets = np.zeros(len(text.offsets), np.int64)
+    written = spans_kernels.cut_kernel(
+        text.data, text.offsets, spans.offsets, spans.starts, spans.ends, out_data, out_offsets
+    )
+    return TextView(out_data[:written], out_offsets)
+
+
+def restore_spans(spans: Spans, removed: Spans) -> Spans:
+    """Spans of edited texts as spans of the original texts, given what was removed from each."""
+    starts, ends = np.empty_like(spans.starts), np.empty_like(spans.ends)
+    spans_kernels.restore_kernel(
+        spans.offsets, spans.starts, spans.ends, removed.offsets, removed.starts, removed.ends, starts, ends
+    )
+    return Spans(spans.offsets, starts, ends)
+
+
+def merge_spans(first: Spans, other: Spans) -> Spans:
+    """Union of two lists per document, sorted and disjoint."""
+    room = len(first.starts) + len(other.starts)
+    offsets = np.zeros(len(first.offsets), np.int64)
+    starts, ends = np.empty(room, np.int64), np.empty(room, np.int64)
+    written = spans_kernels.merge_kernel(*first, *other, offsets, starts, ends)
+    return Spans(offsets, starts[:written], ends[:written])
+
+
+def count_bytes(spans: Spans) -> Int64:
+    """Bytes inside the spans of each document, int64 (N,)."""
+    sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(spans.ends - spans.starts)])
+    counts: Int64 = sums[spans.offsets[1:]] - sums[spans.offsets[:-1]]
+    return counts

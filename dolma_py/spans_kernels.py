@@ -1,0 +1,117 @@
+"""Kernels over span lists. A span is a half-open byte range [start, end) of one document's text.
+
+Legend: N documents, S spans of all documents, B bytes of all texts. Spans of document i are rows
+span_offsets[i]:span_offsets[i + 1] of starts and ends; sorted by start, not overlapping, inside the text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dolma_py import numba_options
+
+# isort: split
+import numba
+
+
+@numba.njit(**numba_options.KERNEL)
+def cut_kernel(
+    data: Any, offsets: Any, span_offsets: Any, starts: Any, ends: Any, out_data: Any, out_offsets: Any
+) -> int:
+    """Copy every text without its spans; returns the bytes written.
+
+    data "abcdef", offsets [0, 6], one span [1, 3) -> out_data "adef", out_offsets [0, 4].
+    """
+    written = 0
+    out_offsets[0] = 0
+    for i in range(len(offsets) - 1):
+        base = offsets[i]
+        position = base
+        for s in range(span_offsets[i], span_offsets[i + 1]):
+            stop = base + starts[s]
+            while position < stop:
+                out_data[written] = data[position]
+                written += 1
+                position += 1
+            position = base + ends[s]
+        stop = offsets[i + 1]
+        while position < stop:
+            out_data[written] = data[position]
+            written += 1
+            position += 1
+        out_offsets[i + 1] = written
+    return written
+
+
+@numba.njit(**numba_options.KERNEL)
+def restore_kernel(
+    span_offsets: Any,
+    starts: Any,
+    ends: Any,
+    removed_offsets: Any,
+    removed_starts: Any,
+    removed_ends: Any,
+    out_starts: Any,
+    out_ends: Any,
+) -> None:
+    """Carry spans of an edited text back to the original text, given what the edit removed (sorted, disjoint).
+
+    Removed [1, 3) of "abcdef" leaves "adef"; its span [1, 2) ("d") comes back as [3, 4), and [0, 2) ("ad") as [0, 4).
+    A start moves past removals that begin at or before it, an end only past those that begin before it.
+    """
+    for i in range(len(span_offsets) - 1):
+        for s in range(span_offsets[i], span_offsets[i + 1]):
+            start = starts[s]
+            end = ends[s]
+            for r in range(removed_offsets[i], removed_offsets[i + 1]):
+                length = removed_ends[r] - removed_starts[r]
+                if removed_starts[r] <= start:
+                    start += length
+                if removed_starts[r] < end:
+                    end += length
+            out_starts[s] = start
+            out_ends[s] = max(end, start)
+
+
+@numba.njit(**numba_options.KERNEL)
+def merge_kernel(
+    first_offsets: Any,
+    first_starts: Any,
+    first_ends: Any,
+    other_offsets: Any,
+    other_starts: Any,
+    other_ends: Any,
+    out_offsets: Any,
+    out_starts: Any,
+    out_ends: Any,
+) -> int:
+    """Union of two span lists per document; touching spans become one. Returns the number of spans written.
+
+    [0, 2) with [1, 3) and [5, 6) -> [0, 3), [5, 6).
+    """
+    written = 0
+    out_offsets[0] = 0
+    for i in range(len(first_offsets) - 1):
+        a = first_offsets[i]
+        b = other_offsets[i]
+        floor = written
+        while a < first_offsets[i + 1] or b < other_offsets[i + 1]:
+            take_first = b >= other_offsets[i + 1] or (a < first_offsets[i + 1] and first_starts[a] <= other_starts[b])
+            if take_first:
+                start = first_starts[a]
+                end = first_ends[a]
+                a += 1
+            else:
+                start = other_starts[b]
+                end = other_ends[b]
+                b += 1
+            if start >= end:
+                continue
+            if written > floor and start <= out_ends[written - 1]:
+                out_ends[written - 1] = max(out_ends[written - 1], end)
+            else:
+                out_starts[written] = start
+                out_ends[written] = end
+                written += 1
+        out_offsets[i + 1] = written
+    return written

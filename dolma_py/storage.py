@@ -1,0 +1,270 @@
+"""The only file that opens data: streams through smart_open, Parquet and listings through pyarrow.fs, local or remote.
+
+A path is a local path or a URI (`s3://`, `gs://`, `hdfs://`). Three rules hold for both kinds: a file appears under its
+name only when it is complete; publishing replaces what was there; a failed upload leaves nothing that looks finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import pyarrow as pa
+import pyarrow.fs
+import xxhash
+
+CHUNK_BYTES = 4 << 20
+SAMPLE_BYTES = 1 << 20
+
+
+class FileInfo(NamedTuple):
+    path: str
+    num_bytes: int
+
+
+def is_remote(path: str) -> bool:
+    """True for a URI with a scheme other than file."""
+    return "://" in path and not path.startswith("file://")
+
+
+def join_path(base: str, *parts: str) -> str:
+    """base/part/..., with forward slashes; works for URIs."""
+    return posixpath.join(str(base), *parts)
+
+
+def resolve_path(path: str) -> str:
+    """An absolute local path, or the URI as it is, without a trailing slash."""
+    if is_remote(path):
+        return path.rstrip("/")
+    return os.path.abspath(os.path.expanduser(path.removeprefix("file://")))
+
+
+def find_filesystem(path: str) -> tuple[pa.fs.FileSystem, str]:
+    """The pyarrow filesystem of `path` and the path inside it. AWS_ENDPOINT_URL is honoured for s3."""
+    if is_remote(path):
+        return cast("tuple[pa.fs.FileSystem, str]", pa.fs.FileSystem.from_uri(path))
+    return pa.fs.LocalFileSystem(), path
+
+
+def open_read(path: str) -> BinaryIO:
+    """A binary stream of the file's own bytes (nothing is decompressed)."""
+    if not is_remote(path):
+        return open(path, "rb")
+    import smart_open
+
+    return cast(BinaryIO, smart_open.open(path, "rb", compression="disable"))
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole file; only for files that our own settings bound."""
+    with open_read(path) as stream:
+        return stream.read()
+
+
+def path_exists(path: str) -> bool:
+    """True when a file or folder of that name exists."""
+    if not is_remote(path):
+        return os.path.exists(path)
+    filesystem, inner = find_filesystem(path)
+    return bool(filesystem.get_file_info(inner).type != pa.fs.FileType.NotFound)
+
+
+def file_bytes(path: str) -> int | None:
+    """Size in bytes, None when there is no such file."""
+    if not is_remote(path):
+        return os.stat(path).st_size if os.path.isfile(path) else None
+    filesystem, inner = find_filesystem(path)
+    info = filesystem.get_file_info(inner)
+    return int(info.size) if info.type == pa.fs.FileType.File else None
+
+
+def list_files(folder: str) -> list[FileInfo]:
+    """All files below `folder`, sorted by path, symbolic links to folders not followed. Empty when the folder is missing."""
+    if is_remote(folder):
+        filesystem, inner = find_filesystem(folder)
+        selector = pa.fs.FileSelector(inner, allow_not_found=True, recursive=True)
+        infos = [info for info in filesystem.get_file_info(selector) if info.type == pa.fs.FileType.File]
+        return sorted(
+            FileInfo(join_path(folder, posixpath.relpath(info.path, inner)), int(info.size)) for info in infos
+        )
+    found = []
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(root, name)
+            if os.path.isfile(path):
+                found.append(FileInfo(path, os.stat(path).st_size))
+    return sorted(found)
+
+
+@contextlib.contextmanager
+def write_file(path: str) -> Iterator[BinaryIO]:
+    """A binary stream whose file appears as `path` when the block ends without an error, and not at all otherwise.
+
+    Local: a hidden temporary file in the same folder, flushed to disk, then renamed. Remote: a multipart upload that is
+    completed at the end and aborted on an error.
+    """
+    if is_remote(path):
+        import smart_open
+
+        with smart_open.open(path, "wb", compression="disable") as stream:
+            yield stream
+        return
+    folder = os.path.dirname(path) or "."
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f".{os.path.basename(path)}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """write_file of bytes at hand."""
+    with write_file(path) as stream:
+        stream.write(content)
+
+
+def publish_file(attempt: str, path: str) -> None:
+    """Give a complete attempt file its final name, replacing what was there. A repeated call after success is an error."""
+    if is_remote(path):
+        filesystem, inner = find_filesystem(path)
+        filesystem.move(find_filesystem(attempt)[1], inner)
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.replace(attempt, path)
+
+
+def make_folder(path: str) -> None:
+    """Create a local folder; object stores have none."""
+    if not is_remote(path):
+        os.makedirs(path, exist_ok=True)
+
+
+def remove_tree(folder: str) -> None:
+    """Remove a folder and all below it; nothing happens when it is missing."""
+    if is_remote(folder):
+        filesystem, inner = find_filesystem(folder)
+        if path_exists(folder):
+            filesystem.delete_dir(inner)
+        return
+    shutil.rmtree(folder, ignore_errors=False) if os.path.isdir(folder) else None
+
+
+def remove_file(path: str) -> None:
+    """Remove a file; nothing happens when it is missing."""
+    if is_remote(path):
+        filesystem, inner = find_filesystem(path)
+        if path_exists(path):
+            filesystem.delete_file(inner)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove hidden temporary files of writers that were killed; call only when no writer runs."""
+    if is_remote(folder):
+        return
+    for info in list_files(folder):
+        name = os.path.basename(info.path)
+        if name.startswith(".") and name.endswith(".tmp"):
+            remove_file(info.path)
+
+
+def checksum_file(path: str) -> str:
+    """xxh3-128 of the file's bytes, 32 hex digits."""
+    digest = xxhash.xxh3_128()
+    with open_read(path) as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fingerprint_input(path: str, num_bytes: int) -> str:
+    """xxh3-128 of an input's size and of its first, middle and last MiB: cheap on any size, blind to changes elsewhere."""
+    digest = xxhash.xxh3_128(num_bytes.to_bytes(8, "little"))
+    with open_read(path) as stream:
+        if num_bytes <= 3 * SAMPLE_BYTES:
+            digest.update(stream.read())
+        else:
+            for start in (0, num_bytes // 2, num_bytes - SAMPLE_BYTES):
+                stream.seek(start)
+                digest.update(stream.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+class HashingWriter:
+    """A write-only stream that counts bytes and keeps their xxh3-128 while passing them on."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.num_bytes = 0
+        self.digest = xxhash.xxh3_128()
+        self.closed = False
+
+    def write(self, chunk: Any) -> int:
+        """Pass `chunk` (any buffer) on; returns its length in bytes."""
+        view = memoryview(chunk).cast("B")
+        self.digest.update(view)
+        self.num_bytes += len(view)
+        self.stream.write(view)
+        return len(view)
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self.num_bytes
+
+    def flush(self) -> None:
+        """Pass on."""
+        self.stream.flush()
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """The owner of the inner stream closes that one."""
+        self.closed = True
+
+    @property
+    def checksum(self) -> str:
+        return self.digest.hexdigest()
+
+
+def unique_name() -> str:
+    """A name that no other attempt has."""
+    return uuid.uuid4().hex
+
+
+class WrittenFile(NamedTuple):
+    """What a task knows of an attempt file it has completed."""
+
+    attempt: str  # where it lies
+    path: str  # where it belongs, relative to the corpus
+    num_bytes: int
+    checksum: str  # xxh3-128 of its bytes
+    rows: int
+
+
+def write_attempt(root: str, attempts: str, path: str, write: Callable[[HashingWriter], int]) -> WrittenFile:
+    """Write a file that belongs at root/path under a unique name in root/attempts; `write` returns its number of rows."""
+    attempt = join_path(root, attempts, f"{unique_name()}-{posixpath.basename(path)}")
+    with write_file(attempt) as stream:
+        hashing = HashingWriter(stream)
+        rows = write(hashing)
+    return WrittenFile(attempt, path, hashing.num_bytes, hashing.checksum, rows)

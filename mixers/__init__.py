@@ -1,0 +1,1 @@
+"""Mixing: curves, plans, sampling, tokenization and shards. Never trains, never imports Spark."""

@@ -1,0 +1,238 @@
+"""The runner of every flow: does the steps of a recipe in one Spark session, skips what is done, redoes from what changed.
+
+A step is done when its manifest carries the fingerprint of its settings, its version, its input view and the artifacts it
+uses, and everything it wrote is still there. Kill it anywhere and give the same command again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from pyspark.sql import SparkSession
+
+from dolma_py import config, manifest, storage, views
+from dolma_py.config import Config
+from dolma_py.corpus import Corpus
+from dolma_py.done import read_done_lines
+from dolma_py.errors import ConfigError
+from dolma_py.views import View
+from pipelines import costs, count_view
+from pipelines.recipe import Recipe, Step, build_steps, load_recipe
+from pipelines.recipe_progress import RecipeProgress
+from pipelines.session import SessionConfig, open_session
+from pipelines.steps import StepContext, StepResult, check_attribute_sets
+
+logger = logging.getLogger("dolma_py.build")
+
+
+class BuildOptions(NamedTuple):
+    """What of a build changes no byte of its output, or stops it early."""
+
+    session: SessionConfig = SessionConfig()
+    partitions: int | None = None
+    until: str | None = None
+    show_progress: bool = True
+
+
+class State(NamedTuple):
+    """What the steps so far have left."""
+
+    view: View | None
+    artifacts: dict[str, str]
+
+
+class Outcome(NamedTuple):
+    """One step of a finished build."""
+
+    name: str
+    skipped: bool
+    seconds: float
+    manifest: dict[str, Any]
+
+
+def build(recipe: Recipe, corpus_root: str, options: BuildOptions) -> list[Outcome]:
+    """Run the recipe's steps over a corpus folder; returns what each step did.
+
+    Raises ConfigError before anything runs when a step is misspelled, DolmaError when one fails; finished steps stay.
+    """
+    steps = build_steps(recipe)
+    if options.until is not None:
+        names = [step.name for step in steps]
+        if options.until not in names:
+            raise ConfigError("--until", options.until, f"expected one of {names}")
+        steps = steps[: names.index(options.until) + 1]
+    return build_from(recipe.model_copy(update={"steps": recipe.steps[: len(steps)]}), Corpus(corpus_root), options, State(None, {}))
+
+
+def build_from(recipe: Recipe, corpus: Corpus, options: BuildOptions, state: State) -> list[Outcome]:
+    """Run all steps of a recipe after what `state` says was there before."""
+    steps = build_steps(recipe)
+    outcomes = []
+    with ExitStack() as stack:
+        sessions: list[SparkSession] = []
+
+        def spark() -> SparkSession:
+            if not sessions:
+                sessions.append(stack.enter_context(open_session(_session_config(options))))
+            return sessions[0]
+
+        progress = stack.enter_context(RecipeProgress(steps, corpus, enabled=options.show_progress))
+        for step in steps:
+            start = time.perf_counter()
+            progress.start_step(step)
+            context = _make_context(recipe, step, corpus, state, spark, options, progress)
+            done, skipped = run_step(context, step)
+            state = _advance(corpus, state, done)
+            outcomes.append(Outcome(step.name, skipped, time.perf_counter() - start, done))
+            progress.end_step(step, skipped)
+    return outcomes
+
+
+def _session_config(options: BuildOptions) -> SessionConfig:
+    if options.partitions is None:
+        return options.session
+    return options.session.model_copy(update={"num_shuffle_partitions": options.partitions})
+
+
+def _make_context(
+    recipe: Recipe, step: Step, corpus: Corpus, state: State, spark: Any, options: BuildOptions, progress: RecipeProgress
+) -> StepContext:  # fmt: skip
+    view = None if state.view is None else state.view.fingerprint
+    artifacts = {name: storage.checksum_file(corpus.path(path)) for name, path in state.artifacts.items()}
+    used = {name: checksum for name, checksum in artifacts.items() if uses_artifact(step.settings, name)}
+    inputs = getattr(step.module, "fingerprint_inputs", None)
+    seen = inputs(corpus, step.settings) if inputs else None
+    fingerprint = config.fingerprint(step.identity(), recipe.seed, view, used, seen)
+    return StepContext(
+        spark=spark, corpus=corpus, view=state.view, name=step.name, folder=f"runs/{recipe.recipe}/{step.index:02d}-{step.name}",
+        fingerprint=fingerprint, seed=recipe.seed, artifacts=state.artifacts, partitions=options.partitions,
+        split_bytes=recipe.split_bytes, progress=progress.report,
+    )  # fmt: skip
+
+
+def uses_artifact(settings: Config, name: str) -> bool:
+    """Whether the settings name the artifact, as artifact:NAME or in a field called after it."""
+    return f'"artifact:{name}"' in settings.model_dump_json()
+
+
+def run_step(context: StepContext, step: Step) -> tuple[dict[str, Any], bool]:
+    """(manifest, skipped) of one step: found again, counted again for changed rules, or run."""
+    folder = context.corpus.path(context.folder)
+    found = manifest.read_manifest(folder)
+    rules = [config.dump_config(rule) for rule in step.rules]
+    if found is not None and found["fingerprint"] == context.fingerprint and _stands(context.corpus, found):
+        if found["rules"] == rules:
+            storage.remove_tree(context.corpus.path(context.work))
+            return found, True
+        result = StepResult(found["attributes"], found["artifacts"], found["facts"])
+    else:
+        storage.remove_file(storage.join_path(folder, "manifest.json"))
+        if context.view is not None:
+            check_attribute_sets(context.corpus, context.view)
+        result = None
+    start = time.perf_counter()
+    result = result or step.run(context, step.settings)
+    made = _finish_step(context, step, result)
+    seconds = time.perf_counter() - start
+    text_bytes = sum(counts["bytes"] for counts in _entering(made).values())
+    manifest.write_run(folder, {"seconds": seconds, "mb_per_sec": manifest.mb_per_sec(text_bytes, seconds), **result.times})
+    manifest.write_manifest(folder, made)
+    storage.remove_tree(context.corpus.path(context.work))
+    return made, False
+
+
+def _entering(made: dict[str, Any]) -> dict[str, Any]:
+    funnel = made["funnel"]
+    if funnel is None:
+        return {}
+    first = funnel["steps"][0] if funnel["steps"] else funnel["kept"]
+    sources: dict[str, Any] = first["sources"]
+    return sources
+
+
+def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[str, Any]:
+    """Extend the view by the step's rules, count what they do, and put the manifest together."""
+    view = context.view
+    if step.kind == "ingest":
+        view = context.corpus.load_view(None)
+    funnel = None
+    if view is not None:
+        first = len(view.steps)
+        view = view.extend(f"{context.folder.split('/')[1]}-{step.name}", view_steps(step, result))
+        storage.make_folder(context.corpus.path("views"))
+        views.save_view(view, context.corpus.path("views", f"{view.name}.yaml"))
+        if step.kind == "ingest" or len(view.steps) > first:
+            funnel = count_view.run(context._replace(view=view), first)
+    return {
+        "format": "dolma-py-step", "recipe": context.folder.split("/")[1], "step": step.name, **step.identity(),
+        "rules": [config.dump_config(rule) for rule in step.rules], "seed": context.seed,
+        "fingerprint": context.fingerprint, "view": None if view is None else view.name,
+        "view_fingerprint": None if view is None else view.fingerprint, "attributes": result.attributes,
+        "artifacts": result.artifacts, "facts": result.facts, "funnel": funnel,
+        "artifact_checksums": {name: storage.checksum_file(context.corpus.path(path)) for name, path in result.artifacts.items()},
+    }  # fmt: skip
+
+
+def view_steps(step: Step, result: StepResult) -> list[views.Step]:
+    """The step's rules as lines of a view, tied to the attribute sets it made."""
+    lines = []
+    for rule in step.rules:
+        name = rule.attributes
+        if name is None and rule.min_text_bytes is None:
+            if len(result.attributes) != 1:
+                known = sorted(result.attributes)
+                raise ConfigError(f"steps.{step.name}.rules.{rule.name}.attributes", None, f"expected one of {known}")
+            name = next(iter(result.attributes))
+        if name is not None and name not in result.attributes:
+            raise ConfigError(f"steps.{step.name}.rules.{rule.name}.attributes", name, f"expected one of {sorted(result.attributes)}")
+        fingerprint = None if name is None else result.attributes[name]
+        lines.append(views.Step(**(rule.model_dump() | {"attributes": name, "fingerprint": fingerprint})))
+    return lines
+
+
+def _stands(corpus: Corpus, found: dict[str, Any]) -> bool:
+    """Whether all that a manifest speaks of is still there."""
+    for name, fingerprint in found["attributes"].items():
+        lines = read_done_lines(corpus.path("attributes", name, "_done.jsonl"))
+        if not lines or lines[0]["fingerprint"] != fingerprint:
+            return False
+        if any(storage.file_bytes(corpus.path(file["path"])) != file["bytes"] for file in lines[0]["files"]):
+            return False
+    checksums = found["artifact_checksums"]
+    paths = {name: corpus.path(path) for name, path in found["artifacts"].items()}
+    return all(storage.file_bytes(path) is not None and storage.checksum_file(path) == checksums[name] for name, path in paths.items())
+
+
+def _advance(corpus: Corpus, state: State, done: dict[str, Any]) -> State:
+    view = state.view if done["view"] is None else corpus.load_view(done["view"])
+    return State(view, state.artifacts | done["artifacts"])
+
+
+def build_named(
+    *, recipe: str, corpus: str, flow: str | None, overrides: list[str], inputs: list[str], dry_run: bool, options: BuildOptions
+) -> list[Outcome] | dict[str, Any]:  # fmt: skip
+    """What the command line calls: load the recipe, put the user's own files in, plan (a dict) or run (a list)."""
+    loaded = load_recipe(recipe, overrides)
+    if flow is not None and flow != loaded.flow:
+        raise ConfigError("FLOW", flow, f"expected {loaded.flow}, the flow of recipe {loaded.recipe}")
+    if inputs:
+        loaded = replace_inputs(loaded, inputs)
+    if dry_run:
+        return costs.describe_plan(*costs.plan_recipe(loaded, build_steps(loaded), Corpus(corpus)))
+    return build(loaded, corpus, options)
+
+
+def replace_inputs(recipe: Recipe, inputs: list[str]) -> Recipe:
+    """The same recipe over the user's own files: its ingest step reads `inputs`, one source per folder below each."""
+    steps = []
+    for values in recipe.steps:
+        if values.get("kind") == "ingest":
+            settings = {key: value for key, value in values.items() if key != "sources"}
+            values = settings | {"sources": [{"inputs": inputs, "name": None}]}
+        steps.append(values)
+    if not any(values.get("kind") == "ingest" for values in steps):
+        raise ConfigError("--input", inputs, f"expected a recipe with a step of kind ingest, {recipe.recipe} has none")
+    return recipe.model_copy(update={"steps": steps})

@@ -1,0 +1,104 @@
+"""What the command line calls: options to jobs, and what a run says when it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dolma_py import config
+from dolma_py.errors import ConfigError
+from pipelines.build_recipe import BuildOptions, Outcome, build_named
+from pipelines.job_main import plan_step_file, run_step_file
+from pipelines.session import SessionConfig
+
+logger = logging.getLogger("dolma_py.build")
+
+
+def run_build(
+    *, recipe: str, corpus: str, flow: str | None, inputs: list[str], until: str | None, overrides: list[str], dry_run: bool,
+    partitions: int | None, master: str | None, bundle: str | None,
+) -> None:  # fmt: skip
+    """`dolma-py build`."""
+    options = BuildOptions(session=make_session_config(master, bundle), partitions=partitions, until=until)
+    result = build_named(recipe=recipe, corpus=corpus, flow=flow, overrides=overrides, inputs=inputs, dry_run=dry_run, options=options)
+    if isinstance(result, dict):
+        print_plan(result)
+    else:
+        print_outcomes(result, corpus)
+
+
+def make_session_config(master: str | None, bundle: str | None) -> SessionConfig:
+    """Local by default; with --bundle the workers get code and packages from that folder."""
+    if bundle is None:
+        return SessionConfig(master=master)
+    return SessionConfig(
+        master=master, code_zip=os.path.join(bundle, "dolma_py_code.zip"), packages_archive=os.path.join(bundle, "dolma_py_packages.tar")
+    )
+
+
+def run_ingest(
+    *, corpus: str, inputs: list[str], source: str | None, config: str | None, overrides: list[str], name: str,
+    partitions: int | None, master: str | None,
+) -> None:  # fmt: skip
+    """`dolma-py ingest`."""
+    step = _load_settings(config, overrides)
+    step["sources"] = [{"name": source, "inputs": [os.path.abspath(path) if "://" not in path else path for path in inputs]}]
+    values = {"corpus": corpus, "name": name, "step": step}
+    options = BuildOptions(session=SessionConfig(master=master), partitions=partitions)
+    print_outcomes(run_step_file("ingest", values, options), corpus)
+
+
+def run_job_command(
+    *, kind: str, corpus: str, view: str | None, config: str | None, overrides: list[str], name: str, seed: int, dry_run: bool,
+    partitions: int | None, master: str | None,
+) -> None:  # fmt: skip
+    """Every command that is one job over a view."""
+    values = {"corpus": corpus, "view": view, "name": name, "seed": seed, "step": _load_settings(config, overrides)}
+    options = BuildOptions(session=SessionConfig(master=master), partitions=partitions)
+    if dry_run:
+        print_plan(plan_step_file(kind, values))
+    else:
+        print_outcomes(run_step_file(kind, values, options), corpus)
+
+
+def _load_settings(path: str | None, overrides: list[str]) -> dict[str, Any]:
+    values = {} if path is None else config.load_yaml(path)
+    if not isinstance(values, dict):
+        raise ConfigError("--config", path, "expected a mapping of settings")
+    return config.apply_overrides(values, overrides)
+
+
+def print_outcomes(outcomes: list[Outcome], corpus: str) -> None:
+    """A line per step, the funnel's two ends, and where things are."""
+    console = Console()
+    for outcome in outcomes:
+        funnel = outcome.manifest["funnel"]
+        left = ""
+        if funnel is not None:
+            sums = [sum(counts[key] for counts in funnel["kept"]["sources"].values()) for key in ("documents", "bytes")]
+            left = f"{sums[0]:,} documents, {sums[1] / 1e6:.1f} MB in the view"
+        done = "was done" if outcome.skipped else f"{outcome.seconds:6.1f} s"
+        console.print(f"{outcome.name:<16} {done:>9}  {left}", highlight=False)
+    last = outcomes[-1].manifest
+    where = [f"view {last['view']}"] if last["view"] else []
+    where += [f"{name}: {path}" for name, path in last["artifacts"].items()]
+    console.print(f"in {corpus}: {'; '.join(where)}", highlight=False)
+
+
+def print_plan(plan: dict[str, Any]) -> None:
+    """The table of --dry-run."""
+    table = Table("step", "kind", "seconds", "MB of disk", "MB of memory per task")
+    for step in plan["steps"]:
+        numbers = [f"{step['seconds']:.0f}", f"{step['disk_bytes'] / 1e6:.0f}", f"{step['worker_memory_bytes'] / 1e6:.0f}"]
+        table.add_row(step["name"], step["kind"], *numbers)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{plan['text_bytes'] / 1e6:.1f} MB of text on {plan['cores']} cores: about {plan['seconds']:.0f} s, "
+        f"{plan['disk_bytes'] / 1e6:.0f} MB of disk, at most {plan['memory_bytes'] / 1e6:.0f} MB of memory for tasks. Nothing was done.",
+        highlight=False,
+    )

@@ -1,0 +1,153 @@
+"""Substring deduplication: byte spans of at least 500 bytes that stand somewhere before are cut from the text.
+
+Reads a view; writes attributes/substring-v1/ (spans in bytes of the original text, repeated_bytes) whose spans are an edit
+of the view. Documents are gathered in pools by corpus order, each bounded by pool_bytes; a repeat is found when both
+occurrences are in one pool.
+
+    spark-submit pipelines/dedup_substring.py --config substring.yaml
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from dedup.substring import SubstringConfig, find_repeated_spans
+from dolma_py import config, parquet_files, storage
+from dolma_py.arrow_buffers import view_text
+from dolma_py.corpus import Corpus, ViewBatch, read_view
+from dolma_py.documents import SPANS
+from dolma_py.listing import Split
+from dolma_py.spans import Spans, build_spans
+from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
+from dolma_py.views import View
+from pipelines.attribute_sets import write_attribute_sets
+from pipelines.steps import Rule, StepContext, StepResult, Unit, file_lists
+
+VERSION = 1
+SET = "substring-v1"
+SET_SCHEMA = pa.schema([pa.field("spans", SPANS), pa.field("repeated_bytes", pa.int64())])
+FOUND_SCHEMA = pa.schema([("address", pa.int64()), ("start", pa.int32()), ("end", pa.int32())])
+
+
+def default_rules() -> list[Rule]:
+    """Cut the spans; drop what has too little text left."""
+    return [Rule(name="repeated_spans", edit="spans"), Rule(name="little_text_left", min_text_bytes=200)]
+
+
+class DedupSubstringConfig(SubstringConfig):
+    """dedup.substring's settings, the pools, and the rules that follow."""
+
+    pool_bytes: int = Field(default=256 << 20, ge=1 << 10, lt=1 << 30, description="text in one suffix array, in bytes; memory is about 12 times it")
+    rules: list[Rule] = Field(default_factory=default_rules, description="added to the view")
+
+
+def run(context: StepContext, substring: DedupSubstringConfig) -> StepResult:
+    """Find spans pool by pool, then write them as attributes."""
+    settings = config.dump_config(substring)
+    view = config.dump_config(context.need_view())
+    base = {"root": context.corpus.root, "view": view, "substring": settings, "work": context.work}
+    pools = plan_pools(context.plan_splits(), substring.pool_bytes)
+    units = [
+        Unit(f"pool-{number:05d}", base | {"splits": [list(split) for split in pool], "number": number}, sum(split.text_bytes for split in pool))
+        for number, pool in enumerate(pools)
+    ]
+    done, pool_times = context.run_units("pools", units, find_pool)
+    files = file_lists(done)
+    fingerprint = config.fingerprint(context.fingerprint, SET)
+    options = {"root": context.corpus.root, "paths": [file["path"] for file in files], "checksums": [file["checksum"] for file in files]}
+    times = write_attribute_sets(context, "pipelines.dedup_substring:SpanMaker", options, {SET: fingerprint})
+    facts = [line["facts"] for line in done.units.values()]
+    sums = {key: sum(fact[key] for fact in facts) for key in ("documents", "documents_with_spans", "spans", "repeated_bytes", "text_bytes")}
+    return StepResult({SET: fingerprint}, facts=sums | {"pools": len(pools)}, times=times._asdict() | {"pools_task_sec": pool_times.task_sec})
+
+
+def plan_pools(splits: list[Split], pool_bytes: int) -> list[list[Split]]:
+    """Consecutive splits whose texts together stay within `pool_bytes`; a larger split is a pool of its own."""
+    pools: list[list[Split]] = []
+    room = 0
+    for split in splits:
+        if not pools or split.text_bytes > room:
+            pools.append([])
+            room = pool_bytes
+        pools[-1].append(split)
+        room -= split.text_bytes
+    return pools
+
+
+def find_pool(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """One task: the repeated spans of one pool, positions in the edited texts."""
+    corpus, view = Corpus(params["root"]), View.model_validate(params["view"])
+    substring = config.build_config(DedupSubstringConfig, params["substring"])
+    texts, lengths, addresses = [], [], []
+    for split in params["splits"]:
+        for batch in read_view(corpus, view, Split(*split), ["text"]):
+            text = view_text(batch.documents.column("text"))
+            texts.append(np.array(text.data[text.offsets[0] : text.offsets[-1]]))
+            lengths.append(np.diff(text.offsets))
+            addresses.append(batch.addresses)
+    address = np.concatenate(addresses)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+    data = np.concatenate(texts)
+    del texts
+    spans = find_repeated_spans(data, offsets, config=substring)
+    counts = np.diff(spans.offsets)
+    table = pa.table(
+        [pa.array(np.repeat(address, counts)), pa.array(spans.start_byte), pa.array(spans.end_byte)], schema=FOUND_SCHEMA
+    ).sort_by([("address", "ascending"), ("start", "ascending")])
+
+    def write(sink: HashingWriter) -> int:
+        with parquet_files.open_writer(sink, FOUND_SCHEMA) as writer:
+            for start in range(0, table.num_rows, parquet_files.ROW_GROUP_ROWS):
+                parquet_files.write_row_group(writer, table.slice(start, parquet_files.ROW_GROUP_ROWS))
+        return int(table.num_rows)
+
+    facts = {
+        "documents": len(address), "documents_with_spans": int((counts > 0).sum()), "spans": len(spans.start_byte),
+        "repeated_bytes": int((spans.end_byte - spans.start_byte).sum(dtype=np.int64)), "text_bytes": len(data),
+    }  # fmt: skip
+    path = f"{params['work']}/pools/pool-{params['number']:05d}.parquet"
+    return [write_attempt(corpus.root, attempts, path, write)], facts
+
+
+class SpanMaker:
+    """Spreads the spans found in pools over the documents of a shard."""
+
+    columns: list[str] | None = []
+    schemas = {SET: SET_SCHEMA}
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.paths = [storage.join_path(options["root"], path) for path in options["paths"]]
+
+    def make(self, batch: ViewBatch) -> dict[str, pa.RecordBatch]:
+        """Spans of the batch's documents."""
+        first, last = int(batch.addresses[0]), int(batch.addresses[-1])
+        rows = [("address", ">=", first), ("address", "<=", last)]
+        tables = []
+        for path in self.paths:
+            filesystem, inner = storage.find_filesystem(path)
+            tables.append(pq.read_table(inner, filesystem=filesystem, filters=rows, use_threads=False))
+        table = pa.concat_tables([FOUND_SCHEMA.empty_table(), *tables])
+        address = table.column("address").to_numpy()
+        index = np.searchsorted(batch.addresses, address)
+        counts = np.bincount(index, minlength=len(batch.addresses))
+        starts, ends = table.column("start").to_numpy(), table.column("end").to_numpy()
+        spans = Spans(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), starts.astype(np.int64), ends.astype(np.int64))
+        repeated = np.bincount(index, weights=ends - starts, minlength=len(batch.addresses)).astype(np.int64)
+        return {SET: pa.RecordBatch.from_arrays([build_spans(spans), pa.array(repeated)], schema=SET_SCHEMA)}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """spark-submit entry."""
+    from pipelines.job_main import run_job
+
+    return run_job("dedup_substring", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The shared main of every job: `spark-submit pipelines/<job>.py --config X`, or `dolma-py <command> --config X`.
+
+The file holds corpus, view (a name; null for all documents), name and seed of the run, and the job's own settings. It is a
+recipe of one step: same code, same manifests under runs/<name>/, same skipping of finished work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from typing import Any
+
+from pydantic import Field
+
+from dolma_py import config
+from dolma_py.config import Config
+from dolma_py.corpus import Corpus
+from dolma_py.errors import ConfigError, DolmaError
+from pipelines import costs
+from pipelines.build_recipe import BuildOptions, Outcome, State, build_from
+from pipelines.recipe import Recipe, build_steps
+from pipelines.session import SessionConfig
+
+logger = logging.getLogger("dolma_py.build")
+
+
+class JobFile(Config):
+    """What stands in a job's YAML."""
+
+    corpus: str = Field(description="corpus folder")
+    view: str | None = Field(default=None, description="view under views/; null: all documents")
+    name: str = Field(default="", description="run name under runs/; empty: the job's kind")
+    seed: int = Field(default=0, ge=0, description="of every random choice")
+    artifacts: dict[str, str] = Field(default_factory=dict, description="name -> path relative to the corpus, of earlier runs")
+    step: dict[str, Any] = Field(default_factory=dict, description="the job's own settings")
+
+
+def run_job(kind: str, argv: list[str] | None) -> int:
+    """Parse arguments, run the job, log what it did. 0, or 2 with one sentence on an error."""
+    parser = argparse.ArgumentParser(prog=f"pipelines/{kind}")
+    parser.add_argument("--config", required=True, help="YAML with corpus, view and step")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as corpus=DIR")
+    parser.add_argument("--master", default=None, help="Spark master; default: spark-submit's, else local[*]")
+    parser.add_argument("--partitions", type=int, default=None, help="Spark partitions; changes no output")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        values = config.apply_overrides(config.load_yaml(options.config), options.set)
+        session = SessionConfig(master=options.master)
+        outcomes = run_step_file(kind, values, BuildOptions(session=session, partitions=options.partitions), options.config)
+    except DolmaError as error:
+        logger.error("error: %s", error)
+        return 2
+    for outcome in outcomes:
+        logger.info("%s: %s in %.1f s", outcome.name, "was done" if outcome.skipped else "done", outcome.seconds)
+    return 0
+
+
+def run_step_file(kind: str, values: Any, options: BuildOptions, where: str = "") -> list[Outcome]:
+    """Run one job given as the values of its file."""
+    corpus, recipe, state = read_job(kind, values, where)
+    return build_from(recipe, corpus, options, state)
+
+
+def plan_step_file(kind: str, values: Any, where: str = "") -> dict[str, Any]:
+    """What run_step_file would cost."""
+    corpus, recipe, _ = read_job(kind, values, where)
+    return costs.describe_plan(*costs.plan_recipe(recipe, build_steps(recipe), corpus))
+
+
+def read_job(kind: str, values: Any, where: str) -> tuple[Corpus, Recipe, State]:
+    """A job's file as a recipe of one step and what stood before it."""
+    if not isinstance(values, dict):
+        raise ConfigError("config", type(values).__name__, "expected a mapping", where=where)
+    job = config.build_config(JobFile, values, where=where)
+    corpus = Corpus(job.corpus)
+    view = None if kind in ("ingest", "installed_text") else corpus.load_view(job.view)
+    name = job.name or kind.replace("_", "-")
+    recipe = Recipe(recipe=name, flow="job", seed=job.seed, steps=[{"kind": kind, "name": name, **job.step}])
+    return corpus, recipe, State(view, dict(job.artifacts))

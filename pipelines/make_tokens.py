@@ -1,0 +1,281 @@
+"""Tokenize a sampled mix and write its shards: a global shuffle of documents in two passes of bucket files.
+
+Reads a view and attributes/sample-v1; writes tokens/<mix>/ as DESIGN names it: part-NNNNN.npy, part-NNNNN.csv.gz,
+lineage.parquet, tokenizer.json, heldout/<source>.jsonl.gz, manifest.json (last). Pass 1 encodes each split and sorts copies
+into buckets by a hash of (seed, id, copy); pass 2 makes each bucket a part. Copies drawn = documents written, checked.
+
+    spark-submit pipelines/make_tokens.py --config tokens.yaml
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import io
+import json
+import sys
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from pydantic import Field
+
+from dolma_py import hashing, manifest, parquet_files, storage, views
+from dolma_py.config import Config
+from dolma_py.corpus import Corpus, ViewBatch, read_view
+from dolma_py.errors import ConservationError
+from dolma_py.listing import Split
+from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
+from dolma_py.views import View
+from mixers import shards
+from mixers.shard_manifest import build_manifest
+from mixers.shards import LINEAGE_SCHEMA, PIECE_SCHEMA, PartSummary
+from mixers.tokenization import LoadedTokenizer, encode_batch, load_tokenizer, use_one_thread
+from pipelines.steps import StepContext, StepResult, Unit, file_lists, split_name, split_params
+
+VERSION = 1
+
+
+class MakeTokensConfig(Config):
+    """Which tokenizer, where to, and how large the parts are."""
+
+    mix: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="name of the folder under tokens/")
+    tokenizer: str = Field(default="artifact:tokenizer", description="artifact, tokenizer.json, folder or hub name")
+    sample: str = Field(default="sample-v1", description="attribute set with copies and is_heldout")
+    tokens_per_part: int = Field(default=1 << 28, ge=1024, description="tokens in one part, about; a part's pieces are held in memory twice")
+    max_heldout_docs: int = Field(default=1000, ge=0, description="held-out documents written per source: those with the smallest hash")
+
+
+def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
+    """Both passes, then lineage and manifest."""
+    corpus, out = context.corpus, f"tokens/{settings.mix}"
+    name = settings.tokenizer
+    path = context.artifact(name.removeprefix("artifact:")) if name.startswith("artifact:") else name
+    tokenizer = load_tokenizer(path)
+    storage.remove_file(corpus.path(out, "manifest.json"))  # not complete from here on
+    splits = context.plan_splits()
+    num_buckets = shards.plan_buckets(count_drawn_tokens(context, settings), tokens_per_part=settings.tokens_per_part)
+    base = {"tokenizer": path, "sample": settings.sample, "seed": context.seed, "num_buckets": num_buckets, "work": context.work}
+    units = [Unit(split_name(split), split_params(context, split) | base, split.text_bytes) for split in splits]
+    pieces, times = context.run_units("pieces", units, encode_split)
+    facts = [pieces.units[unit.name]["facts"] for unit in units]
+    parts = _plan_parts(context, settings, [unit.name for unit in units], facts, base | {"out": out, "root": corpus.root})
+    done, part_times = context.run_units("parts", parts, write_unit)
+    written = [done.units[unit.name]["facts"] for unit in parts]
+    summaries = [PartSummary(fact["entry"], fact["sources"], LINEAGE_SCHEMA.empty_table()) for fact in written if "entry" in fact]
+    heldout = {fact["source"]: fact["heldout"] for fact in written if "heldout" in fact}
+    copies = sum(fact["copies"] for fact in facts)
+    made = build_manifest(summaries, tokenizer=tokenizer, seed=context.seed, fingerprint=context.fingerprint, heldout=heldout)
+    if made["documents"] != copies:
+        raise ConservationError("tokenize", {"copies": copies, "written": made["documents"]})
+    _write_lineage(context, out, [file["path"] for file in file_lists(done) if "/lineage/" in file["path"]])
+    storage.write_bytes(corpus.path(out, "tokenizer.json"), tokenizer.backend.to_str(pretty=True).encode())
+    _remove_strangers(corpus, out, made)
+    storage.write_bytes(corpus.path(out, "manifest.json"), manifest.render_json(made))
+    result = {key: made[key] for key in ("tokens", "documents", "sources", "heldout", "dtype", "vocab_size", "fingerprint")}
+    return StepResult(artifacts={f"shards_{settings.mix}": f"{out}/manifest.json"}, facts=result | {"parts": len(summaries)},
+                      times={"encode_task_sec": times.task_sec, "parts_task_sec": part_times.task_sec})  # fmt: skip
+
+
+def count_drawn_tokens(context: StepContext, settings: MakeTokensConfig) -> int:
+    """Copies times text bytes over four: the number of parts comes from it, so it must not need the tokens themselves."""
+    shards_listed = views.check_listing(context.need_view(), context.corpus.read_listing()).shards
+    total = 0
+    for shard in shards_listed:
+        if shard.rows:
+            groups = list(range(len(shard.row_groups)))
+            copies = views.read_attributes(context.corpus.root, settings.sample, shard, groups).column("copies").fill_null(0).to_numpy()
+            sizes = views.read_attributes(context.corpus.root, views.SIZES, shard, groups).column("text_bytes").to_numpy()
+            total += int((copies.astype(np.int64) * sizes).sum())
+    return total // 4
+
+
+def _plan_parts(
+    context: StepContext, settings: MakeTokensConfig, names: list[str], facts: list[dict[str, Any]], base: dict[str, Any]
+) -> list[Unit]:  # fmt: skip
+    sources = sorted({source for fact in facts for source in fact["heldout"]})
+    units = []
+    for bucket in range(base["num_buckets"]):
+        having = [name for name, fact in zip(names, facts, strict=True) if str(bucket) in fact["buckets"]]
+        size = sum(fact["buckets"].get(str(bucket), 0) for fact in facts)
+        units.append(Unit(f"part-{bucket:05d}", base | {"bucket": bucket, "splits": having}, size))
+    for source in sources:
+        having = [name for name, fact in zip(names, facts, strict=True) if source in fact["heldout"]]
+        units.append(Unit(f"heldout-{source}", base | {"heldout": source, "splits": having, "max_docs": settings.max_heldout_docs}, 0))
+    return units
+
+
+@functools.lru_cache(maxsize=2)
+def _tokenizer(path: str) -> LoadedTokenizer:
+    use_one_thread()
+    return load_tokenizer(path)
+
+
+def encode_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """Pass 1, one task: encode the drawn documents of a split; a piece per bucket, and the held-out documents."""
+    corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
+    tokenizer = _tokenizer(params["tokenizer"])
+    name, work = split_name(split), params["work"]
+    rows: dict[int, list[pa.Table]] = {}
+    heldout: dict[str, list[tuple[int, bytes]]] = {}
+    copies = 0
+    for batch in read_view(corpus, view, split, ["text", "metadata", "created", "added"]):
+        drawn = views.read_attributes(corpus.root, params["sample"], batch.shard, [batch.group]).take(pa.array(batch.rows))
+        number = drawn.column("copies").to_numpy()
+        for source, line in _heldout_lines(batch, drawn.column("is_heldout").to_numpy(), params["seed"]):
+            heldout.setdefault(source, []).append(line)
+        chosen = np.flatnonzero(number > 0)
+        if len(chosen):
+            table, bucket = _encode_rows(batch, chosen, number[chosen], tokenizer, params)
+            copies += table.num_rows
+            for value in np.unique(bucket).tolist():
+                rows.setdefault(value, []).append(table.filter(pa.array(bucket == value)))
+    files = []
+    for value, tables in sorted(rows.items()):
+        path = f"{work}/pieces/{name}/bucket-{value:05d}.arrow"
+        files.append(write_attempt(corpus.root, attempts, path, functools.partial(shards.write_piece, tables)))
+    for source, lines in sorted(heldout.items()):
+        path = f"{work}/heldout/{name}/{source}.jsonl"
+        content = b"".join(b"%020d %s\n" % line for line in sorted(lines))
+        files.append(write_attempt(corpus.root, attempts, path, functools.partial(_write_lines, content, len(lines))))
+    sizes = {str(value): sum(table.num_rows for table in tables) for value, tables in rows.items()}
+    return files, {"copies": copies, "buckets": sizes, "heldout": {source: len(lines) for source, lines in sorted(heldout.items())}}
+
+
+def _write_lines(content: bytes, count: int, sink: HashingWriter) -> int:
+    sink.write(content)
+    return count
+
+
+def _encode_rows(
+    batch: ViewBatch, chosen: np.ndarray, number: np.ndarray, tokenizer: LoadedTokenizer, params: dict[str, Any]
+) -> tuple[pa.Table, np.ndarray]:
+    """PIECE_SCHEMA rows, one per copy, and each row's bucket; a document is encoded once."""
+    documents = batch.documents.take(pa.array(chosen))
+    ids, offsets = encode_batch(tokenizer, documents.column("text"))
+    index = np.repeat(np.arange(len(chosen)), number)
+    copy = (np.arange(len(index)) - np.repeat(np.cumsum(number) - number, number)).astype(np.int32)
+    id_hash = hashing.hash_ids(documents.column("id"), seed=0, name="document")[index]
+    key = shards.order_hash(id_hash, copy=copy, copies=number[index].astype(np.int32), seed=params["seed"])
+    paths, lines = _origins(documents, batch, chosen)
+    rows = batch.addresses[chosen] & np.int64((1 << 40) - 1)
+    take = pa.array(index)
+    columns = [
+        pa.array(key), documents.column("id").take(take), pa.array(copy), documents.column("source").take(take), paths.take(take),
+        lines.take(take), pa.array(np.full(len(index), batch.shard.number, np.int32)), pa.array(rows[index]),
+        pa.compute.binary_length(documents.column("text")).cast(pa.int64()).take(take), shards.build_tokens(ids, offsets).take(take),
+    ]  # fmt: skip
+    return pa.Table.from_arrays(columns, schema=PIECE_SCHEMA), shards.bucket_of(key, params["num_buckets"])
+
+
+def _origins(documents: pa.RecordBatch, batch: ViewBatch, chosen: np.ndarray) -> tuple[pa.Array, pa.Array]:
+    """File of origin and its line (1-based): metadata.origin as file:line where the reader left it, else the shard and row."""
+    paths, lines = [], []
+    rows = (batch.addresses[chosen] & np.int64((1 << 40) - 1)).tolist()
+    for metadata, row in zip(documents.column("metadata").to_pylist(), rows, strict=True):
+        origin = orjson.loads(metadata).get("origin") if metadata else None
+        path, _, line = origin.rpartition(":") if isinstance(origin, str) else ("", "", "")
+        paths.append(path if path and line.isdigit() else batch.shard.path)
+        lines.append(int(line) if path and line.isdigit() else row + 1)
+    return pa.array(paths, pa.string()), pa.array(lines, pa.int64())
+
+
+def _heldout_lines(batch: ViewBatch, is_heldout: np.ndarray, seed: int) -> list[tuple[str, tuple[int, bytes]]]:
+    """(source, (hash of the id, Dolma JSON)) of the batch's held-out documents."""
+    documents = batch.documents.take(pa.array(np.flatnonzero(is_heldout)))
+    order = hashing.hash_ids(documents.column("id"), seed=seed, name="heldout order")
+    lines = []
+    for key, row in zip(order.tolist(), documents.to_pylist(), strict=True):
+        times = {name: row[name].isoformat() for name in ("added", "created") if row.get(name) is not None}
+        metadata = orjson.loads(row["metadata"]) if row["metadata"] else {}
+        values = {"id": row["id"], "text": row["text"], "source": row["source"], **times, "metadata": metadata}
+        lines.append((row["source"], (key, orjson.dumps(values, option=orjson.OPT_SORT_KEYS))))
+    return lines
+
+
+def write_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """Pass 2, one task: a part, or a source's held-out documents."""
+    return write_heldout(params, attempts) if "heldout" in params else write_bucket(params, attempts)
+
+
+def write_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """Sort one bucket into part-NNNNN.npy, its sidecar, and its rows of the lineage."""
+    root, bucket = params["root"], params["bucket"]
+    tokenizer = _tokenizer(params["tokenizer"])
+    pieces = []
+    for name in params["splits"]:
+        path = storage.join_path(root, params["work"], "pieces", name, f"bucket-{bucket:05d}.arrow")
+        with storage.open_read(path) as stream:
+            pieces.append(shards.read_piece(stream, path))
+    sidecar = io.BytesIO()
+    kept: list[PartSummary] = []
+
+    def write_tokens(sink: HashingWriter) -> int:
+        kept.append(shards.write_part(
+            pieces, part=bucket, dtype=tokenizer.dtype, eos_token_id=tokenizer.eos_token_id, token_sink=sink, sidecar_sink=sidecar,
+        ))  # fmt: skip
+        return int(kept[0].entry["documents"])
+
+    def write_lineage(sink: HashingWriter) -> int:
+        with parquet_files.open_writer(sink, LINEAGE_SCHEMA) as writer:
+            parquet_files.write_row_group(writer, kept[0].lineage)
+        return int(kept[0].lineage.num_rows)
+
+    base = f"{params['out']}/part-{bucket:05d}"
+    files = [write_attempt(root, attempts, f"{base}.npy", write_tokens)]
+    content = sidecar.getvalue()
+    files.append(write_attempt(root, attempts, f"{base}.csv.gz", functools.partial(_write_lines, content, files[0].rows)))
+    files.append(write_attempt(root, attempts, f"{params['work']}/lineage/part-{bucket:05d}.parquet", write_lineage))
+    return files, {"entry": kept[0].entry, "sources": kept[0].sources}
+
+
+def write_heldout(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """One source's held-out documents with the smallest hashes, in that order."""
+    root, source = params["root"], params["heldout"]
+    lines: list[bytes] = []
+    for name in params["splits"]:
+        path = storage.join_path(root, params["work"], "heldout", name, f"{source}.jsonl")
+        lines = sorted([*lines, *storage.read_bytes(path).splitlines()])[: params["max_docs"]]
+    documents = [line[21:] for line in lines]
+    num_bytes = sum(len(json.loads(line)["text"].encode()) for line in documents)
+
+    def write(sink: HashingWriter) -> int:
+        with gzip.GzipFile(fileobj=sink, mode="wb", filename="", mtime=0, compresslevel=6) as zipped:  # type: ignore[call-overload]
+            zipped.write(b"".join(line + b"\n" for line in documents))
+        return len(documents)
+
+    relative = f"heldout/{source}.jsonl.gz"
+    files = [write_attempt(root, attempts, f"{params['out']}/{relative}", write)]
+    return files, {"source": source, "heldout": {"path": relative, "documents": len(documents), "bytes": num_bytes}}
+
+
+def _write_lineage(context: StepContext, out: str, paths: list[str]) -> None:
+    tables = [parquet_files.read_row_groups(context.corpus.path(path), None, None) for path in sorted(paths)]
+    lineage = shards.sort_lineage(tables)
+    with storage.write_file(context.corpus.path(out, "lineage.parquet")) as stream:
+        with parquet_files.open_writer(HashingWriter(stream), LINEAGE_SCHEMA) as writer:
+            for start in range(0, max(1, lineage.num_rows), parquet_files.ROW_GROUP_ROWS):
+                parquet_files.write_row_group(writer, lineage.slice(start, parquet_files.ROW_GROUP_ROWS))
+
+
+def _remove_strangers(corpus: Corpus, out: str, made: dict[str, Any]) -> None:
+    """Files of an earlier, larger mix of the same name."""
+    own = {entry["path"] for entry in made["files"]} | {entry["sidecar"]["path"] for entry in made["files"]}
+    own |= {"lineage.parquet", "tokenizer.json"} | {entry["path"] for entry in made["heldout"].values()}
+    for info in storage.list_files(corpus.path(out)):
+        if info.path.removeprefix(corpus.path(out) + "/") not in own:
+            storage.remove_file(info.path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """spark-submit entry."""
+    from pipelines.job_main import run_job
+
+    return run_job("tokenize", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+

@@ -1,0 +1,113 @@
+"""The narrow table that planning and sampling share: one row per document of the view, on the driver.
+
+28 bytes a document: source, score, tokens, bytes of the edited text, hash of the id, address.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from dolma_py import hashing, parquet_files, views
+from dolma_py.config import Config
+from dolma_py.corpus import Corpus, evaluate_group
+from dolma_py.errors import ConfigError, DataError
+from dolma_py.listing import Split, pack_address
+from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
+from dolma_py.views import View
+from mixers.percentiles import assign_buckets
+from mixers.sampling import HeldoutConfig, select_heldout
+from pipelines.steps import StepContext, Unit, file_lists, split_name, split_params
+
+ROW_SCHEMA = pa.schema([
+    ("address", pa.int64()), ("source", pa.string()), ("score", pa.float32()), ("tokens", pa.int64()),
+    ("bytes", pa.int64()), ("id_hash", pa.uint64()),
+])  # fmt: skip
+MAX_DOCUMENTS = 500_000_000
+
+
+class MixInputs(Config):
+    """Which attributes say how good and how long a document is, and what is set aside."""
+
+    tokens: str = Field(default="token_count-v1.tokens", description="SET.COLUMN with tokens, end-of-text included")
+    score: str | None = Field(default="quality-v1.score", description="SET.COLUMN with quality, higher is better; null: all equal")
+    heldout: HeldoutConfig = Field(default=HeldoutConfig(heldout_frac=0.01), description="documents for validation, never sampled")
+
+
+def read_mix_table(context: StepContext, inputs: MixInputs) -> pa.Table:
+    """ROW_SCHEMA rows of the view in corpus order."""
+    units = [
+        Unit(split_name(split), split_params(context, split) | {"tokens": inputs.tokens, "score": inputs.score, "work": context.work}, split.text_bytes)
+        for split in context.plan_splits()
+    ]
+    done, _ = context.run_units("table", units, table_split)
+    files = file_lists(done)
+    rows = sum(file["rows"] for file in files)
+    if rows > MAX_DOCUMENTS:
+        raise ConfigError("documents", rows, f"expected at most {MAX_DOCUMENTS} on the driver")
+    tables = [parquet_files.read_row_groups(context.corpus.path(file["path"]), None, None) for file in files]
+    table = pa.concat_tables([ROW_SCHEMA.empty_table(), *tables]).combine_chunks()
+    if not table.num_rows:
+        raise ConfigError("view", context.need_view().name, "expected documents to mix, every one was dropped", "Read the funnel.")
+    return table
+
+
+def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """One task: the rows of one split; reads no text."""
+    corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
+    shard = corpus.read_listing().shards[split.shard]
+
+    def column(name: str, group: int) -> np.ndarray:
+        attributes, dot, key = name.rpartition(".")
+        if not dot:
+            raise ConfigError("mix", name, "expected SET.COLUMN, such as quality-v1.score")
+        table = views.read_attributes(corpus.root, attributes, shard, [group])
+        if key not in table.column_names:
+            raise ConfigError("mix", name, f"expected a column of {attributes}, one of {table.column_names}")
+        return table.column(key).to_numpy()
+
+    def write(sink: HashingWriter) -> int:
+        total, first_row = 0, split.first_row
+        with parquet_files.open_writer(sink, ROW_SCHEMA) as writer:
+            for group in range(split.first_group, split.last_group + 1):
+                verdict, keys = evaluate_group(corpus, view, shard, group)
+                rows = np.flatnonzero(verdict.failed < 0)
+                tokens = column(params["tokens"], group)[rows]
+                score = column(params["score"], group)[rows] if params["score"] else np.zeros(len(rows), np.float32)
+                if np.isnan(tokens.astype(np.float64)).any():
+                    raise DataError(shard.path, f"a document of the view has no value of {params['tokens']}", hint="Count tokens over this view.")
+                score = np.where(np.isnan(score), np.float32(-1), score)  # text the model knows nothing of goes below all others
+                chosen = keys.take(pa.array(rows)).combine_chunks()
+                values = [
+                    pa.array(pack_address(shard.number, first_row + rows)), chosen.column("source"), pa.array(score.astype(np.float32)),
+                    pa.array(tokens.astype(np.int64)), pa.array(verdict.bytes_before[-1][rows]),
+                    pa.array(hashing.hash_ids(chosen.column("id"), seed=0, name="document")),
+                ]  # fmt: skip
+                parquet_files.write_row_group(writer, pa.table(values, schema=ROW_SCHEMA))
+                total, first_row = total + len(rows), first_row + keys.num_rows
+        return total
+
+    return [write_attempt(corpus.root, attempts, f"{params['work']}/table/{split_name(split)}.parquet", write)], {}
+
+
+def assign_cells(table: pa.Table, inputs: MixInputs, seed: int, num_buckets: int) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
+    """(groups, cell of each document or -1 when held out, is_heldout): cell = group * num_buckets + quality bucket."""
+    encoded = table.column("source").combine_chunks().dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    order = np.argsort(np.array(names))
+    rank = np.empty(len(names), np.int32)
+    rank[order] = np.arange(len(names))
+    group = rank[encoded.indices.to_numpy(zero_copy_only=False)].astype(np.int32)
+    id_hash = table.column("id_hash").to_numpy()
+    heldout = select_heldout(group, id_hash=id_hash, seed=seed, config=inputs.heldout)
+    cell = np.full(len(group), -1, np.int32)
+    kept = ~heldout
+    bucket = assign_buckets(
+        table.column("score").to_numpy()[kept], group=group[kept], tokens=table.column("tokens").to_numpy()[kept],
+        id_hash=id_hash[kept], num_buckets=num_buckets,
+    )  # fmt: skip
+    cell[kept] = group[kept] * num_buckets + bucket
+    return [(name, "") for name in sorted(names)], cell, heldout

@@ -1,0 +1,99 @@
+"""Sample a mix from its plan: how many copies of every document, by hash of its id, exact to half a document per cell.
+
+Writes attributes/sample-v1/ (copies, is_heldout, bucket) for the view.
+
+    spark-submit pipelines/sample_mix.py --config sample.yaml
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from dolma_py import config, parquet_files, storage
+from dolma_py.corpus import ViewBatch
+from dolma_py.errors import ConfigError
+from dolma_py.storage import HashingWriter
+from mixers.sampling import derive_cell_seeds, sample_copies
+from pipelines.attribute_sets import write_attribute_sets
+from pipelines.mix_table import MixInputs, assign_cells, read_mix_table
+from pipelines.steps import StepContext, StepResult
+
+VERSION = 1
+SET = "sample-v1"
+SET_SCHEMA = pa.schema([pa.field("copies", pa.int32()), pa.field("is_heldout", pa.bool_()), pa.field("bucket", pa.int32())])
+DRAWN_SCHEMA = pa.schema([pa.field("address", pa.int64()), *SET_SCHEMA])
+
+
+class SampleMixConfig(MixInputs):
+    """The same inputs as the plan's, and the plan."""
+
+    cells: str = Field(default="artifact:cells", description="cells.parquet of a plan")
+    num_buckets: int = Field(default=20, ge=1, le=1000, description="as in the plan")
+
+
+def run(context: StepContext, settings: SampleMixConfig) -> StepResult:
+    """Draw copies, write attributes."""
+    table = read_mix_table(context, settings)
+    groups, cell, heldout = assign_cells(table, settings, context.seed, settings.num_buckets)
+    cells = parquet_files.read_row_groups(context.artifact(settings.cells.removeprefix("artifact:")), None, None)
+    keys = list(zip(cells.column("source").to_pylist(), cells.column("topic").to_pylist(), cells.column("bucket").to_pylist(), strict=True))
+    expected = [(source, topic, bucket) for source, topic in groups for bucket in range(settings.num_buckets)]
+    if keys != expected:
+        raise ConfigError("cells", len(keys), f"expected the {len(expected)} cells of this view", "Plan again after changing the view.")
+    tokens = table.column("tokens").to_numpy()
+    planned = cells.column("planned_tokens").to_numpy()
+    copies = sample_copies(
+        cell, tokens=tokens, id_hash=table.column("id_hash").to_numpy(), planned_tokens=planned,
+        cell_seeds=derive_cell_seeds(keys, seed=context.seed),
+    )  # fmt: skip
+    bucket = np.where(cell < 0, -1, cell % settings.num_buckets).astype(np.int32)
+    drawn = pa.table([table.column("address"), pa.array(copies), pa.array(heldout), pa.array(bucket)], schema=DRAWN_SCHEMA)
+    path = f"{context.work}/drawn.parquet"
+    with storage.write_file(context.corpus.path(path)) as stream, parquet_files.open_writer(HashingWriter(stream), DRAWN_SCHEMA) as writer:
+        for start in range(0, drawn.num_rows, parquet_files.ROW_GROUP_ROWS):
+            parquet_files.write_row_group(writer, drawn.slice(start, parquet_files.ROW_GROUP_ROWS))
+    fingerprint = config.fingerprint(context.fingerprint, SET)
+    checksum = storage.checksum_file(context.corpus.path(path))
+    options = {"path": context.corpus.path(path), "checksum": checksum}
+    times = write_attribute_sets(context, "pipelines.sample_mix:DrawnMaker", options, {SET: fingerprint})
+    facts = {
+        "planned_tokens": int(planned.sum()), "sampled_tokens": int((tokens * copies).sum()), "documents": int((copies > 0).sum()),
+        "copies": int(copies.sum()), "heldout_documents": int(heldout.sum()), "heldout_tokens": int(tokens[heldout].sum()),
+    }  # fmt: skip
+    return StepResult({SET: fingerprint}, facts=facts, times=times._asdict())
+
+
+class DrawnMaker:
+    """Spreads what was drawn over the documents of a shard."""
+
+    columns: list[str] | None = []
+    schemas = {SET: SET_SCHEMA}
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.path = options["path"]
+
+    def make(self, batch: ViewBatch) -> dict[str, pa.RecordBatch]:
+        """The drawn rows of the batch; every document of the view has one."""
+        rows = [("address", ">=", int(batch.addresses[0])), ("address", "<=", int(batch.addresses[-1]))]
+        filesystem, inner = storage.find_filesystem(self.path)
+        table = pq.read_table(inner, filesystem=filesystem, filters=rows, use_threads=False).combine_chunks()
+        if not np.array_equal(table.column("address").to_numpy(), batch.addresses):
+            raise ConfigError("view", batch.shard.path, "expected the documents that were drawn", "Sample again.")
+        return {SET: table.select(SET_SCHEMA.names).to_batches()[0]}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """spark-submit entry."""
+    from pipelines.job_main import run_job
+
+    return run_job("sample_mix", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""What a step of a recipe gets and gives, and the fingerprints by which finished work is found again."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pydantic import Field
+from pyspark.sql import SparkSession
+
+from dolma_py import config, storage, views
+from dolma_py.config import Config
+from dolma_py.corpus import Corpus
+from dolma_py.done import DoneFile, read_done_lines, render_line
+from dolma_py.errors import ConfigError, DataError
+from dolma_py.listing import Split, plan_splits
+from dolma_py.storage import FileInfo
+from dolma_py.views import View
+from pipelines.units import Progress, Unit, UnitTimes, Work, run_units
+
+logger = logging.getLogger("dolma_py.build")
+
+SPLIT_BYTES = 32 << 20  # of text in one task
+
+
+class Rule(Config):
+    """A line that a step adds to the view once its attributes are there."""
+
+    name: str = Field(description="what the funnel calls it")
+    attributes: str | None = Field(default=None, description="attribute set of this step; null: its only one")
+    keep: str | None = Field(default=None, description="rule over the set's columns; see dolma_py.rules")
+    edit: str | None = Field(default=None, description="spans column whose bytes leave the text")
+    min_text_bytes: int | None = Field(default=None, ge=0, description="least bytes of text after the edits before")
+    sources: list[str] | None = Field(default=None, description="only for these sources")
+    except_sources: list[str] | None = Field(default=None, description="not for these sources")
+
+
+class StepContext(NamedTuple):
+    """Everything a job may use."""
+
+    spark: Callable[[], SparkSession]  # opens the session at its first call
+    corpus: Corpus
+    view: View | None  # None before ingest
+    name: str  # of the step
+    folder: str  # runs/<recipe>/<step>, relative to the corpus
+    fingerprint: str  # of all that decides this step's output
+    seed: int
+    artifacts: dict[str, str]  # name -> path relative to the corpus
+    partitions: int | None = None
+    split_bytes: int = SPLIT_BYTES
+    progress: Progress | None = None
+
+    @property
+    def work(self) -> str:
+        """Where intermediate files lie until the step is complete."""
+        return f"{self.folder}/work"
+
+    @property
+    def attempts(self) -> str:
+        return f"{self.work}/attempts"
+
+    def need_view(self) -> View:
+        if self.view is None:
+            raise ConfigError("steps", self.name, "expected a step that ingests documents before this one")
+        return self.view
+
+    def plan_splits(self) -> list[Split]:
+        """The splits of the view's shards."""
+        listing = views.check_listing(self.need_view(), self.corpus.read_listing())
+        return plan_splits(listing, self.split_bytes)
+
+    def done(self, phase: str) -> DoneFile:
+        """The done file of one phase of the step."""
+        return DoneFile(self.corpus.root, f"{self.work}/{phase}", config.fingerprint(self.fingerprint, phase))
+
+    def run_units(self, phase: str, units: list[Unit], work: Work) -> tuple[DoneFile, UnitTimes]:
+        """Run a phase's units and put its done file in order."""
+        done = self.done(phase)
+        times = run_units(
+            self.spark, units, work, done=done, attempts=self.attempts, partitions=self.partitions, progress=self.progress
+        )
+        names = {unit.name for unit in units}
+        done.units = {name: line for name, line in done.units.items() if name in names}
+        done.finish()
+        return done, times
+
+    def artifact(self, name: str) -> str:
+        """The absolute path of an artifact of an earlier step."""
+        if name not in self.artifacts:
+            raise ConfigError(f"steps.{self.name}", name, f"expected an artifact of an earlier step, one of {sorted(self.artifacts)}")
+        return self.corpus.path(self.artifacts[name])
+
+
+class StepResult(NamedTuple):
+    """What a job leaves for the steps after it."""
+
+    attributes: dict[str, str] = {}  # attribute set -> fingerprint
+    artifacts: dict[str, str] = {}  # name -> path relative to the corpus
+    facts: dict[str, Any] = {}  # deterministic numbers for the manifest
+    times: dict[str, Any] = {}  # for run.json
+
+
+def split_params(context: StepContext, split: Split) -> dict[str, Any]:
+    """What a task needs to read a split of the view."""
+    return {"root": context.corpus.root, "view": config.dump_config(context.need_view()), "split": list(split)}
+
+
+def split_name(split: Split) -> str:
+    """shard-00003-group-00012: where the split begins; sorts in corpus order."""
+    return f"shard-{split.shard:05d}-group-{split.first_group:05d}"
+
+
+def file_lists(done: DoneFile) -> list[dict[str, Any]]:
+    """The files of a complete phase, in order of unit names."""
+    return [file for name in sorted(done.units) for file in done.units[name]["files"]]
+
+
+def start_attribute_set(corpus: Corpus, name: str, fingerprint: str) -> None:
+    """Before the first file of a set is replaced, take back the claim that it is complete."""
+    path = corpus.path("attributes", name, "_done.jsonl")
+    lines = read_done_lines(path)
+    if lines and lines[0]["fingerprint"] != fingerprint:
+        storage.remove_file(path)
+
+
+def finish_attribute_set(corpus: Corpus, name: str, fingerprint: str, files: list[dict[str, Any]]) -> None:
+    """All files of the set are there: say so in its `_done.jsonl`, and remove files that no longer belong."""
+    ordered = sorted(files, key=lambda file: str(file["path"]))
+    line = {"unit": name, "fingerprint": fingerprint, "files": ordered, "facts": {}}
+    storage.write_bytes(corpus.path("attributes", name, "_done.jsonl"), render_line(line))
+    known = {corpus.path(file["path"]) for file in ordered} | {corpus.path("attributes", name, "_done.jsonl")}
+    for info in storage.list_files(corpus.path("attributes", name)):
+        if info.path not in known:
+            storage.remove_file(info.path)
+
+
+def check_attribute_sets(corpus: Corpus, view: View) -> None:
+    """Raise DataError when an attribute set of the view is incomplete or was made again for something else."""
+    for step in view.steps:
+        if step.attributes is None:
+            continue
+        lines = read_done_lines(corpus.path("attributes", step.attributes, "_done.jsonl"))
+        if not lines or lines[0]["fingerprint"] != step.fingerprint:
+            raise DataError(
+                corpus.path("attributes", step.attributes), f"incomplete, or not those of view {view.name}",
+                hint="Run the recipe again from the step that makes them.",
+            )  # fmt: skip
+
+
+def expand_inputs(patterns: list[str], *, corpus: Corpus) -> list[FileInfo]:
+    """Files of paths, folders and globs, sorted; `{corpus}` stands for the corpus folder. Each pattern must match."""
+    found: dict[str, FileInfo] = {}
+    for pattern in patterns:
+        path = storage.resolve_path(pattern.replace("{corpus}", corpus.root))
+        matches = _match(path)
+        if not matches:
+            raise ConfigError("inputs", pattern, "expected at least one file", "Check the path; quote globs.")
+        found.update((info.path, info) for info in matches)
+    return [found[path] for path in sorted(found)]
+
+
+def _match(path: str) -> list[FileInfo]:
+    import glob
+
+    if not storage.is_remote(path) and any(sign in path for sign in "*?["):
+        names = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
+        return [FileInfo(name, os.stat(name).st_size) for name in names]
+    size = storage.file_bytes(path)
+    visible = (info for info in storage.list_files(path) if not os.path.basename(info.path).startswith((".", "_")))
+    return [FileInfo(path, size)] if size is not None else list(visible)
+
+

@@ -1,0 +1,133 @@
+"""Run units of work on Spark's tasks: each writes attempt files, the driver publishes them as they finish.
+
+A unit is one named piece of a step: which splits, pools or buckets there are comes from the plan, so names, number and
+bytes of files do not depend on cores, executors or partitions. Text never passes through Spark here; a task gets paths
+and returns a receipt.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from dolma_py.done import DoneFile
+from dolma_py.errors import DolmaError
+from dolma_py.storage import WrittenFile
+
+logger = logging.getLogger(__name__)
+
+# (params of the unit, folder for attempt files relative to the corpus) -> (files, facts for the manifest)
+Work = Callable[[dict[str, Any], str], tuple[list[WrittenFile], dict[str, Any]]]
+Progress = Callable[[str, int, int], None]  # (what, done bytes, all bytes)
+
+RECEIPT = "unit string, receipt string"
+_RECEIPT_SCHEMA = pa.schema([("unit", pa.string()), ("receipt", pa.string())])
+WAVES_IN_FLIGHT = 2  # while one wave ends, the next one fills the cores that are free
+
+
+class Unit(NamedTuple):
+    name: str  # unique in its step; _done.jsonl is ordered by it
+    params: dict[str, Any]  # JSON values
+    num_bytes: int  # of text, for progress and balance
+
+
+class UnitTimes(NamedTuple):
+    """What the tasks of a step cost; goes to run.json, never into data."""
+
+    task_sec: float
+    peak_worker_bytes: int
+
+
+def run_units(
+    spark: Callable[[], SparkSession], units: list[Unit], work: Work, *, done: DoneFile, attempts: str,
+    partitions: int | None = None, progress: Progress | None = None,
+) -> UnitTimes:  # fmt: skip
+    """Do the units that `done` does not hold yet. `spark` opens the session and is called only when there is work.
+
+    partitions: into how many Spark partitions a wave is cut; None for one per unit. Changes no byte of any file.
+
+    Raises
+    ------
+    DolmaError      what a unit raised, with the unit's name; other units of the wave are published first
+    """
+    left = [unit for unit in units if unit.name not in done.units]
+    all_bytes = sum(unit.num_bytes for unit in units)
+    done_bytes = all_bytes - sum(unit.num_bytes for unit in left)
+    sizes = {unit.name: unit.num_bytes for unit in left}
+    task_sec, peak = 0.0, 0
+    if not left:
+        return UnitTimes(0.0, 0)
+    session = spark()
+    left.sort(key=lambda unit: (-unit.num_bytes, unit.name))  # long ones first: nothing waits for a straggler
+    cores = session.sparkContext.defaultParallelism
+    waves = [left[start : start + 2 * cores] for start in range(0, len(left), 2 * cores)]
+    errors: list[str] = []
+    for receipt in _run_waves(session, waves, work, attempts, partitions):
+        task_sec, peak = task_sec + receipt["task_sec"], max(peak, receipt["peak_bytes"])
+        if "error" in receipt:
+            errors.append(f"{receipt['error']} [unit {receipt['unit']}]")
+            continue
+        done.publish(receipt["unit"], [WrittenFile(*file) for file in receipt["files"]], receipt["facts"])
+        done_bytes += sizes[receipt["unit"]]
+        if progress:
+            progress(done.folder, done_bytes, all_bytes)
+    if errors:
+        raise DolmaError(errors[0] + (f" ({len(errors) - 1} more units failed.)" if len(errors) > 1 else ""))
+    return UnitTimes(task_sec, peak)
+
+
+def _run_waves(
+    session: SparkSession, waves: list[list[Unit]], work: Work, attempts: str, partitions: int | None
+) -> Iterator[dict[str, Any]]:
+    """Receipts of all units as waves end; no new wave starts after one with an error."""
+    waiting = list(reversed(waves))
+    running: set[Future[list[dict[str, Any]]]] = set()
+    with ThreadPoolExecutor(WAVES_IN_FLIGHT) as pool:
+        while waiting or running:
+            while waiting and len(running) < WAVES_IN_FLIGHT:
+                running.add(pool.submit(_run_wave, session, waiting.pop(), work, attempts, partitions))
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                receipts = future.result()
+                if any("error" in receipt for receipt in receipts):
+                    waiting = []
+                yield from receipts
+
+
+def _run_wave(
+    session: SparkSession, units: list[Unit], work: Work, attempts: str, partitions: int | None
+) -> list[dict[str, Any]]:
+    params = [(unit.name, json.dumps(unit.params)) for unit in units]
+
+    def run_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for index in batch.column(0).to_pylist():
+                name, values = params[index]
+                receipt = json.dumps(_run_unit(name, json.loads(values), work, attempts))
+                yield pa.RecordBatch.from_pydict({"unit": [name], "receipt": [receipt]}, _RECEIPT_SCHEMA)
+
+    frame = session.range(0, len(units), 1, min(partitions or len(units), len(units)))
+    rows = frame.mapInArrow(run_batches, RECEIPT).collect()  # one short row per unit of the wave
+    return [json.loads(row.receipt) for row in rows]
+
+
+def _run_unit(name: str, params: dict[str, Any], work: Work, attempts: str) -> dict[str, Any]:
+    """On the executor. A DolmaError becomes part of the receipt; anything else fails the task and Spark tries it again."""
+    start = time.perf_counter()
+    receipt: dict[str, Any] = {"unit": name}
+    try:
+        files, facts = work(params, attempts)
+        receipt |= {"files": [list(file) for file in files], "facts": facts}
+    except DolmaError as error:
+        receipt["error"] = str(error)
+    receipt["task_sec"] = time.perf_counter() - start
+    receipt["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return receipt

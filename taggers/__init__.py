@@ -1,0 +1,1 @@
+"""Taggers: a batch of documents in, a batch of attributes out. No Spark, no files."""

@@ -1,0 +1,318 @@
+"""Gopher repetition statistics: repeated lines, paragraphs and word n-grams of each document, exact up to 64-bit hashes.
+
+Legend: N documents, B bytes of all texts together, W words of one document, C capacity of the scratch arrays in words or
+lines, T = slots of the hash table, a power of two, at least 2 C.
+
+An n-gram can only repeat where both its first and its last n - 1 words repeat, so level n looks at the survivors of level
+n - 1 alone: after the pairs little is left of ordinary text. n-grams are named by the position of their first occurrence,
+and level n + 1 keys them by (name, number of the next word): exact, no hash of hashes.
+
+Source: Rae et al. 2021 (Gopher), section A.1.1; the readings of DCLM (repetition_filter, commit c7ed275).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dolma_py.numba_options import KERNEL
+
+import numpy as np  # isort: skip
+from numba import njit  # isort: skip
+
+from dolma_py.hashing_kernels import mix64_kernel, xxh64_kernel
+from taggers.character_kernels import character_class_kernel, decode_kernel
+from taggers.characters import (
+    ALNUM_BIT,
+    CONNECTOR,
+    EXTEND,
+    KATAKANA,
+    LETTER,
+    MID_BOTH,
+    MID_LETTER,
+    MID_NUMBER,
+    NUMBER,
+    OTHER,
+    SINGLE,
+)
+from taggers.gopher_kernels import NUM_QUALITY_COUNTS, sweep_document_kernel
+
+# columns of out_counts after those of gopher_kernels
+(
+    WORDS,
+    WORD_CHARS,
+    DUP_LINES,
+    DUP_LINE_CHARS,
+    LINE_CHARS,
+    PARAGRAPHS,
+    DUP_PARAGRAPHS,
+    DUP_PARAGRAPH_CHARS,
+    PARAGRAPH_CHARS,
+) = range(NUM_QUALITY_COUNTS, NUM_QUALITY_COUNTS + 9)
+FIRST_NGRAM = NUM_QUALITY_COUNTS + 9  # chars in the top 2-, 3-, 4-gram, then in duplicated 5- to 10-grams
+TOP_NGRAMS = (2, 4)
+DUP_NGRAMS = (5, 10)
+NUM_COUNTS = FIRST_NGRAM + 9
+
+_SEED = np.uint64(0)
+_SHIFT_32 = np.uint64(32)
+
+
+class SegmentScratch(NamedTuple):
+    """Lines and paragraphs of one document."""
+
+    line_hashes: np.ndarray  # uint64 (C,)
+    line_chars: np.ndarray  # int64 (C,)
+    paragraph_hashes: np.ndarray  # uint64 (C,)
+    paragraph_chars: np.ndarray  # int64 (C,)
+
+
+class WordScratch(NamedTuple):
+    """Words and n-grams of one document, and the hash table."""
+
+    hashes: np.ndarray  # uint64 (C,)     hash of word i
+    char_sums: np.ndarray  # int64 (C + 1,)  chars of the words before word i
+    words: np.ndarray  # int32 (C,)     word i is equal to word words[i] <= i, the first of its kind
+    grams: np.ndarray  # int32 (C,)     first occurrence of the n-gram at i, or -1 where it stands once
+    counts: np.ndarray  # int32 (C,)     occurrences, at the first one
+    positions: np.ndarray  # int32 (C,)     where n-grams of this level can still repeat, ascending
+    keys: np.ndarray  # uint64 (T,)
+    slots: np.ndarray  # int32 (T,)     1 + index of the first holder of the key; 0 is empty
+
+
+def _joins() -> np.ndarray:
+    """int64 (10,): bit c of joins[p] is set when no boundary stands between word classes p and c (UAX 29, WB5 to WB13b)."""
+    joins = np.zeros(10, np.int64)
+    for left, rights in (
+        (LETTER, (LETTER, NUMBER, CONNECTOR)),
+        (NUMBER, (LETTER, NUMBER, CONNECTOR)),
+        (KATAKANA, (KATAKANA, CONNECTOR)),
+        (CONNECTOR, (LETTER, NUMBER, KATAKANA, CONNECTOR)),
+    ):
+        for right in rights:
+            joins[left] |= 1 << right
+    # a mark in mid-word joins when the same kind stands on both sides (WB6, WB7, WB11, WB12)
+    joins[LETTER] |= 1 << MID_LETTER | 1 << MID_BOTH
+    joins[NUMBER] |= 1 << MID_NUMBER | 1 << MID_BOTH
+    return joins
+
+
+_JOINS = _joins()
+
+
+@njit(inline="always", **KERNEL)
+def next_class_kernel(data, at, end, table):
+    """Word class of the first character in data[at:end] that is not a combining mark; OTHER at the end."""
+    while at < end:
+        code, width = decode_kernel(data, at, end)
+        word_class = character_class_kernel(table, code) & 15
+        if word_class != EXTEND:
+            return word_class
+        at += width
+    return OTHER
+
+
+@njit(**KERNEL)
+def split_words_kernel(data, start, end, table, out_hashes, out_char_sums):
+    """Words of data[start:end] that start with a letter or a number, by the default word boundaries of UAX 29.
+
+    out_hashes : uint64 (C,)         xxh64 of each word's bytes
+    out_char_sums : int64 (C + 1,)   chars of the words before word i; out_char_sums[W] is the sum of all
+
+    Returns W; words beyond the capacity are counted and not stored.
+
+    "It's 3.5 _x caf\\u00e9" has the words "It's", "3.5" and "caf\\u00e9" ("_x" starts with neither): 3 and sums 0, 4, 7, 11
+    """
+    words = np.int64(0)
+    char_sum = np.int64(0)
+    capacity = len(out_hashes)
+    out_char_sums[0] = 0
+    at = start
+    while at < end:
+        code, width = decode_kernel(data, at, end)
+        entry = character_class_kernel(table, code)
+        word_class = entry & 15
+        word_start = at
+        at += width
+        if not (LETTER <= word_class <= SINGLE):
+            continue
+        # read to the word's end; `last` is the class of its last character that is neither mark nor in mid-word
+        chars, last = np.int64(1), word_class
+        while at < end:
+            code, width = decode_kernel(data, at, end)
+            follows = character_class_kernel(table, code) & 15
+            if follows != EXTEND:
+                if not (_JOINS[last] >> follows) & 1:
+                    break
+                if follows >= MID_LETTER:
+                    if next_class_kernel(data, at + width, end, table) != last:
+                        break
+                else:
+                    last = follows
+            at += width
+            chars += 1
+        if entry & ALNUM_BIT:
+            char_sum += chars
+            if words < capacity:
+                out_hashes[words] = xxh64_kernel(data, word_start, at, _SEED)
+                out_char_sums[words + 1] = char_sum
+            words += 1
+    return words
+
+
+@njit(inline="always", **KERNEL)
+def clear_table_kernel(slots, num_keys):
+    """Empty as many slots as num_keys keys need, at most half full; returns the mask of that part of the table."""
+    size = 16
+    while size < 2 * num_keys:
+        size *= 2
+    slots[:size] = 0
+    return np.uint64(size - 1)
+
+
+@njit(inline="always", **KERNEL)
+def find_first_kernel(keys, slots, mask, key, index):
+    """The index that first came with `key`; `index` itself when it is new."""
+    slot = mix64_kernel(key) & mask
+    while slots[slot] != 0:
+        if keys[slot] == key:
+            return slots[slot] - 1
+        slot = (slot + np.uint64(1)) & mask
+    keys[slot] = key
+    slots[slot] = index + 1
+    return index
+
+
+@njit(**KERNEL)
+def count_repeated_kernel(hashes, chars, num_segments, scratch):
+    """(segments that stand at least twice, their chars, chars of all): every copy counts, the first included.
+
+    hashes 7, 8, 7 with chars 2, 3, 2 give (2, 4, 7)
+    """
+    mask = clear_table_kernel(scratch.slots, num_segments)
+    firsts, counts = scratch.grams, scratch.counts
+    all_chars = np.int64(0)
+    for i in range(num_segments):
+        first = find_first_kernel(scratch.keys, scratch.slots, mask, hashes[i], i)
+        firsts[i] = first
+        counts[first] = 1 if first == i else counts[first] + 1
+        all_chars += chars[i]
+    repeated = repeated_chars = np.int64(0)
+    for i in range(num_segments):
+        if counts[firsts[i]] > 1:
+            repeated += 1
+            repeated_chars += chars[i]
+    return repeated, repeated_chars, all_chars
+
+
+@njit(**KERNEL)
+def number_words_kernel(num_words, scratch):
+    """Level 1: fill words, grams and positions from hashes; returns the number of positions whose word repeats."""
+    mask = clear_table_kernel(scratch.slots, num_words)
+    words, counts = scratch.words, scratch.counts
+    for i in range(num_words):
+        first = find_first_kernel(scratch.keys, scratch.slots, mask, scratch.hashes[i], i)
+        words[i] = first
+        counts[first] = 1 if first == i else counts[first] + 1
+    num_positions = 0
+    for i in range(num_words):
+        scratch.grams[i] = words[i] if counts[words[i]] > 1 else -1
+        if counts[words[i]] > 1:
+            scratch.positions[num_positions] = i
+            num_positions += 1
+    return num_positions
+
+
+@njit(**KERNEL)
+def extend_ngrams_kernel(length, num_words, num_positions, scratch):
+    """From repeated (length - 1)-grams to repeated length-grams, in place; returns the number of positions left."""
+    grams, counts, positions = scratch.grams, scratch.counts, scratch.positions
+    mask = clear_table_kernel(scratch.slots, num_positions)
+    for k in range(num_positions):
+        i = positions[k]
+        # grams[i + 1] still holds level length - 1: positions ascend
+        if i + length > num_words or grams[i + 1] < 0:
+            grams[i] = -1
+            continue
+        key = np.uint64(grams[i]) << _SHIFT_32 | np.uint64(scratch.words[i + length - 1])
+        first = find_first_kernel(scratch.keys, scratch.slots, mask, key, i)
+        counts[first] = 1 if first == i else counts[first] + 1
+        grams[i] = first
+    kept = 0
+    for k in range(num_positions):
+        i = positions[k]
+        if grams[i] >= 0 and counts[grams[i]] > 1:
+            positions[kept] = i
+            kept += 1
+        else:
+            grams[i] = -1
+    return kept
+
+
+@njit(**KERNEL)
+def count_top_chars_kernel(length, num_positions, scratch):
+    """Chars of the most frequent repeated n-gram times its count; of equally frequent ones the one with most chars."""
+    top_count = top_chars = np.int64(0)
+    for k in range(num_positions):
+        i = scratch.positions[k]
+        if scratch.grams[i] != i:
+            continue
+        count = np.int64(scratch.counts[i])
+        chars = scratch.char_sums[i + length] - scratch.char_sums[i]
+        if count > top_count or (count == top_count and chars > top_chars):
+            top_count, top_chars = count, chars
+    return top_count * top_chars
+
+
+@njit(**KERNEL)
+def count_covered_chars_kernel(length, num_positions, scratch):
+    """Chars of the words that lie in any repeated n-gram, each word once."""
+    covered = np.int64(0)  # words before this one are counted
+    chars = np.int64(0)
+    for k in range(num_positions):
+        i = np.int64(scratch.positions[k])
+        begin = max(i, covered)
+        covered = i + length
+        chars += scratch.char_sums[covered] - scratch.char_sums[begin]
+    return chars
+
+
+@njit(**KERNEL)
+def gopher_counts_kernel(data, offsets, table, first_row, segments, words, out_counts):
+    """All counts of rows first_row, first_row + 1, ... until a document does not fit the scratch arrays.
+
+    data : uint8 (B,)                texts, back to back
+    offsets : int64 (N + 1,)         text i is data[offsets[i]:offsets[i + 1]]
+    table : uint8 (TABLE_SIZE,)      taggers.characters.character_table
+    segments, words                  scratch of capacity C, any content
+    out_counts : int64 (N, 26)       columns as named at the top of this file and of gopher_kernels
+
+    Returns the first row that was not counted: N when all were.
+
+    "a b a b a": 5 words; the 2-gram "a b" stands twice (2 chars), "b a" too: top 2-gram 4 of 5 chars; "a b a" twice: 6 of 5
+    """
+    for row in range(first_row, len(offsets) - 1):
+        start, end = offsets[row], offsets[row + 1]
+        out = out_counts[row]
+        num_lines, num_paragraphs = sweep_document_kernel(data, start, end, table, segments, out)
+        num_words = split_words_kernel(data, start, end, table, words.hashes, words.char_sums)
+        if max(num_lines, num_words) > len(words.hashes):
+            return row
+        out[WORDS], out[WORD_CHARS] = num_words, words.char_sums[num_words]
+        repeated, chars, all_chars = count_repeated_kernel(segments.line_hashes, segments.line_chars, num_lines, words)
+        out[DUP_LINES], out[DUP_LINE_CHARS], out[LINE_CHARS] = repeated, chars, all_chars
+        repeated, chars, all_chars = count_repeated_kernel(
+            segments.paragraph_hashes, segments.paragraph_chars, num_paragraphs, words
+        )
+        out[PARAGRAPHS], out[DUP_PARAGRAPHS] = num_paragraphs, repeated
+        out[DUP_PARAGRAPH_CHARS], out[PARAGRAPH_CHARS] = chars, all_chars
+        num_positions = number_words_kernel(num_words, words)
+        out[FIRST_NGRAM:] = 0
+        for length in range(TOP_NGRAMS[0], DUP_NGRAMS[1] + 1):
+            num_positions = extend_ngrams_kernel(length, num_words, num_positions, words)
+            if num_positions == 0:
+                break
+            if length <= TOP_NGRAMS[1]:
+                out[FIRST_NGRAM + length - 2] = count_top_chars_kernel(length, num_positions, words)
+            else:
+                out[FIRST_NGRAM + length - 2] = count_covered_chars_kernel(length, num_positions, words)
+    return np.int64(len(offsets) - 1)

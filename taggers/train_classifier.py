@@ -1,0 +1,279 @@
+"""Training of a two-label fastText classifier, repeatable to the byte, with a model card.
+
+How it repeats. fastText with one thread does the same steps in the same order every time, but its builds of the 0.9.3 kind
+fill only the first tenth of the input matrix then and leave the rest as the memory was. Without word n-grams and character
+n-grams the matrix has one row per word of the vocabulary, and `pretrainedVectors` overwrites the rows of the words it
+lists. So the vocabulary is counted here by fastText's own rules, every word gets a seeded vector, and after training the
+model's words must be exactly the listed ones. With word n-grams, whose rows nobody can set, use repeatable: false.
+
+Source of the defaults: DCLM's classifier (dimension, rate and epochs are fastText's defaults), except word_ngrams.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fasttext
+import numpy as np
+import numpy.typing as npt
+import xxhash
+from pydantic import Field, model_validator
+
+from dolma_py.config import Config, dump_config
+from dolma_py.errors import DataError, DolmaError
+from dolma_py.hashing import derive_seed, uniform_hash
+from dolma_py.manifest import render_json
+from dolma_py.storage import checksum_file, publish_file, read_bytes, write_bytes
+from taggers.fasttext_model import LABEL_PREFIX, FastTextModel, load_model, normalize_text, predict_label
+
+CARD_VERSION = 1
+_SEPARATORS = re.compile("[ \n\r\t\v\f\0]+")  # Dictionary::readWord of fastText
+_END_OF_TEXT = "</s>"
+_NUM_LEVELS = 4096  # of the seeded start vectors: enough, and text of fixed width is written 20 times faster
+
+
+class ClassifierConfig(Config):
+    """How a classifier is trained; the texts come as arguments."""
+
+    positive_label: str = Field("hq", pattern=r"^\w+$", description="label of the wanted texts; DCLM: hq")
+    negative_label: str = Field("cc", pattern=r"^\w+$", description="label of the others; DCLM: cc")
+    dim: int = Field(100, ge=1, le=1000, description="length of word vectors; fastText's default")
+    epochs: int = Field(5, ge=1, description="passes over the training texts; fastText's default")
+    learning_rate: float = Field(
+        0.1, gt=0, description="at the start, falls linearly to 0; fastText's default for labels"
+    )
+    min_count: int = Field(
+        1, ge=1, description="words that stand less often in the training texts are unknown; fastText's default"
+    )
+    word_ngrams: int = Field(
+        1, ge=1, le=5, description="longest word n-gram; the released DCLM model has 2 (not repeatable)"
+    )
+    num_buckets: int = Field(200_000, ge=1, description="hash rows of word n-grams; used with word_ngrams of 2 or more")
+    held_out_frac: float = Field(
+        0.1, gt=0, lt=1, description="share of texts, chosen by their hash, kept for the card's figures"
+    )
+    repeatable: bool = Field(
+        True, description="same bytes every time, on one thread; false: 16 threads, any word_ngrams"
+    )
+
+    @model_validator(mode="after")
+    def _check_repeatable(self) -> ClassifierConfig:
+        if self.repeatable and self.word_ngrams > 1:
+            raise ValueError("word_ngrams of 2 or more needs repeatable: false (their start values cannot be set)")
+        if self.positive_label == self.negative_label:
+            raise ValueError("positive_label and negative_label must differ")
+        return self
+
+
+class Split(NamedTuple):
+    """Texts of one label after the split."""
+
+    training: list[str]  # normalised
+    held_out: list[str]
+    num_bytes: int
+    fingerprint: str  # xxh3-128 over all texts in order
+
+
+def train_classifier(
+    positives: Iterable[str],
+    negatives: Iterable[str],
+    *,
+    output_path: str,
+    seed: int,
+    config: ClassifierConfig | None = None,
+) -> dict[str, Any]:
+    """Train on two streams of texts, write the model and its card, return the card.
+
+    Writes `output_path` (fastText .bin) and `output_path` + ".card.json".
+
+    Parameters
+    ----------
+    positives, negatives    texts of either label, in any order that repeats; equal texts fall on the same side of the split
+    output_path             local path; an existing file is replaced when the new one is complete
+    seed                    of the split, the start vectors and fastText's own order
+
+    Returns
+    -------
+    card                    config, counts, fingerprints of data and model, and held-out precision, recall, f1 and auc of the
+                            positive label (precision and recall at P >= 0.5)
+
+    Raises
+    ------
+    DataError               a label without training or held-out texts
+    DolmaError              fastText found words that were not counted here, or made values that are not finite
+
+    Guarantees              with repeatable: true, the same bytes for the same texts, seed and fastText build
+    """
+    config = config or ClassifierConfig()
+    splits = {
+        config.positive_label: _split_texts(positives, seed, config.held_out_frac),
+        config.negative_label: _split_texts(negatives, seed, config.held_out_frac),
+    }
+    for label, split in splits.items():
+        if not split.training or not split.held_out:
+            problem = f"label {label} has {len(split.training)} training and {len(split.held_out)} held-out texts"
+            raise DataError("classifier training", problem, hint="Give more texts of that label.")
+    with tempfile.TemporaryDirectory(prefix="dolma-py-classifier-") as folder:
+        model = _train(splits, folder, seed, config)
+        attempt = f"{output_path}.attempt-{os.getpid()}"
+        model.save_model(attempt)
+    publish_file(attempt, output_path)
+    load_model.cache_clear()  # the path may have held another model
+    trained = load_model(output_path)
+    card = {
+        "format": "dolma-py-classifier",
+        "version": CARD_VERSION,
+        "config": dump_config(config),
+        "seed": seed,
+        "model_fingerprint": trained.fingerprint,
+        "num_words": len(trained.model.get_words()),
+        "data": {label: _describe(split) for label, split in splits.items()},
+        "held_out": measure_classifier(
+            trained,
+            splits[config.positive_label].held_out,
+            splits[config.negative_label].held_out,
+            label=config.positive_label,
+        ),
+    }
+    write_bytes(output_path + ".card.json", render_json(card))
+    return card
+
+
+def measure_classifier(
+    model: FastTextModel, positives: list[str], negatives: list[str], *, label: str
+) -> dict[str, float]:
+    """Precision, recall and F1 at P(label) >= 0.5, and the area under the ROC curve (ties count half), of labelled texts."""
+    scores = predict_label(model, positives + negatives, label=label)
+    scores = np.nan_to_num(scores, nan=0.0)
+    truth = np.arange(len(scores)) < len(positives)
+    called = scores >= 0.5
+    hits = int((called & truth).sum())
+    precision = hits / max(int(called.sum()), 1)
+    recall = hits / max(len(positives), 1)
+    f1 = 2 * hits / max(int(called.sum()) + len(positives), 1)
+    return {
+        "num_positives": len(positives),
+        "num_negatives": len(negatives),
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "auc": area_under_curve(scores[truth], scores[~truth]),
+    }
+
+
+def area_under_curve(positive: npt.NDArray[np.float32], negative: npt.NDArray[np.float32]) -> float:
+    """Share of (positive, negative) pairs whose positive scores higher, ties counting half; 0.5 without pairs."""
+    if not len(positive) or not len(negative):
+        return 0.5
+    ordered = np.sort(negative)
+    below = np.searchsorted(ordered, positive, "left").sum(dtype=np.int64)
+    up_to = np.searchsorted(ordered, positive, "right").sum(dtype=np.int64)
+    return float(below + up_to) / (2.0 * len(positive) * len(negative))
+
+
+def split_words(text: str) -> list[str]:
+    """Words of a normalised text as fastText reads them, without those that it would take for a label."""
+    return [word for word in _SEPARATORS.split(text) if word and not word.startswith(LABEL_PREFIX)]
+
+
+def _split_texts(texts: Iterable[str], seed: int, held_out_frac: float) -> Split:
+    training: list[str] = []
+    held_out: list[str] = []
+    split_seed = derive_seed(seed, "classifier", "held-out")
+    digest = xxhash.xxh3_128()
+    num_bytes = 0
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        num_bytes += len(encoded)
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+        key = np.array([xxhash.xxh64_intdigest(encoded)], np.uint64)
+        chosen = training if uniform_hash(key, seed=split_seed)[0] >= held_out_frac else held_out
+        chosen.append(normalize_text(text))
+    return Split(training, held_out, num_bytes, digest.hexdigest())
+
+
+def _describe(split: Split) -> dict[str, Any]:
+    return {
+        "num_training": len(split.training),
+        "num_held_out": len(split.held_out),
+        "num_bytes": split.num_bytes,
+        "fingerprint": split.fingerprint,
+    }
+
+
+def _interleave(splits: dict[str, Split], seed: int) -> Iterator[tuple[str, list[str]]]:
+    """(label, words) of all training texts in a seeded order: fastText steps through the file as it stands."""
+    pairs = [(label, text) for label, split in splits.items() for text in split.training]
+    order = np.random.Generator(np.random.PCG64(derive_seed(seed, "classifier", "order"))).permutation(len(pairs))
+    for index in order.tolist():
+        yield pairs[index][0], split_words(pairs[index][1])
+
+
+def _train(splits: dict[str, Split], folder: str, seed: int, config: ClassifierConfig) -> Any:
+    training_path, vectors_path = os.path.join(folder, "training.txt"), os.path.join(folder, "start.vec")
+    counts: Counter[str] = Counter()
+    with Path(training_path).open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as stream:
+        for label, words in _interleave(splits, seed):
+            counts.update(words)
+            counts[_END_OF_TEXT] += 1
+            stream.write(f"{LABEL_PREFIX}{label} {' '.join(words)}\n")
+    options: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "dim": config.dim,
+        "epoch": config.epochs,
+        "minCount": config.min_count,
+        "wordNgrams": config.word_ngrams,
+        "seed": derive_seed(seed, "classifier", "fasttext") % 2**31,
+        "verbose": 0,
+    }
+    if not config.repeatable:
+        # 16 threads: the library fills a tenth of the matrix per thread, whatever the machine has
+        model = fasttext.train_supervised(training_path, thread=16, bucket=config.num_buckets, **options)
+        _check_finite(model)
+        return model
+    vocabulary = sorted(word for word, count in counts.items() if count >= config.min_count)
+    _write_vectors(vectors_path, vocabulary, config.dim, derive_seed(seed, "classifier", "vectors"))
+    model = fasttext.train_supervised(
+        training_path, thread=1, minn=0, maxn=0, pretrainedVectors=vectors_path, **options
+    )
+    if set(model.get_words(on_unicode_error="replace")) != set(vocabulary):
+        raise DolmaError(
+            f"classifier training: fastText has {len(model.get_words())} words where {len(vocabulary)} were counted, so the "
+            "model would not repeat. Please report the text; repeatable: false trains without this promise."
+        )
+    _check_finite(model)
+    return model
+
+
+def _check_finite(model: Any) -> None:
+    if not (np.isfinite(model.get_input_matrix()).all() and np.isfinite(model.get_output_matrix()).all()):
+        raise DolmaError("classifier training: fastText made weights that are not finite. Lower learning_rate.")
+
+
+def _write_vectors(path: str, vocabulary: list[str], dim: int, seed: int) -> None:
+    """Uniform start values in (-1/dim, 1/dim), on a grid of 4096 levels, in word2vec's text form."""
+    levels = (np.arange(_NUM_LEVELS) * 2 + 1 - _NUM_LEVELS) / (_NUM_LEVELS * dim)
+    texts = np.array([f" {level:+.9e}" for level in levels], "S")
+    generator = np.random.Generator(np.random.PCG64(seed))
+    with Path(path).open("wb") as stream:
+        stream.write(f"{len(vocabulary)} {dim}\n".encode())
+        for word in vocabulary:
+            row = texts[generator.integers(0, _NUM_LEVELS, dim)]
+            stream.write(word.encode("utf-8", "surrogatepass") + row.tobytes() + b"\n")
+
+
+def read_card(model_path: str) -> dict[str, Any]:
+    """The card beside a model; DataError when it is missing or belongs to another model file."""
+    import orjson
+
+    path = model_path + ".card.json"
+    card: dict[str, Any] = orjson.loads(read_bytes(path))
+    if card.get("model_fingerprint") != checksum_file(model_path):
+        raise DataError(path, "the card is of another model file", hint="Train the classifier again.")
+    return card

@@ -1,0 +1,78 @@
+"""What every test may use: the repository on the path, hypothesis profiles, one lazy Spark session, the shared data."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+if str(REPOSITORY) not in sys.path:
+    sys.path.insert(0, str(REPOSITORY))
+
+# ci: the same examples every time, so that a red run can be repeated; the first call of a kernel compiles, hence no
+# deadline. nightly: many more, new ones each time (HYPOTHESIS_PROFILE=nightly).
+hypothesis.settings.register_profile(
+    "ci",
+    derandomize=True,
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile(
+    "nightly",
+    max_examples=1000,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def _spark_of_this_run() -> Iterator[SparkSession]:
+    from pipelines.session import SessionConfig, open_session
+
+    config = SessionConfig(
+        master="local[2]",  # two tasks at once: races can show
+        app_name="tests",
+        driver_memory_bytes=1 << 30,  # the smallest that runs everything: a job that collects shows at once
+        num_shuffle_partitions=3,  # odd and not 1: what depends on partitioning shows
+        arrow_batch_rows=3,  # tiny: what depends on batch borders shows
+        ui=False,  # no port, faster start
+        settings={"spark.ui.retainedJobs": "1"},  # hundreds of jobs in one run: their records would pile up
+    )
+    with open_session(config) as spark:
+        yield spark
+
+
+@pytest.fixture
+def spark(_spark_of_this_run: SparkSession) -> Iterator[SparkSession]:
+    """The one session of this run, started by the first test that asks; views and caches are dropped after each test."""
+    yield _spark_of_this_run
+    for table in _spark_of_this_run.catalog.listTables():
+        _spark_of_this_run.catalog.dropTempView(table.name)
+    _spark_of_this_run.catalog.clearCache()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of sample data that DOLMA_PY_DATA names; the test is skipped where there is none."""
+    folder = os.environ.get("DOLMA_PY_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("DOLMA_PY_DATA names no folder of sample data")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout these tests belong to."""
+    return REPOSITORY

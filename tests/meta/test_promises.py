@@ -1,0 +1,62 @@
+"""Each promise of the design is kept by a test that exists. A missing test is found, as the plants show."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+# promise -> the tests that would go red if it were broken
+PROMISES = {
+    "1 same input, config and seed give the same bytes": [
+        "tests/jobs/test_build_recipe.py::test_bytes_do_not_depend_on_partitions",
+        "tests/jobs/test_build_recipe.py::test_standalone_cluster_writes_the_same_bytes",
+    ],
+    "2 kill it anywhere, run it again": ["tests/jobs/test_build_kills.py::test_killed_and_repeated_gives_the_same_bytes"],
+    "3 nothing is lost in silence": ["tests/jobs/test_build_recipe.py::test_rows_and_bytes_are_conserved"],
+    "4 every run leaves a manifest, and a token leads back to its document": [
+        "tests/jobs/test_build_recipe.py::test_a_token_leads_back_to_its_file_of_origin",
+    ],
+    "5 untrusted input is untrusted": ["tests/jobs/test_hostile_input.py::test_hostile_input_is_refused_or_counted"],
+    "6 interoperation is tested with the other side": ["tests/peers/test_peers_shards.py::test_shards_read_as_olmo_core_does"],
+    "7 memory is bounded by settings": ["tests/jobs/test_build_recipe.py::test_dry_run_states_memory_disk_and_time"],
+}
+
+
+def missing_tests(node_ids: list[str], root: Path) -> list[str]:
+    """Those node ids whose file, or whose function in it, is not there."""
+    missing = []
+    for node_id in node_ids:
+        name, _, function = node_id.partition("::")
+        path = root / name
+        if not path.is_file():
+            missing.append(f"{node_id}: no such file")
+        elif function.split("[")[0] not in _test_names(path.read_text()):
+            missing.append(f"{node_id}: no such test in the file")
+    return missing
+
+
+def _test_names(source: str) -> set[str]:
+    return {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_the_promise_has_its_tests(promise):
+    assert PROMISES[promise]
+    assert missing_tests(PROMISES[promise], REPOSITORY) == []
+
+
+def test_all_seven_promises_are_listed():
+    assert [int(promise.split()[0]) for promise in PROMISES] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_planted_missing_test_is_found(tmp_path):
+    (tmp_path / "test_a.py").write_text("def test_here():\n    pass\n# def test_gone(): pass\n")
+    ids = ["test_a.py::test_here", "test_a.py::test_here[1]", "test_a.py::test_gone", "test_b.py::test_here"]
+    assert missing_tests(ids, tmp_path) == [
+        "test_a.py::test_gone: no such test in the file",
+        "test_b.py::test_here: no such file",
+    ]

@@ -1,0 +1,174 @@
+"""Signatures and bands against Python integers and datasketch; the estimate against the truth."""
+
+import datasketch
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dedup import minhash
+from dedup.minhash_kernels import fmix32_kernel, signatures_kernel
+from dedup.shingles import Shingles, shingle_texts
+from dolma_py.errors import ConfigError, SchemaError
+from tests.reference import minhash as reference
+
+UINT64 = st.integers(0, 2**64 - 1)
+
+
+def to_shingles(rows):
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    return Shingles(np.array(sum(rows, []), np.uint64), offsets)
+
+
+def to_arrays(texts):
+    data = np.frombuffer(b"".join(texts), np.uint8)  # read-only
+    return data, np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
+
+
+@given(st.lists(st.lists(UINT64, max_size=20), max_size=5), st.integers(0, 19), st.integers(0, 2**32 - 1))
+def test_signatures_equal_twin(rows, num_permutations, seed):
+    multiplier, increment = minhash.draw_permutations(num_permutations, seed=seed)
+    found = minhash.signatures(to_shingles(rows), multiplier=multiplier, increment=increment)
+    assert found.dtype == np.uint32
+    assert found.tolist() == reference.signatures(rows, multiplier.tolist(), increment.tolist())
+
+
+@given(st.lists(st.lists(UINT64, min_size=1, max_size=30), min_size=1, max_size=4), st.integers(1, 2**32 - 1))
+def test_datasketch_preset_equals_datasketch_bit_for_bit(rows, seed):
+    multiplier, increment = minhash.draw_permutations(128, seed=seed, source="datasketch")
+    found = minhash.signatures(to_shingles(rows), multiplier=multiplier, increment=increment)
+    for row, shingles in zip(found, rows, strict=True):
+        peer = datasketch.MinHash(
+            num_perm=128, seed=seed, scheme="affine32", hashfunc=lambda shingle: shingle & 0xFFFFFFFF
+        )
+        peer.update_batch(shingles)
+        assert row.tolist() == peer.hashvalues.tolist()
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 2**32 - 1), min_size=12, max_size=12), max_size=4),
+    st.sampled_from([(3, 4), (12, 1), (1, 12), (2, 5)]),
+)
+def test_band_keys_equal_twin(rows, shape):
+    num_bands, num_rows = shape
+    array = np.array(rows, np.uint32).reshape(-1, 12)
+    found = minhash.band_keys(array, num_bands=num_bands, num_rows=num_rows)
+    assert found.dtype == np.uint64
+    assert found.tolist() == reference.band_keys(rows, num_bands, num_rows)
+
+
+def test_signatures_kernel_docstring_example():
+    assert [fmix32_kernel(np.uint32(value)) for value in (1, 2)] == [0x514E28B7, 0x30F4C306]
+    out = np.zeros((1, 1), np.uint32)
+    one = np.array([1], np.uint32)
+    signatures_kernel(np.array([1, 2], np.uint64), np.array([0, 2]), one, np.array([0], np.uint32), out)
+    assert out.tolist() == [[0x30F4C306]]
+
+
+def test_arithmetic_above_2_to_the_31_and_2_to_the_63_stays_unsigned():
+    rows = [[2**64 - 1], [2**63 + 5, 2**32 - 1]]
+    top = np.array([2**32 - 1, 2**31 + 1], np.uint32)
+    found = minhash.signatures(to_shingles(rows), multiplier=top, increment=top)
+    assert found.tolist() == reference.signatures(rows, top.tolist(), top.tolist())
+    keys = minhash.band_keys(np.full((1, 40), 2**32 - 1, np.uint32), num_bands=20, num_rows=2)
+    assert keys.max() >= 2**63
+
+
+def test_estimate_is_unbiased_with_the_error_of_theory():
+    # 400 pairs of sets of 100 with known Jaccard; 286 permutations
+    generator = np.random.default_rng(2)
+    shared = generator.integers(0, 101, 400)
+    rows = []
+    for s in shared:
+        pool = generator.integers(0, 2**64, 200, dtype=np.uint64).tolist()
+        rows += [pool[:100], pool[100 - s : 200 - s]]
+    truth = shared / (200 - shared)
+    multiplier, increment = minhash.draw_permutations(286, seed=1)
+    found = minhash.signatures(to_shingles(rows), multiplier=multiplier, increment=increment)
+    errors = (found[0::2] == found[1::2]).mean(axis=1) - truth
+    expected = np.sqrt(truth * (1 - truth) / 286)
+    # the mean of 400 errors within 3 standard errors of 0; their spread within 10% of theory's
+    assert abs(errors.mean()) < 3 * np.sqrt((expected**2).mean() / 400)
+    assert errors.std() == pytest.approx(np.sqrt((expected**2).mean()), rel=0.1)
+
+
+def test_bands_of_one_document_differ_although_all_rows_are_equal():
+    keys = minhash.band_keys(np.zeros((1, 40), np.uint32), num_bands=20, num_rows=2)
+    assert len(set(keys.ravel().tolist())) == 20
+
+
+def test_documents_without_words_have_no_valid_keys():
+    bands = minhash.hash_bands(*to_arrays([b"", b"--", b"a word"]), config=minhash.get_preset("fineweb"))
+    assert bands.is_valid.tolist() == [False, False, True]
+    assert bands.keys.shape == (3, 14)
+    assert not bands.keys[:2].any()
+
+
+@pytest.mark.parametrize("split", [1, 3, 1000])
+def test_keys_do_not_depend_on_batches_or_strides(split):
+    texts = [b" ".join(b"w%d" % (i * j % 17) for j in range(i)) for i in range(30)]
+    data, offsets = to_arrays(texts)
+    config = minhash.get_preset("olmo3-web")
+    whole = minhash.hash_bands(data, offsets, config=config)
+    parts = [minhash.hash_bands(data, offsets[i : i + split + 1], config=config).keys for i in range(0, 30, split)]
+    assert np.concatenate(parts).tolist() == whole.keys.tolist()
+    strided = minhash.hash_bands(np.repeat(data, 2)[::2], offsets, config=config)
+    assert strided.keys.tolist() == whole.keys.tolist()
+
+
+def test_copies_with_other_case_and_spacing_share_every_key():
+    bands = minhash.hash_bands(
+        *to_arrays([b"One two, three four", b"one TWO three  four!"]), config=minhash.MinHashConfig()
+    )
+    assert bands.keys[0].tolist() == bands.keys[1].tolist()
+
+
+def test_fewer_permutations_are_a_prefix_and_seeds_differ():
+    long, short = (minhash.draw_permutations(n, seed=9)[0] for n in (286, 100))
+    assert long[:100].tolist() == short.tolist()
+    assert long.tolist() != minhash.draw_permutations(286, seed=10)[0].tolist()
+    assert (long & 1).all()
+
+
+@given(st.floats(0, 1), st.sampled_from([(26, 11), (14, 8), (1, 1), (20, 5)]))
+def test_candidate_probability_equals_twin(similarity, shape):
+    num_bands, num_rows = shape
+    found = minhash.candidate_probability(similarity, num_bands=num_bands, num_rows=num_rows)
+    # two orders of summation in double precision
+    assert float(found) == pytest.approx(reference.candidate_probability(similarity, num_bands, num_rows), abs=1e-9)
+
+
+@pytest.mark.parametrize(("preset", "at_80"), [("olmo3-web", 0.903), ("fineweb", 0.924)])
+def test_presets_have_the_published_odds(preset, at_80):
+    config = minhash.get_preset(preset)
+    found = minhash.candidate_probability([0.8], num_bands=config.num_bands, num_rows=config.num_rows)
+    assert found[0] == pytest.approx(at_80, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "num", "bands"), [(0.7, 256, (25, 10)), (0.45, 256, (47, 5)), (0.8, 128, (9, 13))]
+)
+def test_optimal_bands_are_datasketchs(threshold, num, bands):
+    assert minhash.optimal_bands(threshold, num) == bands
+
+
+def test_bad_settings_are_refused_with_the_value():
+    with pytest.raises(ConfigError, match="fineweb"):
+        minhash.get_preset("finewebb")
+    with pytest.raises(ConfigError, match="got 3"):
+        minhash.band_keys(np.zeros((1, 4), np.uint32), num_bands=3, num_rows=2)
+    with pytest.raises(ConfigError, match="1.5"):
+        minhash.optimal_bands(1.5, 128)
+    with pytest.raises(SchemaError, match="even"):
+        minhash.signatures(to_shingles([[1]]), multiplier=np.array([2], np.uint32), increment=np.array([0], np.uint32))
+    with pytest.raises(SchemaError, match="int64"):
+        minhash.signatures(to_shingles([[1]]), multiplier=np.array([1]), increment=np.array([0]))
+
+
+def test_signatures_of_texts_see_every_shingle():
+    # 19 shingles: two whole blocks of 8 and three more; dropping any one changes the row
+    words = [b"w%d" % i for i in range(19)]
+    shingles = shingle_texts(*to_arrays([b" ".join(words)]), num_words=1)
+    multiplier, increment = minhash.draw_permutations(400, seed=1)
+    whole = minhash.signatures(shingles, multiplier=multiplier, increment=increment).tolist()
+    assert whole == reference.signatures([shingles.hashes.tolist()], multiplier.tolist(), increment.tolist())

@@ -1,0 +1,98 @@
+"""HTML pages: extraction, encodings, and shapes that would take minutes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import time
+
+import pytest
+
+from dolma_py.formats import FieldMap, Limits, Rejection
+from dolma_py.formats.html import extract_page, read_documents
+from dolma_py.formats.html_shape import find_hazard
+
+PAGE = """<!DOCTYPE html><html><head><title> A  title </title><script>var x = "<div><div>";</script></head><body>
+<nav><a href="/">Home</a></nav><main><h1>Heading</h1><p>First paragraph with <a href="http://secret">a link</a> and
+<img src="x.png" alt="a picture"> text.</p><form><input value="typed"></form><p>Second caf\u00e9 paragraph.</p></main></body></html>"""
+
+
+def read(data: bytes, name: str = "/in/p/a.html", limits: Limits | None = None):
+    (event,) = read_documents(
+        name, source="web", limits=limits or Limits(), fields=FieldMap(), added=None,
+        open_stream=lambda path: io.BytesIO(data), root="/in",
+    )  # fmt: skip
+    return event if isinstance(event, Rejection) else event.to_pylist()[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_main_text_and_title(encoding) -> None:
+    row = read(PAGE.encode(encoding))
+    assert "First paragraph with a link and text." in row["text"]
+    assert "caf\u00e9" in row["text"]
+    assert not any(word in row["text"] for word in ("secret", "picture", "typed", "var x", "Home"))
+    metadata = json.loads(row["metadata"])
+    assert (metadata["path"], metadata["title"]) == ("p/a.html", "A title")
+
+
+def test_gzip() -> None:
+    assert "First" in read(gzip.compress(PAGE.encode()), "/in/a.html.gz")["text"]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "no_text"),
+        (b"<html><body><script>x</script></body></html>", "no_text"),
+        (b"<p>" + b"\0" * 100 + b"</p>", "binary"),
+        (b"<div>" * 100_000 + b"deep" + b"</div>" * 100_000, "too_deep"),
+        (b"<div>" * 100_000 + b"deep", "too_deep"),
+        (b"<nobr><b>x</nobr>" * 20_000, "too_deep"),
+        (b"<div " + b" ".join(b"a%d=1" % n for n in range(5_000)) + b">x</div>", "too_many_attributes"),
+        (b"<p>" + b"x" * (9 << 20) + b"</p>", "too_long"),
+    ],
+)
+def test_bad_pages_are_rejected_at_once(data, reason) -> None:
+    start_sec = time.monotonic()
+    rejection = read(data)
+    assert rejection.reason == reason
+    assert time.monotonic() - start_sec < 5
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<p>unclosed" * 5_000,
+        b"text<br>" * 5_000,
+        b"<div>" * 500 + b"x",
+        b"<div><span>x</div>" * 5_000,
+        b"<ul>" + b"<li>x" * 5_000 + b"</ul>",
+        b"<script>" + b'"<div>"' * 5_000 + b"</script><p>x</p>",
+        b"<!--" + b"<div>" * 5_000 + b"--><p>x</p>",
+        b'<img src="data:' + b"A/+ " * 50_000 + b'"><p>x</p>',
+        b"",
+        b"<",
+        b"<div " + b"x" * 20_000,
+    ],
+)
+def test_ordinary_shapes_pass(data) -> None:
+    assert find_hazard(data, 512) == ""
+
+
+@pytest.mark.parametrize(("depth", "hazard"), [(512, ""), (513, "too_deep")])
+def test_depth_is_exact(depth, hazard) -> None:
+    assert find_hazard(b"<div>" * depth + b"x" + b"</div>" * depth, 512) == hazard
+
+
+def test_made_up_charset_falls_back() -> None:
+    page = extract_page(b"<html><body><main><p>Some words stand here.</p></main></body></html>", Limits(), "klingon-7")
+    assert page.text == "Some words stand here."
+
+
+def test_real_pages(data_dir) -> None:
+    paths = sorted((data_dir / "html").rglob("*.html.gz"))
+    assert len(paths) == 80
+    rows = [read(path.read_bytes(), str(path)) for path in paths]
+    assert [row.reason for row in rows if isinstance(row, Rejection)] == []
+    assert sum(len(row["text"]) for row in rows) > 300_000

@@ -1,0 +1,137 @@
+"""Parquet: our own documents, other people's tables, and files that break."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dolma_py.documents import DOCUMENT_SCHEMA
+from dolma_py.formats import FieldMap, Limits, Rejection
+from dolma_py.formats.parquet import read_documents
+
+NO_ORIGIN = FieldMap(keep_origin=False)
+
+
+def write(table: pa.Table, **options) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+def read(data: bytes, fields: FieldMap = NO_ORIGIN, limits: Limits | None = None):
+    events = list(
+        read_documents(
+            "/in/a.parquet", source="web", limits=limits or Limits(), fields=fields, added=None,
+            open_stream=lambda path: io.BytesIO(data), root="/in",
+        )
+    )  # fmt: skip
+    batches = [event for event in events if isinstance(event, pa.RecordBatch)]
+    assert all(batch.schema == DOCUMENT_SCHEMA for batch in batches)
+    return [row for batch in batches for row in batch.to_pylist()], [
+        event for event in events if isinstance(event, Rejection)
+    ]
+
+
+@pytest.mark.parametrize("row_group_size", [1, 3, 1000])
+def test_own_documents_round_trip(row_group_size) -> None:
+    time = datetime(2020, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+    rows = [
+        {
+            "id": f"d{n}",
+            "text": "\u00e9\U0001f600" * n,
+            "source": "web",
+            "added": time,
+            "created": None,
+            "metadata": '{"n":%d}' % n,
+        }
+        for n in range(10)
+    ]
+    data = write(pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA), row_group_size=row_group_size)
+    assert read(data) == (rows, [])
+    assert read(data, limits=Limits(batch_text_bytes=40)) == (rows, [])
+
+
+def test_foreign_table_through_field_map() -> None:
+    table = pa.table(
+        {
+            "key": pa.array([1, 2, 2**63 - 1]),
+            "content": pa.array(["a", None, "c"], pa.string()),
+            "info": pa.array([{"url": "http://x", "tags": ["p", "q"]}] * 3),
+            "when": pa.array([datetime(2021, 5, 6, tzinfo=UTC)] * 3, pa.timestamp("ms", tz="UTC")),
+            "blob": pa.array([b"\x01\xff"] * 3),
+            "score": pa.array([0.5, float("nan"), None]),
+        }
+    )
+    fields = FieldMap(id="key", text="content", created="when", metadata="info")
+    rows, rejections = read(write(table), fields)
+    assert [(row["id"], row["text"]) for row in rows] == [("1", "a"), (str(2**63 - 1), "c")]
+    assert rows[0]["created"] == datetime(2021, 5, 6, tzinfo=UTC)
+    assert json.loads(rows[0]["metadata"]) == {
+        "url": "http://x", "tags": ["p", "q"], "blob": "01ff", "score": 0.5, "origin": "a.parquet:1",
+    }  # fmt: skip
+    assert json.loads(rows[1]["metadata"])["origin"] == "a.parquet:3"
+    assert [tuple(rejection)[:4] for rejection in rejections] == [("a.parquet", 2, -1, "missing_text")]
+
+
+def test_table_without_the_text_column() -> None:
+    rows, rejections = read(write(pa.table({"content": ["a", "b"]})))
+    assert rows == []
+    assert [(rejection.line, rejection.reason) for rejection in rejections] == [
+        (1, "missing_text"),
+        (2, "missing_text"),
+    ]
+
+
+def test_invalid_utf8_in_a_string_column() -> None:
+    raw = pa.array([b"fine", b"\xff\xfe", b"good"])
+    data = write(pa.table({"text": pa.Array.from_buffers(pa.string(), 3, raw.buffers())}))
+    rows, rejections = read(data)
+    assert [row["text"] for row in rows] == ["fine", "good"]
+    assert [tuple(rejection)[1:] for rejection in rejections] == [(2, -1, "not_utf8", "\\xff\\xfe")]
+
+
+def test_text_that_is_too_long() -> None:
+    rows, rejections = read(write(pa.table({"text": ["a", "b" * 100]})), limits=Limits(max_record_bytes=64))
+    assert [row["text"] for row in rows] == ["a"]
+    assert [(rejection.line, rejection.reason) for rejection in rejections] == [(2, "too_long")]
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" + b"\xff" * 100 + b"PAR1", b"no parquet at all" * 10])
+def test_no_parquet(data) -> None:
+    rows, rejections = read(data)
+    assert rows == []
+    assert [(rejection.line, rejection.reason) for rejection in rejections] == [(1, "bad_parquet")]
+
+
+def test_broken_row_group_costs_that_group() -> None:
+    table = pa.table({"text": [f"document {n} " * 20 for n in range(30)]})
+    data = bytearray(write(table, row_group_size=10, compression="zstd", use_dictionary=False))
+    chunk = pq.ParquetFile(io.BytesIO(bytes(data))).metadata.row_group(1).column(0)
+    start = chunk.data_page_offset
+    data[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    rows, rejections = read(bytes(data))
+    assert [row["text"].split()[1] for row in rows] == [str(n) for n in [*range(10), *range(20, 30)]]
+    assert [(rejection.line, rejection.reason) for rejection in rejections] == [(11, "bad_parquet")]
+
+
+def test_errors_of_the_stream_raise() -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(5, "disk")
+
+    with pytest.raises(OSError, match="disk"):
+        list(
+            read_documents(
+                "a.parquet",
+                source="s",
+                limits=Limits(),
+                fields=NO_ORIGIN,
+                added=None,
+                open_stream=lambda path: Failing(b"x" * 99),
+            )
+        )

@@ -1,0 +1,159 @@
+import json
+import random
+
+import pyarrow as pa
+import pytest
+
+from dolma_py.errors import ConfigError, DataError
+from taggers.base import describe_tagger, tag_checked
+from taggers.contamination import read_items
+from taggers.registry import build_tagger
+
+NAMES = ["Amira", "Boris", "Chen", "Dalia", "Edgar", "Fatima", "Goran", "Hanna", "Ivo", "Jelena"]
+THINGS = ["apples", "bricks", "candles", "drums", "envelopes", "feathers", "guitars", "hammers", "icons", "jars"]
+PLACES = ["harbour", "village", "market", "station", "library", "bakery", "orchard", "museum", "workshop", "chapel"]
+
+
+def make_item(number):
+    rng = random.Random(number)
+    name, other = rng.sample(NAMES, 2)
+    thing, place, second = rng.choice(THINGS), rng.choice(PLACES), rng.choice(PLACES)
+    counts = [rng.randrange(11, 99) for _ in range(4)]
+    question = (
+        f"On a windy morning {name} carries {counts[0]} {thing} from the {place} to the old {second}, where {other} already "
+        f"waits with {counts[1]} more of them. During the long afternoon they sell {counts[2]} {thing} to travellers passing "
+        f"by, and a neighbour brings another {counts[3]} boxes. How many {thing} do {name} and {other} own by the evening?"
+    )
+    return {"id": f"item-{number}", "question": question, "answer": str(sum(counts))}
+
+
+ITEMS = [make_item(number) for number in range(40)]
+FILLER = [f"The committee met for the {n}th time and discussed topic {n * 7} at length." for n in range(400)]
+
+
+def write_items(path, items):
+    path.write_text("\n".join(json.dumps(item) for item in items) + "\n\n")
+    return str(path)
+
+
+@pytest.fixture
+def items_path(tmp_path):
+    return write_items(tmp_path / "items.jsonl", ITEMS)
+
+
+def tag(path, texts, **options):
+    batch = pa.record_batch({"text": pa.array(texts, pa.large_string())})
+    return tag_checked(build_tagger("contamination", {"items_paths": [path], **options}), batch).to_pylist()
+
+
+def plant(text, seed):
+    rng = random.Random(seed)
+    before, after = (" ".join(rng.choices(FILLER, k=rng.randrange(1, 9))) for _ in range(2))
+    return f"\u00c4lter: {before} {text} {after}"
+
+
+def edit_words(text, share, seed):
+    """Exactly this share of the words, chosen at random, replaced."""
+    rng = random.Random(seed)
+    words = text.split(" ")
+    for place in rng.sample(range(len(words)), round(share * len(words))):
+        words[place] = f"changed{place}"
+    return " ".join(words)
+
+
+@pytest.mark.parametrize("options", [{}, {"overlap": "ngrams"}, {"mode": "ngrams", "ngram_tokens": 8}])
+def test_verbatim_items_are_found_with_their_names_and_places(items_path, options):
+    texts = [plant(f"{item['question']}\nAnswer: {item['answer']}", number) for number, item in enumerate(ITEMS)]
+    rows = tag(items_path, texts, **options)
+    assert all(row["contaminated"] for row in rows)
+    assert [row["item"] for row in rows] == [item["id"] for item in ITEMS]
+    for row, text, item in zip(rows, texts, ITEMS, strict=True):
+        parts = [text.encode()[span["start"] : span["end"]].decode() for span in row["spans"]]
+        assert item["question"].rstrip("?") in parts
+
+
+def test_items_with_a_tenth_of_their_words_edited_are_found(items_path):
+    texts = [
+        plant(f"{edit_words(item['question'], 0.1, number)} Answer: {item['answer']}", number)
+        for number, item in enumerate(ITEMS)
+    ]
+    rows = tag(items_path, texts)
+    # 50 words with 5 edited leave seeds at a stride of 10 in nearly all; measured 40 of 40
+    assert sum(row["contaminated"] for row in rows) >= 38
+    assert sum(row["item"] == item["id"] for row, item in zip(rows, ITEMS, strict=True)) >= 38
+
+
+def test_clean_text_is_not_flagged(items_path):
+    texts = [" ".join(FILLER[start : start + 40]) for start in range(0, 400, 40)]
+    assert not any(row["contaminated"] for row in tag(items_path, texts))
+    assert not any(row["contaminated"] for row in tag(items_path, texts, mode="ngrams", ngram_tokens=8))
+
+
+def test_other_items_of_the_same_form_are_not_flagged(items_path):
+    others = [make_item(number) for number in range(1000, 1040)]
+    rows = tag(items_path, [plant(f"{item['question']} {item['answer']}", 1) for item in others])
+    assert sum(row["contaminated"] for row in rows) == 0
+
+
+@pytest.mark.parametrize(("answer", "contaminated"), [("231", True), ("two hundred and thirty one", False)])
+def test_a_question_without_its_answer_counts_by_how_much_the_answer_weighs(tmp_path, answer, contaminated):
+    # weights .75 and .25 * (.5 + .5 * min(words / 4, 1)): a one-word answer leaves .8276 to the question, a long one .75
+    path = write_items(tmp_path / "items.jsonl", [{**ITEMS[3], "answer": answer}])
+    (row,) = tag(path, [plant(ITEMS[3]["question"], 3)])
+    weight = 0.75 / (0.75 + 0.25 * (0.625 if contaminated else 1.0))
+    assert row["score"] == pytest.approx(weight, abs=1e-6)
+    assert row["contaminated"] is contaminated
+
+
+def test_rows_do_not_depend_on_the_batch(items_path):
+    texts = [plant(edit_words(item["question"], 0.05, 1) + " " + item["answer"], 2) for item in ITEMS[:7]] + ["", "x"]
+    assert tag(items_path, texts) == [tag(items_path, [text])[0] for text in texts]
+    assert tag(items_path, []) == []
+
+
+def test_min_overlap_of_the_plain_rule(items_path):
+    half = " ".join(ITEMS[0]["question"].split(" ")[:30])
+    for least, expected in ((0.0, True), (0.9, False)):
+        (row,) = tag(items_path, [half], mode="ngrams", ngram_tokens=8, min_overlap=least)
+        assert row["contaminated"] is expected
+
+
+def test_items_are_part_of_the_identity_and_paths_are_not(items_path, tmp_path):
+    first = describe_tagger(build_tagger("contamination", {"items_paths": [items_path]}))
+    copy = describe_tagger(
+        build_tagger("contamination", {"items_paths": [write_items(tmp_path / "copy.jsonl", ITEMS)]})
+    )
+    fewer = describe_tagger(
+        build_tagger("contamination", {"items_paths": [write_items(tmp_path / "fewer.jsonl", ITEMS[1:])]})
+    )
+    assert first == copy != fewer
+    with pytest.raises(ConfigError) as error:
+        build_tagger("contamination", {"items_paths": [items_path], "items_fingerprint": "00"})
+    assert error.value.key == "contamination.items_fingerprint"
+
+
+def test_short_questions_are_left_out_and_named(tmp_path):
+    path = write_items(tmp_path / "items.jsonl", [*ITEMS, {"id": "short", "question": "How many?", "answer": "3"}])
+    tagger = build_tagger("contamination", {"items_paths": [path]})
+    assert tagger.index.skipped_ids == ("short",)
+    assert len(tagger.index.ids) == 40
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[1]", '{"id": "x"}', '{"id": 3, "question": "q"}', '{"id": "x", "question": "q", "answer": 4}']
+)
+def test_bad_item_lines_name_file_and_line(tmp_path, line):
+    path = tmp_path / "items.jsonl"
+    path.write_text(json.dumps(ITEMS[0]) + "\n\n" + line + "\n")
+    with pytest.raises(DataError) as error:
+        read_items((str(path),))
+    assert (error.value.path, error.value.row) == (str(path), 3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"decay_start_tokens": 50}, {"answer_ngram_tokens": 5}, {"threshold": 0}, {"items_paths": []}, {"stride": 3}],
+)
+def test_impossible_options_are_refused(items_path, options):
+    with pytest.raises(ConfigError):
+        build_tagger("contamination", {"items_paths": [items_path], **options})

@@ -1,0 +1,222 @@
+"""Bits per byte, windows, continuations, zstandard, whole evaluations, generated text."""
+
+import json
+import math
+
+import pytest
+import torch
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
+from train_bridge.compression import zstd_bits_per_byte
+from train_bridge.evaluate import (
+    bits_per_byte,
+    continuation_window,
+    document_windows,
+    score_windows,
+)
+from train_bridge.generation import generate_ids, nucleus_probabilities
+from train_bridge.model import ModelConfig, build_model
+from train_bridge.run_evaluation import evaluate
+from train_bridge.run_generation import generate
+from train_bridge.run_training import train
+from train_bridge.text_tokenizer import TextTokenizer
+
+tokenizers = pytest.importorskip("tokenizers")
+SHAPE = {"d_model": 16, "mlp_hidden": 32, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8}
+TEXTS = ["A short text.", "Zwei Zeilen,\nmit \u00e4\u00f6\u00fc und \U0001f600.", "long " * 40]
+ITEMS = [
+    {"id": "a", "question": "How many?", "answer": "42", "passage": None},
+    {"id": "b", "question": "Who " + "was it " * 60 + "?", "answer": "\u00c4nne", "passage": "Some lines."},
+]
+
+
+def byte_tokenizer(path):
+    """Byte-level BPE of 300 entries; id 0 is <|endoftext|>."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    tokenizer.save(str(path))
+    return TextTokenizer(path)
+
+
+def small_model(vocab_size=384, window=8):
+    return build_model(ModelConfig(**SHAPE, vocab_size=vocab_size, window_tokens=window), seed=0)
+
+
+@given(st.integers(0, 60), st.integers(1, 12), st.integers(0, 11))
+def test_windows_predict_every_token_once(num_ids, window_tokens, overlap_tokens):
+    overlap_tokens = min(overlap_tokens, window_tokens - 1)
+    ids = list(range(1, num_ids + 1))
+    windows = document_windows(3, ids, eos_token_id=0, window_tokens=window_tokens, overlap_tokens=overlap_tokens)
+    assert [token for window in windows for token in window.ids[-window.num_scored :]] == ids
+    for window in windows:
+        assert window.text == 3
+        assert len(window.ids) <= window_tokens + 1
+        assert window.num_scored < len(window.ids)  # something stands before the first scored token
+        first = window.ids[0]
+        assert window.ids == list(range(first, first + len(window.ids)))
+
+
+def test_bits_match_logits_of_each_window_alone():
+    model = small_model()
+    windows = document_windows(0, [5, 9, 300, 7, 7, 2, 8], eos_token_id=0, window_tokens=4, overlap_tokens=2)
+    windows += document_windows(1, [3], eos_token_id=0, window_tokens=4, overlap_tokens=2)
+    expected = [0.0, 0.0]
+    for window in windows:
+        log_p = torch.log_softmax(model(torch.tensor([window.ids[:-1]]))[0].double(), dim=1) / math.log(2)
+        for place in range(len(window.ids) - 1 - window.num_scored, len(window.ids) - 1):
+            expected[window.text] -= float(log_p[place, window.ids[place + 1]].detach())
+    for batch_tokens in (1, 5, 4096):
+        got = score_windows(model, windows, num_texts=2, batch_tokens=batch_tokens, chunk_tokens=3)
+        assert got == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_uniform_model_needs_log2_of_the_vocabulary():
+    model = small_model(vocab_size=256)
+    with torch.no_grad():
+        model.lm_head.w_out.weight.zero_()
+    windows = document_windows(0, [1] * 11, eos_token_id=0, window_tokens=4, overlap_tokens=0)
+    assert score_windows(model, windows, num_texts=1) == pytest.approx([88.0])  # 11 tokens * 8 bits
+
+
+def test_means_weigh_bytes_or_texts():
+    got = bits_per_byte([2.0, 12.0], [1, 3])
+    assert got.byte_weighted == 14 / 4
+    assert got.mean_over_texts == (2 / 1 + 12 / 3) / 2
+
+
+def test_continuation_begins_with_its_space(tmp_path):
+    tokenizer = byte_tokenizer(tmp_path / "tokenizer.json")
+    window = continuation_window(
+        0, tokenizer, context="Question: How many?\nAnswer:", continuation=" 42", eos_token_id=0, window_tokens=100
+    )
+    assert tokenizer.decode(window.ids[-window.num_scored :]) == " 42"
+    spaced = continuation_window(
+        0, tokenizer, context="Question: How many?\nAnswer: ", continuation="42", eos_token_id=0, window_tokens=100
+    )
+    assert spaced == window  # a space at the end of the context moves to the continuation
+
+
+def test_long_contexts_lose_their_left_end(tmp_path):
+    tokenizer = byte_tokenizer(tmp_path / "tokenizer.json")
+    whole = tokenizer.encode("x" * 50 + " 42")
+    window = continuation_window(0, tokenizer, context="x" * 50, continuation=" 42", eos_token_id=0, window_tokens=10)
+    assert window.ids == whole[-11:]
+    alone = continuation_window(0, tokenizer, context="", continuation="42", eos_token_id=0, window_tokens=10)
+    assert (alone.ids, alone.num_scored) == ([0, *tokenizer.encode("42")], len(tokenizer.encode("42")))
+
+
+def test_zstd_counts_bits_of_frames():
+    texts = [b"abc" * 100, b"", b"abc" * 100]
+    alone, joined = zstd_bits_per_byte(texts)
+    compress = zstandard.ZstdCompressor(level=19).compress
+    assert alone == [8 * len(compress(text)) for text in texts]
+    assert joined == 8 * len(compress(b"abc" * 200)) / 600
+    assert zstd_bits_per_byte([]) == ([], 0.0)
+
+
+@pytest.fixture
+def finished_run(make_shards, train_config_file, tmp_path):
+    shards = make_shards(vocab_size=300, heldout={"prose": TEXTS, "empty": []})
+    byte_tokenizer(shards / "tokenizer.json")
+    output = tmp_path / "run"
+    train(config=str(train_config_file), shards=str(shards), output=str(output), overrides=[], dry_run=False)
+    return output, shards
+
+
+def test_evaluation_counts_what_is_there(finished_run, tmp_path):
+    output, shards = finished_run
+    items = tmp_path / "items.jsonl"
+    items.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
+    result = evaluate(run=str(output), shards=str(shards), items=str(items), output=None, max_docs_per_source=None)
+    assert json.loads((output / "eval.json").read_text()) == result
+    num_bytes = sum(len(text.encode()) for text in TEXTS)
+    prose = result["sources"]["prose"]
+    assert (prose["documents"], prose["bytes"]) == (3, num_bytes)
+    assert result["sources"]["empty"]["documents"] == 0
+    assert result["all_documents"]["bits_per_byte"] == pytest.approx(prose["bits_per_byte"])
+    compress = zstandard.ZstdCompressor(level=19, write_checksum=False).compress
+    alone = sum(8 * len(compress(text.encode())) for text in TEXTS) / num_bytes
+    assert prose["zstd_each_document_bits_per_byte"] == pytest.approx(alone)
+    assert result["items"]["answer_bytes"] == len(" 42") + len(" \u00c4nne".encode())
+    mean = sum(result["items"]["per_item"].values()) / 2
+    assert result["items"]["mean_over_items"] == pytest.approx(mean)
+    again = evaluate(
+        run=str(output), shards=str(shards), items=str(items), output=str(tmp_path / "e.json"), max_docs_per_source=None
+    )
+    assert again == result
+    first = evaluate(run=str(output), shards=str(shards), items=None, output=None, max_docs_per_source=1)
+    assert first["sources"]["prose"]["bytes"] == len(TEXTS[0])
+
+
+def test_evaluation_refuses_what_does_not_fit(finished_run, tmp_path):
+    output, shards = finished_run
+    common = {"run": str(output), "shards": str(shards), "output": None, "max_docs_per_source": None}
+    bad = tmp_path / "items.jsonl"
+    bad.write_text('{"id": "a", "question": "b"}\n')
+    with pytest.raises(DataError, match="items.jsonl:1: expected a JSON object with answer"):
+        evaluate(**common, items=str(bad))
+    with pytest.raises(DataError, match="holds no checkpoint"):
+        evaluate(**{**common, "run": str(tmp_path)}, items=None)
+    manifest = json.loads((shards / "manifest.json").read_text())
+    manifest["tokenizer"]["fingerprint"] = "other"
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ResumeMismatchError) as caught:
+        evaluate(**common, items=None)
+    assert caught.value.field == "tokenizer_fingerprint"
+
+
+def test_nucleus_keeps_the_fewest_tokens_that_suffice():
+    logits = torch.log(torch.tensor([0.1, 0.5, 0.25, 0.15]))
+    for top_p, expected in (
+        (1.0, [0.1, 0.5, 0.25, 0.15]),
+        (0.7, [0, 2 / 3, 1 / 3, 0]),
+        (0.01, [0, 1, 0, 0]),
+    ):
+        got = nucleus_probabilities(logits, temperature=1.0, top_p=top_p)
+        assert got.tolist() == pytest.approx(expected, abs=1e-6)
+    assert nucleus_probabilities(logits, temperature=0, top_p=1.0).tolist() == [0, 1, 0, 0]
+    cooled = nucleus_probabilities(logits, temperature=0.5, top_p=1.0)
+    assert float(cooled[1] / cooled[2]) == pytest.approx(4.0, rel=1e-5)
+
+
+def test_generation_repeats_with_its_seed(finished_run):
+    output, _ = finished_run
+    common = {"run": str(output), "prompt": "A short", "max_new_tokens": 20}
+    first = generate(**common, temperature=1.0, seed=1)
+    assert first == generate(**common, temperature=1.0, seed=1)
+    assert first != generate(**common, temperature=1.0, seed=2)
+    assert generate(**common, temperature=0.0, seed=1) == generate(**common, temperature=0.0, seed=2)
+    with pytest.raises(ConfigError, match="temperature"):
+        generate(**common, temperature=-1.0, seed=1)
+
+
+def test_greedy_generation_equals_reading_from_the_start_each_time():
+    model, ids = small_model(), [0, 17, 4]
+    got = generate_ids(model, ids, max_new_tokens=15, temperature=0.0, top_p=1.0, seed=0, stop_id=-1, vocab_size=300)
+    expected = list(ids)
+    for _ in range(15):
+        expected.append(int(model(torch.tensor([expected]))[0, -1, :300].argmax()))
+    assert got == expected[3:]
+
+
+def test_generation_stops_before_the_end_of_document_and_spares_padding():
+    model = small_model()
+    with torch.no_grad():
+        model.lm_head.w_out.weight.zero_()
+    rules = {"max_new_tokens": 40, "top_p": 1.0, "vocab_size": 3}
+    drawn = generate_ids(model, [0], temperature=1.0, seed=0, stop_id=-1, **rules)
+    assert set(drawn) == {0, 1, 2}
+    assert (
+        generate_ids(model, [0], temperature=1.0, seed=0, stop_id=drawn[4], **rules) == drawn[: drawn.index(drawn[4])]
+    )

@@ -1,0 +1,290 @@
+"""Whole runs in seconds: start, overfit, micro-batches, ranks, resume, kill, refusals, cost."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from dolma_py.errors import ConfigError, NotFiniteError, ResumeMismatchError
+from train_bridge.checkpoint import list_checkpoints, save_checkpoint
+from train_bridge.cost import flops_per_token
+from train_bridge.loss import LossConfig
+from train_bridge.model import ModelConfig, build_model
+from train_bridge.optimizer import OptimizerConfig, build_optimizer
+from train_bridge.presets import preset_values
+from train_bridge.run_training import train
+from train_bridge.step import StepSettings, accumulate_gradients, train_step
+from train_bridge.train_config import CONFIG_FOLDER, find_config, load_train_config
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SHAPE = {"d_model": 32, "mlp_hidden": 64, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "head_dim": 8}
+SMALL = ModelConfig(**SHAPE, vocab_size=128, window_tokens=4)
+LOSS = LossConfig(chunk_tokens=32)
+
+
+def settings(micro=4, eos=None):
+    return StepSettings(micro, LOSS, 1.0, eos, None)
+
+
+def random_ids(rows, tokens, seed=1):
+    return torch.randint(0, 128, (rows, tokens), generator=torch.Generator().manual_seed(seed))
+
+
+def run(config, shards, output, *overrides, dry_run=False):
+    return train(config=str(config), shards=str(shards), output=str(output), overrides=list(overrides), dry_run=dry_run)
+
+
+def final_weights(output):
+    return torch.load(list_checkpoints(Path(output))[-1] / "model.pt", weights_only=True)
+
+
+def assert_same_weights(left, right):
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_loss_starts_at_the_log_of_the_vocabulary():
+    """Nothing is known: ln 128 = 4.852, but for logits of deviation 0.02 * sqrt(32) = 0.11."""
+    loss, _ = accumulate_gradients(build_model(SMALL, seed=0), random_ids(8, 32), settings=settings())
+    assert float(loss) == pytest.approx(math.log(128), abs=0.05)
+
+
+def test_one_batch_can_be_learned_by_heart():
+    model = build_model(SMALL, seed=0)
+    optimizer, ids = build_optimizer(model, OptimizerConfig(skip_sigma=None)), random_ids(4, 16)
+    losses = [
+        float(train_step(model, optimizer, ids, lr=1e-2, step=step, settings=settings()).cross_entropy)
+        for step in range(80)
+    ]
+    assert losses[0] > 4.5
+    assert losses[-1] < 0.1
+
+
+@pytest.mark.parametrize("eos", [None, 7])
+@pytest.mark.parametrize("micro", [1, 2, 8])
+def test_micro_batches_do_not_change_loss_and_gradient(micro, eos):
+    ids, results = random_ids(8, 16), []
+    for size in (8, micro):
+        model = build_model(SMALL, seed=0)
+        loss, z = accumulate_gradients(model, ids, settings=settings(size, eos))
+        gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+        results.append((float(loss), float(z), gradients))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-6)
+    assert results[0][1] == pytest.approx(results[1][1], rel=1e-5)
+    # float32 sums in another order
+    torch.testing.assert_close(results[0][2], results[1][2], rtol=0, atol=1e-7)
+
+
+def test_a_document_mask_changes_the_loss():
+    ids = random_ids(4, 32)
+    plain, masked = (
+        accumulate_gradients(build_model(SMALL, seed=0), ids, settings=settings(4, e))[0] for e in (None, 7)
+    )
+    ids[:, ::5] = 7
+    ended, ended_masked = (
+        accumulate_gradients(build_model(SMALL, seed=0), ids, settings=settings(4, e))[0] for e in (None, 7)
+    )
+    assert float(ended) != float(ended_masked)
+    assert float(plain) == pytest.approx(float(masked), abs=0.05)
+
+
+def test_a_loss_that_is_not_finite_stops_before_any_change():
+    model = build_model(SMALL, seed=0)
+    optimizer = build_optimizer(model, OptimizerConfig())
+    with torch.no_grad():
+        model.lm_head.w_out.weight[5, 3] = float("nan")
+    before = model.embeddings.weight.detach().clone()
+    with pytest.raises(NotFiniteError) as caught:
+        train_step(model, optimizer, random_ids(4, 16), lr=1e-2, step=12, settings=settings())
+    assert (caught.value.step, caught.value.ranks) == (12, [0])
+    assert torch.equal(before, model.embeddings.weight)
+
+
+def test_a_run_leaves_its_files_and_a_second_one_does_nothing(make_shards, train_config_file, tmp_path, caplog):
+    caplog.set_level("INFO", "dolma_py.train")
+    output = tmp_path / "run"
+    results = run(train_config_file, make_shards(), output)
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 11))
+    assert results["final_loss"] == lines[-1]["loss"] < lines[0]["loss"]
+    assert [path.name for path in list_checkpoints(output)] == ["step0000005", "step0000010"]
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["results"]["final_loss"] == results["final_loss"]
+    assert manifest["config"]["model"]["vocab_size"] == 128
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    assert run(train_config_file, tmp_path / "shards", output) == results
+    assert before == {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    assert "nothing to do" in caplog.text
+
+
+def test_two_runs_leave_the_same_manifest(make_shards, train_config_file, tmp_path):
+    shards = make_shards()
+    for name in ("one", "two"):
+        run(train_config_file, shards, tmp_path / name)
+    assert (tmp_path / "one/manifest.json").read_bytes() == (tmp_path / "two/manifest.json").read_bytes()
+    assert_same_weights(final_weights(tmp_path / "one"), final_weights(tmp_path / "two"))
+
+
+def test_stopped_and_resumed_equals_straight(make_shards, train_config_file, tmp_path, monkeypatch):
+    """10 steps == 5, stop, 5: weights, optimizer, metrics, bit for bit. Step skipping's memory is part of the state."""
+    shards, skip = make_shards(), ("optimizer.skip_min_steps=2", "optimizer.skip_sigma=0.9")
+    run(train_config_file, shards, tmp_path / "straight", *skip)
+
+    def stop_at_step_8(*args, **kwargs):
+        if kwargs["step"] == 7:
+            raise KeyboardInterrupt
+        return train_step(*args, **kwargs)
+
+    monkeypatch.setattr("train_bridge.loop.train_step", stop_at_step_8)
+    with pytest.raises(KeyboardInterrupt):
+        run(train_config_file, shards, tmp_path / "parted", *skip)
+    monkeypatch.undo()
+    assert [path.name for path in list_checkpoints(tmp_path / "parted")] == ["step0000005"]
+    run(train_config_file, shards, tmp_path / "parted", *skip)
+    assert_same_weights(final_weights(tmp_path / "straight"), final_weights(tmp_path / "parted"))
+    manifests = [(tmp_path / name / "manifest.json").read_bytes() for name in ("straight", "parted")]
+    assert manifests[0] == manifests[1]
+    assert json.loads(manifests[0])["results"]["skipped_steps"] > 0
+    timeless = [
+        [
+            {key: value for key, value in json.loads(line).items() if key != "tokens_per_sec"}
+            for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        ]
+        for name in ("straight", "parted")
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_killed_by_force_it_finishes_with_the_same_weights(make_shards, train_config_file, tmp_path):
+    shards = make_shards()
+    overrides = ("run.steps=60", "run.checkpoint_every_steps=10")
+    run(train_config_file, shards, tmp_path / "straight", *overrides)
+    code = (
+        "import sys; from train_bridge.run_training import train; "
+        "train(config=sys.argv[1], shards=sys.argv[2], output=sys.argv[3], overrides=sys.argv[4:], dry_run=False)"
+    )
+    output = tmp_path / "killed"
+    command = [sys.executable, "-c", code, str(train_config_file), str(shards), str(output), *overrides]
+    process = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while not list_checkpoints(output) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 0 < int(list_checkpoints(output)[-1].name.removeprefix("step")) < 60
+    run(train_config_file, shards, output, *overrides)
+    assert_same_weights(final_weights(tmp_path / "straight"), final_weights(output))
+
+
+def test_half_a_checkpoint_is_not_believed(tmp_path):
+    model = build_model(SMALL, seed=0)
+    optimizer = build_optimizer(model, OptimizerConfig())
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, step=step, model=model, optimizer=optimizer, loader_state={}, keep=2)
+    (tmp_path / "checkpoints/partial-step0000009").mkdir()
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step0000002", "step0000003"]
+
+
+def test_another_run_in_the_folder_is_refused_by_key(make_shards, train_config_file, tmp_path):
+    shards = make_shards()
+    run(train_config_file, shards, tmp_path / "run")
+    with pytest.raises(ResumeMismatchError) as caught:
+        run(train_config_file, shards, tmp_path / "run", "schedule.peak_lr=2e-2")
+    assert (caught.value.field, caught.value.saved, caught.value.current) == ("config.schedule.peak_lr", 0.01, 0.02)
+    other = make_shards(file_tokens=(1000, 800), name="other")
+    with pytest.raises(ResumeMismatchError) as caught:
+        run(train_config_file, other, tmp_path / "run")
+    assert caught.value.field == "dataset_fingerprint"
+
+
+def test_bookkeeping_may_change(make_shards, train_config_file, tmp_path):
+    shards = make_shards()
+    results = run(train_config_file, shards, tmp_path / "run")
+    assert run(train_config_file, shards, tmp_path / "run", "run.log_every_steps=3", "run.num_threads=2") == results
+
+
+def test_two_ranks_give_the_gradient_of_one(make_shards, train_config_file, tmp_path):
+    """Two gloo processes through torchrun's environment; sums over ranks are in another order, hence not bit for bit."""
+    shards = make_shards()
+    run(train_config_file, shards, tmp_path / "one")
+    code = (
+        "import sys; from train_bridge.run_training import train; "
+        "train(config=sys.argv[1], shards=sys.argv[2], output=sys.argv[3], overrides=[], dry_run=False)"
+    )
+    command = [sys.executable, "-c", code, str(train_config_file), str(shards), str(tmp_path / "two")]
+    port = str(20000 + os.getpid() % 20000)
+    shared = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [subprocess.Popen(command, cwd=REPOSITORY, env={**shared, "RANK": str(rank)}) for rank in range(2)]
+    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
+    one, two = final_weights(tmp_path / "one"), final_weights(tmp_path / "two")
+    # 10 steps of Adam at a rate of 1e-2 turn rounding of gradients near 0 into at most this
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("preset", "sequence_tokens", "gflops"),
+    [
+        ("olmo3_7b", 8192, 49.38),
+        ("olmo3_32b", 8192, 210.46),
+        ("olmo3_7b", 65_536, 71.93),
+        ("olmo3_32b", 65_536, 266.83),
+    ],
+)
+def test_operations_per_token_are_the_published_ones(preset, sequence_tokens, gflops):
+    got = flops_per_token(ModelConfig(**preset_values(preset)), sequence_tokens)
+    assert got / 1e9 == pytest.approx(gflops, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "parameters"),
+    [
+        ("olmo3_7b/pretrain", 5.930e12, 7_298_617_344),
+        ("olmo3_32b/pretrain", 5.503e12, 32_234_279_936),
+    ],
+)
+def test_released_runs_can_be_costed_without_shards(name, tokens, parameters, tmp_path):
+    cost = run(name, tmp_path / "absent", tmp_path / "out", "run.device=cpu", dry_run=True)
+    assert cost["parameters"] == parameters
+    assert cost["tokens"] == pytest.approx(tokens, rel=1e-3)
+    assert cost["memory_bytes"] > 16 * parameters
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_quickstart_is_found_by_name_and_takes_its_vocabulary_from_the_shards(make_shards, tmp_path):
+    cost = run("quickstart/pretrain", make_shards(vocab_size=8192), tmp_path / "out", dry_run=True)
+    assert cost["config"]["model"]["vocab_size"] == 8192
+    assert cost["parameters"] < 10_000_000
+
+
+def test_every_packaged_config_loads():
+    names = sorted(path.relative_to(CONFIG_FOLDER).with_suffix("").as_posix() for path in CONFIG_FOLDER.rglob("*.yaml"))
+    assert names == ["olmo3_32b/pretrain", "olmo3_7b/pretrain", "quickstart/pretrain"]
+    for name in names:
+        load_train_config(name, overrides=["model.vocab_size=128"], manifest=None)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("model.preset=olmo4", "model.preset"),
+        ("model.vocab_size=256", "model.vocab_size"),
+        ("data.batch_instanzes=3", "data.batch_instanzes"),
+        ("run.steps=0", "run.steps"),
+    ],
+)
+def test_mistakes_are_named_by_key(override, key, make_shards, train_config_file, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        run(train_config_file, make_shards(), tmp_path / "out", override)
+    assert caught.value.key == key
+
+
+def test_an_unknown_config_lists_the_known_ones():
+    with pytest.raises(ConfigError, match="quickstart/pretrain"):
+        find_config("quickstart/pretrian")

@@ -1,0 +1,79 @@
+"""Which instances make which global batch: a pure function of (seed, epoch), whatever the number of ranks.
+
+Global batch b of an epoch is order[b * G : (b + 1) * G]; the tail that fills no batch is dropped and counted; rank r of R
+takes batch[r::R]. Source: OLMo-core's data loader; deviation: seed and epoch are mixed by SeedSequence, not added.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
+from train_bridge.dataset import InstanceDataset
+
+
+def epoch_order(num_instances: int, *, seed: int, epoch: int) -> NDArray[np.uint32]:
+    """All instance numbers in the order of one epoch, uint32 (num_instances,); 4 bytes each."""
+    order = np.arange(num_instances, dtype=np.uint32)
+    np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).shuffle(order)
+    return order
+
+
+def rank_share(batch: NDArray[np.integer], *, rank: int, world_size: int) -> NDArray[np.integer]:
+    """Instances of one rank; the shares of all ranks are disjoint and make up the batch."""
+    return batch[rank::world_size]
+
+
+class BatchLoader:
+    """Endless iterator of this rank's rows of each global batch, int64 (G / R, T); its state resumes it exactly."""
+
+    def __init__(
+        self, dataset: InstanceDataset, *, batch_instances: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if batch_instances % world_size:
+            raise ConfigError("data.batch_instances", batch_instances, f"expected a multiple of the {world_size} ranks")
+        if dataset.num_instances < batch_instances:
+            problem = f"{dataset.num_instances} instances of {dataset.sequence_tokens} tokens do not fill one batch"
+            raise DataError(str(dataset.paths[0].parent), f"{problem} of {batch_instances}")
+        self.dataset, self.batch_instances, self.seed = dataset, batch_instances, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch, self.batch_in_epoch, self.num_tokens = 0, 0, 0
+        self.order = epoch_order(dataset.num_instances, seed=seed, epoch=0)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return self.dataset.num_instances // self.batch_instances
+
+    def next_batch(self) -> NDArray[np.int64]:
+        if self.batch_in_epoch == self.batches_per_epoch:
+            self.epoch, self.batch_in_epoch = self.epoch + 1, 0
+            self.order = epoch_order(self.dataset.num_instances, seed=self.seed, epoch=self.epoch)
+        first = self.batch_in_epoch * self.batch_instances
+        batch = self.order[first : first + self.batch_instances]
+        self.batch_in_epoch += 1
+        self.num_tokens += self.batch_instances * self.dataset.sequence_tokens
+        return self.dataset.read(rank_share(batch, rank=self.rank, world_size=self.world_size))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "dataset_fingerprint": self.dataset.fingerprint,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "instances_in_epoch": self.batch_in_epoch * self.batch_instances,
+            "num_tokens": self.num_tokens,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken, with any number of ranks. ResumeMismatchError names what does not fit."""
+        for field, current in (("dataset_fingerprint", self.dataset.fingerprint), ("seed", self.seed)):
+            if state[field] != current:
+                raise ResumeMismatchError(field, state[field], current, "Resume with the same data and seed.")
+        if state["instances_in_epoch"] % self.batch_instances:
+            hint = "A new batch size must divide the instances read so far."
+            raise ResumeMismatchError("instances_in_epoch", state["instances_in_epoch"], self.batch_instances, hint)
+        self.epoch, self.num_tokens = state["epoch"], state["num_tokens"]
+        self.batch_in_epoch = state["instances_in_epoch"] // self.batch_instances
+        self.order = epoch_order(self.dataset.num_instances, seed=self.seed, epoch=self.epoch)

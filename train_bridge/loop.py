@@ -1,0 +1,93 @@
+"""The training loop: batch, rate, step, log, checkpoint."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from train_bridge.checkpoint import save_checkpoint
+from train_bridge.distributed import wait_for_all
+from train_bridge.loader import BatchLoader
+from train_bridge.metrics import LOGGER, MetricsLog, format_duration, tokens_per_sec
+from train_bridge.model import Olmo3
+from train_bridge.optimizer import SkipStepAdamW
+from train_bridge.schedule import learning_rate
+from train_bridge.step import StepResult, StepSettings, train_step
+from train_bridge.train_config import TrainConfig
+
+
+class LoopParts(NamedTuple):
+    """What a loop works on; all of it is in a checkpoint but the settings."""
+
+    config: TrainConfig
+    model: Olmo3
+    optimizer: SkipStepAdamW
+    loader: BatchLoader
+    settings: StepSettings
+    device: torch.device
+
+
+def run_loop(parts: LoopParts, *, first_step: int, output: Path) -> None:
+    """Updates first_step ... run.steps - 1; leaves a checkpoint after the last one."""
+    config, loader = parts.config, parts.loader
+    log = MetricsLog(output / "metrics.jsonl", resume_step=first_step) if parts.settings.rank == 0 else None
+    started, logged_tokens, logged_time = time.perf_counter(), loader.num_tokens, time.perf_counter()
+    for step in range(first_step, config.run.steps):
+        ids_BT = torch.from_numpy(loader.next_batch()).to(parts.device)
+        lr = learning_rate(config.schedule, step, run_steps=config.run.steps)
+        result = train_step(parts.model, parts.optimizer, ids_BT, lr=lr, step=step, settings=parts.settings)
+        done = step + 1
+        if log is not None and (done % config.run.log_every_steps == 0 or done == config.run.steps):
+            now = time.perf_counter()
+            rate = tokens_per_sec(loader.num_tokens - logged_tokens, now - logged_time)
+            remaining_sec = (config.run.steps - done) * (now - started) / (done - first_step)
+            _log_step(log, result, done=done, lr=lr, rate=rate, remaining_sec=remaining_sec, parts=parts)
+            logged_tokens, logged_time = loader.num_tokens, now
+        if done % config.run.checkpoint_every_steps == 0 or done == config.run.steps:
+            _save(parts, output, done)
+
+
+def _save(parts: LoopParts, output: Path, step: int) -> None:
+    if parts.settings.rank == 0:
+        save_checkpoint(
+            output,
+            step=step,
+            model=parts.model,
+            optimizer=parts.optimizer,
+            loader_state=parts.loader.state_dict(),
+            keep=parts.config.run.keep_checkpoints,
+        )
+    wait_for_all()
+
+
+def _log_step(
+    log: MetricsLog, result: StepResult, *, done: int, lr: float, rate: float, remaining_sec: float, parts: LoopParts
+) -> None:
+    """One line in metrics.jsonl, one for people. `step` counts finished updates; loss in nats per token."""
+    loss, skipped = float(result.cross_entropy), int(done - parts.optimizer.num_updates)
+    values = {
+        "step": done,
+        "tokens": parts.loader.num_tokens,
+        "epoch": parts.loader.epoch,
+        "loss": loss,
+        "z_loss": float(result.z),
+        "grad_norm": float(result.grad_norm),
+        "lr": lr,
+        "skipped_steps": skipped,
+        "tokens_per_sec": round(rate, 1),
+    }
+    log.append(values)
+    LOGGER.info(
+        "step %d/%d loss %.4f grad norm %.2f lr %.2e %.0f tokens/s left %s%s",
+        done,
+        parts.config.run.steps,
+        loss,
+        values["grad_norm"],
+        lr,
+        rate,
+        format_duration(remaining_sec),
+        f" ({skipped} steps skipped)" if skipped else "",
+    )

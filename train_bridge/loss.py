@@ -1,0 +1,129 @@
+"""Next-token loss: cross-entropy and z-loss of a linear output layer, without ever holding all logits.
+
+Legend: N tokens (all rows of a batch), D model width, V vocabulary, C tokens of one chunk.
+Sums, not means, leave this file: whoever knows the number of labels of the global batch divides by it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dolma_py.config import Config
+
+IGNORED_LABEL = -100  # torch's and everyone's convention for positions without a label
+
+
+class LossConfig(Config):
+    """Weights and memory of the loss."""
+
+    z_weight: float = Field(
+        1e-5, ge=0, description="Weight of (log sum exp of logits)^2, no unit (Olmo 3 report, table 34)."
+    )
+    chunk_tokens: int = Field(
+        512, ge=1, description="Tokens whose logits exist at one time; bounds memory at 4 * this * V bytes."
+    )
+
+
+class LossSums(NamedTuple):
+    """Sums over the labels that are not ignored, in nats; `total` = cross_entropy + weighted z carries the gradient."""
+
+    total: Tensor
+    cross_entropy: Tensor
+    z: Tensor
+    num_labels: Tensor
+
+
+def shift_labels(ids_BT: Tensor, is_trained_BT: Tensor | None = None) -> Tensor:
+    """Labels of each position: the next token; ignored at the end of a row and where the next token is not trained.
+
+    Examples
+    --------
+    >>> shift_labels(torch.tensor([[3, 4, 5]])).tolist()
+    [[4, 5, -100]]
+    """
+    ids = ids_BT if is_trained_BT is None else ids_BT.masked_fill(~is_trained_BT, IGNORED_LABEL)
+    return torch.cat((ids[:, 1:], ids.new_full((len(ids), 1), IGNORED_LABEL)), dim=1)
+
+
+def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, *, config: LossConfig) -> LossSums:
+    """Losses of logits = hidden @ weight.T, chunk by chunk; gradients are made in the same pass while a chunk is hot.
+
+    Per label y: cross-entropy = lse - logit_y, z = z_weight * lse^2, lse = log sum exp of the logits (float32).
+
+    Parameters
+    ----------
+    hidden_ND : float (N, D)    the dtype of autocast is used for the products when autocast is on
+    weight_VD : float (V, D)
+    labels_N : int64 (N,)       -100 is ignored; others must lie in [0, V)
+
+    Cost  three products of 2 * N * D * V operations with gradients, one without; 4 * C * V bytes plus the gradients
+    """
+    if torch.is_autocast_enabled(hidden_ND.device.type):
+        dtype = torch.get_autocast_dtype(hidden_ND.device.type)
+        hidden_ND, weight_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
+    is_labelled = labels_N != IGNORED_LABEL
+    labels_N = labels_N.clamp(min=0)
+    return LossSums(*_LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, is_labelled, config), is_labelled.sum())
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, is_labelled_N: Tensor, config: LossConfig
+    ):
+        needs_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        cross_entropy = hidden_ND.new_zeros((), dtype=torch.float32)
+        z = torch.zeros_like(cross_entropy)
+        grad_hidden_ND = torch.empty_like(hidden_ND) if needs_gradient else None
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if needs_gradient else None
+        for first in range(0, len(hidden_ND), config.chunk_tokens):
+            chunk = slice(first, first + config.chunk_tokens)
+            hidden_CD, is_labelled_C1 = hidden_ND[chunk], is_labelled_N[chunk, None]
+            labels_C1 = labels_N[chunk, None]
+            logits_CV = (hidden_CD @ weight_VD.T).float()
+            picked_C1 = logits_CV.gather(1, labels_C1)
+            largest_C1 = logits_CV.amax(dim=1, keepdim=True)
+            # in place: from here on the chunk's logits become exp(logits - largest), then the gradient
+            exp_CV = logits_CV.sub_(largest_C1).exp_()
+            sum_C1 = exp_CV.sum(dim=1, keepdim=True)
+            lse_C1 = largest_C1 + sum_C1.log()
+            cross_entropy += ((lse_C1 - picked_C1) * is_labelled_C1).sum()
+            z += (config.z_weight * lse_C1.square() * is_labelled_C1).sum()
+            if grad_hidden_ND is None or grad_weight_VD is None:
+                continue
+            # d(lse - logit_y + w lse^2) / d logits = softmax * (1 + 2 w lse) - onehot(y)
+            slope_C1 = (1 + 2 * config.z_weight * lse_C1) / sum_C1 * is_labelled_C1
+            grad_CV = exp_CV.mul_(slope_C1).scatter_add_(1, labels_C1, -is_labelled_C1.to(exp_CV.dtype))
+            grad_CV = grad_CV.to(hidden_ND.dtype)
+            grad_hidden_ND[chunk] = grad_CV @ weight_VD
+            grad_weight_VD.add_(grad_CV.T @ hidden_CD) if grad_CV.dtype != torch.float32 else grad_weight_VD.addmm_(
+                grad_CV.T, hidden_CD
+            )
+        if needs_gradient:
+            ctx.save_for_backward(grad_hidden_ND, grad_weight_VD)
+            ctx.weight_dtype = weight_VD.dtype
+        ctx.mark_non_differentiable(cross_entropy, z)
+        return cross_entropy + z, cross_entropy, z
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor, *_: Any):
+        grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
+        grad_weight = (grad_weight_VD * grad_total).to(ctx.weight_dtype)
+        return grad_hidden_ND * grad_total.to(grad_hidden_ND.dtype), grad_weight, None, None, None
+
+
+@torch.no_grad()
+def token_nats(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, *, chunk_tokens: int) -> Tensor:
+    """-ln p of every label, float32 (N,); zero where ignored."""
+    parts = []
+    for first in range(0, len(hidden_ND), chunk_tokens):
+        chunk = slice(first, first + chunk_tokens)
+        labels_C = labels_N[chunk]
+        logits_CV = (hidden_ND[chunk] @ weight_VD.T).float()
+        nats = torch.logsumexp(logits_CV, dim=1) - logits_CV.gather(1, labels_C.clamp(min=0)[:, None])[:, 0]
+        parts.append(nats.masked_fill(labels_C == IGNORED_LABEL, 0.0))
+    return torch.cat(parts) if parts else hidden_ND.new_zeros(0, dtype=torch.float32)

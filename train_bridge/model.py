@@ -1,0 +1,262 @@
+"""Olmo 3: a decoder with norms on branch outputs, normed queries and keys, and windows on three of four layers.
+
+Legend: B batch, T tokens, D model width, H query heads, K key/value heads, E head dimension, F MLP width, V vocabulary.
+Source: Olmo 3 report (arXiv 2512.13961) section 3.2, table 33. Parameter names are OLMo-core's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from dolma_py.config import Config
+from train_bridge.attention import attend, attend_cached, visible_keys
+from train_bridge.loss import LossConfig, LossSums, linear_cross_entropy
+from train_bridge.rope import YarnConfig, rotate, rotation_table
+
+LayerKind = Literal["sliding", "full"]
+
+
+class ModelConfig(Config):
+    """Shape of an Olmo 3. No shape has a default: a forgotten key must not become another model."""
+
+    d_model: int = Field(ge=1, description="Width of the residual stream.")
+    mlp_hidden: int = Field(ge=1, description="Width inside the MLP.")
+    num_layers: int = Field(ge=1, description="Number of layers.")
+    num_heads: int = Field(ge=1, description="Number of query heads.")
+    num_kv_heads: int = Field(ge=1, description="Number of key/value heads; divides num_heads.")
+    head_dim: int = Field(ge=2, description="Dimension of one head; even. num_heads * head_dim need not be d_model.")
+    vocab_size: int = Field(
+        ge=1, description="Rows of both embedding matrices: the tokenizer's size rounded up to 128."
+    )
+    window_tokens: int = Field(ge=1, description="Tokens that a sliding layer sees, itself included (Olmo 3: 4,096).")
+    window_pattern: tuple[LayerKind, ...] = Field(
+        ("sliding", "sliding", "sliding", "full"),
+        min_length=1,
+        description="Kinds of layers, repeated; the last layer is full whatever it says (Olmo 3 report, section 3.2).",
+    )
+    rope_theta: float = Field(500_000.0, gt=1, description="Base of the rotary frequencies (report, section 3.2).")
+    yarn: YarnConfig | None = Field(None, description="Context extension on full layers; null before the long stage.")
+    norm_eps: float = Field(1e-6, gt=0, description="Added to the mean square in every norm (released configuration).")
+    init_std: float = Field(0.02, gt=0, description="Standard deviation of the first weights (OLMo-core).")
+    init_cut_std: float = Field(3.0, gt=0, description="Where the normal is cut, in standard deviations (OLMo-core).")
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> ModelConfig:
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim={self.head_dim} is odd; rotary pairs need an even number")
+        return self
+
+    def layer_window(self, layer: int) -> int | None:
+        """Window of a layer in tokens, None for full attention."""
+        is_full = layer == self.num_layers - 1 or self.window_pattern[layer % len(self.window_pattern)] == "full"
+        return None if is_full else self.window_tokens
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines, float32 (T, E): sliding layers plain, full layers with YaRN when that is on."""
+
+    sliding: tuple[Tensor, Tensor]
+    full: tuple[Tensor, Tensor]
+
+
+class LayerCache:
+    """Keys (after rotation) and values of the tokens seen so far; a sliding layer keeps only what its window can reach."""
+
+    def __init__(self) -> None:
+        self.k_BKSE: Tensor | None = None
+        self.v_BKSE: Tensor | None = None
+
+    def append(self, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
+        if self.k_BKSE is None or self.v_BKSE is None:
+            return k_BKTE, v_BKTE
+        return torch.cat((self.k_BKSE, k_BKTE), dim=2), torch.cat((self.v_BKSE, v_BKTE), dim=2)
+
+    def keep(self, k_BKSE: Tensor, v_BKSE: Tensor, window_tokens: int | None) -> None:
+        first = 0 if window_tokens is None else max(0, k_BKSE.shape[2] - (window_tokens - 1))
+        self.k_BKSE, self.v_BKSE = k_BKSE[:, :, first:], v_BKSE[:, :, first:]
+
+
+class Cache:
+    """One LayerCache per layer and the number of tokens seen."""
+
+    def __init__(self, num_layers: int) -> None:
+        self.layers = [LayerCache() for _ in range(num_layers)]
+        self.num_tokens = 0
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight, all in float32, back to the dtype of x at the end."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention; q and k are normed over the whole projection, before the split into heads and the rotation."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.config, self.window_tokens = config, config.layer_window(layer)
+        q_size, kv_size = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+        self.w_q = nn.Linear(config.d_model, q_size, bias=False)
+        self.w_k = nn.Linear(config.d_model, kv_size, bias=False)
+        self.w_v = nn.Linear(config.d_model, kv_size, bias=False)
+        self.w_out = nn.Linear(q_size, config.d_model, bias=False)
+        self.q_norm = RMSNorm(q_size, config.norm_eps)
+        self.k_norm = RMSNorm(kv_size, config.norm_eps)
+
+    def forward(
+        self, x_BTD: Tensor, rotation: Rotation, documents_BT: Tensor | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
+        config = self.config
+        # (B, T, heads * E) -> (B, heads, T, E)
+        q = self.q_norm(self.w_q(x_BTD)).unflatten(-1, (config.num_heads, config.head_dim)).transpose(1, 2)
+        k = self.k_norm(self.w_k(x_BTD)).unflatten(-1, (config.num_kv_heads, config.head_dim)).transpose(1, 2)
+        v = self.w_v(x_BTD).unflatten(-1, (config.num_kv_heads, config.head_dim)).transpose(1, 2)
+        cos, sin = rotation.full if self.window_tokens is None else rotation.sliding
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if cache is None:
+            out = attend(q, k, v, window_tokens=self.window_tokens, documents_BT=documents_BT)
+        else:
+            num_new = k.shape[2]
+            k, v = cache.append(k, v)
+            positions = torch.arange(k.shape[2], device=k.device)
+            visible = visible_keys(positions[-num_new:], positions, window_tokens=self.window_tokens)
+            out = attend_cached(q, k, v, visible_QS=visible)
+            cache.keep(k, v, self.window_tokens)
+        return self.w_out(out.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: w2(silu(w1 x) * w3 x)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.w1 = nn.Linear(config.d_model, config.mlp_hidden, bias=False)
+        self.w3 = nn.Linear(config.d_model, config.mlp_hidden, bias=False)
+        self.w2 = nn.Linear(config.mlp_hidden, config.d_model, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.w2(F.silu(self.w1(x_BTD)) * self.w3(x_BTD))
+
+
+class Block(nn.Module):
+    """a = x + norm(attention(x)); y = a + norm(mlp(a)). The input of a branch is not normed."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.attention = Attention(config, layer)
+        self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = RMSNorm(config.d_model, config.norm_eps)
+
+    def forward(
+        self, x_BTD: Tensor, rotation: Rotation, documents_BT: Tensor | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
+        x_BTD = x_BTD + self.attention_norm(self.attention(x_BTD, rotation, documents_BT, cache))
+        return x_BTD + self.feed_forward_norm(self.feed_forward(x_BTD))
+
+
+class LMHead(nn.Module):
+    """The final norm and the output matrix, untied from the embedding."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm = RMSNorm(config.d_model, config.norm_eps)
+        self.w_out = nn.Linear(config.d_model, config.vocab_size, bias=False)
+
+
+class Olmo3(nn.Module):
+    """The whole model. `build_model` makes one with its first weights."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = nn.Embedding(config.vocab_size, config.d_model)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
+        self.lm_head = LMHead(config)
+
+    def hidden(self, ids_BT: Tensor, *, documents_BT: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Output of the final norm, (B, T, D). Positions go on from the cache and are not reset at document borders."""
+        config = self.config
+        first = 0 if cache is None else cache.num_tokens
+        positions = torch.arange(first, first + ids_BT.shape[1], device=ids_BT.device)
+        rotation = Rotation(
+            sliding=rotation_table(positions, config.head_dim, theta=config.rope_theta, yarn=None),
+            full=rotation_table(positions, config.head_dim, theta=config.rope_theta, yarn=config.yarn),
+        )
+        x_BTD = self.embeddings(ids_BT)
+        for layer, block in enumerate(self.blocks):
+            x_BTD = block(x_BTD, rotation, documents_BT, None if cache is None else cache.layers[layer])
+        if cache is not None:
+            cache.num_tokens += ids_BT.shape[1]
+        return self.lm_head.norm(x_BTD)
+
+    def forward(self, ids_BT: Tensor, *, documents_BT: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Logits, float32 (B, T, V)."""
+        return self.lm_head.w_out(self.hidden(ids_BT, documents_BT=documents_BT, cache=cache)).float()
+
+    def loss(
+        self, ids_BT: Tensor, labels_BT: Tensor, *, config: LossConfig, documents_BT: Tensor | None = None
+    ) -> LossSums:
+        """Summed losses of the labels (see linear_cross_entropy); the logits of the batch never exist at once."""
+        hidden_ND = self.hidden(ids_BT, documents_BT=documents_BT).flatten(0, 1)
+        return linear_cross_entropy(hidden_ND, self.lm_head.w_out.weight, labels_BT.flatten(), config=config)
+
+
+def build_model(config: ModelConfig, *, seed: int, device: str = "cpu") -> Olmo3:
+    """An Olmo 3 with its first weights in float32: drawn on the CPU from one generator, so equal on every device."""
+    with torch.device("meta"):
+        model = Olmo3(config)
+    model.to_empty(device="cpu")
+    init_weights(model, seed=seed)
+    return model.to(device)
+
+
+@torch.no_grad()
+def init_weights(model: Olmo3, *, seed: int) -> None:
+    """Truncated normal for every matrix, ones for norms. Order: embedding, then per block q k v out w1 w3 w2, then output."""
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    std, cut = model.config.init_std, model.config.init_std * model.config.init_cut_std
+    matrices = [model.embeddings.weight]
+    for block in model.blocks:
+        attention, mlp = block.attention, block.feed_forward
+        linears = (attention.w_q, attention.w_k, attention.w_v, attention.w_out, mlp.w1, mlp.w3, mlp.w2)
+        matrices += [linear.weight for linear in linears]
+    matrices.append(model.lm_head.w_out.weight)
+    for matrix in matrices:
+        nn.init.trunc_normal_(matrix, mean=0.0, std=std, a=-cut, b=cut, generator=generator)
+    for module in model.modules():
+        if isinstance(module, RMSNorm):
+            module.weight.fill_(1.0)
+
+
+class ParameterCounts(NamedTuple):
+    total: int
+    without_input_embedding: int
+    without_embeddings: int
+
+
+def count_parameters(config: ModelConfig) -> ParameterCounts:
+    """Counted on the real modules without allocating them."""
+    with torch.device("meta"):
+        total = sum(parameter.numel() for parameter in Olmo3(config).parameters())
+    matrix = config.vocab_size * config.d_model
+    return ParameterCounts(total, total - matrix, total - 2 * matrix)
+
+
+def pad_vocab_size(tokenizer_size: int) -> int:
+    """Rounded up to a multiple of 128, as Olmo 3 does (100,278 -> 100,352): matrix kernels like it."""
+    return -(-tokenizer_size // 128) * 128

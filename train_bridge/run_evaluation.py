@@ -1,0 +1,246 @@
+"""Evaluate a finished run: the whole of `dolma-py eval`. Writes RUN/eval.json."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dolma_py.errors import DataError, ResumeMismatchError
+from train_bridge.checkpoint import list_checkpoints, load_model_weights, write_json
+from train_bridge.compression import ZSTD_LEVEL, zstd_bits_per_byte
+from train_bridge.evaluate import Window, bits_per_byte, continuation_window, document_windows, score_windows
+from train_bridge.manifest import ShardManifest, read_manifest
+from train_bridge.metrics import LOGGER, format_duration
+from train_bridge.model import Olmo3
+from train_bridge.run_training import choose_device
+from train_bridge.text_tokenizer import TextTokenizer
+from train_bridge.train_config import TrainConfig
+
+ANSWER_FORMAT = "{passage and blank line, if any}Question: {question}\\nAnswer:| {answer}"  # "|" is the border
+
+
+def evaluate(
+    *, run: str, shards: str, items: str | None, output: str | None, max_docs_per_source: int | None
+) -> dict[str, Any]:
+    """Bits per byte on held-out documents per source, on answers of items given their questions, and of zstandard.
+
+    Parameters
+    ----------
+    run : str                    folder of a training run; its newest checkpoint is used
+    shards : str                 folder with manifest.json and heldout/; its tokenizer must be the run's
+    items : str or None          JSON lines of {id, question, answer, passage}
+    output : str or None         where to write; None: RUN/eval.json
+    max_docs_per_source : int    first documents of each source only; None: all
+
+    Returns  what is written: texts, bytes and bits per byte of model and compressor; documents that the tokenizer does not
+    give back unchanged are left out and counted, because bits of another text say nothing.
+    """
+    started = time.perf_counter()
+    manifest = read_manifest(shards)
+    config, model, checkpoint = load_run(run, manifest=manifest)
+    tokenizer = TextTokenizer(Path(run) / "tokenizer.json")
+    window_tokens = config.data.sequence_tokens
+    scorer = _Scorer(model, tokenizer, manifest.eos_token_id, window_tokens)
+    sources = {}
+    for name in sorted(manifest.heldout):
+        texts = _read_texts(Path(shards) / manifest.heldout[name].path, max_docs_per_source)
+        sources[name] = scorer.score_documents(texts)
+        LOGGER.info("%s: %s", name, _describe(sources[name]))
+    result: dict[str, Any] = {
+        "checkpoint": checkpoint.name,
+        "run_fingerprint": _read_json(Path(run) / "manifest.json").get("fingerprint") if _is_complete(run) else None,
+        "window_tokens": window_tokens,
+        "overlap_tokens": scorer.overlap_tokens,
+        "zstd_level": ZSTD_LEVEL,
+        "max_docs_per_source": max_docs_per_source,
+        "sources": {name: _without_lists(values) for name, values in sources.items()},
+        "all_documents": _combine(list(sources.values())),
+    }
+    if items is not None:
+        result["items"] = scorer.score_items(_read_items(Path(items)))
+        LOGGER.info(
+            "answers of %d items: %.3f bits per byte", result["items"]["items"], result["items"]["mean_over_items"]
+        )
+    path = Path(output) if output is not None else Path(run) / "eval.json"
+    write_json(path, result)
+    LOGGER.info("all documents: %s", _describe(result["all_documents"]))
+    LOGGER.info("%s written in %s", path, format_duration(time.perf_counter() - started))
+    return result
+
+
+def load_run(run: str, *, manifest: ShardManifest | None = None) -> tuple[TrainConfig, Olmo3, Path]:
+    """Configuration, model with the newest checkpoint's weights, and the checkpoint's folder."""
+    folder = Path(run)
+    checkpoints = list_checkpoints(folder)
+    if not checkpoints:
+        raise DataError(run, "holds no checkpoint", hint="Run: dolma-py train")
+    identity = _read_json(folder / "config.json")
+    if manifest is not None and identity["tokenizer_fingerprint"] != manifest.tokenizer.fingerprint:
+        current = manifest.tokenizer.fingerprint
+        hint = "Evaluate with shards of the same tokenizer."
+        raise ResumeMismatchError("tokenizer_fingerprint", identity["tokenizer_fingerprint"], current, hint)
+    config = TrainConfig.model_validate({**identity["config"]})
+    device = choose_device("auto")
+    with torch.device("meta"):
+        model = Olmo3(config.model)
+    model.to_empty(device=device)
+    load_model_weights(checkpoints[-1], model)
+    return config, model.eval(), checkpoints[-1]
+
+
+class _Scorer:
+    """A model with its tokenizer, applied to documents and items."""
+
+    def __init__(self, model: Olmo3, tokenizer: TextTokenizer, eos_token_id: int, window_tokens: int) -> None:
+        self.model, self.tokenizer, self.eos_token_id = model, tokenizer, eos_token_id
+        self.window_tokens, self.overlap_tokens = window_tokens, window_tokens // 2
+
+    def score_documents(self, texts: list[str]) -> dict[str, Any]:
+        kept, windows, num_lossy, num_tokens = [], [], 0, 0
+        for text in texts:
+            ids = self.tokenizer.encode(text)
+            if not ids or self.tokenizer.decode(ids) != text:
+                num_lossy += 1
+                continue
+            windows += document_windows(
+                len(kept),
+                ids,
+                eos_token_id=self.eos_token_id,
+                window_tokens=self.window_tokens,
+                overlap_tokens=self.overlap_tokens,
+            )
+            num_tokens += len(ids)
+            kept.append(text.encode())
+        bits = score_windows(self.model, windows, num_texts=len(kept))
+        zstd_bits, zstd_joined = zstd_bits_per_byte(kept)
+        return _summarize(bits, zstd_bits, [len(text) for text in kept]) | {
+            "tokens": num_tokens,
+            "documents_not_kept_by_tokenizer": num_lossy,
+            "zstd_one_frame_bits_per_byte": zstd_joined,
+        }
+
+    def score_items(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        windows: list[Window] = []
+        continuations = [" " + item["answer"] for item in items]
+        for index, (item, continuation) in enumerate(zip(items, continuations, strict=True)):
+            passage = f"{item['passage']}\n\n" if item.get("passage") else ""
+            windows.append(
+                continuation_window(
+                    index,
+                    self.tokenizer,
+                    context=f"{passage}Question: {item['question']}\nAnswer:",
+                    continuation=continuation,
+                    eos_token_id=self.eos_token_id,
+                    window_tokens=self.window_tokens,
+                )
+            )
+        bits = score_windows(self.model, windows, num_texts=len(items))
+        sizes = [len(continuation.encode()) for continuation in continuations]
+        means = bits_per_byte(bits, sizes)
+        deviation = math.sqrt(
+            sum((b / n - means.mean_over_texts) ** 2 for b, n in zip(bits, sizes, strict=True)) / max(len(items) - 1, 1)
+        )
+        return {
+            "format": ANSWER_FORMAT,
+            "items": len(items),
+            "answer_bytes": sum(sizes),
+            "mean_over_items": means.mean_over_texts,
+            "standard_error": deviation / math.sqrt(len(items)),
+            "byte_weighted": means.byte_weighted,
+            "per_item": {item["id"]: bits[index] / sizes[index] for index, item in enumerate(items)},
+        }
+
+
+def _summarize(bits: list[float], zstd_bits: list[int], sizes: list[int]) -> dict[str, Any]:
+    summary: dict[str, Any] = {"documents": len(sizes), "bytes": sum(sizes), "lists": (bits, zstd_bits, sizes)}
+    if sizes:
+        model, zstd = bits_per_byte(bits, sizes), bits_per_byte([float(value) for value in zstd_bits], sizes)
+        summary |= {
+            "bits_per_byte": model.byte_weighted,
+            "bits_per_byte_mean_over_documents": model.mean_over_texts,
+            "zstd_each_document_bits_per_byte": zstd.byte_weighted,
+            "zstd_each_document_bits_per_byte_mean_over_documents": zstd.mean_over_texts,
+        }
+    return summary
+
+
+def _combine(sources: list[dict[str, Any]]) -> dict[str, Any]:
+    """All sources together; the one-frame value stays a frame per source, weighted by bytes."""
+    lists = [sum((list(source["lists"][part]) for source in sources), []) for part in range(3)]
+    combined = _without_lists(_summarize(*lists))
+    total_bytes = combined["bytes"]
+    if total_bytes:
+        joined_bits = [source["zstd_one_frame_bits_per_byte"] * source["bytes"] for source in sources]
+        combined["zstd_one_frame_per_source_bits_per_byte"] = math.fsum(joined_bits) / total_bytes
+    combined["tokens"] = sum(source["tokens"] for source in sources)
+    combined["documents_not_kept_by_tokenizer"] = sum(source["documents_not_kept_by_tokenizer"] for source in sources)
+    return combined
+
+
+def _without_lists(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != "lists"}
+
+
+def _describe(values: dict[str, Any]) -> str:
+    if "bits_per_byte" not in values:
+        return "no documents"
+    joined = values.get("zstd_one_frame_bits_per_byte", values.get("zstd_one_frame_per_source_bits_per_byte"))
+    return (
+        f"{values['bits_per_byte']:.3f} bits per byte over {values['bytes']:,} bytes of {values['documents']} documents; "
+        f"zstd -{ZSTD_LEVEL} needs {values['zstd_each_document_bits_per_byte']:.3f} each alone, {joined:.3f} in one frame"
+    )
+
+
+def _is_complete(run: str) -> bool:
+    return (Path(run) / "manifest.json").is_file()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise DataError(str(path), f"cannot be read ({error})") from error
+
+
+def _read_texts(path: Path, limit: int | None) -> list[str]:
+    texts: list[str] = []
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for row, line in enumerate(file):
+                if limit is not None and len(texts) == limit:
+                    break
+                texts.append(_field(line, "text", path, row))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(str(path), f"cannot be read ({error})") from error
+    return texts
+
+
+def _read_items(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(str(path), f"cannot be read ({error})") from error
+    items = []
+    for row, line in enumerate(lines):
+        for name in ("id", "question", "answer"):
+            _field(line, name, path, row)
+        items.append(json.loads(line))
+    if not items:
+        raise DataError(str(path), "holds no item")
+    return items
+
+
+def _field(line: str, name: str, path: Path, row: int) -> str:
+    try:
+        value = json.loads(line)[name]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DataError(str(path), f"expected a JSON object with {name}", row=row + 1) from error
+    if not isinstance(value, str):
+        raise DataError(str(path), f"{name}: expected a string, got {type(value).__name__}", row=row + 1)
+    return value

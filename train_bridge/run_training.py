@@ -1,0 +1,247 @@
+"""Train a model on token shards: the whole of `dolma-py train`.
+
+OUTPUT receives config.json first, then metrics.jsonl and checkpoints/ as it goes, then metrics.json, manifest.json
+(deterministic on one machine) and run.json (times, host). The same command again resumes, or says that all is done.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dolma_py.config import dump_config, fingerprint
+from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
+from train_bridge.checkpoint import list_checkpoints, load_checkpoint, write_json
+from train_bridge.cost import estimate_cost
+from train_bridge.dataset import InstanceDataset
+from train_bridge.distributed import start_distributed, wait_for_all
+from train_bridge.loader import BatchLoader
+from train_bridge.loop import LoopParts, run_loop
+from train_bridge.manifest import MANIFEST_NAME, ShardManifest, read_manifest
+from train_bridge.metrics import LOGGER, format_duration, tokens_per_sec
+from train_bridge.model import build_model, count_parameters
+from train_bridge.optimizer import build_optimizer
+from train_bridge.step import StepSettings
+from train_bridge.train_config import TrainConfig, load_train_config
+
+TRAIN_VERSION = 1  # raised when the same inputs give other weights
+
+
+def train(*, config: str, shards: str, output: str, overrides: list[str], dry_run: bool) -> dict[str, Any]:
+    """Run, resume or skip one training run; returns what metrics.json holds, or the cost when `dry_run`.
+
+    Parameters
+    ----------
+    config : str          a YAML file or the name of a packaged one: quickstart/pretrain
+    shards : str          folder with manifest.json; may be absent for a dry run whose configuration names vocab_size
+    output : str          folder of the run
+    overrides : list      "a.b=c", applied after the file
+    """
+    has_shards = not dry_run or (Path(shards) / MANIFEST_NAME).is_file()
+    manifest = read_manifest(shards) if has_shards else None
+    settings = load_train_config(config, overrides=overrides, manifest=manifest)
+    device = choose_device(settings.run.device)
+    if settings.run.num_threads is not None:
+        torch.set_num_threads(settings.run.num_threads)
+    if dry_run:
+        return _show_cost(settings, device)
+    assert manifest is not None, "only a dry run goes without shards"
+    dataset = InstanceDataset(shards, manifest, sequence_tokens=settings.data.sequence_tokens)
+    identity = {
+        "train_version": TRAIN_VERSION,
+        "config": settings.values_for_fingerprint(),
+        "dataset_fingerprint": dataset.fingerprint,
+        "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
+    }
+    folder = Path(output)
+    finished = _read_finished(folder, identity)
+    if finished is not None:
+        LOGGER.info("%s is complete (fingerprint %s): nothing to do", output, fingerprint(identity))
+        return finished
+    rank, world_size = start_distributed(device.type)
+    if rank == 0:
+        _prepare_output(folder, shards, manifest, identity)
+    wait_for_all()
+    started = time.perf_counter()
+    parts = _build_parts(settings, dataset, device=device, rank=rank, world_size=world_size)
+    first_step = _resume(parts, folder)
+    first_tokens = parts.loader.num_tokens
+    LOGGER.info("%s", _describe(settings, dataset, device))
+    run_loop(parts, first_step=first_step, output=folder)
+    if rank == 0:
+        seconds = time.perf_counter() - started
+        _write_results(parts, folder, identity, seconds=seconds, num_tokens=parts.loader.num_tokens - first_tokens)
+    wait_for_all()
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def choose_device(name: str) -> torch.device:
+    """auto: cuda where there is one. ConfigError when cuda is asked for and absent."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("run.device", name, "expected a CUDA device on this machine", "Use: --set run.device=cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
+    """bfloat16 for products on request, and on cuda by default; None is float32 throughout."""
+    wants_bfloat16 = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    return torch.bfloat16 if wants_bfloat16 else None
+
+
+def _show_cost(config: TrainConfig, device: torch.device) -> dict[str, Any]:
+    cost = estimate_cost(config, device=device)
+    LOGGER.info(
+        "%s parameters (%s without embeddings), %s tokens per step, %s steps, %s tokens",
+        *(
+            f"{cost[key]:,}"
+            for key in ("parameters", "parameters_without_embeddings", "tokens_per_step", "steps", "tokens")
+        ),
+    )
+    LOGGER.info(
+        "about %.2f GiB of memory on one %s, %.2f GiB of checkpoints, %s",
+        cost["memory_bytes"] / 2**30,
+        cost["device"],
+        cost["checkpoint_bytes"] / 2**30,
+        cost["estimated_time"],
+    )
+    return {"config": dump_config(config), **cost}
+
+
+def _read_finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """metrics.json of a complete run with this identity; ResumeMismatchError when the folder holds another run."""
+    saved_path = folder / "config.json"
+    if not saved_path.is_file():
+        return None
+    try:
+        saved = json.loads(saved_path.read_text())
+    except json.JSONDecodeError as error:
+        raise DataError(str(saved_path), f"is not JSON ({error})") from error
+    difference = _first_difference(saved, identity, "")
+    if difference is not None:
+        raise ResumeMismatchError(*difference, f"{folder} holds another run: choose another output or delete it.")
+    # manifest.json is written last
+    if (folder / "manifest.json").is_file():
+        return json.loads((folder / "metrics.json").read_text())
+    return None
+
+
+def _first_difference(saved: Any, current: Any, key: str) -> tuple[str, Any, Any] | None:
+    """(dotted key, saved, current) of the first leaf that differs."""
+    if isinstance(saved, dict) and isinstance(current, dict):
+        for name in sorted({*saved, *current}):
+            found = _first_difference(saved.get(name), current.get(name), f"{key}.{name}".lstrip("."))
+            if found is not None:
+                return found
+        return None
+    # tuples become lists in JSON
+    return None if json.loads(json.dumps(current)) == saved else (key, saved, current)
+
+
+def _prepare_output(folder: Path, shards: str, manifest: ShardManifest, identity: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = Path(shards) / manifest.tokenizer.path
+    if tokenizer.is_file():  # evaluation and generation need it; training does not
+        shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    write_json(folder / "tokens.json", {"eos_token_id": manifest.eos_token_id, "vocab_size": manifest.vocab_size})
+    write_json(folder / "config.json", identity)
+
+
+def _build_parts(
+    config: TrainConfig, dataset: InstanceDataset, *, device: torch.device, rank: int, world_size: int
+) -> LoopParts:
+    model = build_model(config.model, seed=config.run.init_seed, device=str(device))
+    loader = BatchLoader(
+        dataset,
+        batch_instances=config.data.batch_instances,
+        seed=config.data.seed,
+        rank=rank,
+        world_size=world_size,
+    )
+    settings = StepSettings(
+        micro_batch_instances=config.data.micro_batch_instances,
+        loss=config.loss,
+        max_grad_norm=config.optimizer.max_grad_norm,
+        document_eos_id=dataset.manifest.eos_token_id if config.data.document_mask else None,
+        autocast_dtype=choose_autocast(config.run.precision, device),
+        rank=rank,
+        world_size=world_size,
+    )
+    return LoopParts(config, model, build_optimizer(model, config.optimizer), loader, settings, device)
+
+
+def _resume(parts: LoopParts, folder: Path) -> int:
+    """Step to go on with: 0, or what the newest checkpoint says."""
+    checkpoints = list_checkpoints(folder)
+    if not checkpoints:
+        return 0
+    step, loader_state = load_checkpoint(checkpoints[-1], model=parts.model, optimizer=parts.optimizer)
+    parts.loader.load_state_dict(loader_state)
+    LOGGER.info("resuming after step %d from %s", step, checkpoints[-1])
+    return step
+
+
+def _describe(config: TrainConfig, dataset: InstanceDataset, device: torch.device) -> str:
+    tokens = config.run.steps * config.data.batch_instances * config.data.sequence_tokens
+    return (
+        f"{count_parameters(config.model).total:,} parameters on {device}; {dataset.num_instances:,} instances of "
+        f"{dataset.sequence_tokens} tokens, {dataset.num_dropped_tokens:,} tokens at ends of files dropped; "
+        f"{config.run.steps:,} steps, {tokens:,} tokens, {tokens / dataset.manifest.tokens:.2f} epochs"
+    )
+
+
+def _write_results(
+    parts: LoopParts, folder: Path, identity: dict[str, Any], *, seconds: float, num_tokens: int
+) -> None:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    tail = lines[-max(1, len(lines) // 10) :]
+    counts = count_parameters(parts.config.model)
+    results = {
+        "steps": parts.config.run.steps,
+        "tokens": parts.loader.num_tokens,
+        "final_loss": lines[-1]["loss"],
+        "mean_loss_last_tenth": sum(line["loss"] for line in tail) / len(tail),
+        "skipped_steps": lines[-1]["skipped_steps"],
+    }
+    rate = tokens_per_sec(num_tokens, seconds)
+    write_json(folder / "metrics.json", {**results, "tokens_per_sec": round(rate, 1), "seconds": round(seconds, 1)})
+    peak = torch.cuda.max_memory_allocated() if parts.device.type == "cuda" else 0
+    run = {
+        "seconds": round(seconds, 1),
+        "tokens_per_sec": round(rate, 1),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": str(parts.device),
+        "num_threads": torch.get_num_threads(),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts in KiB
+        "peak_device_memory_bytes": peak,
+    }
+    write_json(folder / "run.json", run)
+    manifest = {
+        "format": "dolma-py-training-run",
+        "fingerprint": fingerprint(identity),
+        **identity,
+        "parameters": counts._asdict(),
+        "dataset": {
+            "instances": parts.loader.dataset.num_instances,
+            "dropped_tokens": parts.loader.dataset.num_dropped_tokens,
+        },
+        "results": results,
+    }
+    write_json(folder / "manifest.json", manifest)
+    LOGGER.info(
+        "%s: loss %.4f after %s tokens in %s, %.0f tokens/s",
+        folder,
+        results["final_loss"],
+        f"{results['tokens']:,}",
+        format_duration(seconds),
+        rate,
+    )

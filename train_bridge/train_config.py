@@ -1,0 +1,114 @@
+"""The configuration of one training run: from a name or a path, overrides and the shards to checked values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from dolma_py.config import Config, apply_overrides, build_config, load_yaml
+from dolma_py.errors import ConfigError
+from train_bridge.loss import LossConfig
+from train_bridge.manifest import ShardManifest
+from train_bridge.model import ModelConfig, pad_vocab_size
+from train_bridge.optimizer import OptimizerConfig
+from train_bridge.presets import preset_values
+from train_bridge.schedule import ScheduleConfig
+
+CONFIG_FOLDER = Path(__file__).parent / "configs"
+
+
+class DataConfig(Config):
+    """Instances and batches."""
+
+    sequence_tokens: int = Field(ge=2, description="Tokens of one instance (Olmo 3 pretraining: 8,192).")
+    batch_instances: int = Field(ge=1, description="Instances of one update over all ranks.")
+    micro_batch_instances: int = Field(
+        ge=1, description="Instances of one forward pass on one rank; changes memory only."
+    )
+    document_mask: bool = Field(False, description="Tokens see only their own document; off in Olmo 3's pretraining.")
+    seed: int = Field(ge=0, description="Of the order of instances.")
+
+
+class RunConfig(Config):
+    """Length, machine and bookkeeping of the run."""
+
+    steps: int = Field(ge=1, description="Updates, skipped ones included.")
+    init_seed: int = Field(0, ge=0, description="Of the first weights (OLMo-core: 0).")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of products; auto: bfloat16 on cuda only."
+    )
+    num_threads: int | None = Field(None, ge=1, description="CPU threads of torch; null: torch decides.")
+    log_every_steps: int = Field(10, ge=1, description="Steps between two lines of progress.")
+    checkpoint_every_steps: int = Field(
+        1000, ge=1, description="Steps between two checkpoints; the last step has one always."
+    )
+    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints that stay.")
+
+
+# these change how fast and how talkative a run is, not what it computes
+_NOT_IN_FINGERPRINT = {
+    "run": ("device", "num_threads", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints")
+}
+
+
+class TrainConfig(Config):
+    """Everything that a training run is made of."""
+
+    model: ModelConfig = Field(description="Shape of the model.")
+    data: DataConfig = Field(description="Instances and batches.")
+    schedule: ScheduleConfig = Field(description="Learning rate.")
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="AdamW and step skipping.")
+    loss: LossConfig = Field(default_factory=LossConfig, description="Loss.")
+    run: RunConfig = Field(description="Length, machine and bookkeeping.")
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> TrainConfig:
+        if self.data.batch_instances % self.data.micro_batch_instances:
+            raise ValueError(
+                f"data.micro_batch_instances={self.data.micro_batch_instances} does not divide "
+                f"data.batch_instances={self.data.batch_instances}"
+            )
+        return self
+
+    def values_for_fingerprint(self) -> dict[str, Any]:
+        """The fields that change the result."""
+        values = self.model_dump(mode="json")
+        for section, keys in _NOT_IN_FINGERPRINT.items():
+            for key in keys:
+                del values[section][key]
+        return values
+
+
+def find_config(name: str) -> Path:
+    """A file by path, or a packaged one by name: quickstart/pretrain."""
+    if Path(name).is_file():
+        return Path(name)
+    packaged = CONFIG_FOLDER / f"{name}.yaml"
+    if packaged.is_file() and packaged.resolve().is_relative_to(CONFIG_FOLDER.resolve()):
+        return packaged
+    known = sorted(path.relative_to(CONFIG_FOLDER).with_suffix("").as_posix() for path in CONFIG_FOLDER.rglob("*.yaml"))
+    raise ConfigError("config", name, f"expected a file or one of {', '.join(known)}")
+
+
+def load_train_config(name: str, *, overrides: list[str], manifest: ShardManifest | None) -> TrainConfig:
+    """Values of the file, then overrides; model.preset is replaced by its shape, a missing vocab_size comes from the shards."""
+    path = find_config(name)
+    values = apply_overrides(load_yaml(path), overrides)
+    model = values.get("model")
+    if isinstance(model, dict):
+        model = dict(model)
+        preset = model.pop("preset", None)
+        if preset is not None:
+            model = {**preset_values(preset), **model}
+        if model.get("vocab_size", 0) is None and manifest is not None:
+            model["vocab_size"] = pad_vocab_size(manifest.vocab_size)
+        values = {**values, "model": model}
+    config = build_config(TrainConfig, values, where=str(path))
+    if manifest is not None and config.model.vocab_size != pad_vocab_size(manifest.vocab_size):
+        expected = pad_vocab_size(manifest.vocab_size)
+        rule = f"expected {expected}, the {manifest.vocab_size} entries of the shards' tokenizer rounded up to 128"
+        raise ConfigError("model.vocab_size", config.model.vocab_size, rule, "Use: --set model.vocab_size=null")
+    return config
