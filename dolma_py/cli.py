@@ -21,6 +21,7 @@ COMMANDS = {
     "dedup minhash": "pipelines.commands:run_job_command",
     "dedup substring": "pipelines.commands:run_job_command",
     "decontaminate": "pipelines.commands:run_job_command",
+    "materialize": "pipelines.commands:run_job_command",
     "mix plan": "pipelines.commands:run_job_command",
     "mix sample": "pipelines.commands:run_job_command",
     "tokenize": "pipelines.commands:run_job_command",
@@ -46,9 +47,13 @@ app.add_typer(mix_app, name="mix")
 Corpus = Annotated[str, typer.Option("--corpus", help="corpus folder: local, s3://, gs:// or hdfs://")]
 View = Annotated[str | None, typer.Option("--view", help="view under views/ of the corpus; default: all documents")]
 ConfigFile = Annotated[str | None, typer.Option("--config", help="YAML with the job's settings")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="setting as a.b=c, stands above the file; may be repeated")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="setting as a.b=c, stands above the file; may be repeated")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and its cost, do nothing")]
-Partitions = Annotated[int | None, typer.Option("--partitions", min=1, help="Spark partitions; changes no byte of the output")]
+Partitions = Annotated[
+    int | None, typer.Option("--partitions", min=1, help="Spark partitions; changes no byte of the output")
+]
 Master = Annotated[str | None, typer.Option("--master", help="Spark master; default local[*]")]
 Name = Annotated[str, typer.Option("--name", help="name of the run under runs/; default: the command's")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="of every random choice")]
@@ -86,13 +91,17 @@ def build(
     corpus: Corpus,
     recipe: Annotated[str, typer.Option("--recipe", help="packaged recipe's name, or a YAML file")],
     flow: Annotated[str | None, typer.Argument(help="flow the recipe must belong to, such as mix")] = None,
-    input: Annotated[list[str] | None, typer.Option("--input", help="your own files or folders in place of the recipe's")] = None,
+    input: Annotated[
+        list[str] | None, typer.Option("--input", help="your own files or folders in place of the recipe's")
+    ] = None,
     until: Annotated[str | None, typer.Option("--until", help="last step to run")] = None,
     set: Overrides = None,
     dry_run: DryRun = False,
     partitions: Partitions = None,
     master: Master = None,
-    bundle: Annotated[str | None, typer.Option("--bundle", help="folder made by `make bundle`, for a cluster's workers")] = None,
+    bundle: Annotated[
+        str | None, typer.Option("--bundle", help="folder made by `make bundle`, for a cluster's workers")
+    ] = None,
 ) -> None:
     """Run a recipe: ingest, tag, deduplicate, decontaminate, mix, tokenize. Skips what is done; kill and repeat at will."""
     call("build", recipe=recipe, corpus=corpus, flow=flow, inputs=input or [], until=until, overrides=set or [],
@@ -102,8 +111,12 @@ def build(
 @app.command()
 def ingest(
     corpus: Corpus,
-    input: Annotated[list[str], typer.Option("--input", help="files, folders, globs: JSONL (gz, zst), Parquet, text, HTML, WARC")],
-    source: Annotated[str | None, typer.Option("--source", help="source name; default: first folder below the input")] = None,
+    input: Annotated[
+        list[str], typer.Option("--input", help="files, folders, globs: JSONL (gz, zst), Parquet, text, HTML, WARC")
+    ],
+    source: Annotated[
+        str | None, typer.Option("--source", help="source name; default: first folder below the input")
+    ] = None,
     config: ConfigFile = None,
     set: Overrides = None,
     name: Name = "ingest",
@@ -134,11 +147,21 @@ def _job_command(parent: typer.Typer, command: str, kind: str, text: str) -> Non
 
 
 _job_command(app, "tag", "tag", "Run taggers over a view; write attributes and a view with the rules.")
-_job_command(classifier_app, "classifier train", "train_classifier", "Train a fastText classifier from files of good and bad text.")
+_job_command(
+    classifier_app,
+    "classifier train",
+    "train_classifier",
+    "Train a fastText classifier from files of good and bad text.",
+)
 _job_command(dedup_app, "dedup exact", "dedup_exact", "Exact copies by xxh3-128.")
 _job_command(dedup_app, "dedup minhash", "dedup_minhash", "Near copies: MinHash bands, components, exact Jaccard.")
-_job_command(dedup_app, "dedup substring", "dedup_substring", "Byte spans that stand somewhere before, by suffix array.")
-_job_command(app, "decontaminate", "tag", "Find evaluation items in documents: a tag run with the tagger `contamination`.")
+_job_command(
+    dedup_app, "dedup substring", "dedup_substring", "Byte spans that stand somewhere before, by suffix array."
+)
+_job_command(
+    app, "decontaminate", "tag", "Find evaluation items in documents: a tag run with the tagger `contamination`."
+)
+_job_command(app, "materialize", "materialize", "Write a view out as a new corpus: --set output=DIR.")
 _job_command(mix_app, "mix plan", "plan_mix", "Tokens per source and quality bucket for a token budget.")
 _job_command(mix_app, "mix sample", "sample_mix", "Copies of every document, by hash of its id.")
 _job_command(app, "tokenize", "tokenize", "Tokenize a sampled mix, shuffle globally, write shards.")
@@ -146,7 +169,9 @@ _job_command(app, "tokenize", "tokenize", "Tokenize a sampled mix, shuffle globa
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Option("--config", help="packaged config such as quickstart/pretrain, or a YAML file")],
+    config: Annotated[
+        str, typer.Option("--config", help="packaged config such as quickstart/pretrain, or a YAML file")
+    ],
     output: Annotated[str, typer.Option("--output", help="run folder")],
     shards: Annotated[str, typer.Option("--shards", help="tokens/<mix> folder of a corpus")],
     set: Overrides = None,
@@ -160,9 +185,13 @@ def train(
 def eval(
     run: Annotated[str, typer.Option("--run", help="folder of a training run")],
     shards: Annotated[str, typer.Option("--shards", help="tokens/<mix> folder with held-out documents")],
-    items: Annotated[str | None, typer.Option("--items", help="JSON lines of evaluation items: id, question, answer")] = None,
+    items: Annotated[
+        str | None, typer.Option("--items", help="JSON lines of evaluation items: id, question, answer")
+    ] = None,
     output: Annotated[str | None, typer.Option("--output", help="where the result goes; default RUN/eval.json")] = None,
-    max_docs: Annotated[int | None, typer.Option("--max-docs", min=1, help="held-out documents per source; default: all")] = None,
+    max_docs: Annotated[
+        int | None, typer.Option("--max-docs", min=1, help="held-out documents per source; default: all")
+    ] = None,
 ) -> None:
     """Bits per byte on held-out documents per source and on items, beside what zstd -19 needs."""
     call("eval", run=run, shards=shards, items=items, output=output, max_docs_per_source=max_docs)
@@ -177,7 +206,9 @@ def generate(
     seed: Seed = 0,
 ) -> None:
     """Text from a trained model."""
-    typer.echo(call("generate", run=run, prompt=prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed))
+    typer.echo(
+        call("generate", run=run, prompt=prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    )
 
 
 @app.command()

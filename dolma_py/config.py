@@ -29,7 +29,7 @@ class Config(pydantic.BaseModel):
 ConfigT = TypeVar("ConfigT", bound=pydantic.BaseModel)
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML carries no types
     """SafeLoader that refuses repeated keys and aliases (an alias bomb expands a small file to gigabytes)."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -47,7 +47,8 @@ class _StrictLoader(yaml.SafeLoader):
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
 
 
 # YAML 1.2's numbers and booleans, not 1.1's: 1e-3 is a float; yes, no, on, off are words.

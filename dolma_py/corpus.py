@@ -92,7 +92,13 @@ def read_group(corpus: Corpus, shard: Shard, group: int, columns: list[str]) -> 
         return parquet_files.read_row_groups(corpus.shard_path(shard), [group], columns)
     from dolma_py.formats.in_place import read_shard
 
-    return read_shard(corpus.shard_path(shard), shard.source).select(columns)
+    table = read_shard(corpus.shard_path(shard), shard.source)
+    if table.num_rows != shard.rows:
+        raise DataError(
+            shard.path, f"{table.num_rows} documents, {shard.rows} when it was listed", hint="Restore the file."
+        )
+    first = sum(rows for rows, _ in shard.row_groups[:group])
+    return table.select(columns).slice(first, shard.row_groups[group][0])
 
 
 def evaluate_group(corpus: Corpus, view: View, shard: Shard, group: int) -> tuple[Evaluation, pa.Table]:
@@ -132,7 +138,9 @@ def _keep_rows(
     removed = spans.take_spans(verdict.removed, rows)
     if len(removed.starts) and "text" in batch.schema.names:
         text = view_text(batch.column("text"))
-        spans.check_spans(removed, np.diff(text.offsets), f"{shard.path} row group {group}")
+        where = f"{shard.path}, edits in row group {group}"
+        spans.check_spans(removed, np.diff(text.offsets), where)
+        spans.check_characters(removed, text, where)
         edited = build_text(*spans.cut_spans(text, removed))
         index = batch.schema.get_field_index("text")
         batch = batch.set_column(index, batch.schema.field("text"), edited)
@@ -155,8 +163,9 @@ def restore_span_columns(batch: pa.RecordBatch, removed: Spans) -> pa.RecordBatc
         if field.type == SPANS:
             column = batch.column(index)
             found = spans.read_spans(column)
-            scores = column.flatten().field("score").to_numpy(zero_copy_only=False)
-            batch = batch.set_column(index, field, spans.build_spans(spans.restore_spans(found, removed), scores))
+            restored = spans.restore_spans(found, removed)
+            scores = column.flatten().field("score")
+            batch = batch.set_column(index, field, spans.build_spans(restored, scores, column.is_null()))
     return batch
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from dolma_py import storage
@@ -23,9 +24,11 @@ class DoneFile:
         self.root, self.folder, self.fingerprint = root, folder, fingerprint
         self.path = storage.join_path(root, folder, "_done.jsonl")
         self.units: dict[str, dict[str, Any]] = {}
-        for line in read_done_lines(self.path):
+        lines, is_torn = _read_lines(self.path)
+        for line in lines:
             if line["fingerprint"] == fingerprint and self._files_stand(line):
                 self.units[line["unit"]] = line
+        self.has_void_lines = is_torn or len(lines) > len(self.units)
 
     def _files_stand(self, line: dict[str, Any]) -> bool:
         sizes = (
@@ -35,6 +38,10 @@ class DoneFile:
 
     def publish(self, unit: str, files: list[WrittenFile], facts: dict[str, Any]) -> None:
         """Rename the unit's attempt files into place, then add its line. `facts` are JSON values without clocks."""
+        if (
+            self.has_void_lines
+        ):  # they would vouch for files that are now replaced, and glue the next line to a torn one
+            self._rewrite()
         for file in files:
             storage.publish_file(file.attempt, storage.join_path(self.root, file.path))
         line = {
@@ -62,6 +69,7 @@ class DoneFile:
     def _rewrite(self) -> None:
         ordered = [self.units[name] for name in sorted(self.units)]
         storage.write_bytes(self.path, b"".join(map(render_line, ordered)))
+        self.has_void_lines = False
 
     def finish(self) -> None:
         """All units are there: put the lines in order and drop those of other fingerprints."""
@@ -75,17 +83,31 @@ def render_line(line: dict[str, Any]) -> bytes:
 
 def read_done_lines(path: str) -> list[dict[str, Any]]:
     """All whole lines of a `_done.jsonl`; a torn last line (the driver died while writing it) is ignored, a torn line elsewhere refused."""
+    return _read_lines(path)[0]
+
+
+def _read_lines(path: str) -> tuple[list[dict[str, Any]], bool]:
+    """(whole lines, whether a torn one follows them). Never writes: a reader must not race with the driver."""
     if storage.file_bytes(path) is None:
-        return []
-    content = storage.read_bytes(path)
-    lines = content.split(b"\n")
-    whole, torn = lines[:-1], lines[-1]
+        return [], False
+    *whole, torn = storage.read_bytes(path).split(b"\n")
     found = []
-    for number, line in enumerate(whole, 1):
+    for number, text in enumerate(whole, 1):
         try:
-            found.append(json.loads(line))
+            line = json.loads(text)
         except ValueError as error:
             raise DataError(path, "not a line of JSON", number, "Remove the file to do this step again.") from error
-    if torn:  # cut it off, or the next line would be glued to it
-        storage.write_bytes(path, b"".join(line + b"\n" for line in whole))
-    return found
+        if not _has_shape(line, _LINE) or not all(_has_shape(file, _FILE) for file in line["files"]):
+            raise DataError(
+                path, f"not a line about a unit: {line!r:.100}", number, "Remove the file to do this step again."
+            )
+        found.append(line)
+    return found, torn != b""
+
+
+_LINE = {"unit": str, "fingerprint": str, "files": list, "facts": dict}
+_FILE = {"path": str, "bytes": int, "rows": int, "checksum": str}
+
+
+def _has_shape(value: Any, shape: Mapping[str, type]) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in shape.items())

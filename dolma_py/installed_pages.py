@@ -76,7 +76,7 @@ def _walk_body(body: list[ast.stmt], lines: list[str], prefix: str, level: int) 
                 yield from _walk_body(node.body, lines, f"{name}.", min(level + 1, 4))
         elif isinstance(node, ast.If | ast.Try):
             yield from _walk_body(node.body, lines, prefix, level)
-        elif isinstance(node, ast.Expr | ast.Assign) and not prefix:
+        elif isinstance(node, ast.Expr | ast.Assign) and not prefix and not isinstance(node.value, ast.Constant):
             for title, text in _find_texts(node.value, ""):
                 yield Entry(level, title, "", inspect.cleandoc(text))
 

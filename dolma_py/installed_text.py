@@ -83,12 +83,22 @@ class TextFile(NamedTuple):
 
 
 def write_installed_text(
-    folder: str, config: InstalledTextConfig, *, items: Iterable[dict[str, object]] = (), num_page_files: int = 2
+    folder: str,
+    config: InstalledTextConfig,
+    *,
+    items: Iterable[dict[str, object]] = (),
+    num_page_files: int = 2,
+    distributions: list[Distribution] | None = None,
 ) -> list[Counts]:
-    """Write every source below `folder`; see list_modules and write_pages for writing the pages with several processes."""
-    distributions = list_distributions()
+    """Write every source below `folder`, in this process.
+
+    To write the pages with several processes call list_modules and plan_page_plants once, write_pages for each slice of the
+    modules, and write_texts: the files are the same. `distributions` is for those who want other packages than this project's.
+    """
+    distributions = list_distributions() if distributions is None else distributions
+    items = list(items)
     modules = list_modules(config, distributions)
-    plants = plan_plants(items, config, [module.url for module in modules])
+    plants = plan_page_plants(items, config, modules)
     counts = []
     for number in range(num_page_files):
         path = os.path.join(folder, PAGES, f"pages-{number:05d}.warc.gz")
@@ -126,7 +136,7 @@ def list_modules(config: InstalledTextConfig, distributions: list[Distribution] 
 def write_pages(
     modules: list[Module], path: str, *, plants: dict[str, dict[str, object]] | None = None, config: InstalledTextConfig
 ) -> Counts:
-    """Write the pages of `modules` as one WARC; `plants` says which URL carries which item (see plan_plants)."""
+    """Write the pages of `modules` as one WARC; `plants` says which URL carries which item (see plan_page_plants)."""
     planted: list[str] = []
     num_bytes = 0
     plants = plants or {}
@@ -173,7 +183,7 @@ def write_texts(
         chosen[source] = _take_within(candidates, min(cap, left_bytes), config.seed, key=lambda file: file.relative)
         left_bytes -= sum(file.num_bytes for file in chosen[source])
     targets = [f"{source}/{file.relative}" for source in (PACKAGES, FILES) for file in chosen[source]]
-    plants = plan_plants(items, config, targets)
+    plants = _plan_plants(items, config, targets, is_page=False)
     counts = []
     for source, files in chosen.items():
         path = os.path.join(folder, source, f"{source}.jsonl.zst")
@@ -181,16 +191,24 @@ def write_texts(
     return counts
 
 
-def plan_plants(
-    items: Iterable[dict[str, object]], config: InstalledTextConfig, targets: list[str]
+def plan_page_plants(
+    items: Iterable[dict[str, object]], config: InstalledTextConfig, modules: list[Module]
 ) -> dict[str, dict[str, object]]:
-    """target -> item: a plant_frac of the items, each at a target of its own chosen by hash; depends on no order."""
+    """URL -> item: which pages carry an item; the other planted items go into texts."""
+    return _plan_plants(items, config, [module.url for module in modules], is_page=True)
+
+
+def _plan_plants(
+    items: Iterable[dict[str, object]], config: InstalledTextConfig, targets: list[str], *, is_page: bool
+) -> dict[str, dict[str, object]]:
+    """target -> item: plant_frac of the items, half of them in pages, each at a target of its own; depends on no order."""
     plan: dict[str, dict[str, object]] = {}
     free = sorted(set(targets))
     for item in sorted(items, key=lambda item: str(item["id"])):
-        if not free or _hash(config.seed, f"plant {item['id']}") >= config.plant_frac * 2.0**64:
+        if _hash(config.seed, f"plant {item['id']}") >= config.plant_frac * 2.0**64:
             continue
-        plan[free.pop(_hash(config.seed, f"target {item['id']}") % len(free))] = item
+        if (_hash(config.seed, f"side {item['id']}") % 2 == 0) == is_page and free:
+            plan[free.pop(_hash(config.seed, f"target {item['id']}") % len(free))] = item
     return plan
 
 

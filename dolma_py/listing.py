@@ -73,7 +73,10 @@ def read_listing(path: str) -> Listing:
             groups = tuple((int(rows), int(text_bytes)) for rows, text_bytes in values.pop("row_groups"))
             inputs = tuple((str(name), int(size), str(mark)) for name, size, mark in values.pop("inputs"))
             shard = Shard(row_groups=groups, inputs=inputs, **values)
-        except (ValueError, TypeError, KeyError) as error:
+            sums = (sum(rows for rows, _ in groups), sum(text_bytes for _, text_bytes in groups))
+            if sums != (shard.rows, shard.text_bytes):
+                raise ValueError(f"row groups hold {sums} rows and bytes, not {(shard.rows, shard.text_bytes)}")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(
                 path, f"not a shard of a listing ({error})", number + 1, "Restore the file from a copy."
             ) from error
@@ -86,10 +89,19 @@ def read_listing(path: str) -> Listing:
 
 
 def append_shards(path: str, listing: Listing, shards: list[Shard]) -> Listing:
-    """The listing with new shards at its end, written at once or not at all. Earlier lines keep their bytes."""
+    """The listing with new shards at its end, written at once or not at all. Earlier lines keep their bytes.
+
+    Raises DataError when `listing` is not what the file holds, or a new shard does not have the next number.
+    """
+    earlier = storage.read_bytes(path) if storage.file_bytes(path) is not None else b""
+    if read_listing(path) != listing or (earlier and not earlier.endswith(b"\n")):
+        raise DataError(path, f"expected {len(listing.shards)} shards, as when it was read", hint="Run the step again.")
     grown = Listing((*listing.shards, *shards))
-    lines = (json.dumps(shard._asdict(), sort_keys=True, separators=(",", ":")) for shard in grown.shards)
-    storage.write_bytes(path, "".join(line + "\n" for line in lines).encode())
+    numbers = [shard.number for shard in shards]
+    if numbers != list(range(len(listing.shards), len(grown.shards))):
+        raise DataError(path, f"new shards are numbered {numbers}, expected the next after {len(listing.shards) - 1}")
+    lines = (json.dumps(shard._asdict(), sort_keys=True, separators=(",", ":")) + "\n" for shard in shards)
+    storage.write_bytes(path, earlier + "".join(lines).encode())
     return grown
 
 
@@ -110,7 +122,8 @@ def plan_splits(listing: Listing, split_bytes: int) -> list[Split]:
 
 
 def pack_address(shard: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Addresses of rows of one shard: shard << 40 | row, int64."""
+    """Addresses of rows of one shard: shard << 40 | row, int64. The shard is below 2^23, rows are below 2^40."""
+    assert 0 <= shard < 1 << (63 - ROW_BITS), f"shard {shard} has no address"
     return (np.int64(shard) << np.int64(ROW_BITS)) | rows.astype(np.int64)
 
 

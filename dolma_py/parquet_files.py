@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from dolma_py import storage
 from dolma_py.arrow_buffers import view_text
+from dolma_py.errors import DataError
 
 ROW_GROUP_TEXT_BYTES = 16 << 20  # of text in a row group of documents
 ROW_GROUP_ROWS = 1 << 16  # at most, so that narrow rows do not pile up
@@ -36,8 +37,8 @@ def open_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def write_row_group(writer: pq.ParquetWriter, table: pa.Table) -> None:
-    """Write `table` as exactly one row group."""
-    writer.write_table(table, row_group_size=max(1, table.num_rows))
+    """Write `table` as exactly one row group; how it is chunked changes no byte."""
+    writer.write_table(table.combine_chunks(), row_group_size=max(1, table.num_rows))
 
 
 def cut_row_groups(
@@ -51,24 +52,31 @@ def cut_row_groups(
     held_bytes = held_rows = 0
     for batch in batches:
         start = 0
-        lengths = np.diff(view_text(batch.column("text")).offsets)
-        for row in range(batch.num_rows):
-            held_bytes += int(lengths[row])
-            held_rows += 1
-            if held_bytes >= row_group_text_bytes or held_rows >= ROW_GROUP_ROWS:
-                held.append(batch.slice(start, row + 1 - start))
+        offsets = view_text(batch.column("text")).offsets
+        while start < batch.num_rows:
+            # the row whose text reaches the limit, or the last one that the count allows; may lie behind the batch
+            full = int(np.searchsorted(offsets[1:], offsets[start] + row_group_text_bytes - held_bytes))
+            stop = min(full + 1, start + ROW_GROUP_ROWS - held_rows)
+            piece = batch.slice(start, stop - start)
+            held.append(piece)
+            if stop <= batch.num_rows:
                 yield pa.Table.from_batches(held, schema).combine_chunks()
-                held, held_bytes, held_rows, start = [], 0, 0, row + 1
-        if start < batch.num_rows:
-            held.append(batch.slice(start))
+                held, held_bytes, held_rows = [], 0, 0
+            else:
+                held_bytes += int(offsets[-1] - offsets[start])
+                held_rows += piece.num_rows
+            start = stop
     if held:
         yield pa.Table.from_batches(held, schema).combine_chunks()
 
 
 def open_parquet(path: str) -> pq.ParquetFile:
-    """A Parquet file, local or remote; close it or use it as a context."""
+    """A Parquet file, local or remote; close it or use it as a context. DataError when it is none, or torn."""
     filesystem, inner = storage.find_filesystem(path)
-    return pq.ParquetFile(filesystem.open_input_file(inner), memory_map=False)
+    try:
+        return pq.ParquetFile(inner, filesystem=filesystem, memory_map=False)
+    except pa.ArrowInvalid as error:
+        raise DataError(path, f"not a Parquet file ({error})", hint="Make it again.") from error
 
 
 def read_row_groups(path: str, row_groups: list[int] | None, columns: list[str] | None) -> pa.Table:
@@ -76,3 +84,13 @@ def read_row_groups(path: str, row_groups: list[int] | None, columns: list[str] 
     with open_parquet(path) as file:
         groups = list(range(file.num_row_groups)) if row_groups is None else row_groups
         return file.read_row_groups(groups, columns=columns, use_threads=False)
+
+
+def write_table(path: str, table: pa.Table) -> str:
+    """Write a table as a file of its own, row groups of ROW_GROUP_ROWS; returns the checksum. For tables on the driver."""
+    with storage.write_file(path) as stream:
+        sink = storage.HashingWriter(stream)
+        with open_writer(sink, table.schema) as writer:
+            for start in range(0, max(1, table.num_rows), ROW_GROUP_ROWS):
+                write_row_group(writer, table.slice(start, ROW_GROUP_ROWS))
+    return sink.checksum

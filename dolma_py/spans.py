@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from dolma_py import spans_kernels
 from dolma_py.arrow_buffers import TextView
-from dolma_py.documents import SPAN
-from dolma_py.errors import DataError
+from dolma_py.documents import SPAN, SPANS
+from dolma_py.errors import DataError, SchemaError
 
 Int64 = npt.NDArray[np.int64]
 
@@ -33,25 +33,31 @@ def no_spans(num_docs: int) -> Spans:
 
 
 def read_spans(column: pa.Array) -> Spans:
-    """A SPANS column as arrays; null rows have no spans. Honours slices."""
+    """A SPANS column as arrays; null rows have no spans. Honours slices. DataError for a span without start or end."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
+    if column.type != SPANS:
+        raise SchemaError("spans", SPANS, column.type)
     counts = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     values = column.flatten()
-    starts = values.field("start").to_numpy(zero_copy_only=False).astype(np.int64)
-    ends = values.field("end").to_numpy(zero_copy_only=False).astype(np.int64)
-    return Spans(offsets, starts, ends)
+    start, end = values.field("start"), values.field("end")
+    if values.null_count + start.null_count + end.null_count:
+        raise DataError("spans", "a span without start or end")
+    return Spans(offsets, start.to_numpy().astype(np.int64), end.to_numpy().astype(np.int64))
 
 
-def build_spans(spans: Spans, scores: npt.NDArray[np.float32] | None = None) -> pa.Array:
-    """The SPANS column of arrays; scores are 1 unless given."""
+def build_spans(
+    spans: Spans, scores: npt.NDArray[np.float32] | pa.Array | None = None, mask: pa.Array | None = None
+) -> pa.Array:
+    """The SPANS column of arrays; scores are 1 unless given; rows where `mask` is true are null and must have no spans."""
     score = np.ones(len(spans.starts), np.float32) if scores is None else scores
+    assert not len(spans.ends) or spans.ends.max() <= np.iinfo(np.int32).max, f"span end {spans.ends.max()} is no int32"
     values = pa.StructArray.from_arrays(
         [pa.array(spans.starts.astype(np.int32)), pa.array(spans.ends.astype(np.int32)), pa.array(score, pa.float32())],
         fields=list(SPAN),
     )
-    return pa.ListArray.from_arrays(pa.array(spans.offsets.astype(np.int32)), values)
+    return pa.ListArray.from_arrays(pa.array(spans.offsets.astype(np.int32)), values, type=SPANS, mask=mask)
 
 
 def take_spans(spans: Spans, rows: Int64) -> Spans:
@@ -74,8 +80,20 @@ def check_spans(spans: Spans, lengths: Int64, where: str) -> None:
         raise DataError(where, f"span {span} is outside its text or overlaps its neighbour", int(document[first]))
 
 
+def check_characters(spans: Spans, text: TextView, where: str) -> None:
+    """Raise DataError when a span begins or ends inside a UTF-8 character. Spans must pass check_spans."""
+    document = np.repeat(np.arange(len(text.offsets) - 1), np.diff(spans.offsets))
+    for positions in (spans.starts, spans.ends):
+        inside = np.flatnonzero(positions < np.diff(text.offsets)[document])
+        cut = (text.data[text.offsets[document[inside]] + positions[inside]] & np.uint8(0xC0)) == 0x80
+        if cut.any():
+            first = int(inside[np.flatnonzero(cut)[0]])
+            span = (int(spans.starts[first]), int(spans.ends[first]))
+            raise DataError(where, f"span {span} cuts a UTF-8 character", int(document[first]))
+
+
 def cut_spans(text: TextView, spans: Spans) -> TextView:
-    """The texts without their spans. Spans must pass check_spans and not cut a UTF-8 character."""
+    """The texts without their spans. Spans must pass check_spans, and check_characters where the texts are UTF-8."""
     lengths = int(text.offsets[-1] - text.offsets[0]) if len(text.offsets) else 0
     out_data = np.empty(lengths, np.uint8)
     out_offsets = np.zeros(len(text.offsets), np.int64)

@@ -4,6 +4,8 @@ Legend: N documents, S spans of all documents, B bytes of all texts. Spans of do
 span_offsets[i]:span_offsets[i + 1] of starts and ends; sorted by start, not overlapping, inside the text.
 """
 
+# mypy: allow-untyped-decorators
+
 from __future__ import annotations
 
 from typing import Any
@@ -57,20 +59,26 @@ def restore_kernel(
     """Carry spans of an edited text back to the original text, given what the edit removed (sorted, disjoint).
 
     Removed [1, 3) of "abcdef" leaves "adef"; its span [1, 2) ("d") comes back as [3, 4), and [0, 2) ("ad") as [0, 4).
-    A start moves past removals that begin at or before it, an end only past those that begin before it.
+    A start moves past removals that begin at or before it, an end only past those that begin before it. Spans may come in
+    any order and overlap; sorted ones cost O(spans + removals).
     """
     for i in range(len(span_offsets) - 1):
+        stop = removed_offsets[i + 1]
+        # removals counted so far for starts and for ends, and the bytes they took: sorted spans only move them on
+        r_start = r_end = removed_offsets[i]
+        before_start = before_end = 0
         for s in range(span_offsets[i], span_offsets[i + 1]):
-            start = starts[s]
-            end = ends[s]
-            for r in range(removed_offsets[i], removed_offsets[i + 1]):
-                length = removed_ends[r] - removed_starts[r]
-                if removed_starts[r] <= start:
-                    start += length
-                if removed_starts[r] < end:
-                    end += length
-            out_starts[s] = start
-            out_ends[s] = max(end, start)
+            if s > span_offsets[i] and (starts[s] < starts[s - 1] or ends[s] < ends[s - 1]):
+                r_start = r_end = removed_offsets[i]
+                before_start = before_end = 0
+            while r_start < stop and removed_starts[r_start] <= starts[s] + before_start:
+                before_start += removed_ends[r_start] - removed_starts[r_start]
+                r_start += 1
+            while r_end < stop and removed_starts[r_end] < ends[s] + before_end:
+                before_end += removed_ends[r_end] - removed_starts[r_end]
+                r_end += 1
+            out_starts[s] = starts[s] + before_start
+            out_ends[s] = max(ends[s] + before_end, out_starts[s])
 
 
 @numba.njit(**numba_options.KERNEL)

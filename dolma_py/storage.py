@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.fs
@@ -20,6 +21,7 @@ import xxhash
 
 CHUNK_BYTES = 4 << 20
 SAMPLE_BYTES = 1 << 20
+_TEMPORARY = re.compile(r"(?:^|/)\.[^/]+\.[0-9a-f]{32}\.tmp$")  # the names of write_file, nobody else's
 
 
 class FileInfo(NamedTuple):
@@ -45,10 +47,16 @@ def resolve_path(path: str) -> str:
 
 
 def find_filesystem(path: str) -> tuple[pa.fs.FileSystem, str]:
-    """The pyarrow filesystem of `path` and the path inside it. AWS_ENDPOINT_URL is honoured for s3."""
-    if is_remote(path):
-        return cast("tuple[pa.fs.FileSystem, str]", pa.fs.FileSystem.from_uri(path))
-    return pa.fs.LocalFileSystem(), path
+    """The pyarrow filesystem of `path` and the path inside it. AWS_ENDPOINT_URL is honoured for s3.
+
+    Only scheme and host are read as a URI: an object's key is taken as it is, blanks, percent signs and all.
+    """
+    if not is_remote(path):
+        return pa.fs.LocalFileSystem(), path
+    scheme, _, rest = path.partition("://")
+    host, _, key = rest.partition("/")
+    filesystem, base = pa.fs.FileSystem.from_uri(f"{scheme}://{host}")
+    return filesystem, posixpath.join(base, key) if key else base
 
 
 def open_read(path: str) -> BinaryIO:
@@ -57,7 +65,8 @@ def open_read(path: str) -> BinaryIO:
         return open(path, "rb")
     import smart_open
 
-    return cast(BinaryIO, smart_open.open(path, "rb", compression="disable"))
+    stream: BinaryIO = smart_open.open(path, "rb", compression="disable")
+    return stream
 
 
 def read_bytes(path: str) -> bytes:
@@ -84,7 +93,10 @@ def file_bytes(path: str) -> int | None:
 
 
 def list_files(folder: str) -> list[FileInfo]:
-    """All files below `folder`, sorted by path, symbolic links to folders not followed. Empty when the folder is missing."""
+    """All files below `folder`, sorted by path, symbolic links to folders not followed. Empty when the folder is missing.
+
+    A folder that cannot be read raises its OSError: files in it would be lost in silence.
+    """
     if is_remote(folder):
         filesystem, inner = find_filesystem(folder)
         selector = pa.fs.FileSelector(inner, allow_not_found=True, recursive=True)
@@ -92,13 +104,19 @@ def list_files(folder: str) -> list[FileInfo]:
         return sorted(
             FileInfo(join_path(folder, posixpath.relpath(info.path, inner)), int(info.size)) for info in infos
         )
+    if not os.path.isdir(folder):
+        return []
     found = []
-    for root, _, names in os.walk(folder):
+    for root, _, names in os.walk(folder, onerror=_raise_error):
         for name in names:
             path = os.path.join(root, name)
             if os.path.isfile(path):
                 found.append(FileInfo(path, os.stat(path).st_size))
     return sorted(found)
+
+
+def _raise_error(error: OSError) -> None:
+    raise error
 
 
 @contextlib.contextmanager
@@ -157,7 +175,8 @@ def remove_tree(folder: str) -> None:
         if path_exists(folder):
             filesystem.delete_dir(inner)
         return
-    shutil.rmtree(folder, ignore_errors=False) if os.path.isdir(folder) else None
+    if os.path.isdir(folder):
+        shutil.rmtree(folder)
 
 
 def remove_file(path: str) -> None:
@@ -176,8 +195,7 @@ def remove_leftovers(folder: str) -> None:
     if is_remote(folder):
         return
     for info in list_files(folder):
-        name = os.path.basename(info.path)
-        if name.startswith(".") and name.endswith(".tmp"):
+        if _TEMPORARY.search(info.path):
             remove_file(info.path)
 
 
@@ -195,7 +213,7 @@ def fingerprint_input(path: str, num_bytes: int) -> str:
     digest = xxhash.xxh3_128(num_bytes.to_bytes(8, "little"))
     with open_read(path) as stream:
         if num_bytes <= 3 * SAMPLE_BYTES:
-            digest.update(stream.read())
+            digest.update(stream.read(num_bytes))
         else:
             for start in (0, num_bytes // 2, num_bytes - SAMPLE_BYTES):
                 stream.seek(start)
@@ -214,7 +232,8 @@ class HashingWriter:
 
     def write(self, chunk: Any) -> int:
         """Pass `chunk` (any buffer) on; returns its length in bytes."""
-        view = memoryview(chunk).cast("B")
+        view = memoryview(chunk)
+        view = view.cast("B") if view.nbytes else memoryview(b"")  # an empty array cannot be cast
         self.digest.update(view)
         self.num_bytes += len(view)
         self.stream.write(view)

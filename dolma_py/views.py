@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from dolma_py import config, parquet_files, rules, spans, storage
 from dolma_py.config import Config
+from dolma_py.documents import SPANS
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.listing import Listing, Shard
 from dolma_py.spans import Spans
@@ -107,19 +109,27 @@ def check_listing(view: View, listing: Listing) -> Listing:
 def applies(step: Step, sources: pa.Array) -> npt.NDArray[np.bool_]:
     """Rows whose source the step is for, bool (N,)."""
     chosen = np.ones(len(sources), bool)
-    names = pa.array(sources.to_pylist()) if len(sources) == 0 else sources
     if step.sources is not None:
-        chosen &= np.isin(names.to_numpy(zero_copy_only=False), step.sources)
+        chosen &= _is_in(sources, step.sources)
     if step.except_sources is not None:
-        chosen &= ~np.isin(names.to_numpy(zero_copy_only=False), step.except_sources)
+        chosen &= ~_is_in(sources, step.except_sources)
     return chosen
+
+
+def _is_in(sources: pa.Array, names: list[str]) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.is_in(sources, pa.array(names, sources.type)).to_numpy(zero_copy_only=False), bool)
 
 
 def evaluate_view(view: View, root: str, shard: Shard, row_groups: list[int], sources: pa.Array) -> Evaluation:
     """Judge rows of a shard by attributes alone; no text is read.
 
-    sources: string (N,), the rows' sources. Raises DataError when a row that is still in the view has no value in an
-    attribute that a rule or edit asks for.
+    sources: string (N,), the rows' sources.
+
+    Raises
+    ------
+    DataError       a row that is still in the view has no attributes of a set that a step asks for; the set's file is
+                    missing or has other rows than the documents; an edit's span lies outside its text
+    ConfigError     a rule or edit names a column that is not there, or of the wrong kind
     """
     tables = {SIZES: read_attributes(root, SIZES, shard, row_groups)}
     num_rows = tables[SIZES].num_rows
@@ -139,34 +149,64 @@ def evaluate_view(view: View, root: str, shard: Shard, row_groups: list[int], so
         name = step.attributes or ""
         if name not in tables:
             tables[name] = read_attributes(root, name, shard, row_groups)
+            if tables[name].num_rows != num_rows:
+                raise DataError(
+                    shard.path, f"{num_rows} documents but {tables[name].num_rows} rows of attributes {name}"
+                )
+        _require_values(tables[name], chosen, shard, row_groups, step)
         if step.edit is not None:
-            column = tables[name].column(step.edit).combine_chunks()
-            _require_values(column.is_null().to_numpy(zero_copy_only=False), chosen, shard, step)
-            found = spans.read_spans(column)
-            counts = np.diff(found.offsets) * chosen
-            keep = np.repeat(chosen, np.diff(found.offsets))
-            found = Spans(
-                np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]), found.starts[keep], found.ends[keep]
-            )
+            found = _select_spans(_read_edit(tables[name], step), chosen)
+            spans.check_spans(found, original_bytes, f"{shard.path}, {name}, row groups {row_groups}")
             removed = spans.merge_spans(removed, found)
             text_bytes = original_bytes - spans.count_bytes(removed)
             continue
-        holds, is_null = rules.evaluate_rule(rules.parse_rule(step.keep or ""), tables[name])
-        _require_values(is_null, chosen, shard, step)
+        holds, _ = rules.evaluate_rule(rules.parse_rule(step.keep or ""), tables[name])
         failed[chosen & ~holds] = index
     bytes_before[-1] = text_bytes
     return Evaluation(failed, bytes_before, removed, tables)
 
 
-def _require_values(is_null: npt.NDArray[np.bool_], chosen: npt.NDArray[np.bool_], shard: Shard, step: Step) -> None:
-    missing = np.flatnonzero(is_null & chosen)
+def _read_edit(table: pa.Table, step: Step) -> Spans:
+    known = [field.name for field in table.schema if field.type == SPANS]
+    if step.edit not in known:
+        raise ConfigError(
+            f"views.{step.name}.edit", step.edit, f"expected a spans column of {step.attributes}, one of {known}"
+        )
+    return spans.read_spans(table.column(step.edit))
+
+
+def _select_spans(found: Spans, chosen: npt.NDArray[np.bool_]) -> Spans:
+    """The lists of the chosen rows; the other rows' are empty."""
+    counts = np.diff(found.offsets)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts * chosen)])
+    keep = np.repeat(chosen, counts)
+    return Spans(offsets, found.starts[keep], found.ends[keep])
+
+
+def _require_values(
+    table: pa.Table, chosen: npt.NDArray[np.bool_], shard: Shard, row_groups: list[int], step: Step
+) -> None:
+    """A row without a value in any column was outside the view when the set was made; one null value breaks a rule, no more."""
+    outside = np.ones(table.num_rows, bool)
+    for column in table.columns:
+        outside &= column.is_null().to_numpy(zero_copy_only=False)
+    missing = np.flatnonzero(outside & chosen)
     if len(missing):
         raise DataError(
             shard.path,
             f"no value of {step.attributes} for step {step.name}",
-            int(missing[0]),
+            _find_row(shard, row_groups, int(missing[0])),
             "Run the tagger over this view.",
         )
+
+
+def _find_row(shard: Shard, row_groups: list[int], index: int) -> int:
+    """Row in the shard of the index-th row of some of its row groups."""
+    for group in row_groups:
+        if index < shard.row_groups[group][0]:
+            return sum(rows for rows, _ in shard.row_groups[:group]) + index
+        index -= shard.row_groups[group][0]
+    raise IndexError(f"row groups {row_groups} of {shard.path} end {index} rows before that row")
 
 
 def attribute_path(name: str, shard: Shard) -> str:
@@ -180,4 +220,7 @@ def attribute_path(name: str, shard: Shard) -> str:
 def read_attributes(root: str, name: str, shard: Shard, row_groups: list[int]) -> pa.Table:
     """Attributes of a shard's row groups; the file has the same row groups as the documents."""
     path = storage.join_path(root, attribute_path(name, shard))
-    return parquet_files.read_row_groups(path, row_groups, None)
+    try:
+        return parquet_files.read_row_groups(path, row_groups, None)
+    except FileNotFoundError as error:
+        raise DataError(path, "no such attributes", hint="Run the step that makes them.") from error

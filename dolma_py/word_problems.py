@@ -86,8 +86,9 @@ def _walking(draw: Draw) -> Problem:
 
 
 def _sharing(draw: Draw) -> Problem:
-    people, each, own = draw.number(3, 9), draw.number(4, 16), draw.number(3, 20)
+    people, each = draw.number(3, 9), draw.number(4, 16)
     gathered = people * each
+    own = draw.number(3, gathered // 2)
     return Problem(
         f"{draw.name} found {gathered - own} {draw.thing} in the morning and {own} in the afternoon. They are shared equally among "
         f"{people} children, and {draw.friend} is one of them. How many {draw.thing} does {draw.friend} get?",

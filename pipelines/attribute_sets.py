@@ -53,7 +53,12 @@ class Maker(Protocol):
 
 
 def write_attribute_sets(
-    context: StepContext, maker: str, options: dict[str, Any], fingerprints: dict[str, str], *, phase: str = "attributes"
+    context: StepContext,
+    maker: str,
+    options: dict[str, Any],
+    fingerprints: dict[str, str],
+    *,
+    phase: str = "attributes",
 ) -> UnitTimes:
     """Make the sets of `fingerprints` (name -> fingerprint) for the whole view and declare them complete.
 

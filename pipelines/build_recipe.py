@@ -64,7 +64,9 @@ def build(recipe: Recipe, corpus_root: str, options: BuildOptions) -> list[Outco
         if options.until not in names:
             raise ConfigError("--until", options.until, f"expected one of {names}")
         steps = steps[: names.index(options.until) + 1]
-    return build_from(recipe.model_copy(update={"steps": recipe.steps[: len(steps)]}), Corpus(corpus_root), options, State(None, {}))
+    return build_from(
+        recipe.model_copy(update={"steps": recipe.steps[: len(steps)]}), Corpus(corpus_root), options, State(None, {})
+    )
 
 
 def build_from(recipe: Recipe, corpus: Corpus, options: BuildOptions, state: State) -> list[Outcome]:
@@ -138,7 +140,9 @@ def run_step(context: StepContext, step: Step) -> tuple[dict[str, Any], bool]:
     made = _finish_step(context, step, result)
     seconds = time.perf_counter() - start
     text_bytes = sum(counts["bytes"] for counts in _entering(made).values())
-    manifest.write_run(folder, {"seconds": seconds, "mb_per_sec": manifest.mb_per_sec(text_bytes, seconds), **result.times})
+    manifest.write_run(
+        folder, {"seconds": seconds, "mb_per_sec": manifest.mb_per_sec(text_bytes, seconds), **result.times}
+    )
     manifest.write_manifest(folder, made)
     storage.remove_tree(context.corpus.path(context.work))
     return made, False
@@ -187,7 +191,9 @@ def view_steps(step: Step, result: StepResult) -> list[views.Step]:
                 raise ConfigError(f"steps.{step.name}.rules.{rule.name}.attributes", None, f"expected one of {known}")
             name = next(iter(result.attributes))
         if name is not None and name not in result.attributes:
-            raise ConfigError(f"steps.{step.name}.rules.{rule.name}.attributes", name, f"expected one of {sorted(result.attributes)}")
+            raise ConfigError(
+                f"steps.{step.name}.rules.{rule.name}.attributes", name, f"expected one of {sorted(result.attributes)}"
+            )
         fingerprint = None if name is None else result.attributes[name]
         lines.append(views.Step(**(rule.model_dump() | {"attributes": name, "fingerprint": fingerprint})))
     return lines
@@ -203,7 +209,10 @@ def _stands(corpus: Corpus, found: dict[str, Any]) -> bool:
             return False
     checksums = found["artifact_checksums"]
     paths = {name: corpus.path(path) for name, path in found["artifacts"].items()}
-    return all(storage.file_bytes(path) is not None and storage.checksum_file(path) == checksums[name] for name, path in paths.items())
+    return all(
+        storage.file_bytes(path) is not None and storage.checksum_file(path) == checksums[name]
+        for name, path in paths.items()
+    )
 
 
 def _advance(corpus: Corpus, state: State, done: dict[str, Any]) -> State:

@@ -118,7 +118,9 @@ def _requirements(name: str, extras: frozenset[str]) -> list[Requirement]:
 def _write_archive(path: Path, distributions: list[importlib.metadata.Distribution]) -> Path:
     # RECORD lists every file with its checksum, so the fingerprint sees a package that was rebuilt as the same version
     content = [[d.name, d.version, d.read_text("RECORD") or ""] for d in distributions]
-    digest = fingerprint(FORMAT, list(sys.version_info[:2]), _launcher(), sorted(DRIVER_ONLY), _LEFT_OUT.pattern, content)
+    digest = fingerprint(
+        FORMAT, list(sys.version_info[:2]), _launcher(), sorted(DRIVER_ONLY), _LEFT_OUT.pattern, content
+    )
     mark = path.with_name(path.name + ".fingerprint")
     if path.is_file() and mark.is_file() and mark.read_text() == f"{digest} {path.stat().st_size}\n":
         return path

@@ -24,7 +24,9 @@ def run_build(
 ) -> None:  # fmt: skip
     """`dolma-py build`."""
     options = BuildOptions(session=make_session_config(master, bundle), partitions=partitions, until=until)
-    result = build_named(recipe=recipe, corpus=corpus, flow=flow, overrides=overrides, inputs=inputs, dry_run=dry_run, options=options)
+    result = build_named(
+        recipe=recipe, corpus=corpus, flow=flow, overrides=overrides, inputs=inputs, dry_run=dry_run, options=options
+    )
     if isinstance(result, dict):
         print_plan(result)
     else:
@@ -36,7 +38,9 @@ def make_session_config(master: str | None, bundle: str | None) -> SessionConfig
     if bundle is None:
         return SessionConfig(master=master)
     return SessionConfig(
-        master=master, code_zip=os.path.join(bundle, "dolma_py_code.zip"), packages_archive=os.path.join(bundle, "dolma_py_packages.tar")
+        master=master,
+        code_zip=os.path.join(bundle, "dolma_py_code.zip"),
+        packages_archive=os.path.join(bundle, "dolma_py_packages.tar"),
     )
 
 
@@ -46,7 +50,9 @@ def run_ingest(
 ) -> None:  # fmt: skip
     """`dolma-py ingest`."""
     step = _load_settings(config, overrides)
-    step["sources"] = [{"name": source, "inputs": [os.path.abspath(path) if "://" not in path else path for path in inputs]}]
+    step["sources"] = [
+        {"name": source, "inputs": [os.path.abspath(path) if "://" not in path else path for path in inputs]}
+    ]
     values = {"corpus": corpus, "name": name, "step": step}
     options = BuildOptions(session=SessionConfig(master=master), partitions=partitions)
     print_outcomes(run_step_file("ingest", values, options), corpus)
@@ -93,7 +99,11 @@ def print_plan(plan: dict[str, Any]) -> None:
     """The table of --dry-run."""
     table = Table("step", "kind", "seconds", "MB of disk", "MB of memory per task")
     for step in plan["steps"]:
-        numbers = [f"{step['seconds']:.0f}", f"{step['disk_bytes'] / 1e6:.0f}", f"{step['worker_memory_bytes'] / 1e6:.0f}"]
+        numbers = [
+            f"{step['seconds']:.0f}",
+            f"{step['disk_bytes'] / 1e6:.0f}",
+            f"{step['worker_memory_bytes'] / 1e6:.0f}",
+        ]
         table.add_row(step["name"], step["kind"], *numbers)
     console = Console()
     console.print(table)

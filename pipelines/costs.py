@@ -39,6 +39,7 @@ COSTS = {
     "plan_mix": Cost(1e3, 2.0, 0.0, 0.0),
     "sample_mix": Cost(1e3, 2.0, 0.0, 0.01),
     "tokenize": Cost(3.0, 3.0, 8.0, 0.5),
+    "materialize": Cost(20.0, 2.0, 4.0, 0.35),
 }
 
 
@@ -57,7 +58,9 @@ def estimate_text_bytes(recipe: Recipe, steps: list[Step], corpus: Corpus) -> in
     listing = corpus.read_listing()
     if listing.shards:
         return listing.text_bytes
-    made = sum(step.module.expected_text_bytes(step.settings) for step in steps if hasattr(step.module, "expected_text_bytes"))
+    made = sum(
+        step.module.expected_text_bytes(step.settings) for step in steps if hasattr(step.module, "expected_text_bytes")
+    )
     if made:
         return int(made)
     total = 0

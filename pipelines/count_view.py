@@ -30,7 +30,11 @@ def run(context: StepContext, first_step: int) -> dict[str, Any]:
     """The funnel of the view's steps from `first_step` on: {"steps": [...], "kept": {...}}, deterministic."""
     view = context.need_view()
     units = [
-        Unit(split_name(split), split_params(context, split) | {"first_step": first_step, "seed": context.seed}, split.text_bytes)
+        Unit(
+            split_name(split),
+            split_params(context, split) | {"first_step": first_step, "seed": context.seed},
+            split.text_bytes,
+        )
         for split in context.plan_splits()
     ]
     phase = f"count-{config.fingerprint(VERSION, view.fingerprint, first_step)[:12]}"
@@ -62,7 +66,10 @@ def _check_conservation(steps: list[dict[str, Any]], kept: dict[str, Any]) -> No
                 "in": counts["documents"], "dropped": counts["dropped_documents"], "out": out["documents"],
                 "bytes_in": counts["bytes"], "bytes_dropped": counts["dropped_bytes"], "bytes_out": out["bytes"],
             }  # fmt: skip
-            if left["in"] != left["dropped"] + left["out"] or left["bytes_in"] != left["bytes_dropped"] + left["bytes_out"]:
+            if (
+                left["in"] != left["dropped"] + left["out"]
+                or left["bytes_in"] != left["bytes_dropped"] + left["bytes_out"]
+            ):
                 raise ConservationError(f"{step['name']} of {source}", left)
 
 

@@ -14,13 +14,14 @@ from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.documents import DUPLICATE_SCHEMA
 from dolma_py.errors import ConfigError
 from dolma_py.listing import ROW_BITS
-from dolma_py.storage import HashingWriter
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.steps import StepContext, StepResult
 
 # of documents in clusters of two or more; everything else is alone
 DECISION_SCHEMA = pa.schema([pa.field("address", pa.int64()), *DUPLICATE_SCHEMA])
-DECISION_SPARK = "address long, is_duplicate boolean, cluster_id long, cluster_size int, kept_id string, similarity float"
+DECISION_SPARK = (
+    "address long, is_duplicate boolean, cluster_id long, cluster_size int, kept_id string, similarity float"
+)
 MAX_MEMBERS = 100_000_000  # on the driver, some 100 bytes each
 LARGEST = 10
 
@@ -31,12 +32,18 @@ def keep_columns(corpus: Corpus, batch: ViewBatch, policy: KeepPolicy) -> pa.Tab
     for attribute in policy.attributes:
         name, dot, column = attribute.name.rpartition(".")
         if not dot:
-            raise ConfigError("keep.attributes", attribute.name, "expected SET.COLUMN, such as gopher-dclm-v1.word_count")
+            raise ConfigError(
+                "keep.attributes", attribute.name, "expected SET.COLUMN, such as gopher-dclm-v1.word_count"
+            )
         table = views.read_attributes(corpus.root, name, batch.shard, [batch.group])
         if column not in table.column_names:
-            raise ConfigError("keep.attributes", attribute.name, f"expected a column of {name}, one of {table.column_names}")
+            raise ConfigError(
+                "keep.attributes", attribute.name, f"expected a column of {name}, one of {table.column_names}"
+            )
         values = table.column(column).combine_chunks().take(pa.array(batch.rows))
-        if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type)):
+        if not (
+            pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type)
+        ):
             raise ConfigError("keep.attributes", attribute.name, f"expected a column of numbers, it is {values.type}")
         columns[attribute.name] = values.cast(pa.float64())
     return pa.table(columns)
@@ -80,11 +87,7 @@ def write_decisions(context: StepContext, decisions: pa.Table, set_name: str) ->
     """Decisions as attributes of every document in the view, and what they amount to."""
     decisions = decisions.sort_by("address").combine_chunks()
     path = f"{context.work}/decisions.parquet"
-
-    with storage.write_file(context.corpus.path(path)) as stream, parquet_files.open_writer(HashingWriter(stream), DECISION_SCHEMA) as writer:
-        for start in range(0, decisions.num_rows, parquet_files.ROW_GROUP_ROWS):
-            parquet_files.write_row_group(writer, decisions.slice(start, parquet_files.ROW_GROUP_ROWS))
-    checksum = storage.checksum_file(context.corpus.path(path))
+    checksum = parquet_files.write_table(context.corpus.path(path), decisions)
     fingerprint = config.fingerprint(context.fingerprint, set_name)
     options = {"root": context.corpus.root, "path": path, "set": set_name, "checksum": checksum}
     times = write_attribute_sets(context, "pipelines.dedup_decisions:DecisionMaker", options, {set_name: fingerprint})
@@ -100,7 +103,8 @@ def describe_decisions(decisions: pa.Table) -> dict[str, Any]:
         "members": decisions.num_rows,
         "duplicates": decisions.num_rows - kept.num_rows,
         "largest": [
-            {"kept_id": row["kept_id"], "size": row["cluster_size"]} for row in largest.select(["kept_id", "cluster_size"]).to_pylist()
+            {"kept_id": row["kept_id"], "size": row["cluster_size"]}
+            for row in largest.select(["kept_id", "cluster_size"]).to_pylist()
         ],
     }
 
@@ -122,7 +126,9 @@ class DecisionMaker:
             first, last = shard << ROW_BITS, (shard + 1) << ROW_BITS
             filesystem, inner = storage.find_filesystem(self.path)
             rows = [("address", ">=", first), ("address", "<", last)]
-            self.decisions = pq.read_table(inner, filesystem=filesystem, filters=rows, use_threads=False).combine_chunks()
+            self.decisions = pq.read_table(
+                inner, filesystem=filesystem, filters=rows, use_threads=False
+            ).combine_chunks()
             self.shard = shard
         return self.decisions
 

@@ -44,13 +44,22 @@ SET = "exact-v1"
 class DedupExactConfig(ExactConfig):
     """dedup.exact's settings and the rules that follow."""
 
-    rules: list[Rule] = Field(default_factory=lambda: [Rule(name="exact_copy", keep="not is_duplicate")], description="added to the view")
+    rules: list[Rule] = Field(
+        default_factory=lambda: [Rule(name="exact_copy", keep="not is_duplicate")], description="added to the view"
+    )
 
 
 def run(context: StepContext, exact: DedupExactConfig) -> StepResult:
     """Digest every document, bring equal digests together, write decisions."""
     settings = config.dump_config(exact)
-    units = [Unit(split_name(split), split_params(context, split) | {"exact": settings, "work": context.work}, split.text_bytes) for split in context.plan_splits()]
+    units = [
+        Unit(
+            split_name(split),
+            split_params(context, split) | {"exact": settings, "work": context.work},
+            split.text_bytes,
+        )
+        for split in context.plan_splits()
+    ]
     done, _ = context.run_units("digests", units, digest_split)
     paths = [file["path"] for file in file_lists(done)]
     fields = digest_fields(exact)
@@ -71,7 +80,12 @@ def run(context: StepContext, exact: DedupExactConfig) -> StepResult:
 
 def digest_fields(exact: DedupExactConfig) -> list[pa.Field]:
     """Columns of the digest files: the digest, the id, and what the keep policy compares."""
-    return [pa.field("high", pa.int64()), pa.field("low", pa.int64()), pa.field("id", pa.string()), *keep_fields(exact.keep)]
+    return [
+        pa.field("high", pa.int64()),
+        pa.field("low", pa.int64()),
+        pa.field("id", pa.string()),
+        *keep_fields(exact.keep),
+    ]
 
 
 def _bits(table: pa.Table, name: str) -> np.ndarray:

@@ -22,7 +22,7 @@ from dedup.keepers import KeepPolicy, keep_order
 from dedup.minhash import MinHashConfig, get_preset, hash_bands
 from dedup.shingles import Shingles, shingle_sets
 from dedup.verification import VerificationConfig, verify_components
-from dolma_py import config, hashing, parquet_files, storage
+from dolma_py import config, hashing, parquet_files
 from dolma_py.arrow_buffers import view_text
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, ViewBatch, read_view
@@ -41,13 +41,19 @@ MEMBER_SCHEMA = pa.schema([("root", pa.int64()), ("address", pa.int64())])
 class DedupMinhashConfig(Config):
     """Signatures, verification, keep policy, and limits of the driver."""
 
-    preset: str | None = Field(default="olmo3-web", description="named settings of dedup.minhash; null: `minhash` alone")
+    preset: str | None = Field(
+        default="olmo3-web", description="named settings of dedup.minhash; null: `minhash` alone"
+    )
     minhash: MinHashConfig | None = Field(default=None, description="own shingles, bands and rows in place of a preset")
-    verification: VerificationConfig = Field(default=VerificationConfig(), description="exact Jaccard that makes a duplicate")
+    verification: VerificationConfig = Field(
+        default=VerificationConfig(), description="exact Jaccard that makes a duplicate"
+    )
     keep: KeepPolicy = Field(default=KeepPolicy(), description="which member stays")
     max_edges: int = Field(default=200_000_000, ge=1, description="candidate edges on the driver, 16 bytes each")
     unit_docs: int = Field(default=20_000, ge=1, description="members of components verified by one task")
-    rules: list[Rule] = Field(default_factory=lambda: [Rule(name="near_copy", keep="not is_duplicate")], description="added to the view")
+    rules: list[Rule] = Field(
+        default_factory=lambda: [Rule(name="near_copy", keep="not is_duplicate")], description="added to the view"
+    )
 
     @property
     def settings(self) -> MinHashConfig:
@@ -65,15 +71,17 @@ def run(context: StepContext, minhash: DedupMinhashConfig) -> StepResult:
     """Bands, candidate edges, components, verification, decisions."""
     settings = config.dump_config(minhash)
     shared = {"minhash": settings, "work": context.work}
-    units = [Unit(split_name(split), split_params(context, split) | shared, split.text_bytes) for split in context.plan_splits()]
+    units = [
+        Unit(split_name(split), split_params(context, split) | shared, split.text_bytes)
+        for split in context.plan_splits()
+    ]
     bands, times = context.run_units("bands", units, band_split)
     edges = find_edges(context, [file["path"] for file in file_lists(bands)], minhash)
     components = connected_components(edges)
     order = np.lexsort((components.address, components.root))
     root, address = components.root[order], components.address[order]
     path = f"{context.work}/components.parquet"
-    with storage.write_file(context.corpus.path(path)) as stream, parquet_files.open_writer(HashingWriter(stream), MEMBER_SCHEMA) as writer:
-        parquet_files.write_row_group(writer, pa.table([pa.array(root), pa.array(address)], schema=MEMBER_SCHEMA))
+    parquet_files.write_table(context.corpus.path(path), pa.table([pa.array(root), pa.array(address)], schema=MEMBER_SCHEMA))
     units = plan_verification(context, root, minhash.unit_docs, shared | {"components": path})
     done, _ = context.run_units("verify", units, verify_unit)
     tables = [parquet_files.read_row_groups(context.corpus.path(file["path"]), None, None) for file in file_lists(done)]
@@ -95,7 +103,9 @@ def band_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
             for batch in read_view(corpus, view, split, ["text"]):
                 found = hash_bands(*view_text(batch.documents.column("text")), config=settings)
                 keys = np.ascontiguousarray(found.keys[found.is_valid])
-                column = pa.FixedSizeBinaryArray.from_buffers(schema.field("keys").type, len(keys), [None, pa.py_buffer(keys)])
+                column = pa.FixedSizeBinaryArray.from_buffers(
+                    schema.field("keys").type, len(keys), [None, pa.py_buffer(keys)]
+                )
                 table = pa.table([pa.array(batch.addresses[found.is_valid]), column], schema=schema)
                 parquet_files.write_row_group(writer, table)
                 rows += table.num_rows
@@ -125,7 +135,9 @@ def find_edges(context: StepContext, paths: list[str], minhash: DedupMinhashConf
         return pa.table({"first": pa.array(edges.first), "member": pa.array(edges.member)})
 
     frame = read_frame(context, paths, ["address", "keys"], schema="key long, address long", transform=spread)
-    edges = reduce_groups(frame, keys=["key"], order=["address"], reduce=connect, schema="first long, member long").distinct()
+    edges = reduce_groups(
+        frame, keys=["key"], order=["address"], reduce=connect, schema="first long, member long"
+    ).distinct()
     table = collect_sorted(edges, by=["first", "member"], limit=minhash.max_edges, what="max_edges")
     return unique_edges(Edges(table.column("first").to_numpy(), table.column("member").to_numpy()))
 
@@ -162,7 +174,9 @@ def verify_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
     verified = verify_components(sets, bounds, config=minhash.verification)
     keys = members.keys.take(pa.array(order)).combine_chunks()
     addresses = keys.column("address").to_numpy()
-    decisions = clusters_of(addresses, addresses[verified.kept], keys.column("id").combine_chunks(), verified.similarity)
+    decisions = clusters_of(
+        addresses, addresses[verified.kept], keys.column("id").combine_chunks(), verified.similarity
+    )
 
     def write(sink: HashingWriter) -> int:
         with parquet_files.open_writer(sink, DECISION_SCHEMA) as writer:
@@ -183,7 +197,9 @@ def read_members(corpus: Corpus, view: View, addresses: np.ndarray, minhash: Ded
             for batch in read_view(corpus, view, split, ["text"]):
                 wanted = np.flatnonzero(np.isin(batch.addresses, addresses))
                 chosen = _select(batch, wanted)
-                sets = shingle_sets(*view_text(chosen.documents.column("text")), num_words=minhash.verification.shingle_words)
+                sets = shingle_sets(
+                    *view_text(chosen.documents.column("text")), num_words=minhash.verification.shingle_words
+                )
                 hashes.append(sets.hashes[sets.offsets[0] : sets.offsets[-1]])
                 counts.append(np.diff(sets.offsets))
                 columns = keep_columns(corpus, chosen, minhash.keep)
@@ -200,7 +216,9 @@ def _groups_with(shard: Shard, rows: np.ndarray) -> list[Split]:
 
 
 def _select(batch: ViewBatch, index: np.ndarray) -> ViewBatch:
-    return batch._replace(rows=batch.rows[index], addresses=batch.addresses[index], documents=batch.documents.take(pa.array(index)))
+    return batch._replace(
+        rows=batch.rows[index], addresses=batch.addresses[index], documents=batch.documents.take(pa.array(index))
+    )
 
 
 def take_sets(sets: Shingles, order: np.ndarray) -> Shingles:

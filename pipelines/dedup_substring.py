@@ -43,7 +43,12 @@ def default_rules() -> list[Rule]:
 class DedupSubstringConfig(SubstringConfig):
     """dedup.substring's settings, the pools, and the rules that follow."""
 
-    pool_bytes: int = Field(default=256 << 20, ge=1 << 10, lt=1 << 30, description="text in one suffix array, in bytes; memory is about 12 times it")
+    pool_bytes: int = Field(
+        default=256 << 20,
+        ge=1 << 10,
+        lt=1 << 30,
+        description="text in one suffix array, in bytes; memory is about 12 times it",
+    )
     rules: list[Rule] = Field(default_factory=default_rules, description="added to the view")
 
 
@@ -54,17 +59,32 @@ def run(context: StepContext, substring: DedupSubstringConfig) -> StepResult:
     base = {"root": context.corpus.root, "view": view, "substring": settings, "work": context.work}
     pools = plan_pools(context.plan_splits(), substring.pool_bytes)
     units = [
-        Unit(f"pool-{number:05d}", base | {"splits": [list(split) for split in pool], "number": number}, sum(split.text_bytes for split in pool))
+        Unit(
+            f"pool-{number:05d}",
+            base | {"splits": [list(split) for split in pool], "number": number},
+            sum(split.text_bytes for split in pool),
+        )
         for number, pool in enumerate(pools)
     ]
     done, pool_times = context.run_units("pools", units, find_pool)
     files = file_lists(done)
     fingerprint = config.fingerprint(context.fingerprint, SET)
-    options = {"root": context.corpus.root, "paths": [file["path"] for file in files], "checksums": [file["checksum"] for file in files]}
+    options = {
+        "root": context.corpus.root,
+        "paths": [file["path"] for file in files],
+        "checksums": [file["checksum"] for file in files],
+    }
     times = write_attribute_sets(context, "pipelines.dedup_substring:SpanMaker", options, {SET: fingerprint})
     facts = [line["facts"] for line in done.units.values()]
-    sums = {key: sum(fact[key] for fact in facts) for key in ("documents", "documents_with_spans", "spans", "repeated_bytes", "text_bytes")}
-    return StepResult({SET: fingerprint}, facts=sums | {"pools": len(pools)}, times=times._asdict() | {"pools_task_sec": pool_times.task_sec})
+    sums = {
+        key: sum(fact[key] for fact in facts)
+        for key in ("documents", "documents_with_spans", "spans", "repeated_bytes", "text_bytes")
+    }
+    return StepResult(
+        {SET: fingerprint},
+        facts=sums | {"pools": len(pools)},
+        times=times._asdict() | {"pools_task_sec": pool_times.task_sec},
+    )
 
 
 def plan_pools(splits: list[Split], pool_bytes: int) -> list[list[Split]]:
@@ -98,7 +118,8 @@ def find_pool(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile],
     spans = find_repeated_spans(data, offsets, config=substring)
     counts = np.diff(spans.offsets)
     table = pa.table(
-        [pa.array(np.repeat(address, counts)), pa.array(spans.start_byte), pa.array(spans.end_byte)], schema=FOUND_SCHEMA
+        [pa.array(np.repeat(address, counts)), pa.array(spans.start_byte), pa.array(spans.end_byte)],
+        schema=FOUND_SCHEMA,
     ).sort_by([("address", "ascending"), ("start", "ascending")])
 
     def write(sink: HashingWriter) -> int:
@@ -137,7 +158,9 @@ class SpanMaker:
         index = np.searchsorted(batch.addresses, address)
         counts = np.bincount(index, minlength=len(batch.addresses))
         starts, ends = table.column("start").to_numpy(), table.column("end").to_numpy()
-        spans = Spans(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), starts.astype(np.int64), ends.astype(np.int64))
+        spans = Spans(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), starts.astype(np.int64), ends.astype(np.int64)
+        )
         repeated = np.bincount(index, weights=ends - starts, minlength=len(batch.addresses)).astype(np.int64)
         return {SET: pa.RecordBatch.from_arrays([build_spans(spans), pa.array(repeated)], schema=SET_SCHEMA)}
 

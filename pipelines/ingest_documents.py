@@ -25,9 +25,9 @@ from dolma_py import config, parquet_files, storage
 from dolma_py.arrow_buffers import view_text
 from dolma_py.config import Config
 from dolma_py.corpus import SIZES_SCHEMA, SIZES_VERSION, AttributePiece, Corpus
-from dolma_py.documents import DOCUMENT_SCHEMA
+from dolma_py.documents import DOCUMENT_SCHEMA, check_documents
 from dolma_py.errors import ConfigError, TooManyRejectedError
-from dolma_py.formats import FieldMap, Limits, Rejection, read_any
+from dolma_py.formats import FieldMap, Limits, Rejection, detect_format, read_any
 from dolma_py.listing import Listing, Shard, append_shards
 from dolma_py.storage import HashingWriter, WrittenFile
 from dolma_py.views import SIZES
@@ -36,26 +36,58 @@ from pipelines.steps import StepContext, StepResult, Unit, expand_inputs, finish
 
 VERSION = 1
 SIZES_FINGERPRINT = config.fingerprint("sizes", SIZES_VERSION)
-CODE_SUFFIXES = (".py", ".c", ".h", ".cc", ".cpp", ".hpp", ".rs", ".go", ".java", ".js", ".ts", ".sh", ".sql", ".rb", ".jl", ".r")
+MAX_IN_PLACE_BYTES = 256 << 20  # a stream of JSON lines is one task's work
+CODE_SUFFIXES = (
+    ".py",
+    ".c",
+    ".h",
+    ".cc",
+    ".cpp",
+    ".hpp",
+    ".rs",
+    ".go",
+    ".java",
+    ".js",
+    ".ts",
+    ".sh",
+    ".sql",
+    ".rb",
+    ".jl",
+    ".r",
+)
 
 
 class SourceConfig(Config):
     """One source: where its files are and how they are read."""
 
-    name: str | None = Field(default=None, description="source of its documents; null: the first folder below each input, code files apart")
+    name: str | None = Field(
+        default=None, description="source of its documents; null: the first folder below each input, code files apart"
+    )
     inputs: list[str] = Field(min_length=1, description="files, folders and globs; {corpus} is the corpus folder")
     kind: str = Field(default="", description="jsonl, parquet, text, html or warc; empty: by each file's name")
     fields: FieldMap = Field(default_factory=FieldMap, description="where id, text and the rest stand in a record")
+    in_place: bool = Field(
+        default=False,
+        description="list the files where they are and copy nothing: Dolma JSONL, or Parquet with our columns",
+    )
 
 
 class IngestConfig(Config):
     """What is read and when reading is stopped."""
 
     sources: list[SourceConfig] = Field(min_length=1, description="each with its own folder under documents/")
-    unit_bytes: int = Field(default=64 << 20, ge=1, description="input files are packed into shards of about this many bytes on disk")
-    row_group_text_bytes: int = Field(default=16 << 20, ge=1, description="text in one row group; jobs split between row groups")
-    max_rejected_frac: float = Field(default=0.05, ge=0, le=1, description="share of records that may be unreadable before the job stops")
-    added: datetime | None = Field(default=None, description="the documents' `added` where a record has none; never the clock")
+    unit_bytes: int = Field(
+        default=64 << 20, ge=1, description="input files are packed into shards of about this many bytes on disk"
+    )
+    row_group_text_bytes: int = Field(
+        default=16 << 20, ge=1, description="text in one row group; jobs split between row groups"
+    )
+    max_rejected_frac: float = Field(
+        default=0.05, ge=0, le=1, description="share of records that may be unreadable before the job stops"
+    )
+    added: datetime | None = Field(
+        default=None, description="the documents' `added` where a record has none; never the clock"
+    )
     limits: Limits = Field(default_factory=Limits, description="bounds on records and compression")
 
 
@@ -70,6 +102,7 @@ class InputFile(NamedTuple):
     root: str
     fields: FieldMap
     mark: str  # fingerprint
+    in_place: bool
 
 
 def list_inputs(corpus: Corpus, ingest: IngestConfig) -> list[InputFile]:
@@ -79,10 +112,24 @@ def list_inputs(corpus: Corpus, ingest: IngestConfig) -> list[InputFile]:
         for pattern in source.inputs:
             root = _pattern_root(pattern, corpus)
             for info in expand_inputs([pattern], corpus=corpus):
-                name = posixpath.relpath(info.path, root) if not storage.is_remote(info.path) else info.path.removeprefix(root + "/")
+                name = (
+                    posixpath.relpath(info.path, root)
+                    if not storage.is_remote(info.path)
+                    else info.path.removeprefix(root + "/")
+                )
                 mark = storage.fingerprint_input(info.path, info.num_bytes)
                 found.append(
-                    InputFile(source.name or _guess_source(name, root), info.path, name, info.num_bytes, source.kind, root, source.fields, mark)
+                    InputFile(
+                        source.name or _guess_source(name, root),
+                        info.path,
+                        name,
+                        info.num_bytes,
+                        source.kind,
+                        root,
+                        source.fields,
+                        mark,
+                        source.in_place,
+                    )
                 )
     return sorted(found, key=lambda file: (file.source, file.name))
 
@@ -106,7 +153,9 @@ def _guess_source(name: str, root: str) -> str:
 
 def fingerprint_inputs(corpus: Corpus, ingest: IngestConfig) -> str:
     """Of all input files: a new file makes the step run again."""
-    return config.fingerprint([[file.source, file.name, file.num_bytes, file.mark] for file in list_inputs(corpus, ingest)])
+    return config.fingerprint(
+        [[file.source, file.name, file.num_bytes, file.mark] for file in list_inputs(corpus, ingest)]
+    )
 
 
 def run(context: StepContext, ingest: IngestConfig) -> StepResult:
@@ -150,10 +199,15 @@ def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing) -> list[U
     for file in list_inputs(corpus, ingest):
         mark = known.get((file.source, file.name))
         if mark is not None and mark != file.mark:
-            raise ConfigError("inputs", file.path, "was ingested before and has changed since", "A corpus is append-only: make a new one.")
+            raise ConfigError(
+                "inputs",
+                file.path,
+                "was ingested before and has changed since",
+                "A corpus is append-only: make a new one.",
+            )
         if mark is None:
             own = packs.setdefault(file.source, [[]])
-            if sum(other.num_bytes for other in own[-1]) >= ingest.unit_bytes:
+            if own[-1] and (file.in_place or sum(other.num_bytes for other in own[-1]) >= ingest.unit_bytes):
                 own.append([])
             own[-1].append(file)
     units = []
@@ -166,15 +220,35 @@ def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing) -> list[U
                 "added": None if ingest.added is None else ingest.added.isoformat(), "limits": config.dump_config(ingest.limits),
                 "row_group_text_bytes": ingest.row_group_text_bytes,
             }  # fmt: skip
+            if group[0].in_place:
+                check_in_place(group[0])
+                params["in_place"] = (
+                    f"attributes/{SIZES}/{source}/in-place-{len(listing.shards) + len(units):05d}.parquet"
+                )
             units.append(Unit(f"{source}/part-{number:05d}", params, sum(file.num_bytes for file in group)))
     return units
 
 
 def _make_shard(number: int, unit: Unit, line: dict[str, Any]) -> Shard:
     facts, file = line["facts"], line["files"][0]
+    if "in_place" in unit.params:
+        path, _, size, mark, *_ = unit.params["files"][0]
+        file = {"path": path, "bytes": size, "checksum": mark}
     inputs = tuple((name, size, mark) for _, name, size, mark, *_ in unit.params["files"])
     groups = tuple((rows, text_bytes) for rows, text_bytes in facts["row_groups"])
-    return Shard(number, file["path"], "parquet", facts["source"], facts["rows"], facts["text_bytes"], file["bytes"], file["checksum"], groups, inputs)
+    kind = detect_format(file["path"]) if "in_place" in unit.params else "parquet"
+    return Shard(
+        number,
+        file["path"],
+        kind,
+        facts["source"],
+        facts["rows"],
+        facts["text_bytes"],
+        file["bytes"],
+        file["checksum"],
+        groups,
+        inputs,
+    )
 
 
 def _sizes_files(corpus: Corpus, listing: Listing, done: Any) -> list[dict[str, Any]]:
@@ -188,8 +262,69 @@ def _sizes_files(corpus: Corpus, listing: Listing, done: Any) -> list[dict[str, 
     return list(files.values())
 
 
+def check_in_place(file: InputFile) -> None:
+    """Refuse what jobs could not read again in place."""
+    kind = file.kind or detect_format(file.path)
+    if kind not in ("jsonl", "parquet"):
+        raise ConfigError(
+            "in_place",
+            file.path,
+            "expected Dolma JSONL or Parquet",
+            "Set in_place: false; the files are then copied as Parquet.",
+        )
+    if kind == "jsonl" and file.num_bytes > MAX_IN_PLACE_BYTES:
+        raise ConfigError(
+            "in_place",
+            file.path,
+            f"expected at most {MAX_IN_PLACE_BYTES} bytes: it cannot be split",
+            "Set in_place: false.",
+        )
+    if file.fields != FieldMap() and kind == "jsonl":
+        raise ConfigError("in_place", file.path, "expected Dolma's own field names", "Set in_place: false.")
+    if kind == "parquet":
+        with parquet_files.open_parquet(file.path) as parquet:
+            check_documents(parquet.schema_arrow, file.path)
+
+
+def list_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """One task: the sizes of a file that is read in place; a row group of it is a row group of the attributes."""
+    path = params["files"][0][0]
+    facts: dict[str, Any] = {"source": params["source"], "rows": 0, "text_bytes": 0, "row_groups": [], "rejected": {}}
+
+    def read() -> Iterator[np.ndarray]:
+        if detect_format(path) == "parquet":
+            with parquet_files.open_parquet(path) as file:
+                for group in range(file.num_row_groups):
+                    yield np.diff(
+                        view_text(
+                            file.read_row_group(group, columns=["text"], use_threads=False).column("text")
+                        ).offsets
+                    )
+            return
+        lengths = [np.empty(0, np.int64)]
+        for item in _read_files(params):
+            if isinstance(item, Rejection):
+                facts["rejected"][item.reason] = facts["rejected"].get(item.reason, 0) + 1
+            else:
+                lengths.append(np.diff(view_text(item.column("text")).offsets))
+        yield np.concatenate(lengths)
+
+    def write_sizes(sink: HashingWriter) -> int:
+        piece = AttributePiece(sink, SIZES_SCHEMA)
+        for lengths in read():
+            piece.add(pa.table({"text_bytes": pa.array(lengths, pa.int64())}))
+            facts["row_groups"].append([len(lengths), int(lengths.sum())])
+            facts["rows"] += len(lengths)
+            facts["text_bytes"] += int(lengths.sum())
+        return piece.close()
+
+    return [storage.write_attempt(params["root"], attempts, params["in_place"], write_sizes)], facts
+
+
 def ingest_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: read input files into one shard."""
+    if "in_place" in params:
+        return list_unit(params, attempts)
     root, part = params["root"], params["part"]
     facts: dict[str, Any] = {"source": params["source"], "rows": 0, "text_bytes": 0, "row_groups": [], "rejected": {}}
     rejections = io.BytesIO()
@@ -206,7 +341,9 @@ def ingest_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
 
     def write_documents(sink: HashingWriter) -> int:
         with parquet_files.open_writer(sink, DOCUMENT_SCHEMA) as writer:
-            for table in parquet_files.cut_row_groups(read(), DOCUMENT_SCHEMA, row_group_text_bytes=params["row_group_text_bytes"]):
+            for table in parquet_files.cut_row_groups(
+                read(), DOCUMENT_SCHEMA, row_group_text_bytes=params["row_group_text_bytes"]
+            ):
                 parquet_files.write_row_group(writer, table)
                 lengths = np.diff(view_text(table.column("text")).offsets)
                 sizes.append(lengths)
@@ -228,7 +365,11 @@ def ingest_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
     zipped.close()
     if facts["rejected"]:
         content, count = rejections.getvalue(), sum(facts["rejected"].values())
-        files.append(storage.write_attempt(root, attempts, f"rejected/{part}.jsonl.gz", lambda sink: sink.write(content) and count))
+        files.append(
+            storage.write_attempt(
+                root, attempts, f"rejected/{part}.jsonl.gz", lambda sink: sink.write(content) and count
+            )
+        )
     return files, facts
 
 
@@ -251,5 +392,3 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

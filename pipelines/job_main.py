@@ -31,7 +31,9 @@ class JobFile(Config):
     view: str | None = Field(default=None, description="view under views/; null: all documents")
     name: str = Field(default="", description="run name under runs/; empty: the job's kind")
     seed: int = Field(default=0, ge=0, description="of every random choice")
-    artifacts: dict[str, str] = Field(default_factory=dict, description="name -> path relative to the corpus, of earlier runs")
+    artifacts: dict[str, str] = Field(
+        default_factory=dict, description="name -> path relative to the corpus, of earlier runs"
+    )
     step: dict[str, Any] = Field(default_factory=dict, description="the job's own settings")
 
 
@@ -47,7 +49,9 @@ def run_job(kind: str, argv: list[str] | None) -> int:
     try:
         values = config.apply_overrides(config.load_yaml(options.config), options.set)
         session = SessionConfig(master=options.master)
-        outcomes = run_step_file(kind, values, BuildOptions(session=session, partitions=options.partitions), options.config)
+        outcomes = run_step_file(
+            kind, values, BuildOptions(session=session, partitions=options.partitions), options.config
+        )
     except DolmaError as error:
         logger.error("error: %s", error)
         return 2

@@ -43,8 +43,12 @@ class MakeTokensConfig(Config):
     mix: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="name of the folder under tokens/")
     tokenizer: str = Field(default="artifact:tokenizer", description="artifact, tokenizer.json, folder or hub name")
     sample: str = Field(default="sample-v1", description="attribute set with copies and is_heldout")
-    tokens_per_part: int = Field(default=1 << 28, ge=1024, description="tokens in one part, about; a part's pieces are held in memory twice")
-    max_heldout_docs: int = Field(default=1000, ge=0, description="held-out documents written per source: those with the smallest hash")
+    tokens_per_part: int = Field(
+        default=1 << 28, ge=1024, description="tokens in one part, about; a part's pieces are held in memory twice"
+    )
+    max_heldout_docs: int = Field(
+        default=1000, ge=0, description="held-out documents written per source: those with the smallest hash"
+    )
 
 
 def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
@@ -56,24 +60,38 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
     storage.remove_file(corpus.path(out, "manifest.json"))  # not complete from here on
     splits = context.plan_splits()
     num_buckets = shards.plan_buckets(count_drawn_tokens(context, settings), tokens_per_part=settings.tokens_per_part)
-    base = {"tokenizer": path, "sample": settings.sample, "seed": context.seed, "num_buckets": num_buckets, "work": context.work}
+    base = {
+        "tokenizer": path,
+        "sample": settings.sample,
+        "seed": context.seed,
+        "num_buckets": num_buckets,
+        "work": context.work,
+    }
     units = [Unit(split_name(split), split_params(context, split) | base, split.text_bytes) for split in splits]
     pieces, times = context.run_units("pieces", units, encode_split)
     facts = [pieces.units[unit.name]["facts"] for unit in units]
-    parts = _plan_parts(context, settings, [unit.name for unit in units], facts, base | {"out": out, "root": corpus.root})
+    parts = _plan_parts(
+        context, settings, [unit.name for unit in units], facts, base | {"out": out, "root": corpus.root}
+    )
     done, part_times = context.run_units("parts", parts, write_unit)
     written = [done.units[unit.name]["facts"] for unit in parts]
-    summaries = [PartSummary(fact["entry"], fact["sources"], LINEAGE_SCHEMA.empty_table()) for fact in written if "entry" in fact]
+    summaries = [
+        PartSummary(fact["entry"], fact["sources"], LINEAGE_SCHEMA.empty_table()) for fact in written if "entry" in fact
+    ]
     heldout = {fact["source"]: fact["heldout"] for fact in written if "heldout" in fact}
     copies = sum(fact["copies"] for fact in facts)
-    made = build_manifest(summaries, tokenizer=tokenizer, seed=context.seed, fingerprint=context.fingerprint, heldout=heldout)
+    made = build_manifest(
+        summaries, tokenizer=tokenizer, seed=context.seed, fingerprint=context.fingerprint, heldout=heldout
+    )
     if made["documents"] != copies:
         raise ConservationError("tokenize", {"copies": copies, "written": made["documents"]})
     _write_lineage(context, out, [file["path"] for file in file_lists(done) if "/lineage/" in file["path"]])
     storage.write_bytes(corpus.path(out, "tokenizer.json"), tokenizer.backend.to_str(pretty=True).encode())
     _remove_strangers(corpus, out, made)
     storage.write_bytes(corpus.path(out, "manifest.json"), manifest.render_json(made))
-    result = {key: made[key] for key in ("tokens", "documents", "sources", "heldout", "dtype", "vocab_size", "fingerprint")}
+    result = {
+        key: made[key] for key in ("tokens", "documents", "sources", "heldout", "dtype", "vocab_size", "fingerprint")
+    }
     return StepResult(artifacts={f"shards_{settings.mix}": f"{out}/manifest.json"}, facts=result | {"parts": len(summaries)},
                       times={"encode_task_sec": times.task_sec, "parts_task_sec": part_times.task_sec})  # fmt: skip
 
@@ -85,8 +103,15 @@ def count_drawn_tokens(context: StepContext, settings: MakeTokensConfig) -> int:
     for shard in shards_listed:
         if shard.rows:
             groups = list(range(len(shard.row_groups)))
-            copies = views.read_attributes(context.corpus.root, settings.sample, shard, groups).column("copies").fill_null(0).to_numpy()
-            sizes = views.read_attributes(context.corpus.root, views.SIZES, shard, groups).column("text_bytes").to_numpy()
+            copies = (
+                views.read_attributes(context.corpus.root, settings.sample, shard, groups)
+                .column("copies")
+                .fill_null(0)
+                .to_numpy()
+            )
+            sizes = (
+                views.read_attributes(context.corpus.root, views.SIZES, shard, groups).column("text_bytes").to_numpy()
+            )
             total += int((copies.astype(np.int64) * sizes).sum())
     return total // 4
 
@@ -102,7 +127,13 @@ def _plan_parts(
         units.append(Unit(f"part-{bucket:05d}", base | {"bucket": bucket, "splits": having}, size))
     for source in sources:
         having = [name for name, fact in zip(names, facts, strict=True) if source in fact["heldout"]]
-        units.append(Unit(f"heldout-{source}", base | {"heldout": source, "splits": having, "max_docs": settings.max_heldout_docs}, 0))
+        units.append(
+            Unit(
+                f"heldout-{source}",
+                base | {"heldout": source, "splits": having, "max_docs": settings.max_heldout_docs},
+                0,
+            )
+        )
     return units
 
 
@@ -121,7 +152,9 @@ def encode_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFil
     heldout: dict[str, list[tuple[int, bytes]]] = {}
     copies = 0
     for batch in read_view(corpus, view, split, ["text", "metadata", "created", "added"]):
-        drawn = views.read_attributes(corpus.root, params["sample"], batch.shard, [batch.group]).take(pa.array(batch.rows))
+        drawn = views.read_attributes(corpus.root, params["sample"], batch.shard, [batch.group]).take(
+            pa.array(batch.rows)
+        )
         number = drawn.column("copies").to_numpy()
         for source, line in _heldout_lines(batch, drawn.column("is_heldout").to_numpy(), params["seed"]):
             heldout.setdefault(source, []).append(line)
@@ -140,7 +173,11 @@ def encode_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFil
         content = b"".join(b"%020d %s\n" % line for line in sorted(lines))
         files.append(write_attempt(corpus.root, attempts, path, functools.partial(_write_lines, content, len(lines))))
     sizes = {str(value): sum(table.num_rows for table in tables) for value, tables in rows.items()}
-    return files, {"copies": copies, "buckets": sizes, "heldout": {source: len(lines) for source, lines in sorted(heldout.items())}}
+    return files, {
+        "copies": copies,
+        "buckets": sizes,
+        "heldout": {source: len(lines) for source, lines in sorted(heldout.items())},
+    }
 
 
 def _write_lines(content: bytes, count: int, sink: HashingWriter) -> int:
@@ -225,7 +262,9 @@ def write_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFil
     base = f"{params['out']}/part-{bucket:05d}"
     files = [write_attempt(root, attempts, f"{base}.npy", write_tokens)]
     content = sidecar.getvalue()
-    files.append(write_attempt(root, attempts, f"{base}.csv.gz", functools.partial(_write_lines, content, files[0].rows)))
+    files.append(
+        write_attempt(root, attempts, f"{base}.csv.gz", functools.partial(_write_lines, content, files[0].rows))
+    )
     files.append(write_attempt(root, attempts, f"{params['work']}/lineage/part-{bucket:05d}.parquet", write_lineage))
     return files, {"entry": kept[0].entry, "sources": kept[0].sources}
 
@@ -253,10 +292,7 @@ def write_heldout(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFi
 def _write_lineage(context: StepContext, out: str, paths: list[str]) -> None:
     tables = [parquet_files.read_row_groups(context.corpus.path(path), None, None) for path in sorted(paths)]
     lineage = shards.sort_lineage(tables)
-    with storage.write_file(context.corpus.path(out, "lineage.parquet")) as stream:
-        with parquet_files.open_writer(HashingWriter(stream), LINEAGE_SCHEMA) as writer:
-            for start in range(0, max(1, lineage.num_rows), parquet_files.ROW_GROUP_ROWS):
-                parquet_files.write_row_group(writer, lineage.slice(start, parquet_files.ROW_GROUP_ROWS))
+    parquet_files.write_table(context.corpus.path(out, "lineage.parquet"), lineage)
 
 
 def _remove_strangers(corpus: Corpus, out: str, made: dict[str, Any]) -> None:
@@ -277,5 +313,3 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

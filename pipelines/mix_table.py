@@ -33,14 +33,22 @@ class MixInputs(Config):
     """Which attributes say how good and how long a document is, and what is set aside."""
 
     tokens: str = Field(default="token_count-v1.tokens", description="SET.COLUMN with tokens, end-of-text included")
-    score: str | None = Field(default="quality-v1.score", description="SET.COLUMN with quality, higher is better; null: all equal")
-    heldout: HeldoutConfig = Field(default=HeldoutConfig(heldout_frac=0.01), description="documents for validation, never sampled")
+    score: str | None = Field(
+        default="quality-v1.score", description="SET.COLUMN with quality, higher is better; null: all equal"
+    )
+    heldout: HeldoutConfig = Field(
+        default=HeldoutConfig(heldout_frac=0.01), description="documents for validation, never sampled"
+    )
 
 
 def read_mix_table(context: StepContext, inputs: MixInputs) -> pa.Table:
     """ROW_SCHEMA rows of the view in corpus order."""
     units = [
-        Unit(split_name(split), split_params(context, split) | {"tokens": inputs.tokens, "score": inputs.score, "work": context.work}, split.text_bytes)
+        Unit(
+            split_name(split),
+            split_params(context, split) | {"tokens": inputs.tokens, "score": inputs.score, "work": context.work},
+            split.text_bytes,
+        )
         for split in context.plan_splits()
     ]
     done, _ = context.run_units("table", units, table_split)
@@ -51,7 +59,9 @@ def read_mix_table(context: StepContext, inputs: MixInputs) -> pa.Table:
     tables = [parquet_files.read_row_groups(context.corpus.path(file["path"]), None, None) for file in files]
     table = pa.concat_tables([ROW_SCHEMA.empty_table(), *tables]).combine_chunks()
     if not table.num_rows:
-        raise ConfigError("view", context.need_view().name, "expected documents to mix, every one was dropped", "Read the funnel.")
+        raise ConfigError(
+            "view", context.need_view().name, "expected documents to mix, every one was dropped", "Read the funnel."
+        )
     return table
 
 
@@ -78,8 +88,14 @@ def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
                 tokens = column(params["tokens"], group)[rows]
                 score = column(params["score"], group)[rows] if params["score"] else np.zeros(len(rows), np.float32)
                 if np.isnan(tokens.astype(np.float64)).any():
-                    raise DataError(shard.path, f"a document of the view has no value of {params['tokens']}", hint="Count tokens over this view.")
-                score = np.where(np.isnan(score), np.float32(-1), score)  # text the model knows nothing of goes below all others
+                    raise DataError(
+                        shard.path,
+                        f"a document of the view has no value of {params['tokens']}",
+                        hint="Count tokens over this view.",
+                    )
+                score = np.where(
+                    np.isnan(score), np.float32(-1), score
+                )  # text the model knows nothing of goes below all others
                 chosen = keys.take(pa.array(rows)).combine_chunks()
                 values = [
                     pa.array(pack_address(shard.number, first_row + rows)), chosen.column("source"), pa.array(score.astype(np.float32)),
@@ -93,7 +109,9 @@ def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
     return [write_attempt(corpus.root, attempts, f"{params['work']}/table/{split_name(split)}.parquet", write)], {}
 
 
-def assign_cells(table: pa.Table, inputs: MixInputs, seed: int, num_buckets: int) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
+def assign_cells(
+    table: pa.Table, inputs: MixInputs, seed: int, num_buckets: int
+) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
     """(groups, cell of each document or -1 when held out, is_heldout): cell = group * num_buckets + quality bucket."""
     encoded = table.column("source").combine_chunks().dictionary_encode()
     names = encoded.dictionary.to_pylist()

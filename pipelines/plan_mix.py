@@ -12,9 +12,8 @@ import sys
 from pydantic import Field
 
 from dolma_py import config, parquet_files, storage
-from dolma_py.storage import HashingWriter
 from mixers.percentiles import count_cells
-from mixers.plan import PLAN_SCHEMA, PlanConfig, make_plan
+from mixers.plan import PlanConfig, make_plan
 from pipelines.mix_table import MixInputs, assign_cells, read_mix_table
 from pipelines.steps import StepContext, StepResult
 
@@ -24,12 +23,20 @@ VERSION = 1
 class PlanMixConfig(MixInputs):
     """What is mixed and into how many buckets quality is cut."""
 
-    num_buckets: int = Field(default=20, ge=1, le=1000, description="quality buckets per source; 20 vigintiles as in Olmo 3")
-    budget_frac: float | None = Field(
-        default=None, gt=0, description="token budget as a share of the view's tokens that are not held out; null: plan.token_budget"
+    num_buckets: int = Field(
+        default=20, ge=1, le=1000, description="quality buckets per source; 20 vigintiles as in Olmo 3"
     )
-    plan: PlanConfig = Field(description="mixers.plan's settings; sources that the corpus lacks are left out when skip_missing is set")
-    skip_missing: bool = Field(default=False, description="whether plan.sources may name sources that the corpus does not have")
+    budget_frac: float | None = Field(
+        default=None,
+        gt=0,
+        description="token budget as a share of the view's tokens that are not held out; null: plan.token_budget",
+    )
+    plan: PlanConfig = Field(
+        description="mixers.plan's settings; sources that the corpus lacks are left out when skip_missing is set"
+    )
+    skip_missing: bool = Field(
+        default=False, description="whether plan.sources may name sources that the corpus does not have"
+    )
 
 
 def run(context: StepContext, settings: PlanMixConfig) -> StepResult:
@@ -45,7 +52,9 @@ def run(context: StepContext, settings: PlanMixConfig) -> StepResult:
         wanted = wanted.model_copy(update={"token_budget": int(settings.budget_frac * int(tokens[~heldout].sum()))})
     if settings.skip_missing:
         known = {name for name, _ in groups}
-        wanted = wanted.model_copy(update={"sources": {name: value for name, value in wanted.sources.items() if name in known}})
+        wanted = wanted.model_copy(
+            update={"sources": {name: value for name, value in wanted.sources.items() if name in known}}
+        )
     plan = make_plan(cells, wanted)
     folder = context.folder
     values = {
@@ -53,9 +62,7 @@ def run(context: StepContext, settings: PlanMixConfig) -> StepResult:
         "heldout_documents": int(heldout.sum()),
     }  # fmt: skip
     storage.write_bytes(context.corpus.path(folder, "plan.yaml"), config.render_yaml(values).encode())
-    with storage.write_file(context.corpus.path(folder, "cells.parquet")) as stream:
-        with parquet_files.open_writer(HashingWriter(stream), PLAN_SCHEMA) as writer:
-            parquet_files.write_row_group(writer, plan.cells)
+    parquet_files.write_table(context.corpus.path(folder, "cells.parquet"), plan.cells)
     return StepResult(artifacts={"plan": f"{folder}/plan.yaml", "cells": f"{folder}/cells.parquet"}, facts=values)
 
 

@@ -28,6 +28,7 @@ KINDS = {
     "plan_mix": ("pipelines.plan_mix", "PlanMixConfig"),
     "sample_mix": ("pipelines.sample_mix", "SampleMixConfig"),
     "tokenize": ("pipelines.make_tokens", "MakeTokensConfig"),
+    "materialize": ("pipelines.materialize_view", "MaterializeConfig"),
 }
 
 

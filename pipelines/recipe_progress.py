@@ -43,7 +43,9 @@ class RecipeProgress:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
 
     def start_step(self, step: Step) -> None:
@@ -67,4 +69,6 @@ class RecipeProgress:
         self.finished += self.weights[step.name]
         self.bar.update(self.task, completed=self.finished)
         seconds = time.perf_counter() - self.started
-        logger.info("[%d/%d] %s %s", step.index + 1, self.num_steps, step.name, "was done" if skipped else f"{seconds:.1f} s")
+        logger.info(
+            "[%d/%d] %s %s", step.index + 1, self.num_steps, step.name, "was done" if skipped else f"{seconds:.1f} s"
+        )

@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from dolma_py import parquet_files, storage
+from dolma_py.corpus import Corpus, read_group
 from dolma_py.documents import DOCUMENT_SCHEMA
+from dolma_py.errors import DataError
 from dolma_py.listing import Listing, Shard, pack_address, unpack_address
 from dolma_py.storage import HashingWriter, WrittenFile
 from pipelines.shuffles import collect_sorted, reduce_groups
@@ -31,13 +33,27 @@ def rename_repeated_ids(context: StepContext, listing: Listing, shards: list[Sha
     units = []
     for shard in shards:
         mine = numbers == shard.number
+        if mine.any() and not shard.path.startswith("documents/"):
+            raise DataError(
+                shard.path,
+                "an id that another document has, in a file read in place",
+                int(rows[mine][0]),
+                "Set in_place: false.",
+            )
         if mine.any():
-            params = {"root": context.corpus.root, "path": shard.path, "rows": rows[mine].tolist(), "ordinals": ordinals[mine].tolist()}
+            params = {
+                "root": context.corpus.root,
+                "path": shard.path,
+                "rows": rows[mine].tolist(),
+                "ordinals": ordinals[mine].tolist(),
+            }
             units.append(Unit(f"rename/{shard.number:05d}", params, shard.text_bytes))
     done, _ = context.run_units("rename", units, rename_unit)
     written = {line["files"][0]["path"]: line["files"][0] for line in done.units.values()}
     renamed = [
-        shard._replace(num_bytes=written[shard.path]["bytes"], checksum=written[shard.path]["checksum"]) if shard.path in written else shard
+        shard._replace(num_bytes=written[shard.path]["bytes"], checksum=written[shard.path]["checksum"])
+        if shard.path in written
+        else shard
         for shard in shards
     ]
     return renamed, int(np.isin(numbers, [shard.number for shard in shards]).sum())
@@ -46,15 +62,17 @@ def rename_repeated_ids(context: StepContext, listing: Listing, shards: list[Sha
 def find_repeats(context: StepContext, shards: list[Shard]) -> pa.Table:
     """(address, ordinal >= 2) of every document whose id an earlier one has, sorted by address."""
     root = context.corpus.root
-    files = [(shard.number, shard.path) for shard in shards if shard.rows]
+    files = [shard for shard in shards if shard.rows]
 
     def read(batches: Any) -> Any:
         for batch in batches:
             for index in batch.column(0).to_pylist():
-                number, path = files[index]
-                ids = parquet_files.read_row_groups(storage.join_path(root, path), None, ["id"]).column("id")
-                addresses = pack_address(number, np.arange(len(ids), dtype=np.int64))
-                yield from pa.table({"id": ids, "address": addresses}).to_batches()
+                shard, first = files[index], 0
+                for group, (rows, _) in enumerate(shard.row_groups):
+                    ids = read_group(Corpus(root), shard, group, ["id"]).column("id")
+                    addresses = pack_address(shard.number, np.arange(first, first + rows))
+                    first += rows
+                    yield from pa.table({"id": ids, "address": addresses}).to_batches()
 
     def count(table: pa.Table) -> pa.Table:
         ids = table.column("id").combine_chunks()
@@ -80,14 +98,19 @@ def rename_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
 
     def write(sink: HashingWriter) -> int:
         first = 0
-        with parquet_files.open_parquet(storage.join_path(root, path)) as file, parquet_files.open_writer(sink, DOCUMENT_SCHEMA) as writer:
+        with (
+            parquet_files.open_parquet(storage.join_path(root, path)) as file,
+            parquet_files.open_writer(sink, DOCUMENT_SCHEMA) as writer,
+        ):
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, use_threads=False)
                 ids = table.column("id").to_pylist()
                 for row in range(len(ids)):
                     if first + row in renames:
                         ids[row] = f"{ids[row]}#{renames[first + row]}"
-                parquet_files.write_row_group(writer, table.set_column(0, DOCUMENT_SCHEMA.field("id"), pa.array(ids, pa.string())))
+                parquet_files.write_row_group(
+                    writer, table.set_column(0, DOCUMENT_SCHEMA.field("id"), pa.array(ids, pa.string()))
+                )
                 first += table.num_rows
         return first
 

@@ -18,7 +18,6 @@ from pydantic import Field
 from dolma_py import config, parquet_files, storage
 from dolma_py.corpus import ViewBatch
 from dolma_py.errors import ConfigError
-from dolma_py.storage import HashingWriter
 from mixers.sampling import derive_cell_seeds, sample_copies
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.mix_table import MixInputs, assign_cells, read_mix_table
@@ -26,7 +25,9 @@ from pipelines.steps import StepContext, StepResult
 
 VERSION = 1
 SET = "sample-v1"
-SET_SCHEMA = pa.schema([pa.field("copies", pa.int32()), pa.field("is_heldout", pa.bool_()), pa.field("bucket", pa.int32())])
+SET_SCHEMA = pa.schema(
+    [pa.field("copies", pa.int32()), pa.field("is_heldout", pa.bool_()), pa.field("bucket", pa.int32())]
+)
 DRAWN_SCHEMA = pa.schema([pa.field("address", pa.int64()), *SET_SCHEMA])
 
 
@@ -42,10 +43,22 @@ def run(context: StepContext, settings: SampleMixConfig) -> StepResult:
     table = read_mix_table(context, settings)
     groups, cell, heldout = assign_cells(table, settings, context.seed, settings.num_buckets)
     cells = parquet_files.read_row_groups(context.artifact(settings.cells.removeprefix("artifact:")), None, None)
-    keys = list(zip(cells.column("source").to_pylist(), cells.column("topic").to_pylist(), cells.column("bucket").to_pylist(), strict=True))
+    keys = list(
+        zip(
+            cells.column("source").to_pylist(),
+            cells.column("topic").to_pylist(),
+            cells.column("bucket").to_pylist(),
+            strict=True,
+        )
+    )
     expected = [(source, topic, bucket) for source, topic in groups for bucket in range(settings.num_buckets)]
     if keys != expected:
-        raise ConfigError("cells", len(keys), f"expected the {len(expected)} cells of this view", "Plan again after changing the view.")
+        raise ConfigError(
+            "cells",
+            len(keys),
+            f"expected the {len(expected)} cells of this view",
+            "Plan again after changing the view.",
+        )
     tokens = table.column("tokens").to_numpy()
     planned = cells.column("planned_tokens").to_numpy()
     copies = sample_copies(
@@ -53,13 +66,12 @@ def run(context: StepContext, settings: SampleMixConfig) -> StepResult:
         cell_seeds=derive_cell_seeds(keys, seed=context.seed),
     )  # fmt: skip
     bucket = np.where(cell < 0, -1, cell % settings.num_buckets).astype(np.int32)
-    drawn = pa.table([table.column("address"), pa.array(copies), pa.array(heldout), pa.array(bucket)], schema=DRAWN_SCHEMA)
+    drawn = pa.table(
+        [table.column("address"), pa.array(copies), pa.array(heldout), pa.array(bucket)], schema=DRAWN_SCHEMA
+    )
     path = f"{context.work}/drawn.parquet"
-    with storage.write_file(context.corpus.path(path)) as stream, parquet_files.open_writer(HashingWriter(stream), DRAWN_SCHEMA) as writer:
-        for start in range(0, drawn.num_rows, parquet_files.ROW_GROUP_ROWS):
-            parquet_files.write_row_group(writer, drawn.slice(start, parquet_files.ROW_GROUP_ROWS))
+    checksum = parquet_files.write_table(context.corpus.path(path), drawn)
     fingerprint = config.fingerprint(context.fingerprint, SET)
-    checksum = storage.checksum_file(context.corpus.path(path))
     options = {"path": context.corpus.path(path), "checksum": checksum}
     times = write_attribute_sets(context, "pipelines.sample_mix:DrawnMaker", options, {SET: fingerprint})
     facts = {

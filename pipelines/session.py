@@ -158,7 +158,9 @@ def plan_session(config: SessionConfig, *, folder: Path, submitted: bool) -> tup
 
     Under spark-submit a setting that spark-submit or spark-defaults.conf gave stays as it is.
     """
-    conf = SparkConf()  # under spark-submit it holds what that was told
+    if submitted:
+        SparkContext._ensure_initialized()  # connects to the waiting JVM, which knows what spark-submit was told
+    conf = SparkConf()
     master = config.master or (conf.get("spark.master") if submitted else None) or "local[*]"
     local = master.startswith("local")
     settings = _common_settings(config, folder=folder)
@@ -168,11 +170,15 @@ def plan_session(config: SessionConfig, *, folder: Path, submitted: bool) -> tup
         environment["PYSPARK_PYTHON"] = sys.executable  # else workers take whatever python3 is first on PATH
     else:
         settings |= _cluster_settings(config, conf=conf)
-        environment["PYSPARK_PYTHON"] = settings.get("spark.pyspark.python") or os.environ.get("PYSPARK_PYTHON", "python3")
+        environment["PYSPARK_PYTHON"] = settings.get("spark.pyspark.python") or os.environ.get(
+            "PYSPARK_PYTHON", "python3"
+        )
     if local or re.match(r"spark://(127\.0\.0\.1|localhost):", master):
         environment["SPARK_LOCAL_IP"] = "127.0.0.1"  # machines whose own name does not resolve
         settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-    if not submitted:
+    if submitted:
+        settings["spark.log.level"] = "WARN"  # Spark's own INFO lines would hide ours
+    else:
         settings |= _jvm_settings(config, folder=folder)
         environment["JAVA_HOME"] = _quiet_java_home()
         # spark's own scripts look for it with an unquoted command that a space in the path breaks

@@ -86,7 +86,12 @@ def collect_sorted(frame: DataFrame, *, by: list[str], limit: int, what: str) ->
 
     table = frame.limit(limit + 1).toArrow() if limit else frame.toArrow()
     if limit and table.num_rows > limit:
-        raise ConfigError(what, f"more than {limit} rows", "expected fewer on the driver", "Raise the limit if memory allows 100 bytes a row.")
+        raise ConfigError(
+            what,
+            f"more than {limit} rows",
+            "expected fewer on the driver",
+            "Raise the limit if memory allows 100 bytes a row.",
+        )
     return table.sort_by([(name, "ascending") for name in by]).combine_chunks()
 
 

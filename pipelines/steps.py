@@ -79,7 +79,13 @@ class StepContext(NamedTuple):
         """Run a phase's units and put its done file in order."""
         done = self.done(phase)
         times = run_units(
-            self.spark, units, work, done=done, attempts=self.attempts, partitions=self.partitions, progress=self.progress
+            self.spark,
+            units,
+            work,
+            done=done,
+            attempts=self.attempts,
+            partitions=self.partitions,
+            progress=self.progress,
         )
         names = {unit.name for unit in units}
         done.units = {name: line for name, line in done.units.items() if name in names}
@@ -89,7 +95,9 @@ class StepContext(NamedTuple):
     def artifact(self, name: str) -> str:
         """The absolute path of an artifact of an earlier step."""
         if name not in self.artifacts:
-            raise ConfigError(f"steps.{self.name}", name, f"expected an artifact of an earlier step, one of {sorted(self.artifacts)}")
+            raise ConfigError(
+                f"steps.{self.name}", name, f"expected an artifact of an earlier step, one of {sorted(self.artifacts)}"
+            )
         return self.corpus.path(self.artifacts[name])
 
 
@@ -170,5 +178,3 @@ def _match(path: str) -> list[FileInfo]:
     size = storage.file_bytes(path)
     visible = (info for info in storage.list_files(path) if not os.path.basename(info.path).startswith((".", "_")))
     return [FileInfo(path, size)] if size is not None else list(visible)
-
-

@@ -33,7 +33,9 @@ class TaggerChoice(Config):
 
     tagger: str = Field(description="name in the registry, or package.module:Class of your own")
     name: str | None = Field(default=None, description="attribute set's name; null: the tagger's own")
-    options: dict[str, Any] = Field(default_factory=dict, description="checked by the tagger; artifact:NAME is a file an earlier step made")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="checked by the tagger; artifact:NAME is a file an earlier step made"
+    )
 
 
 class TagConfig(Config):
@@ -71,10 +73,12 @@ def run(context: StepContext, tag: TagConfig) -> StepResult:
         tagger = build_tagger(choice.tagger, options)
         name = f"{choice.name or tagger.name}-v{tagger.version}"
         if name in fingerprints:
-            raise ConfigError(f"steps.{context.name}.taggers", name, "expected each attribute set once", "Give one a name.")
+            raise ConfigError(
+                f"steps.{context.name}.taggers", name, "expected each attribute set once", "Give one a name."
+            )
         view = context.need_view().fingerprint
         fingerprints[name] = config.fingerprint(VERSION, choice.tagger, tagger.version, identity, view)
-        chosen.append({"set": name, "tagger": choice.tagger, "options": options})
+        chosen.append({"set": name, "tagger": choice.tagger, "options": options, "fingerprint": fingerprints[name]})
     _check_rules(tag, {choice["set"]: build_tagger(choice["tagger"], choice["options"]).schema for choice in chosen})
     missing = {name: value for name, value in fingerprints.items() if not _is_complete(context, name, value)}
     times: dict[str, Any] = {}
@@ -90,7 +94,11 @@ def _check_rules(tag: TagConfig, schemas: dict[str, pa.Schema]) -> None:
         name = rule.attributes or next(iter(schemas))
         for clause in parse_rule(rule.keep) if rule.keep and name in schemas else ():
             if clause.column not in schemas[name].names:
-                raise ConfigError(f"rules.{rule.name}.keep", clause.column, f"expected a column of {name}, one of {schemas[name].names}")
+                raise ConfigError(
+                    f"rules.{rule.name}.keep",
+                    clause.column,
+                    f"expected a column of {name}, one of {schemas[name].names}",
+                )
 
 
 def _is_complete(context: StepContext, name: str, fingerprint: str) -> bool:

@@ -30,11 +30,15 @@ class TrainClassifierConfig(Config):
     """Where the examples are, and the classifier's settings."""
 
     name: str = Field(default="quality", pattern=r"^[a-z0-9_-]+$", description="of the artifact and the model file")
-    positives: list[str] = Field(min_length=1, description="files, folders and globs of good text; {corpus} is the corpus folder")
+    positives: list[str] = Field(
+        min_length=1, description="files, folders and globs of good text; {corpus} is the corpus folder"
+    )
     negatives: list[str] = Field(min_length=1, description="the same for bad text")
     positives_where: dict[str, str] = Field(default_factory=dict, description="metadata that a good document must have")
     negatives_where: dict[str, str] = Field(default_factory=dict, description="metadata that a bad document must have")
-    max_docs: int = Field(default=4000, ge=10, description="documents of each side: those with the smallest hash of their id")
+    max_docs: int = Field(
+        default=4000, ge=10, description="documents of each side: those with the smallest hash of their id"
+    )
     max_text_bytes: int = Field(default=4000, ge=100, description="of each document, its first bytes are read")
     classifier: ClassifierConfig = Field(default=ClassifierConfig(), description="of fastText")
 
@@ -59,10 +63,14 @@ def run(context: StepContext, settings: TrainClassifierConfig) -> StepResult:
     card = train_classifier(
         *sides, output_path=context.corpus.path(path), seed=context.seed, config=settings.classifier
     )
-    return StepResult(artifacts={settings.name: path, f"{settings.name}_card": f"{path}.card.json"}, facts={"card": card})
+    return StepResult(
+        artifacts={settings.name: path, f"{settings.name}_card": f"{path}.card.json"}, facts={"card": card}
+    )
 
 
-def read_examples(context: StepContext, patterns: list[str], where: dict[str, str], settings: TrainClassifierConfig) -> list[str]:
+def read_examples(
+    context: StepContext, patterns: list[str], where: dict[str, str], settings: TrainClassifierConfig
+) -> list[str]:
     """The first bytes of the `max_docs` documents with the smallest hash, in that order."""
     rows: list[tuple[int, str]] = []
     for batch in _read_batches(context.corpus, patterns):
@@ -87,7 +95,13 @@ def cut_text(text: str, max_bytes: int) -> str:
 def _read_batches(corpus: Corpus, patterns: list[str]) -> Iterator[pa.RecordBatch]:
     for info in expand_inputs(patterns, corpus=corpus):
         items: Any = read_any(
-            info.path, source="examples", limits=Limits(), fields=FieldMap(), added=None, open_stream=storage.open_read, root=corpus.root
+            info.path,
+            source="examples",
+            limits=Limits(),
+            fields=FieldMap(),
+            added=None,
+            open_stream=storage.open_read,
+            root=corpus.root,
         )
         for item in items:
             if not isinstance(item, Rejection):

@@ -30,7 +30,9 @@ SAMPLE_SCHEMA = pa.schema([("id", pa.string()), ("text", pa.large_string())])
 class TrainTokenizerConfig(BpeConfig):
     """mixers.tokenization's settings and the size of the sample."""
 
-    sample_bytes: int = Field(default=100_000_000, ge=1, description="text to train on, in bytes, about; whole documents are taken")
+    sample_bytes: int = Field(
+        default=100_000_000, ge=1, description="text to train on, in bytes, about; whole documents are taken"
+    )
 
 
 def run(context: StepContext, settings: TrainTokenizerConfig) -> StepResult:
@@ -88,5 +90,3 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

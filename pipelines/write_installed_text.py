@@ -13,7 +13,6 @@ import sys
 import tempfile
 from typing import Any
 
-from dolma_py.word_problems import make_word_problems
 from pydantic import Field
 
 from dolma_py import config, manifest, storage
@@ -22,6 +21,7 @@ from dolma_py.installed_pages import Module
 from dolma_py.installed_roots import list_distributions
 from dolma_py.installed_text import PAGES, InstalledTextConfig, list_modules, plan_plants, write_pages, write_texts
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
+from dolma_py.word_problems import make_word_problems
 from pipelines.steps import StepContext, StepResult, Unit
 
 VERSION = 1
@@ -31,13 +31,22 @@ ITEMS = "evaluation/word_problems.jsonl"
 class InstalledTextStep(InstalledTextConfig):
     """dolma_py.installed_text's settings, and the evaluation items."""
 
-    num_items: int = Field(default=200, ge=0, description="generated word problems; plant_frac of them go into documents")
+    num_items: int = Field(
+        default=200, ge=0, description="generated word problems; plant_frac of them go into documents"
+    )
     page_files: int = Field(default=6, ge=1, description="WARC files of documentation pages")
 
 
 def expected_text_bytes(settings: InstalledTextStep) -> int:
     """For the dry run: the caps, less the mark-up of pages."""
-    return min(settings.total_bytes, settings.pages_bytes + settings.packages_bytes + settings.code_bytes + settings.files_bytes + settings.system_bytes)
+    return min(
+        settings.total_bytes,
+        settings.pages_bytes
+        + settings.packages_bytes
+        + settings.code_bytes
+        + settings.files_bytes
+        + settings.system_bytes,
+    )
 
 
 def fingerprint_inputs(corpus: Corpus, settings: InstalledTextStep) -> str:
@@ -57,8 +66,18 @@ def run(context: StepContext, settings: InstalledTextStep) -> StepResult:
     for number in range(settings.page_files):
         share = modules[number :: settings.page_files]
         urls = [module.url for module in modules]
-        units.append(Unit(f"pages-{number:05d}", base | {"modules": [list(module) for module in share], "urls": urls, "number": number}, settings.pages_bytes // settings.page_files))
-    units.append(Unit("texts", base, settings.code_bytes + settings.packages_bytes + settings.files_bytes + settings.system_bytes))
+        units.append(
+            Unit(
+                f"pages-{number:05d}",
+                base | {"modules": [list(module) for module in share], "urls": urls, "number": number},
+                settings.pages_bytes // settings.page_files,
+            )
+        )
+    units.append(
+        Unit(
+            "texts", base, settings.code_bytes + settings.packages_bytes + settings.files_bytes + settings.system_bytes
+        )
+    )
     done, times = context.run_units("write", units, write_unit)
     facts: dict[str, Any] = {"items": len(items), "planted": [], "sources": {}}
     for line in done.units.values():
@@ -86,8 +105,17 @@ def write_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
         for count in counts:
             content = storage.read_bytes(count.path)
             relative = "inputs/" + os.path.relpath(count.path, folder)
-            files.append(write_attempt(params["root"], attempts, relative, lambda sink, content=content, rows=count.num_docs: _copy(sink, content, rows)))
-    return files, {"counts": [[count.source, count.num_docs, count.num_text_bytes, list(count.planted)] for count in counts]}
+            files.append(
+                write_attempt(
+                    params["root"],
+                    attempts,
+                    relative,
+                    lambda sink, content=content, rows=count.num_docs: _copy(sink, content, rows),
+                )
+            )
+    return files, {
+        "counts": [[count.source, count.num_docs, count.num_text_bytes, list(count.planted)] for count in counts]
+    }
 
 
 def _copy(sink: HashingWriter, content: bytes, rows: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
@@ -26,7 +25,7 @@ class QualityTaggerConfig(Config):
 
 
 class QualityTagger:
-    """Writes `score` (float32, in [0, 1], null where the model knows nothing of the text) under attributes/quality-v1.
+    """Writes `score` (float32, in [0, 1], NaN where the model knows nothing of the text, which no rule keeps) under attributes/quality-v1.
 
     Lines are joined by spaces before prediction, as DCLM and Olmo 3 do. DCLM keeps score >= 0.018112 (its top 10 %).
     """
@@ -49,4 +48,4 @@ class QualityTagger:
         """One score per document."""
         texts = batch.column("text").to_pylist()
         scores = predict_label(self.model, texts, label=self.config.label)
-        return pa.RecordBatch.from_arrays([pa.array(scores, pa.float32(), mask=np.isnan(scores))], schema=self.schema)
+        return pa.RecordBatch.from_arrays([pa.array(scores, pa.float32())], schema=self.schema)

@@ -55,9 +55,16 @@ def _spark_of_this_run() -> Iterator[SparkSession]:
 
 
 @pytest.fixture
-def spark(_spark_of_this_run: SparkSession) -> Iterator[SparkSession]:
-    """The one session of this run, started by the first test that asks; views and caches are dropped after each test."""
+def spark(_spark_of_this_run: SparkSession, request: pytest.FixtureRequest) -> Iterator[SparkSession]:
+    """The one session of this run, started by the first test that asks; views and caches are dropped after each test.
+
+    Functions of the test's own file travel to the workers by value: no worker can import a test.
+    """
+    from pyspark import cloudpickle
+
+    cloudpickle.register_pickle_by_value(request.module)
     yield _spark_of_this_run
+    cloudpickle.unregister_pickle_by_value(request.module)
     for table in _spark_of_this_run.catalog.listTables():
         _spark_of_this_run.catalog.dropTempView(table.name)
     _spark_of_this_run.catalog.clearCache()

@@ -144,9 +144,9 @@ class _Decompressor:
             if piece:
                 self.num_out_bytes += len(piece)
                 self.member_out_bytes += len(piece)
+                yield piece  # bounded, and what stands before the bomb may be good
                 if self._is_bomb():
                     return "bomb"
-                yield piece
         return ""
 
     def _is_bomb(self) -> bool:

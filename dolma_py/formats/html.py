@@ -37,12 +37,7 @@ def extract_page(data: bytes, limits: Limits, encoding: str = "") -> Page:
     hazard = find_hazard(data, limits.max_html_depth)
     if hazard:
         return Page("", "", "", hazard)
-    encoding = encoding or detect_encoding(data, from_html_meta=True) or "utf-8"
-    try:
-        decoded = bytes_to_str(data, encoding)
-    except LookupError:  # a made-up charset
-        encoding = detect_encoding(data) or "utf-8"
-        decoded = bytes_to_str(data, encoding)
+    decoded, encoding = decode_page(data, encoding)
     if "\0" in decoded:
         return Page("", "", encoding, "binary")
     tree = HTMLTree.parse(decoded)
@@ -52,6 +47,23 @@ def extract_page(data: bytes, limits: Limits, encoding: str = "") -> Page:
     if not text.strip():
         return Page("", "", encoding, "no_text")
     return Page(text, " ".join((tree.title or "").split()), encoding)
+
+
+def decode_page(data: bytes, declared: str = "") -> tuple[str, str]:
+    """(text, encoding): UTF-8 when the bytes are UTF-8 with more than ASCII, whatever they claim; else what the server declared,
+    else the page's meta tag, else a guess from the bytes. Bytes that do not fit become replacement characters.
+    """
+    if not data.isascii():
+        try:
+            return data.decode("utf-8-sig"), "utf-8"
+        except UnicodeDecodeError:
+            pass
+    encoding = declared or detect_encoding(data, from_html_meta=True) or "utf-8"
+    try:
+        return bytes_to_str(data, encoding), encoding
+    except LookupError:  # a made-up charset
+        encoding = detect_encoding(data) or "utf-8"
+        return bytes_to_str(data, encoding), encoding
 
 
 def read_documents(

@@ -10,17 +10,22 @@ import re
 
 import numpy as np
 
-LONG_TAG_BYTES = 8_192
+LONG_TAG_BYTES = 4_096
 MAX_ATTRIBUTES = 1_024
+MAX_TAG_WORDS = 20_000  # with what stands in quotes, which a parser may see differently: 4 s if each were an attribute
 # elements without content (HTML standard, section 13.1.2)
 VOID_ELEMENTS = frozenset(b"area base br col embed hr img input link meta param source track wbr".split())
 # elements that the next of their kind closes, with or without a closing tag
 SELF_CLOSING = frozenset(b"p li dd dt option tr td th".split())
-# elements whose content is no markup
-RAW_CONTENT = re.compile(rb"<(script|style|textarea|title)\b.*?</\1|<!--.*?-->", re.IGNORECASE | re.DOTALL)
-TAG = re.compile(rb"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
-QUOTED = re.compile(rb"\"[^\"]*\"|'[^']*'")
-ATTRIBUTE = re.compile(rb"[^\s/]+")
+FORMATTING = frozenset(b"a b big code em font i nobr s small strike strong tt u".split())
+# what starts a stretch without markup, and what ends it
+RAW_START = re.compile(rb"<(?:!--|(script|style|textarea|title)\b)", re.IGNORECASE)
+RAW_END = {name: re.compile(b"</" + name, re.IGNORECASE) for name in (b"script", b"style", b"textarea", b"title")}
+TAG = re.compile(rb"<(/?)([a-zA-Z][a-zA-Z0-9]*)[^<>]{0,200}")
+# from a tag's name to its end, quoted values included; possessive, so it takes linear time
+WHOLE_TAG = re.compile(rb"<[a-zA-Z](?:[^>\"']++|\"[^\"]*+\"|'[^']*+'|[\"'])*+")
+QUOTED = re.compile(rb"\"[^\"]*+\"|'[^']*+'")
+WORD = re.compile(rb"[^\s/]+")
 
 
 def find_hazard(data: bytes, max_depth: int) -> str:
@@ -29,13 +34,13 @@ def find_hazard(data: bytes, max_depth: int) -> str:
     The first look goes over all bytes at once, counting every opening tag up and every closing tag down, which can only
     overrate the depth; the few pages that it stops get a second look with a stack of open elements.
     """
+    data = cut_raw(data)
     codes = np.frombuffer(data, np.uint8)
     starts = np.flatnonzero(codes[:-1] == ord("<"))
     if len(starts) == 0:
         return ""
-    for start in starts[np.diff(starts, append=len(data)) > LONG_TAG_BYTES].tolist():
-        if _count_attributes(data, start) > MAX_ATTRIBUTES:
-            return "too_many_attributes"
+    if _has_crowded_tag(data):
+        return "too_many_attributes"
     if len(starts) > max_depth:
         following = codes[starts + 1]
         lowered = following | 0x20
@@ -47,34 +52,67 @@ def find_hazard(data: bytes, max_depth: int) -> str:
     return ""
 
 
-def _count_attributes(data: bytes, start: int) -> int:
-    """Attributes of the tag at `start`; 0 where no tag starts."""
-    if not TAG.match(data, start):
-        return 0
-    tag = QUOTED.sub(b"", data[start:])
-    return sum(1 for _ in ATTRIBUTE.finditer(tag.partition(b">")[0]))
+def cut_raw(data: bytes) -> bytes:
+    """The page without its comments and the contents of scripts and the like; one that never ends goes to the page's end.
+
+    >>> cut_raw(b"<p>a<!-- <b> -->b<script>if (1<a) x</script>c")
+    b'<p>a<!---->b<script</script>c'
+    """
+    pieces = []
+    place = 0
+    while start := RAW_START.search(data, place):
+        pieces.append(data[place : start.end()])
+        name = start.group(1)
+        if name is None:
+            place = data.find(b"-->", start.end())
+        else:
+            end = RAW_END[name.lower()].search(data, start.end())
+            place = end.start() if end else -1
+        if place < 0:
+            return b"".join(pieces)
+    pieces.append(data[place:])
+    return b"".join(pieces)
+
+
+def _has_crowded_tag(data: bytes) -> bool:
+    for match in WHOLE_TAG.finditer(data):
+        start, end = match.span()
+        if end - start > LONG_TAG_BYTES:
+            tag = match.group()
+            num_words = sum(1 for _ in WORD.finditer(tag))
+            if num_words > MAX_TAG_WORDS:
+                return True
+            if num_words > MAX_ATTRIBUTES and sum(1 for _ in WORD.finditer(QUOTED.sub(b"", tag))) > MAX_ATTRIBUTES:
+                return True
+    return False
 
 
 def _is_stack_deeper(data: bytes, max_depth: int) -> bool:
-    """Follow the open elements as a parser does: a closing tag closes everything opened since its opening tag."""
-    stack: list[bytes] = []
+    """Follow the open elements as a parser does (HTML standard, section 13.2.4): a closing tag closes everything opened since its
+    opening tag, but formatting elements in between open again behind it (at most three alike), and a formatting element's
+    closing tag closes that element alone.
+    """
+    stack: list[tuple[bytes, bytes]] = []  # (name, whole tag)
     num_open: dict[bytes, int] = {}
-    for match in TAG.finditer(RAW_CONTENT.sub(b"", data)):
+    for match in TAG.finditer(data):
         name = match.group(2).lower()
         if name in VOID_ELEMENTS:
             continue
-        if match.group(1):
-            if num_open.get(name):
-                while True:
-                    closed = stack.pop()
-                    num_open[closed] -= 1
-                    if closed == name:
-                        break
-            continue
-        if name in SELF_CLOSING and stack and stack[-1] == name:
-            continue
-        stack.append(name)
-        num_open[name] = num_open.get(name, 0) + 1
-        if len(stack) > max_depth:
-            return True
+        if not match.group(1):
+            if name in SELF_CLOSING and stack and stack[-1][0] == name:
+                continue
+            stack.append((name, match.group(0)))
+            num_open[name] = num_open.get(name, 0) + 1
+            if len(stack) > max_depth:
+                return True
+        elif num_open.get(name):
+            position = max(depth for depth, element in enumerate(stack) if element[0] == name)
+            above = stack[position + 1 :]
+            del stack[position:]
+            num_open[name] -= 1
+            for element in above:
+                if name in FORMATTING or (element[0] in FORMATTING and stack.count(element) < 3):
+                    stack.append(element)
+                else:
+                    num_open[element[0]] -= 1
     return False

@@ -48,6 +48,7 @@ def test_equal_halves_alone_do_not_make_a_duplicate():
     top = 2**64 - 1
     high, low = np.array([1, 1, top, top], np.uint64), np.array([top, 5, 5, top], np.uint64)
     assert not exact.choose_kept(high, low, address=np.arange(4)).is_duplicate.any()
+    assert not exact.choose_kept(high[1:3], low[1:3], address=np.arange(2)).is_duplicate.any()
 
 
 def test_normalised_texts_join_raw_ones_do_not_and_wordless_ones_stay_apart():

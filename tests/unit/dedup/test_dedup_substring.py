@@ -67,6 +67,18 @@ def test_clip_spans_equals_twin(text, draw):
     assert to_lists(found) == [[], reference.clip_spans(text, spans)]
 
 
+def test_a_span_to_the_end_of_a_document_stays_although_the_next_one_begins_amid_a_character():
+    arrays = to_arrays([b"a\xc3", b"\x80b"])
+    assert to_lists(substring.clip_spans(*arrays, to_spans([[(0, 2)], [(0, 1)]]))) == [[(0, 2)], [(0, 1)]]
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_a_stretch_covered_exactly_to_the_share_is_joined(greedy):
+    spans = to_spans([[(0, 4), (6, 10)]])  # 8 of 10
+    assert to_lists(substring.join_spans(spans, min_covered_frac=0.8, greedy=greedy)) == [[(0, 10)]]
+    assert to_lists(substring.join_spans(spans, min_covered_frac=0.800001, greedy=greedy)) == [[(0, 4), (6, 10)]]
+
+
 @given(st.lists(st.text("ab\u00e9\u6f22\U0001f600", max_size=20), max_size=5), LENGTHS)
 def test_what_is_left_of_valid_text_is_valid_text(texts, min_length_bytes):
     encoded = [text.encode() for text in texts]

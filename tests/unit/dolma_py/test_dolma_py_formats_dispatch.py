@@ -9,6 +9,7 @@ import pytest
 from dolma_py.errors import DataError
 from dolma_py.formats import FieldMap, Limits, Rejection, detect_format, read_any
 from dolma_py.formats.limits import make_relative
+from dolma_py.storage import open_read
 
 
 def read(path, **options):
@@ -17,7 +18,7 @@ def read(path, **options):
         "limits": Limits(),
         "fields": FieldMap(),
         "added": None,
-        "open_stream": lambda name: open(name, "rb"),
+        "open_stream": open_read,
     }
     return list(read_any(str(path), **(arguments | options)))
 

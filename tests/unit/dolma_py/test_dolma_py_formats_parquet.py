@@ -47,7 +47,7 @@ def test_own_documents_round_trip(row_group_size) -> None:
             "source": "web",
             "added": time,
             "created": None,
-            "metadata": '{"n":%d}' % n,
+            "metadata": f'{{"n":{n}}}',
         }
         for n in range(10)
     ]

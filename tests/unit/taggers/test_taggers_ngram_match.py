@@ -61,6 +61,35 @@ def test_findings_match_reference(items, texts, by_words):
     assert fast == slow  # exact: sums run in the order of the question in both
 
 
+@pytest.mark.parametrize(("num_foreign", "reaches"), [(0, True), (1, True), (2, False), (3, False)])
+def test_an_item_leaves_after_its_budget_of_misses(num_foreign, reaches):
+    # with 2-grams, k foreign words between "b" and "C" are k + 1 misses in a row, here of 3 that end the walk; every second
+    # text is the first one backwards, for the walk to the left
+    settings = make_settings(
+        threshold=0.01, stride_tokens=4, overlap="ngrams", decay_start_tokens=0, decay_end_tokens=1
+    )
+    gap = ["x"] * num_foreign
+    forward = ["a", "b", *gap, "C", "d", "e"]
+    backward = ["x", "x", "x", "a", *gap, "b", "C"]
+    texts = [" ".join(forward), " ".join(backward)]
+    fast, slow = search(texts, [("a b C d e", None)], settings)
+    assert fast == slow
+    whole = (0, len(texts[0]))
+    assert (whole in [(start, end) for start, end, _ in fast[0][2]]) is reaches
+
+
+@given(ITEMS, st.integers(2, 7), st.booleans())
+def test_findings_in_edited_questions_match_reference(items, every, by_words):
+    settings = make_settings(overlap="words" if by_words else "ngrams", threshold=0.3)
+    usable = [*items, ("a b C d f 7 a a b d d C 7 f", "d 7 f")]
+    edited = [["zz" if at % every == 0 else word for at, word in enumerate(q.split(" "))] for q, _ in usable]
+    texts = [
+        " ".join(["q q q", *words, *(answer.split(" "))]) for words, (_, answer) in zip(edited, usable, strict=True)
+    ]
+    fast, slow = search(texts, usable, settings)
+    assert fast == slow
+
+
 @given(ITEMS, st.lists(SENTENCES, min_size=1, max_size=4))
 def test_plain_findings_match_reference(items, texts):
     fast, slow = search(texts, [*items, ("a b C d", "")], make_settings(), plain=True)

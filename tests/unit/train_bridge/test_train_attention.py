@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.reference import olmo3 as reference
 
+from tests.reference import olmo3 as reference
 from train_bridge.attention import attend, document_ids_from_eos, document_ids_from_offsets, visible_keys
 from train_bridge.rope import YarnConfig, attention_factor, inverse_frequencies, rotate, rotation_table
 
@@ -46,6 +46,20 @@ def test_attend_matches_reference(tokens, window, group, num_documents, seed):
         parts = [part[row].double().numpy() for part in (q, k, v)]
         expected = reference.attend(*parts, window, None if documents is None else documents[row].tolist())
         # float32 softmax over at most 24 keys of values near 1
+        np.testing.assert_allclose(got[row].numpy(), expected, rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("with_documents", [False, True])
+@pytest.mark.parametrize(("tokens", "window"), [(12, 3), (8, 4), (5, 1), (12, 5)])
+def test_blocks_match_reference(tokens, window, with_documents):
+    """All but the last shape are cut into blocks; zeros stand before the first block and must not be seen."""
+    generator = torch.Generator().manual_seed(4)
+    q, k, v = (torch.randn(2, heads, tokens, 4, generator=generator) for heads in (4, 2, 2))
+    documents = torch.arange(tokens).expand(2, -1) // 5 if with_documents else None
+    got = attend(q, k, v, window_tokens=window, documents_BT=documents)
+    for row in range(2):
+        parts = [part[row].double().numpy() for part in (q, k, v)]
+        expected = reference.attend(*parts, window, None if documents is None else documents[row].tolist())
         np.testing.assert_allclose(got[row].numpy(), expected, rtol=0, atol=3e-6)
 
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.reference import olmo3 as reference
 
+from tests.reference import olmo3 as reference
 from train_bridge.loss import LossConfig, linear_cross_entropy, shift_labels, token_nats
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tests.reference import olmo3 as reference
 
+from tests.reference import olmo3 as reference
 from train_bridge.attention import document_ids_from_eos
 from train_bridge.conversion import hf_config_values, hf_state_dict
 from train_bridge.model import Cache, ModelConfig, build_model, count_parameters, pad_vocab_size

@@ -1,0 +1,150 @@
+"""Write a view out as a corpus of its own: kept rows, edits applied, every row naming where it came from.
+
+metadata.parent of each document is {"listing", "shard", "row"}: the parent corpus by its listing's fingerprint, and the address there. Rows of the view = rows written,
+checked.
+
+    spark-submit pipelines/materialize_view.py --config materialize.yaml
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from pydantic import Field
+
+from dolma_py import parquet_files, storage
+from dolma_py.arrow_buffers import view_text
+from dolma_py.config import Config
+from dolma_py.corpus import SIZES_SCHEMA, AttributePiece, Corpus, read_view
+from dolma_py.documents import DOCUMENT_SCHEMA
+from dolma_py.errors import ConfigError
+from dolma_py.listing import ROW_BITS, Listing, Shard, Split, append_shards
+from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
+from dolma_py.views import SIZES, View
+from pipelines.ingest_documents import SIZES_FINGERPRINT
+from pipelines.steps import StepContext, StepResult, Unit, finish_attribute_set, split_name, split_params
+
+VERSION = 1
+
+
+class MaterializeConfig(Config):
+    """Where the new corpus goes."""
+
+    output: str = Field(min_length=1, description="folder of the new corpus; must not hold one yet")
+    row_group_text_bytes: int = Field(default=16 << 20, ge=1, description="text in one row group, in bytes")
+
+
+def run(context: StepContext, settings: MaterializeConfig) -> StepResult:
+    """One shard per split of the view, in corpus order."""
+    target = Corpus(settings.output)
+    if target.root == context.corpus.root:
+        raise ConfigError("output", settings.output, "expected another folder than the corpus itself")
+    shards = context.corpus.read_listing().shards
+    units, counts = [], {}
+    for split in context.plan_splits():
+        source = shards[split.shard].source
+        counts[source] = counts.get(source, -1) + 1
+        params = split_params(context, split) | {
+            "target": target.root, "part": f"{source}/part-{counts[source]:05d}", "source": source,
+            "row_group_text_bytes": settings.row_group_text_bytes,
+        }  # fmt: skip
+        units.append(Unit(split_name(split), params, split.text_bytes))
+    listing = target.read_listing()
+    if listing.shards and [shard.path for shard in listing.shards] != [
+        f"documents/{unit.params['part']}.parquet" for unit in units
+    ]:
+        raise ConfigError("output", target.root, "expected an empty folder, it holds a corpus", "Give another folder.")
+    done, times = context._replace(corpus=target).run_units("documents", units, copy_split)
+    made = []
+    for number, unit in enumerate(units):
+        line = done.units[unit.name]
+        file, facts = line["files"][0], line["facts"]
+        groups = tuple((rows, text_bytes) for rows, text_bytes in facts["row_groups"])
+        inputs = ((unit.name, facts["text_bytes"], context.need_view().fingerprint),)
+        made.append(
+            Shard(
+                number,
+                file["path"],
+                "parquet",
+                unit.params["source"],
+                facts["rows"],
+                facts["text_bytes"],
+                file["bytes"],
+                file["checksum"],
+                groups,
+                inputs,
+            )
+        )
+    sizes = [file for line in done.units.values() for file in line["files"] if file["path"].startswith("attributes/")]
+    finish_attribute_set(target, SIZES, SIZES_FINGERPRINT, sizes)
+    listing = append_shards(target.listing_path, Listing(()), made)
+    storage.remove_tree(target.path(context.work))
+    facts = {
+        "output_listing": listing.fingerprint,
+        "documents": listing.rows,
+        "text_bytes": listing.text_bytes,
+        "shards": len(made),
+    }
+    return StepResult(facts=facts, times=times._asdict())
+
+
+def copy_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """One task: the kept rows of one split as one shard of the new corpus."""
+    corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
+    facts: dict[str, Any] = {"rows": 0, "text_bytes": 0, "row_groups": []}
+    sizes: list[np.ndarray] = []
+
+    def read() -> Iterator[pa.RecordBatch]:
+        for batch in read_view(corpus, view, split):
+            rows = (batch.addresses & np.int64((1 << ROW_BITS) - 1)).tolist()
+            values = [orjson.loads(value) if value else {} for value in batch.documents.column("metadata").to_pylist()]
+            parents = ({"listing": view.listing, "shard": batch.shard.number, "row": row} for row in rows)
+            column = pa.array(
+                [
+                    orjson.dumps(value | {"parent": parent}).decode()
+                    for value, parent in zip(values, parents, strict=True)
+                ],
+                pa.string(),
+            )
+            index = batch.documents.schema.get_field_index("metadata")
+            yield batch.documents.set_column(index, DOCUMENT_SCHEMA.field("metadata"), column).cast(DOCUMENT_SCHEMA)
+
+    def write_documents(sink: HashingWriter) -> int:
+        with parquet_files.open_writer(sink, DOCUMENT_SCHEMA) as writer:
+            for table in parquet_files.cut_row_groups(
+                read(), DOCUMENT_SCHEMA, row_group_text_bytes=params["row_group_text_bytes"]
+            ):
+                parquet_files.write_row_group(writer, table)
+                sizes.append(np.diff(view_text(table.column("text")).offsets))
+                facts["row_groups"].append([table.num_rows, int(sizes[-1].sum())])
+                facts["rows"] += table.num_rows
+                facts["text_bytes"] += int(sizes[-1].sum())
+        return int(facts["rows"])
+
+    def write_sizes(sink: HashingWriter) -> int:
+        piece = AttributePiece(sink, SIZES_SCHEMA)
+        for lengths in sizes:
+            piece.add(pa.table({"text_bytes": pa.array(lengths, pa.int64())}))
+        return piece.close()
+
+    files = [
+        write_attempt(params["target"], attempts, f"documents/{params['part']}.parquet", write_documents),
+        write_attempt(params["target"], attempts, f"attributes/{SIZES}/{params['part']}.parquet", write_sizes),
+    ]
+    return files, facts
+
+
+def main(argv: list[str] | None = None) -> int:
+    """spark-submit entry."""
+    from pipelines.job_main import run_job
+
+    return run_job("materialize", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""A whole recipe on a tiny corpus: the promises of the design, seen from the files it leaves."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tokenizers
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny_corpus
+
+from dolma_py import config
+from dolma_py.corpus import Corpus, read_view
+from dolma_py.errors import ConfigError, TooManyRejectedError
+from dolma_py.listing import plan_splits
+from pipelines.build_recipe import BuildOptions, build, build_named
+from pipelines.recipe import Recipe, load_recipe
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny inputs with a space")
+    tiny_corpus.write_inputs(folder)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_corpus.make_recipe(folder)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(inputs, tmp_path_factory, _spark_of_this_run):
+    corpus = tmp_path_factory.mktemp("built") / "corpus"
+    outcomes = build(load_recipe(str(inputs / "tiny.yaml"), []), str(corpus), BuildOptions(show_progress=False))
+    return corpus, outcomes
+
+
+def manifests(corpus):
+    paths = sorted(corpus.glob("runs/tiny/*/manifest.json"))
+    return {path.parent.name.partition("-")[2]: json.loads(path.read_text()) for path in paths}
+
+
+def test_bytes_do_not_depend_on_partitions(built, inputs, tmp_path):
+    options = BuildOptions(partitions=1, show_progress=False)
+    build(load_recipe(str(inputs / "tiny.yaml"), []), str(tmp_path / "corpus"), options)
+    assert tiny_corpus.list_bytes(tmp_path / "corpus") == tiny_corpus.list_bytes(built[0])
+
+
+def test_each_planted_kind_is_dropped_by_its_rule(built):
+    found = manifests(built[0])
+    dropped = {
+        step["name"]: sum(counts["dropped_documents"] for counts in step["sources"].values())
+        for made in found.values()
+        if made["funnel"]
+        for step in made["funnel"]["steps"]
+    }
+    assert dropped == {
+        "long_enough": 3, "repetition": 10, "exact_copy": 5, "near_copy": 5, "repeated_spans": 0, "little_text_left": 0, "contaminated": 1,
+    }  # fmt: skip
+    assert found["ingest"]["facts"]["rejected"] == {"notes": {"invalid_json": 1, "missing_text": 1}}
+    edit = next(step for step in found["substring"]["funnel"]["steps"] if step["name"] == "repeated_spans")
+    assert 3 * 500 < edit["sources"]["stories"]["dropped_bytes"] < 3 * 1500  # three of four copies of the passage
+
+
+def test_rows_and_bytes_are_conserved(built):
+    """Recounted from the files with pyarrow alone."""
+    corpus, _ = built
+    rows = {path.parent.name: pq.read_table(path, columns=["text", "source"]) for path in sorted(corpus.glob("documents/*/*.parquet"))}
+    made = tiny_corpus.make_documents()
+    assert {name: table.num_rows for name, table in rows.items()} == {name: len(texts) for name, texts in made.items()}
+    first = manifests(corpus)["tag"]["funnel"]["steps"][0]["sources"]
+    for source, table in rows.items():
+        assert first[source]["documents"] == table.num_rows
+        assert first[source]["bytes"] == sum(len(text.encode()) for text in table.column("text").to_pylist())
+    funnel = [step for made in manifests(corpus).values() if made["funnel"] for step in made["funnel"]["steps"]]
+    kept = manifests(corpus)["decontaminate"]["funnel"]["kept"]["sources"]
+    documents = sum(counts["documents"] for counts in first.values())
+    documents -= sum(counts["dropped_documents"] for step in funnel for counts in step["sources"].values())
+    assert documents == sum(counts["documents"] for counts in kept.values())
+    num_bytes = sum(counts["bytes"] for counts in first.values())
+    num_bytes -= sum(counts["dropped_bytes"] for step in funnel for counts in step["sources"].values())
+    assert num_bytes == sum(counts["bytes"] for counts in kept.values())
+
+
+def read_shards(corpus):
+    """(part, start, end, id, path, line, token ids) of every document of the shards."""
+    folder = corpus / "tokens" / "tiny"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    found = []
+    for entry in manifest["files"]:
+        tokens = np.fromfile(folder / entry["path"], np.dtype(manifest["dtype"]))
+        text = gzip.decompress((folder / entry["sidecar"]["path"]).read_bytes()).decode()
+        for start, end, name, path, line in csv.reader(io.StringIO(text)):
+            found.append((entry["path"], int(start), int(end), name, path, int(line), tokens[int(start) : int(end)]))
+        assert len(tokens) == entry["tokens"] == found[-1][2]
+    return manifest, found
+
+
+def view_texts(corpus_folder, name):
+    corpus = Corpus(str(corpus_folder))
+    view = corpus.load_view(name)
+    texts = {}
+    for split in plan_splits(corpus.read_listing(), 1 << 30):
+        for batch in read_view(corpus, view, split):
+            texts.update(zip(batch.documents.column("id").to_pylist(), batch.documents.column("text").to_pylist(), strict=True))
+    return texts
+
+
+def test_shards_decode_to_the_views_texts(built):
+    corpus, _ = built
+    manifest, found = read_shards(corpus)
+    tokenizer = tokenizers.Tokenizer.from_file(str(corpus / "tokens" / "tiny" / "tokenizer.json"))
+    texts = view_texts(corpus, "tiny-shards")
+    assert all(ids[-1] == manifest["eos_token_id"] and (ids[:-1] != manifest["eos_token_id"]).all() for *_, ids in found)
+    decoded = {(name, tokenizer.decode(ids[:-1].tolist(), skip_special_tokens=False)) for _, _, _, name, _, _, ids in found}
+    assert decoded == {(name, texts[name]) for name, _ in decoded}
+    heldout = set()
+    for entry in manifest["heldout"].values():
+        lines = gzip.decompress((corpus / "tokens" / "tiny" / entry["path"]).read_bytes()).splitlines()
+        heldout |= {json.loads(line)["id"] for line in lines}
+    assert len(heldout) == 6
+    assert not heldout & {name for name, _ in decoded}
+
+
+def test_tokens_match_the_plan_and_the_lineage(built):
+    corpus, _ = built
+    manifest, found = read_shards(corpus)
+    cells = pq.read_table(next(corpus.glob("runs/tiny/*-plan/cells.parquet"))).to_pylist()
+    longest = max(end - start for _, start, end, *_ in found)
+    planned = Counter()
+    for cell in cells:
+        planned[cell["source"]] += cell["planned_tokens"]
+    for source, counts in manifest["sources"].items():
+        assert abs(counts["tokens"] - planned[source]) <= 4 * longest / 2  # half a document per cell, four cells
+    lineage = pq.read_table(corpus / "tokens" / "tiny" / "lineage.parquet").to_pylist()
+    walked = {(row["id"], f"part-{row['part']:05d}.npy", row["start"], row["end"]) for row in lineage}
+    assert walked == {(name, part, start, end) for part, start, end, name, *_ in found}
+    assert [row["id"] for row in lineage] == sorted(row["id"] for row in lineage)
+
+
+def test_a_token_leads_back_to_its_file_of_origin(built, inputs):
+    corpus, _ = built
+    tokenizer = tokenizers.Tokenizer.from_file(str(corpus / "tokens" / "tiny" / "tokenizer.json"))
+    part, start, end, name, path, line, ids = read_shards(corpus)[1][5]
+    source = name.partition("-")[0]
+    lines = gzip.decompress((inputs / "inputs" / source / path).read_bytes()).decode().splitlines()
+    record = json.loads(lines[line - 1])
+    assert record["id"] == name
+    assert tokenizer.decode(ids[:-1].tolist())[:60] == record["text"][:60]
+
+
+def test_a_second_run_does_nothing(built, inputs, monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("a finished build opened Spark")
+
+    monkeypatch.setattr("pipelines.build_recipe.open_session", refuse)
+    before = tiny_corpus.list_bytes(built[0])
+    outcomes = build(load_recipe(str(inputs / "tiny.yaml"), []), str(built[0]), BuildOptions(show_progress=False))
+    assert all(outcome.skipped for outcome in outcomes)
+    assert tiny_corpus.list_bytes(built[0]) == before
+
+
+def test_a_changed_threshold_evaluates_rules_and_not_taggers(inputs, tmp_path, _spark_of_this_run):
+    recipe = load_recipe(str(inputs / "tiny.yaml"), [])
+    recipe = recipe.model_copy(update={"steps": recipe.steps[:3]})
+    corpus = str(tmp_path / "corpus")
+    build(recipe, corpus, BuildOptions(show_progress=False))
+    attributes = sorted((tmp_path / "corpus" / "attributes").rglob("*.parquet"))
+    before = [path.stat().st_mtime_ns for path in attributes]
+    steps = json.loads(json.dumps(recipe.steps))
+    steps[2]["rules"][0]["keep"] = "num_words >= 300"
+    outcomes = build(recipe.model_copy(update={"steps": steps}), corpus, BuildOptions(show_progress=False))
+    assert [outcome.skipped for outcome in outcomes] == [True, True, False]
+    assert [path.stat().st_mtime_ns for path in attributes] == before
+    dropped = outcomes[2].manifest["funnel"]["steps"][0]["sources"]["notes"]["dropped_documents"]
+    assert dropped > 0
+
+
+def test_new_files_get_new_numbers_at_the_end(tmp_path, _spark_of_this_run):
+    tiny_corpus.write_inputs(tmp_path)
+    recipe = Recipe(recipe="grow", seed=1, steps=[{"kind": "ingest", "sources": [{"name": "notes", "inputs": [str(tmp_path / "inputs" / "notes")]}]}])
+    build(recipe, str(tmp_path / "corpus"), BuildOptions(show_progress=False))
+    first = (tmp_path / "corpus" / "listing.jsonl").read_text()
+    (tmp_path / "inputs" / "notes" / "a-new.jsonl").write_text('{"id": "notes-0", "text": "again an id that is there"}\n')
+    build(recipe, str(tmp_path / "corpus"), BuildOptions(show_progress=False))
+    grown = (tmp_path / "corpus" / "listing.jsonl").read_text()
+    assert grown.startswith(first)
+    assert [json.loads(line)["path"] for line in grown.splitlines()] == ["documents/notes/part-00000.parquet", "documents/notes/part-00001.parquet"]
+    ids = pq.read_table(tmp_path / "corpus" / "documents" / "notes" / "part-00001.parquet").column("id").to_pylist()
+    assert ids == ["notes-0#2"]
+
+
+def test_too_many_unreadable_records_stop_the_job(tmp_path, _spark_of_this_run):
+    (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n' + "{broken\n" * 9)
+    recipe = Recipe(recipe="bad", seed=1, steps=[{"kind": "ingest", "sources": [{"name": "bad", "inputs": [str(tmp_path / "bad.jsonl")]}]}])
+    with pytest.raises(TooManyRejectedError, match="9 of 10 records"):
+        build(recipe, str(tmp_path / "corpus"), BuildOptions(show_progress=False))
+    assert not (tmp_path / "corpus" / "listing.jsonl").exists()
+    assert len(gzip.decompress((tmp_path / "corpus" / "rejected" / "bad" / "part-00000.jsonl.gz").read_bytes()).splitlines()) == 9
+
+
+def test_dry_run_states_memory_disk_and_time(inputs, tmp_path):
+    plan = build_named(
+        recipe=str(inputs / "tiny.yaml"), corpus=str(tmp_path / "none"), flow="mix", overrides=[], inputs=[], dry_run=True, options=BuildOptions()
+    )  # fmt: skip
+    assert len(plan["steps"]) == 12
+    assert plan["seconds"] > 0 and plan["disk_bytes"] > 0 and plan["memory_bytes"] > 500 << 20
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_misspelled_step_is_found_before_anything_runs(inputs, tmp_path):
+    recipe = load_recipe(str(inputs / "tiny.yaml"), ["steps.minhash.unit_dogs=3"])
+    with pytest.raises(ConfigError, match="Did you mean unit_docs"):
+        build(recipe, str(tmp_path / "corpus"), BuildOptions(show_progress=False))
+    assert not (tmp_path / "corpus").exists()
+    with pytest.raises(ConfigError, match="expected one of"):
+        build(load_recipe(str(inputs / "tiny.yaml"), []), str(tmp_path / "corpus"), BuildOptions(until="nothing"))
+
+
+def test_the_same_fingerprint_on_any_machine():
+    assert config.fingerprint("a", {"b": [1, 2.5, None]}) == "2e5c1ee8f8bd73f7b4bf6e0e4cbd1a4c"

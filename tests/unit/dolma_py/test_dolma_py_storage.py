@@ -1,0 +1,401 @@
+"""Files appear whole or not at all, here and on an object store: the same tests run on a folder and on a bucket.
+
+The bucket is moto's server in this process (0.3 s to start), reached over HTTP as a real one would be.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import xxhash
+
+from dolma_py import parquet_files, storage
+from dolma_py.corpus import Corpus, read_view
+from dolma_py.done import DoneFile, read_done_lines
+from dolma_py.errors import DataError
+from dolma_py.listing import Listing, Shard, append_shards, plan_splits
+from dolma_py.storage import FileInfo, HashingWriter, WrittenFile
+from dolma_py.views import Step
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """s3://corpus on a server of our own, and the environment that leads there."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+            patch.setenv("AWS_ACCESS_KEY_ID", "none")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "none")
+            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+            client().create_bucket(Bucket="corpus")
+            yield "s3://corpus"
+    finally:
+        server.stop()
+
+
+def client():
+    import boto3
+
+    return boto3.client("s3")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def root(request, tmp_path) -> str:
+    """An empty place: a folder with a blank in its name, or a prefix of the bucket."""
+    if request.param == "folder":
+        return str(tmp_path / "a folder")
+    return f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
+
+
+def names(root: str) -> list[str]:
+    """Everything below root, relative to it."""
+    return [info.path.removeprefix(root + "/") for info in storage.list_files(root)]
+
+
+class WriterFailedError(Exception):
+    """What stops a writer in these tests."""
+
+
+# ---- whole or not at all
+
+
+def test_a_written_file_reads_back(root):
+    path = storage.join_path(root, "sub", "a.bin")
+    with storage.write_file(path) as stream:
+        stream.write(b"one ")
+        stream.write(b"two")
+    assert storage.read_bytes(path) == b"one two"
+    assert (storage.file_bytes(path), storage.path_exists(path), names(root)) == (7, True, ["sub/a.bin"])
+    storage.write_bytes(path, b"")
+    assert (storage.read_bytes(path), storage.file_bytes(path), names(root)) == (b"", 0, ["sub/a.bin"])
+
+
+@pytest.mark.parametrize("written", [b"", b"half", b"x" * (6 * MIB)], ids=["none", "little", "much"])
+@pytest.mark.parametrize("error", [WriterFailedError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_writer_that_fails_leaves_nothing(root, written, error):
+    path = storage.join_path(root, "a.bin")
+    with pytest.raises(error), storage.write_file(path) as stream:
+        stream.write(written)
+        raise error
+    del stream
+    gc.collect()  # a stream that closes itself on collection must not finish the upload
+    assert names(root) == [] and storage.file_bytes(path) is None
+
+
+def test_a_writer_that_fails_leaves_what_was_there(root):
+    path = storage.join_path(root, "a.bin")
+    storage.write_bytes(path, b"before")
+    with pytest.raises(WriterFailedError), storage.write_file(path) as stream:
+        stream.write(b"after")
+        raise WriterFailedError
+    assert storage.read_bytes(path) == b"before" and names(root) == ["a.bin"]
+
+
+def test_nothing_is_seen_while_writing(root):
+    path = storage.join_path(root, "a.bin")
+    with storage.write_file(path) as stream:
+        stream.write(b"x")
+        assert storage.file_bytes(path) is None
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # pyarrow's writer tries to close itself late
+def test_a_parquet_writer_that_fails_leaves_nothing(root):
+    """The footer is written on close, and pyarrow closes what it collects: neither may make the file look finished."""
+
+    def write(sink: HashingWriter) -> int:
+        writer = parquet_files.open_writer(sink, pa.schema([("a", pa.int64())]))
+        parquet_files.write_row_group(writer, pa.table({"a": [1]}))
+        raise WriterFailedError
+
+    with pytest.raises(WriterFailedError):
+        storage.write_attempt(root, "attempts", "a.parquet", write)
+    gc.collect()
+    assert names(root) == []
+
+
+KILLED = """
+import os, signal, sys
+from dolma_py import storage
+with storage.write_file(sys.argv[1]) as stream, storage.write_file(sys.argv[2]) as other:
+    stream.write(b"x" * (9 << 20)); stream.flush(); other.write(b"x" * (60 << 20))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path, bucket, repository):
+    """One process, two writers, kill -9 in the middle; 60 MiB are more than one part of an upload."""
+    local, remote = str(tmp_path / "out" / "a.bin"), f"{bucket}/killed/a.bin"
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    result = subprocess.run([sys.executable, "-c", KILLED, local, remote], env=environment, timeout=100, check=False)
+    assert result.returncode == -signal.SIGKILL
+    assert storage.file_bytes(local) is None and storage.list_files(f"{bucket}/killed") == []
+    left = [info.path for info in storage.list_files(str(tmp_path))]
+    assert len(left) == 1 and os.path.basename(left[0]).startswith(".a.bin.")
+    storage.remove_leftovers(str(tmp_path))
+    assert storage.list_files(str(tmp_path)) == []
+
+
+def test_only_our_leftovers_are_removed(tmp_path):
+    ours = ".a.parquet." + "0123456789abcdef" * 2 + ".tmp"
+    others = [
+        ".notes.tmp",
+        "a.tmp",
+        ".a." + "0" * 31 + ".tmp",
+        ".a." + "0" * 32 + ".tmp.txt",
+        "." + "0" * 32 + ".tmp",
+        "b/.c.tmp",
+    ]
+    for name in (ours, f"b/{ours}", *others):
+        storage.write_bytes(str(tmp_path / name), b"x")
+    storage.remove_leftovers(str(tmp_path))
+    assert names(str(tmp_path)) == sorted(others)
+    storage.remove_leftovers("s3://nobody/asks")
+
+
+# ---- publishing, listing, removing
+
+
+def test_publishing_replaces_and_works_once(root):
+    attempt, path = storage.join_path(root, "attempts", "1"), storage.join_path(root, "deep", "er", "a.bin")
+    storage.write_bytes(path, b"old and longer")
+    storage.write_bytes(attempt, b"new")
+    storage.publish_file(attempt, path)
+    assert storage.read_bytes(path) == b"new" and names(root) == ["deep/er/a.bin"]
+    with pytest.raises(OSError):
+        storage.publish_file(attempt, path)
+    assert storage.read_bytes(path) == b"new"
+
+
+def test_list_files_is_sorted_and_deep(root):
+    for name in ("b.txt", "a/z.txt", "a/b/c.txt", "a.txt", "a b/%20 #?.txt"):
+        storage.write_bytes(storage.join_path(root, name), name.encode())
+    found = storage.list_files(root)
+    expected = ["a b/%20 #?.txt", "a.txt", "a/b/c.txt", "a/z.txt", "b.txt"]
+    assert found == [FileInfo(storage.join_path(root, name), len(name)) for name in expected]
+    assert [storage.read_bytes(info.path).decode() for info in found] == expected
+    assert names(storage.join_path(root, "a")) == ["b/c.txt", "z.txt"]
+
+
+def test_what_is_missing(root):
+    missing = storage.join_path(root, "none")
+    assert (
+        storage.list_files(missing) == [] and storage.file_bytes(missing) is None and not storage.path_exists(missing)
+    )
+    storage.remove_file(missing)
+    storage.remove_tree(missing)
+    with pytest.raises(OSError):
+        storage.read_bytes(missing)
+
+
+def test_a_folder_is_no_file(root):
+    storage.write_bytes(storage.join_path(root, "a", "b"), b"x")
+    folder = storage.join_path(root, "a")
+    assert storage.file_bytes(folder) is None and storage.path_exists(folder)
+    assert storage.list_files(storage.join_path(folder, "b")) == []
+
+
+def test_removing(root):
+    for name in ("keep", "a/one", "a/b/two"):
+        storage.write_bytes(storage.join_path(root, name), b"x")
+    storage.remove_file(storage.join_path(root, "a", "one"))
+    assert names(root) == ["a/b/two", "keep"]
+    storage.remove_tree(storage.join_path(root, "a"))
+    assert names(root) == ["keep"]
+
+
+def test_markers_of_folders_are_no_files(bucket):
+    """Consoles and Hadoop write empty objects that stand for folders."""
+    for key in ("marked/", "marked/sub/", "marked/file"):
+        client().put_object(Bucket="corpus", Key=key, Body=b"")
+    assert names(f"{bucket}/marked") == ["file"]
+
+
+def test_links_to_folders_are_not_followed(tmp_path):
+    storage.write_bytes(str(tmp_path / "real" / "a"), b"x")
+    (tmp_path / "real" / "loop").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "link").symlink_to(tmp_path / "real" / "a")
+    assert names(str(tmp_path)) == ["real/a", "real/link"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(PermissionError):
+        storage.list_files(str(tmp_path))
+
+
+def test_make_folder(tmp_path):
+    storage.make_folder(str(tmp_path / "a" / "b"))
+    storage.make_folder(str(tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").is_dir()
+    storage.make_folder("s3://nobody/asks")
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    ("path", "remote", "resolved"),
+    [
+        ("s3://bucket/a/", True, "s3://bucket/a"), ("hdfs://host:9000/a", True, "hdfs://host:9000/a"),
+        ("file:///data/a/", False, "/data/a"), ("/data/../a//b/", False, "/a/b"),
+    ],
+)  # fmt: skip
+def test_resolve_path(path, remote, resolved):
+    assert (storage.is_remote(path), storage.resolve_path(path)) == (remote, resolved)
+
+
+def test_paths_are_resolved_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert storage.resolve_path("a") == str(tmp_path / "a")
+    assert storage.resolve_path("~/a") == "/home/somebody/a"
+    storage.write_bytes("bare", b"x")
+    assert Path("bare").read_bytes() == b"x"
+
+
+def test_join_path():
+    assert storage.join_path("s3://bucket/a", "b", "c.txt") == "s3://bucket/a/b/c.txt"
+    assert storage.join_path("/a", "b") == "/a/b"
+
+
+# ---- checksums
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, 5 * MIB])
+def test_checksum_file(root, num_bytes):
+    content = (bytes(range(251)) * (num_bytes // 251 + 1))[:num_bytes]
+    storage.write_bytes(storage.join_path(root, "a"), content)
+    assert storage.checksum_file(storage.join_path(root, "a")) == xxhash.xxh3_128_hexdigest(content)
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, 3 * MIB])
+def test_fingerprint_of_a_small_input_sees_every_byte(tmp_path, num_bytes):
+    path = tmp_path / "a"
+    path.write_bytes(b"a" * num_bytes)
+    marks = {storage.fingerprint_input(str(path), num_bytes)}
+    places = [place for place in (0, MIB, num_bytes // 2, num_bytes - 1) if 0 <= place < num_bytes]
+    for place in places:
+        path.write_bytes(b"a" * place + b"b" + b"a" * (num_bytes - place - 1))
+        marks.add(storage.fingerprint_input(str(path), num_bytes))
+    assert len(marks) == 1 + len(set(places))
+
+
+def test_fingerprint_of_a_large_input_sees_size_head_middle_and_tail(root):
+    """It is blind elsewhere, as its docstring says."""
+    num_bytes = 4 * MIB + 3
+    path = storage.join_path(root, "a")
+
+    def mark(place: int | None, size: int = num_bytes) -> str:
+        content = bytearray(size)
+        content[place if place is not None else 0] = 0 if place is None else 1
+        storage.write_bytes(path, bytes(content))
+        return storage.fingerprint_input(path, size)
+
+    plain = mark(None)
+    seen = [0, MIB - 1, num_bytes // 2, num_bytes // 2 + MIB - 1, num_bytes - MIB, num_bytes - 1]
+    assert len({plain, *map(mark, seen)}) == 7
+    assert mark(MIB) == plain and mark(None, num_bytes + 1) != plain
+
+
+def test_hashing_writer_passes_counts_and_hashes(tmp_path):
+    """Whatever the buffer: bytes, an array of any shape, an empty one, a view."""
+    chunks = [
+        b"ab",
+        bytearray(b"c"),
+        np.arange(6, dtype=np.uint16).reshape(2, 3),
+        np.empty(0, np.uint16),
+        memoryview(b"xyz")[1:],
+        pa.py_buffer(b"q"),
+    ]
+    content = b"".join(np.asarray(memoryview(chunk)).tobytes() for chunk in chunks)
+    with storage.write_file(str(tmp_path / "a")) as stream:
+        sink = HashingWriter(stream)
+        lengths = [sink.write(chunk) for chunk in chunks]
+        sink.flush()
+    assert lengths == [2, 1, 12, 0, 2, 1] and sink.num_bytes == sink.tell() == 18
+    assert (tmp_path / "a").read_bytes() == content
+    assert sink.checksum == xxhash.xxh3_128_hexdigest(content)
+    assert sink.writable() and not sink.readable() and not sink.seekable()
+    sink.close()
+    assert sink.closed
+
+
+def test_write_attempt_tells_what_it_wrote(root):
+    def write(sink: HashingWriter) -> int:
+        sink.write(b"abc")
+        return 2
+
+    first, second = (storage.write_attempt(root, "work/attempts", "deep/a.bin", write) for _ in range(2))
+    assert first.attempt != second.attempt and storage.read_bytes(first.attempt) == b"abc"
+    assert first[1:] == ("deep/a.bin", 3, xxhash.xxh3_128_hexdigest(b"abc"), 2)
+    assert all(name.startswith("work/attempts/") for name in names(root))
+
+
+# ---- what stands on these functions, on a bucket too
+
+
+def test_parquet_reads_from_anywhere(root):
+    path = storage.join_path(root, "a b%20#.parquet")
+    table = pa.table({"a": [1, 2, 3], "b": ["x", "y", "z"]})
+    with storage.write_file(path) as stream, parquet_files.open_writer(stream, table.schema) as writer:
+        parquet_files.write_row_group(writer, table.slice(0, 2))
+        parquet_files.write_row_group(writer, table.slice(2))
+    assert parquet_files.read_row_groups(path, [1], ["b"]).to_pydict() == {"b": ["z"]}
+    assert parquet_files.read_row_groups(path, None, None).equals(table)
+    storage.write_bytes(path, b"PAR1 not one")
+    with pytest.raises(DataError, match="not a Parquet file"):
+        parquet_files.open_parquet(path)
+    with pytest.raises(FileNotFoundError):
+        parquet_files.open_parquet(path + "2")
+
+
+def test_done_file_grows_anywhere(root):
+    done = DoneFile(root, "work", "f")
+    for unit in ("b", "a"):
+        storage.write_bytes(storage.join_path(root, "attempts", unit), unit.encode())
+        done.publish(unit, [WrittenFile(storage.join_path(root, "attempts", unit), f"out/{unit}", 1, "", 1)], {"n": 1})
+        assert sorted(DoneFile(root, "work", "f").units) == sorted(done.units)
+    done.finish()
+    assert [line["unit"] for line in read_done_lines(done.path)] == ["a", "b"]
+    storage.remove_file(storage.join_path(root, "out", "a"))
+    assert sorted(DoneFile(root, "work", "f").units) == ["b"]
+
+
+def test_a_corpus_lives_anywhere(root):
+    """Documents, sizes, attributes, listing and view on a bucket read as they do in a folder."""
+    corpus = Corpus(root)
+    texts = ["keep me", "drop me"]
+    tables = {
+        "documents/web/part-00000.parquet": pa.table(
+            {"id": ["1", "2"], "text": pa.array(texts, pa.large_string()), "source": ["web"] * 2}
+        ),
+        "attributes/sizes-v1/web/part-00000.parquet": pa.table({"text_bytes": [7, 7]}),
+        "attributes/good-v1/web/part-00000.parquet": pa.table({"good": [True, False]}),
+    }
+    for name, table in tables.items():
+        with storage.write_file(corpus.path(name)) as stream, parquet_files.open_writer(stream, table.schema) as writer:
+            parquet_files.write_row_group(writer, table)
+    shard = Shard(0, "documents/web/part-00000.parquet", "parquet", "web", 2, 14, 1, "c", ((2, 14),))
+    append_shards(corpus.listing_path, Listing(()), [shard])
+    view = corpus.load_view(None).extend("good", [Step(name="good", attributes="good-v1", keep="good")])
+    (split,) = plan_splits(corpus.read_listing(), 1)
+    (batch,) = read_view(corpus, view, split)
+    assert batch.documents.column("text").to_pylist() == ["keep me"]
