@@ -210,7 +210,7 @@ def collect_funnel(steps: list[StepRun], view: View | None) -> Funnel | None:
     kept = funnels[-1]["kept"]
     view_steps = view.steps[len(view.steps) - len(lines) :]
     rules = []
-    for line, step, after in zip(lines, view_steps, [*lines[1:], kept], strict=True):
+    for line, step, after in zip(lines, view_steps, [*lines, kept][1:], strict=True):
         rules.append(
             Rule(
                 name=step.name,

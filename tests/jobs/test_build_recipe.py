@@ -185,7 +185,7 @@ def test_a_changed_threshold_evaluates_rules_and_not_taggers(inputs, tmp_path, _
 
 def test_new_files_get_new_numbers_at_the_end(tmp_path, _spark_of_this_run):
     tiny_corpus.write_inputs(tmp_path)
-    recipe = Recipe(recipe="grow", seed=1, steps=[{"kind": "ingest", "sources": [{"name": "notes", "inputs": [str(tmp_path / "inputs" / "notes")]}]}])
+    recipe = Recipe(recipe="grow", seed=1, steps=[{"kind": "ingest", "max_rejected_frac": 0.1, "sources": [{"name": "notes", "inputs": [str(tmp_path / "inputs" / "notes")]}]}])
     build(recipe, str(tmp_path / "corpus"), BuildOptions(show_progress=False))
     first = (tmp_path / "corpus" / "listing.jsonl").read_text()
     (tmp_path / "inputs" / "notes" / "a-new.jsonl").write_text('{"id": "notes-0", "text": "again an id that is there"}\n')
@@ -225,4 +225,4 @@ def test_a_misspelled_step_is_found_before_anything_runs(inputs, tmp_path):
 
 
 def test_the_same_fingerprint_on_any_machine():
-    assert config.fingerprint("a", {"b": [1, 2.5, None]}) == "2e5c1ee8f8bd73f7b4bf6e0e4cbd1a4c"
+    assert config.fingerprint("a", {"b": [1, 2.5, None]}) == "1dda4310263f9e44fdfcdd38fe49a528"
