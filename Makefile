@@ -11,8 +11,8 @@ ifneq ($(SAMPLE_DATA),)
 export DOLMA_PY_DATA ?= $(SAMPLE_DATA)
 endif
 
-# A home that cannot be written: everything that would cache there caches in .venv/cache.
-ifneq ($(shell test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
+# A cache folder that cannot be written, as in a read-only home: everything that would cache there uses .venv/cache.
+ifneq ($(shell d="$${XDG_CACHE_HOME:-$$HOME/.cache}"; mkdir -p "$$d" 2>/dev/null && test -w "$$d" && echo yes),yes)
 CACHE := $(CURDIR)/.venv/cache
 export XDG_CACHE_HOME := $(CACHE)
 export HF_HOME := $(CACHE)/huggingface

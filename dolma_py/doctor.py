@@ -52,7 +52,9 @@ def run_doctor() -> int:
     for finding in findings:
         colour = "green" if finding.ok else "yellow"
         mark = "ok" if finding.ok else "--"
-        table.add_row(f"[{colour}]{mark}[/]", finding.name, rich.markup.escape(finding.found), rich.markup.escape(finding.advice))
+        table.add_row(
+            f"[{colour}]{mark}[/]", finding.name, rich.markup.escape(finding.found), rich.markup.escape(finding.advice)
+        )
     rich.console.Console().print(table)
     return 0 if all(finding.ok for finding in findings if finding.name in NEEDED) else 1
 
@@ -83,7 +85,9 @@ def _cores() -> Finding:
 def _memory() -> Finding:
     usable = read_memory_bytes()
     ok = usable >= MIN_MEMORY_BYTES
-    return Finding("memory", ok, f"{usable / GIB:.1f} GiB", "" if ok else f"{MIN_MEMORY_BYTES / GIB:.0f} GiB are needed.")
+    return Finding(
+        "memory", ok, f"{usable / GIB:.1f} GiB", "" if ok else f"{MIN_MEMORY_BYTES / GIB:.0f} GiB are needed."
+    )
 
 
 def _run(command: list[str]) -> str | None:
@@ -104,7 +108,9 @@ def _run(command: list[str]) -> str | None:
 def _gpu() -> Finding:
     answer = _run(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
     if not answer:
-        return Finding("GPU", False, "none", "Not needed: small models train on the CPU. Large ones want a CUDA device.")
+        return Finding(
+            "GPU", False, "none", "Not needed: small models train on the CPU. Large ones want a CUDA device."
+        )
     return Finding("GPU", True, "; ".join(line.strip() for line in answer.splitlines()), "")
 
 
@@ -130,7 +136,9 @@ def _compiler() -> Finding:
         version = _run([name, "-dumpversion"]) if name else None
         if version:
             return Finding("C++ compiler", True, f"{name} {version}", "")
-    return Finding("C++ compiler", False, "none", "torch.compile needs one: apt-get install g++. Training works without.")
+    return Finding(
+        "C++ compiler", False, "none", "torch.compile needs one: apt-get install g++. Training works without."
+    )
 
 
 def _packages() -> Iterator[Finding]:

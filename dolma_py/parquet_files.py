@@ -25,7 +25,7 @@ def open_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
     """A writer with the settings that every Parquet file of this project has. Each write_table call is one row group."""
     return pq.ParquetWriter(
         sink,
-        schema,
+        pa.schema([pa.field(field.name, _name_items(field.type), field.nullable) for field in schema]),
         version="2.6",
         compression="zstd",
         compression_level=3,
@@ -34,6 +34,15 @@ def open_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
         write_statistics=[field.name for field in schema if field.name != "text"],
         store_schema=True,
     )
+
+
+def _name_items(kind: pa.DataType) -> pa.DataType:
+    """The type with `item` for what is inside a list: reading a file calls it `element`, and the name is stored in a file."""
+    if pa.types.is_list(kind):
+        return pa.list_(pa.field("item", _name_items(kind.value_type), kind.value_field.nullable))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, _name_items(field.type), field.nullable) for field in kind])
+    return kind
 
 
 def write_row_group(writer: pq.ParquetWriter, table: pa.Table) -> None:

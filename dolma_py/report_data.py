@@ -153,18 +153,20 @@ def load_steps(corpus: Corpus, recipe: str) -> tuple[list[StepRun], View | None,
             folders.setdefault(int(match[1]), []).append(name)
     steps: list[StepRun] = []
     view, notes = None, []
-    for index in range(max(folders, default=-1) + 1):
-        runs = [_load_step(corpus, recipe, index, name) for name in folders.get(index, [])]
+    for number in range(max(folders, default=-1) + 1):
+        runs = [_load_step(corpus, recipe, number, name) for name in folders.get(number, [])]
         complete = sorted((run for run in runs if run), key=lambda run: str(run.run.get("finished", "")), reverse=True)
-        chosen = next((run for run in complete if follows(corpus, view, run.manifest)), None)
-        if chosen is None:
-            left = [name for number, group in sorted(folders.items()) if number >= index for name in group]
-            notes.append(
-                f"Stopped before step {index:02d}; not shown, because unfinished or left by an earlier build: {', '.join(left)}."
-            )
+        for run in complete:
+            belongs, after = find_view(corpus, view, run.manifest)
+            if belongs:
+                steps.append(run)
+                view = after
+                break
+        else:
+            left = [name for later, group in sorted(folders.items()) if later >= number for name in group]
+            why = "not shown, because unfinished or left by an earlier build"
+            notes.append(f"Stopped before step {number:02d}; {why}: {', '.join(left)}.")
             break
-        steps.append(chosen)
-        view = view if chosen.manifest["view"] is None else corpus.load_view(chosen.manifest["view"])
     return steps, view, notes
 
 
@@ -179,17 +181,17 @@ def _load_step(corpus: Corpus, recipe: str, number: int, name: str) -> StepRun |
     return StepRun(number, str(made["step"]), str(made["kind"]), made, run)
 
 
-def follows(corpus: Corpus, before: View | None, made: dict[str, Any]) -> bool:
-    """Whether a step's view is the view before it plus the step's own rules."""
+def find_view(corpus: Corpus, before: View | None, made: dict[str, Any]) -> tuple[bool, View | None]:
+    """(whether the step belongs behind the view `before`, the view after it): its view must be that and the step's own rules."""
     if made["view"] is None:
-        return before is None
+        return before is None, None
     view = corpus.load_view(made["view"])
     if view.fingerprint != made["view_fingerprint"]:
-        return False
+        return False, view
     if before is None or made["kind"] == "ingest":
-        return True
+        return True, view
     head = view.model_copy(update={"steps": view.steps[: len(view.steps) - len(made["rules"])]})
-    return head.fingerprint == before.fingerprint
+    return head.fingerprint == before.fingerprint, view
 
 
 def last_facts(steps: Iterable[StepRun], kind: str) -> dict[str, Any] | None:

@@ -81,8 +81,12 @@ class Evaluation(NamedTuple):
 
 
 def load_view(path: str) -> View:
-    """The view of a YAML file."""
-    view = config.build_config(View, config.parse_yaml(storage.read_bytes(path).decode(), path), where=path)
+    """The view of a YAML file; ConfigError names what is wrong in it."""
+    try:
+        text = storage.read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError("view", path, f"expected a UTF-8 file ({error})") from error
+    view = config.build_config(View, config.parse_yaml(text, path), where=path)
     for step in view.steps:
         step.check()
     return view

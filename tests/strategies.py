@@ -26,7 +26,17 @@ def texts(*, max_size: int = 60) -> st.SearchStrategy[str]:
 
 # A lone continuation, a cut sequence of 2, 3 and 4 bytes, an overlong slash, a surrogate, beyond U+10FFFF, bytes that never
 # occur.
-BROKEN_UTF8 = (b"\x80", b"\xc3", b"\xe4\xb8", b"\xf0\x9f\x98", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xff", b"\xfe")
+BROKEN_UTF8 = (
+    b"\x80",
+    b"\xc3",
+    b"\xe4\xb8",
+    b"\xf0\x9f\x98",
+    b"\xc0\xaf",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    b"\xff",
+    b"\xfe",
+)
 
 
 def broken_bytes() -> st.SearchStrategy[bytes]:

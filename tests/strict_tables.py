@@ -14,7 +14,9 @@ def assert_same_table(actual: pa.Table, expected: pa.Table, *, sort_by: list[str
     for name, left, right in zip(("actual", "expected"), (actual, expected), (expected, actual), strict=True):
         extra = [column for column in left.column_names if column not in right.column_names]
         assert not extra, f"columns only in {name}: {extra}"
-    assert actual.column_names == expected.column_names, f"column order {actual.column_names} != {expected.column_names}"
+    assert actual.column_names == expected.column_names, (
+        f"column order {actual.column_names} != {expected.column_names}"
+    )
     for got, want in zip(actual.schema, expected.schema, strict=True):
         assert got.type == want.type, f"column {got.name}: type {got.type} != {want.type}"
         assert got.nullable == want.nullable, f"column {got.name}: nullable {got.nullable} != {want.nullable}"

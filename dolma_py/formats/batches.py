@@ -25,7 +25,7 @@ class BatchBuilder:
 
     def __init__(self, path: str, *, source: str, added: dt.datetime | None, limits: Limits) -> None:
         self.path, self.source, self.added, self.limits = path, source, added, limits
-        self.columns: list[list[Any]] = [[] for _ in DOCUMENT_SCHEMA]
+        self.rows: list[tuple[Any, ...]] = []
         self.rejections: list[Rejection] = []
         self.num_bytes = 0
 
@@ -35,16 +35,8 @@ class BatchBuilder:
         document_id = record.id
         if document_id is None:
             document_id = make_document_id(record.source, find_origin(record.metadata, self.path), text.encode())
-        row = (
-            document_id,
-            text,
-            record.source,
-            record.added or self.added,
-            record.created,
-            dump_metadata(record.metadata),
-        )
-        for column, value in zip(self.columns, row, strict=True):
-            column.append(value)
+        metadata = dump_metadata(record.metadata)
+        self.rows.append((document_id, text, record.source, record.added or self.added, record.created, metadata))
         self.num_bytes += num_bytes + ROW_OVERHEAD_BYTES
 
     def reject(self, reason: str, excerpt: bytes, *, line: int, offset_bytes: int = -1) -> None:
@@ -56,15 +48,16 @@ class BatchBuilder:
         """Whether it is time to drain."""
         return (
             self.num_bytes >= self.limits.batch_text_bytes
-            or len(self.columns[0]) >= self.limits.batch_rows
+            or len(self.rows) >= self.limits.batch_rows
             or len(self.rejections) >= MAX_PENDING_REJECTIONS
         )
 
     def drain(self) -> Iterator[pa.RecordBatch | Rejection]:
         """What has been collected, and start anew."""
-        columns, rejections = self.columns, self.rejections
-        self.columns, self.rejections, self.num_bytes = [[] for _ in DOCUMENT_SCHEMA], [], 0
-        if columns[0]:
+        rows, rejections = self.rows, self.rejections
+        self.rows, self.rejections, self.num_bytes = [], [], 0
+        if rows:
+            columns = zip(*rows, strict=True)
             arrays = [pa.array(values, field.type) for values, field in zip(columns, DOCUMENT_SCHEMA, strict=True)]
             yield pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA)
         yield from rejections

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,14 +21,23 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def code(tmp_path_factory) -> Path:
+    """A copy of our packages, so that nobody's editor changes the code between two builds."""
+    root = tmp_path_factory.mktemp("code")
+    for package in PACKAGES:
+        shutil.copytree(repository_root() / package, root / package)
+    return root
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, code):
     """Built once for this file: 15 s."""
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
+    return make_bundle(tmp_path_factory.mktemp("bundle"), root=code)
 
 
-def test_the_code_is_all_there(bundle, repository):
+def test_the_code_is_all_there(bundle, code):
     names = set(zipfile.ZipFile(bundle.code_zip).namelist())
-    ours = {path.relative_to(repository).as_posix() for package in PACKAGES for path in (repository / package).rglob("*.py")}
+    ours = {path.relative_to(code).as_posix() for package in PACKAGES for path in (code / package).rglob("*.py")}
     assert ours <= names
     assert "train_bridge/configs/quickstart/pretrain.yaml" in names
     assert [name for name in names if "__pycache__" in name or name.startswith(("tests", "/", ".."))] == []
@@ -42,35 +52,40 @@ def test_the_archive_leaves_out_what_no_worker_needs(bundle):
     assert (first.name, first.mode, first.mtime) == ("bin/python", 0o755, 0)
 
 
-def test_a_second_build_changes_nothing(bundle):
+def test_a_second_build_changes_nothing(bundle, code):
     before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in bundle]
-    again = make_bundle(bundle.code_zip.parent)
+    again = make_bundle(bundle.code_zip.parent, root=code)
     assert again == bundle
     assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in again] == before
 
 
-def test_the_bytes_do_not_depend_on_the_day(bundle, tmp_path):
-    again = make_bundle(tmp_path)
+def test_the_bytes_do_not_depend_on_the_day(bundle, code, tmp_path):
+    again = make_bundle(tmp_path, root=code)
     assert again.code_zip.read_bytes() == bundle.code_zip.read_bytes()
     assert again.packages_archive.read_bytes() == bundle.packages_archive.read_bytes()
 
 
-def test_a_truncated_archive_is_built_again(bundle, tmp_path):
+def test_a_truncated_archive_is_built_again(bundle, code, tmp_path):
     for path in bundle.code_zip.parent.iterdir():
         os.link(path, tmp_path / path.name)
     whole = bundle.packages_archive.stat().st_size
     damaged = tmp_path / bundle.packages_archive.name
     damaged.unlink()
     damaged.write_bytes(b"half")
-    assert make_bundle(tmp_path).packages_archive.stat().st_size == whole
+    assert make_bundle(tmp_path, root=code).packages_archive.stat().st_size == whole
 
 
 def test_the_plain_python_has_none_of_it(tmp_path):
     """Else the cluster test below would prove nothing."""
     environment = clean_environment(tmp_path)
-    code = "import importlib.util as u, sys; print([n for n in ('numpy', 'dolma_py', 'pyarrow') if u.find_spec(n)])"
+    code = "import importlib.util as u, sys; print([n for n in ('dolma_py', 'numba', 'pyarrow') if u.find_spec(n)])"
     answer = subprocess.run(
-        [environment["PYSPARK_PYTHON"], "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        [environment["PYSPARK_PYTHON"], "-c", code],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert answer.stdout.strip() == "[]"
 
@@ -115,7 +130,9 @@ def told(bundle, tmp_path_factory) -> pa.Table:
     output = folder / "told.arrow"
     environment = {**os.environ, "PYTHONPATH": str(repository_root())}
     command = [sys.executable, "-c", _DRIVER, *map(str, bundle), str(output)]
-    answer = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    answer = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
     assert output.exists(), answer.stderr[-4000:]
     return pa.ipc.open_file(pa.OSFile(str(output))).read_all()
 

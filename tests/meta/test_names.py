@@ -117,7 +117,10 @@ _SISTER = "from dedup.a_kernels import find_kernel\nfind_kernel(1)\n"
         ({"dedup/a_kernels.py": ""}, "no dedup/a.py beside it"),
         ({"dedup/a_kernels.py": _KERNEL.format(name="find"), "dedup/a.py": ""}, "ends in _kernel"),
         ({"dedup/a_kernels.py": _KERNEL.format(name="find_kernel"), "dedup/a.py": ""}, "nobody calls it"),
-        ({"dedup/a_kernels.py": _KERNEL.format(name="find_kernel"), "dedup/a.py": _SISTER}, "no find in tests/reference"),
+        (
+            {"dedup/a_kernels.py": _KERNEL.format(name="find_kernel"), "dedup/a.py": _SISTER},
+            "no find in tests/reference",
+        ),
         (
             {
                 "dedup/a_kernels.py": _KERNEL.format(name="find_kernel"),

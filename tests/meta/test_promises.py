@@ -15,13 +15,17 @@ PROMISES = {
         "tests/jobs/test_build_recipe.py::test_bytes_do_not_depend_on_partitions",
         "tests/jobs/test_build_recipe.py::test_standalone_cluster_writes_the_same_bytes",
     ],
-    "2 kill it anywhere, run it again": ["tests/jobs/test_build_kills.py::test_killed_and_repeated_gives_the_same_bytes"],
+    "2 kill it anywhere, run it again": [
+        "tests/jobs/test_build_kills.py::test_killed_and_repeated_gives_the_same_bytes"
+    ],
     "3 nothing is lost in silence": ["tests/jobs/test_build_recipe.py::test_rows_and_bytes_are_conserved"],
     "4 every run leaves a manifest, and a token leads back to its document": [
         "tests/jobs/test_build_recipe.py::test_a_token_leads_back_to_its_file_of_origin",
     ],
     "5 untrusted input is untrusted": ["tests/jobs/test_hostile_input.py::test_hostile_input_is_refused_or_counted"],
-    "6 interoperation is tested with the other side": ["tests/peers/test_peers_shards.py::test_shards_read_as_olmo_core_does"],
+    "6 interoperation is tested with the other side": [
+        "tests/peers/test_peers_shards.py::test_shards_read_as_olmo_core_does"
+    ],
     "7 memory is bounded by settings": ["tests/jobs/test_build_recipe.py::test_dry_run_states_memory_disk_and_time"],
 }
 

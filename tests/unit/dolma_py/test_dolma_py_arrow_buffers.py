@@ -68,7 +68,12 @@ def test_a_row_of_a_megabyte():
 
 @pytest.mark.parametrize(
     ("column", "named"),
-    [(pa.array([1, 2]), "int64"), (pa.array(["a", None]), "1 nulls"), (pa.array([["a"]]), "list<"), (pa.array([None]), "1 nulls")],
+    [
+        (pa.array([1, 2]), "int64"),
+        (pa.array(["a", None]), "1 nulls"),
+        (pa.array([["a"]]), "list<"),
+        (pa.array([None]), "1 nulls"),
+    ],
 )
 def test_what_is_no_text_is_refused(column, named):
     with pytest.raises(SchemaError, match=named):

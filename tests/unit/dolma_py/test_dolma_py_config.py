@@ -89,7 +89,9 @@ def test_mistakes_name_file_and_line(text, line, named):
 
 
 def test_a_billion_laughs_stay_unread():
-    bomb = "a: &a [x, x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True))
+    bomb = "a: &a [x, x, x]\n" + "".join(
+        f"{b}: &{b} [*{a}, *{a}, *{a}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)
+    )
     with pytest.raises(ConfigError, match="alias"):
         parse_yaml(bomb, "x.yaml")
 
@@ -122,7 +124,10 @@ def test_the_environment_is_the_one_interpolation(monkeypatch):
     ("override", "expected"),
     [
         ("a.b=2", {"a": {"b": 2, "c": [{"name": "x", "n": 1}, {"name": "y", "n": 2}]}}),
-        ("a.new.deep=1e-3", {"a": {"b": 1, "c": [{"name": "x", "n": 1}, {"name": "y", "n": 2}], "new": {"deep": 0.001}}}),
+        (
+            "a.new.deep=1e-3",
+            {"a": {"b": 1, "c": [{"name": "x", "n": 1}, {"name": "y", "n": 2}], "new": {"deep": 0.001}}},
+        ),
         ("a.c.1.n=9", {"a": {"b": 1, "c": [{"name": "x", "n": 1}, {"name": "y", "n": 9}]}}),
         ("a.c.y.n=9", {"a": {"b": 1, "c": [{"name": "x", "n": 1}, {"name": "y", "n": 9}]}}),
         ("a.b=", {"a": {"b": "", "c": [{"name": "x", "n": 1}, {"name": "y", "n": 2}]}}),
@@ -137,7 +142,9 @@ def test_overrides(override, expected):
     assert json.dumps(values) == before
 
 
-@pytest.mark.parametrize(("override", "named"), [("a.b", "a.b"), ("=1", "=1"), ("a.b.c=1", "b"), ("a.c.7=1", "'7'"), ("a.c.z.n=1", "'z'")])
+@pytest.mark.parametrize(
+    ("override", "named"), [("a.b", "a.b"), ("=1", "=1"), ("a.b.c=1", "b"), ("a.c.7=1", "'7'"), ("a.c.z.n=1", "'z'")]
+)
 def test_an_override_that_leads_nowhere_is_named(override, named):
     with pytest.raises(ConfigError, match=named):
         apply_overrides({"a": {"b": 1, "c": [{"name": "x"}]}}, [override])
@@ -181,8 +188,17 @@ def test_a_built_configuration_does_not_change():
 
 
 json_values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(string.ascii_letters, min_size=1, max_size=4), inner, max_size=3)),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**60), 2**60),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=8),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.text(string.ascii_letters, min_size=1, max_size=4), inner, max_size=3),
+    ),
     max_leaves=8,
 )
 

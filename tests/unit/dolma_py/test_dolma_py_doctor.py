@@ -98,6 +98,8 @@ def test_the_report_is_printed_and_says_whether_all_is_there(capsys, monkeypatch
 
 
 def test_torch_is_not_loaded():
-    code = "import sys; from dolma_py.doctor import diagnose; diagnose(); print({'torch', 'pyspark'} & set(sys.modules))"
+    code = (
+        "import sys; from dolma_py.doctor import diagnose; diagnose(); print({'torch', 'pyspark'} & set(sys.modules))"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"

@@ -18,7 +18,7 @@ from dolma_py.installed_roots import Distribution, list_distributions, read_file
 from dolma_py.installed_text import (
     InstalledTextConfig,
     list_modules,
-    plan_page_plants,
+    plan_plants,
     write_installed_text,
     write_pages,
     write_texts,
@@ -167,7 +167,7 @@ def test_same_bytes_twice_and_with_slices(tree, config, tmp_path) -> None:
     items = make_word_problems(6, 3)
     write_installed_text(str(tmp_path / "a"), config, distributions=tree[1], items=items, num_page_files=2)
     modules = list_modules(config, tree[1])
-    plants = plan_page_plants(reversed(items), config, modules)
+    plants = plan_plants(reversed(items), config, [module.url for module in modules])
     for number in (1, 0):
         path = str(tmp_path / "b" / "docs_pages" / f"pages-{number:05d}.warc.gz")
         write_pages(modules[number::2], path, plants=plants, config=config)

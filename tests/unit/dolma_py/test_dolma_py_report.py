@@ -22,7 +22,7 @@ from dolma_py.corpus import SIZES_SCHEMA, Corpus
 from dolma_py.documents import DOCUMENT_SCHEMA, DUPLICATE_SCHEMA, SPANS
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.listing import Listing, Shard, append_shards, pack_address
-from dolma_py.report_data import Check, Counts, Funnel, Rule
+from dolma_py.report_data import Check, Counts, Funnel, Rule, total
 from dolma_py.report_excerpts import Part, compare_texts, make_excerpt
 from dolma_py.report_training import Point, thin_points
 from tests.strategies import texts
@@ -274,7 +274,7 @@ def write(corpus: Corpus, run: Path | None, tmp_path: Path, recipe: str | None =
 
 def plain(page: str) -> str:
     """The words of a page."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
 
 
 def collect(corpus: Corpus, run: Path | None = None) -> report_data.Report:
@@ -530,10 +530,10 @@ def test_visible_text_hides_nothing_and_steers_nothing(text):
 
 
 @pytest.mark.parametrize("num_steps", range(1, len(STEPS) + 1))
-def test_a_recipe_stopped_anywhere_has_a_report(corpus, training_run, tmp_path, num_steps):
+def test_a_recipe_stopped_anywhere_has_a_report(corpus, tmp_path, num_steps):
     for number in range(num_steps, len(STEPS)):
         (Path(corpus.path("runs/made")) / f"{number:02d}-{STEPS[number]}" / "manifest.json").unlink()
-    words = plain(write(corpus, training_run, tmp_path))
+    words = plain(write(corpus, None, tmp_path))
     stopped = [f"Stopped before step {num_steps:02d}"] if num_steps < len(STEPS) else []
     assert re.findall(r"Stopped before step \d\d", words) == stopped
     assert ("No funnel" in words) == (num_steps < 2)
@@ -620,6 +620,19 @@ def test_rules_of_another_threshold_are_not_mixed(corpus):
     made = json.loads(made_path.read_text()) | {"view_fingerprint": corpus.load_view("made-tag").fingerprint}
     made_path.write_text(json.dumps(made))
     assert [step.name for step in collect(corpus).steps] == STEPS[:3]
+
+
+def test_a_job_run_by_hand_shows_its_own_rules(corpus, tmp_path):
+    """The view that a job is given has rules already; its funnel begins behind them."""
+    for step, number in (("minhash", 3), ("substring", 4)):
+        shutil.copytree(
+            corpus.path(f"runs/made/{number:02d}-{step}"), corpus.path(f"runs/later/{number - 3:02d}-{step}")
+        )
+    data = report_data.collect(corpus, recipe="later", run=None)
+    assert [rule.name for rule in data.funnel.rules] == ["near_copy", "repeated"]
+    assert total(data.funnel.entering) == (6, 202)
+    shown, _ = report_examples.collect_examples(corpus, data.view, funnel=data.funnel, questions={})
+    assert [example.reasons[0] for group in shown for example in group] == ["similarity 0.750", "14 bytes cut"]
 
 
 def test_the_recipe_must_be_clear(corpus):

@@ -13,7 +13,9 @@ from tests.reference import percentiles as reference
 
 DOCUMENTS = st.lists(
     st.tuples(
-        st.one_of(st.just(0.5), st.floats(width=32, allow_nan=False)), st.integers(0, 1), st.sampled_from([0, 0, 1, 1 << 40])
+        st.one_of(st.just(0.5), st.floats(width=32, allow_nan=False)),
+        st.integers(0, 1),
+        st.sampled_from([0, 0, 1, 1 << 40]),
     ),
     max_size=40,
 )

@@ -33,7 +33,7 @@ ROW = st.fixed_dictionaries(
         "tokens": st.lists(st.integers(1, 65_535), max_size=6).map(lambda tokens: [*tokens, 0]),
     }
 )
-ROWS = st.lists(ROW, max_size=12, unique_by=lambda row: (row["id"], row["copy"]))
+ROWS = st.lists(ROW, max_size=8, unique_by=lambda row: (row["id"], row["copy"]))
 
 
 def build_table(rows):

@@ -204,7 +204,9 @@ def wait_until(condition, timeout_sec: float = 120) -> bool:
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_the_driver(tmp_path, sent):
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(repository_root())}
-    driver = subprocess.Popen([sys.executable, "-c", _SLEEPER], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    driver = subprocess.Popen(
+        [sys.executable, "-c", _SLEEPER], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     jvm = int(driver.stdout.readline())
     assert wait_until(lambda: len(processes_below(jvm)) >= 2)  # the daemon of the workers and a worker
     below = processes_below(driver.pid)
@@ -239,11 +241,19 @@ def test_a_hostile_place(tmp_path):
         "JAVA_HOME": "", "PYSPARK_PYTHON": "/no/such/python", "PYSPARK_DRIVER_PYTHON": "/no/such/python",
     }  # fmt: skip
     answer = subprocess.run(
-        [sys.executable, "-c", _WHOLE], env=environment, cwd=folder, capture_output=True, text=True, timeout=280, check=False
+        [sys.executable, "-c", _WHOLE],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
     )
     assert answer.stdout == "DONE\n", answer.stderr
     assert answer.stderr == ""  # quiet
-    assert [path.name for path in folder.iterdir() if "dolma-py-spark" in path.name or path.name.startswith("derby")] == []
+    assert [
+        path.name for path in folder.iterdir() if "dolma-py-spark" in path.name or path.name.startswith("derby")
+    ] == []
 
 
 @pytest.mark.slow  # about 10 s
