@@ -92,7 +92,7 @@ def render(
         kept=kept, planted=planted, has_run=has_run, pictures=draw_pictures(report), total=total, packages=list_packages(report),
         max_lines=report_charts.MAX_LINES, seconds=sum_seconds(report),
     )  # fmt: skip
-    return page.encode("utf-8", "xmlcharrefreplace")
+    return page.encode()
 
 
 def make_visible(text: object) -> Markup:

@@ -37,10 +37,10 @@ def draw_svg(name: str, draw: Callable[[Axes], None]) -> str:
         figure = Figure(figsize=INCHES, layout="constrained")
         draw(figure.add_subplot())
         stream = io.StringIO()
-        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+        figure.savefig(stream, format="svg", transparent=True)
     text = stream.getvalue()
     text = text[text.index("<svg") :]
+    # who made it and when
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # the page's own style says it for all pictures
     # ids of groups (figure_1, axes_1, ...) are the same in every picture and nothing refers to them

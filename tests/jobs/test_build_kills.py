@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
-import tiny_corpus
+import made_recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 NUM_KILLS = int(os.environ.get("DOLMA_PY_KILLS", "20"))
@@ -25,7 +25,17 @@ NUM_KILLS = int(os.environ.get("DOLMA_PY_KILLS", "20"))
 
 def start_build(folder: Path, corpus: Path) -> subprocess.Popen[bytes]:
     """The command a user types, in a process group of its own so that driver, JVM and workers die together."""
-    command = [sys.executable, "-m", "dolma_py", "build", "mix", "--recipe", str(folder / "tiny.yaml"), "--corpus", str(corpus)]
+    command = [
+        sys.executable,
+        "-m",
+        "dolma_py",
+        "build",
+        "mix",
+        "--recipe",
+        str(folder / "tiny.yaml"),
+        "--corpus",
+        str(corpus),
+    ]
     log = open(folder / "build.log", "ab")  # noqa: SIM115 - the process owns it
     return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
@@ -40,10 +50,10 @@ def finish_build(folder: Path, corpus: Path) -> float:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kills")
-    tiny_corpus.write_inputs(folder)
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_corpus.make_recipe(folder)))
+    made_recipe.write_inputs(folder)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(made_recipe.make_recipe(folder)))
     seconds = finish_build(folder, folder / "undisturbed")
-    return folder, seconds, tiny_corpus.list_bytes(folder / "undisturbed")
+    return folder, seconds, made_recipe.list_bytes(folder / "undisturbed")
 
 
 @pytest.mark.parametrize("number", range(NUM_KILLS))
@@ -58,4 +68,4 @@ def test_killed_and_repeated_gives_the_same_bytes(undisturbed, number):
     process.wait()
     time.sleep(1)  # Spark's Python daemon has a group of its own and ends when the JVM's pipe closes
     finish_build(folder, corpus)
-    assert tiny_corpus.list_bytes(corpus) == expected
+    assert made_recipe.list_bytes(corpus) == expected

@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -17,7 +19,7 @@ import tokenizers
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
-import tiny_corpus
+import made_recipe
 
 from dolma_py import config
 from dolma_py.corpus import Corpus, read_view
@@ -30,8 +32,8 @@ from pipelines.recipe import Recipe, load_recipe
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny inputs with a space")
-    tiny_corpus.write_inputs(folder)
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_corpus.make_recipe(folder)))
+    made_recipe.write_inputs(folder)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(made_recipe.make_recipe(folder)))
     return folder
 
 
@@ -50,7 +52,7 @@ def manifests(corpus):
 def test_bytes_do_not_depend_on_partitions(built, inputs, tmp_path):
     options = BuildOptions(partitions=1, show_progress=False)
     build(load_recipe(str(inputs / "tiny.yaml"), []), str(tmp_path / "corpus"), options)
-    assert tiny_corpus.list_bytes(tmp_path / "corpus") == tiny_corpus.list_bytes(built[0])
+    assert made_recipe.list_bytes(tmp_path / "corpus") == made_recipe.list_bytes(built[0])
 
 
 def test_each_planted_kind_is_dropped_by_its_rule(built):
@@ -72,8 +74,11 @@ def test_each_planted_kind_is_dropped_by_its_rule(built):
 def test_rows_and_bytes_are_conserved(built):
     """Recounted from the files with pyarrow alone."""
     corpus, _ = built
-    rows = {path.parent.name: pq.read_table(path, columns=["text", "source"]) for path in sorted(corpus.glob("documents/*/*.parquet"))}
-    made = tiny_corpus.make_documents()
+    rows = {
+        path.parent.name: pq.read_table(path, columns=["text", "source"])
+        for path in sorted(corpus.glob("documents/*/*.parquet"))
+    }
+    made = made_recipe.make_documents()
     assert {name: table.num_rows for name, table in rows.items()} == {name: len(texts) for name, texts in made.items()}
     first = manifests(corpus)["tag"]["funnel"]["steps"][0]["sources"]
     for source, table in rows.items():
@@ -109,7 +114,9 @@ def view_texts(corpus_folder, name):
     texts = {}
     for split in plan_splits(corpus.read_listing(), 1 << 30):
         for batch in read_view(corpus, view, split):
-            texts.update(zip(batch.documents.column("id").to_pylist(), batch.documents.column("text").to_pylist(), strict=True))
+            texts.update(
+                zip(batch.documents.column("id").to_pylist(), batch.documents.column("text").to_pylist(), strict=True)
+            )
     return texts
 
 
@@ -118,8 +125,12 @@ def test_shards_decode_to_the_views_texts(built):
     manifest, found = read_shards(corpus)
     tokenizer = tokenizers.Tokenizer.from_file(str(corpus / "tokens" / "tiny" / "tokenizer.json"))
     texts = view_texts(corpus, "tiny-shards")
-    assert all(ids[-1] == manifest["eos_token_id"] and (ids[:-1] != manifest["eos_token_id"]).all() for *_, ids in found)
-    decoded = {(name, tokenizer.decode(ids[:-1].tolist(), skip_special_tokens=False)) for _, _, _, name, _, _, ids in found}
+    assert all(
+        ids[-1] == manifest["eos_token_id"] and (ids[:-1] != manifest["eos_token_id"]).all() for *_, ids in found
+    )
+    decoded = {
+        (name, tokenizer.decode(ids[:-1].tolist(), skip_special_tokens=False)) for _, _, _, name, _, _, ids in found
+    }
     assert decoded == {(name, texts[name]) for name, _ in decoded}
     heldout = set()
     for entry in manifest["heldout"].values():
@@ -161,10 +172,10 @@ def test_a_second_run_does_nothing(built, inputs, monkeypatch):
         raise AssertionError("a finished build opened Spark")
 
     monkeypatch.setattr("pipelines.build_recipe.open_session", refuse)
-    before = tiny_corpus.list_bytes(built[0])
+    before = made_recipe.list_bytes(built[0])
     outcomes = build(load_recipe(str(inputs / "tiny.yaml"), []), str(built[0]), BuildOptions(show_progress=False))
     assert all(outcome.skipped for outcome in outcomes)
-    assert tiny_corpus.list_bytes(built[0]) == before
+    assert made_recipe.list_bytes(built[0]) == before
 
 
 def test_a_changed_threshold_evaluates_rules_and_not_taggers(inputs, tmp_path, _spark_of_this_run):
@@ -184,26 +195,52 @@ def test_a_changed_threshold_evaluates_rules_and_not_taggers(inputs, tmp_path, _
 
 
 def test_new_files_get_new_numbers_at_the_end(tmp_path, _spark_of_this_run):
-    tiny_corpus.write_inputs(tmp_path)
-    recipe = Recipe(recipe="grow", seed=1, steps=[{"kind": "ingest", "max_rejected_frac": 0.1, "sources": [{"name": "notes", "inputs": [str(tmp_path / "inputs" / "notes")]}]}])
+    made_recipe.write_inputs(tmp_path)
+    recipe = Recipe(
+        recipe="grow",
+        seed=1,
+        steps=[
+            {
+                "kind": "ingest",
+                "max_rejected_frac": 0.1,
+                "sources": [{"name": "notes", "inputs": [str(tmp_path / "inputs" / "notes")]}],
+            }
+        ],
+    )
     build(recipe, str(tmp_path / "corpus"), BuildOptions(show_progress=False))
     first = (tmp_path / "corpus" / "listing.jsonl").read_text()
-    (tmp_path / "inputs" / "notes" / "a-new.jsonl").write_text('{"id": "notes-0", "text": "again an id that is there"}\n')
+    (tmp_path / "inputs" / "notes" / "a-new.jsonl").write_text(
+        '{"id": "notes-0", "text": "again an id that is there"}\n'
+    )
     build(recipe, str(tmp_path / "corpus"), BuildOptions(show_progress=False))
     grown = (tmp_path / "corpus" / "listing.jsonl").read_text()
     assert grown.startswith(first)
-    assert [json.loads(line)["path"] for line in grown.splitlines()] == ["documents/notes/part-00000.parquet", "documents/notes/part-00001.parquet"]
+    assert [json.loads(line)["path"] for line in grown.splitlines()] == [
+        "documents/notes/part-00000.parquet",
+        "documents/notes/part-00001.parquet",
+    ]
     ids = pq.read_table(tmp_path / "corpus" / "documents" / "notes" / "part-00001.parquet").column("id").to_pylist()
     assert ids == ["notes-0#2"]
 
 
 def test_too_many_unreadable_records_stop_the_job(tmp_path, _spark_of_this_run):
     (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n' + "{broken\n" * 9)
-    recipe = Recipe(recipe="bad", seed=1, steps=[{"kind": "ingest", "sources": [{"name": "bad", "inputs": [str(tmp_path / "bad.jsonl")]}]}])
+    recipe = Recipe(
+        recipe="bad",
+        seed=1,
+        steps=[{"kind": "ingest", "sources": [{"name": "bad", "inputs": [str(tmp_path / "bad.jsonl")]}]}],
+    )
     with pytest.raises(TooManyRejectedError, match="9 of 10 records"):
         build(recipe, str(tmp_path / "corpus"), BuildOptions(show_progress=False))
     assert not (tmp_path / "corpus" / "listing.jsonl").exists()
-    assert len(gzip.decompress((tmp_path / "corpus" / "rejected" / "bad" / "part-00000.jsonl.gz").read_bytes()).splitlines()) == 9
+    assert (
+        len(
+            gzip.decompress(
+                (tmp_path / "corpus" / "rejected" / "bad" / "part-00000.jsonl.gz").read_bytes()
+            ).splitlines()
+        )
+        == 9
+    )
 
 
 def test_dry_run_states_memory_disk_and_time(inputs, tmp_path):
@@ -226,3 +263,73 @@ def test_a_misspelled_step_is_found_before_anything_runs(inputs, tmp_path):
 
 def test_the_same_fingerprint_on_any_machine():
     assert config.fingerprint("a", {"b": [1, 2.5, None]}) == "1dda4310263f9e44fdfcdd38fe49a528"
+
+
+@pytest.mark.slow
+def test_standalone_cluster_writes_the_same_bytes(inputs, tmp_path, repository):
+    """A master and two workers from another folder, code and packages from the bundle: about 3 minutes on two cores."""
+    from pipelines.bundle import make_bundle
+    from pipelines.standalone_cluster import start_cluster
+
+    bundle = make_bundle(tmp_path / "bundle")
+    base = [sys.executable, "-m", "dolma_py", "build", "mix", "--recipe", str(inputs / "tiny.yaml")]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    with start_cluster(num_workers=2) as cluster:
+        command = [
+            *base,
+            "--corpus",
+            str(tmp_path / "cluster"),
+            "--master",
+            cluster.master_url,
+            "--bundle",
+            str(bundle.code_zip.parent),
+        ]
+        answer = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    local = subprocess.run(
+        [*base, "--corpus", str(tmp_path / "local")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert local.returncode == 0, local.stderr[-3000:]
+    assert made_recipe.list_bytes(tmp_path / "cluster") == made_recipe.list_bytes(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_a_job_runs_by_spark_submit(inputs, tmp_path, repository):
+    """`spark-submit pipelines/<job>.py --config X` leaves what the command line leaves."""
+    import pyspark
+
+    from dolma_py.java_home import find_java
+
+    submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+    environment = {
+        **os.environ,
+        "JAVA_HOME": find_java().home,
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+    }
+    sources = [{"name": "notes", "inputs": [str(inputs / "inputs" / "notes")]}]
+    jobs = {
+        "ingest_documents": {"name": "ingest", "step": {"sources": sources, "max_rejected_frac": 0.1}},
+        "dedup_exact": {"name": "exact"},
+        "tag_documents": {"name": "tag", "view": "exact-exact", "step": {"taggers": [{"tagger": "lengths"}]}},
+    }
+    for job, values in jobs.items():
+        path = tmp_path / f"{job}.yaml"
+        path.write_text(yaml.safe_dump({"corpus": str(tmp_path / "corpus"), **values}))
+        command = [
+            str(submit),
+            "--master",
+            "local[2]",
+            str(repository / "pipelines" / f"{job}.py"),
+            "--config",
+            str(path),
+        ]
+        answer = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert answer.returncode == 0, answer.stderr[-3000:]
+    table = pq.read_table(tmp_path / "corpus" / "attributes" / "lengths-v1" / "notes" / "part-00000.parquet")
+    assert table.num_rows == 30 and table.column("num_words").null_count == 0

@@ -144,7 +144,7 @@ FACTS = {
     "ingest": {"documents": 8, "text_bytes": 208, "rejected": {"web": {"not_json": 1234}}},
     "plan": {
         "token_budget": 30,
-        "num_buckets": 2,
+        "num_buckets": 3,
         "sources": [
             {"source": "notes", "tokens": 10, "wanted_tokens": 10, "planned_tokens": 10, "repetition": 1.0, "binds": "natural"},
             {"source": "web", "tokens": 20, "wanted_tokens": 20, "planned_tokens": 20, "repetition": 1.0, "binds": "share"},
@@ -175,8 +175,8 @@ CELL_SCHEMA = pa.schema(
     ]
 )
 CELLS = [
-    ("notes", "", 0, 4, 0), ("notes", "", 1, 6, 10),
-    ("web", "a", 0, 8, 4), ("web", "a", 1, 2, 8), ("web", "b", 0, 10, 8), ("web", "b", 1, 0, 0),
+    ("notes", "", 0, 4, 0), ("notes", "", 1, 6, 10), ("notes", "", 2, 0, 0),
+    ("web", "a", 0, 8, 4), ("web", "a", 1, 2, 8), ("web", "b", 0, 10, 8), ("web", "b", 1, 0, 0), ("web", "b", 2, 0, 0),
 ]  # fmt: skip
 
 
@@ -207,7 +207,7 @@ def corpus(tmp_path: Path) -> Corpus:
     question = {"id": "q1", "question": "How many pens?", "answer": "5"}
     storage.write_bytes(corpus.path("items.jsonl"), manifest.render_line(question))
     cells = [dict(zip(CELL_SCHEMA.names, cell, strict=True)) for cell in CELLS]
-    write_table(corpus.path("cells.parquet"), cells, CELL_SCHEMA, [6])
+    write_table(corpus.path("cells.parquet"), cells, CELL_SCHEMA, [len(cells)])
     view = None
     for number, step in enumerate(STEPS):
         if step == "ingest":
@@ -444,7 +444,7 @@ def test_items_planted_twice_and_lost_ones_are_counted_by_document(corpus):
 
 def test_rates_by_bucket(corpus):
     rates = collect(corpus).mix.rates
-    assert [tuple(rate) for rate in rates] == [("web", (12 / 18, 4.0), 20), ("notes", (0.0, 10 / 6), 10)]
+    assert [tuple(rate) for rate in rates] == [("web", (12 / 18, 4.0, None), 20), ("notes", (0.0, 10 / 6, None), 10)]
 
 
 class Walker(html.parser.HTMLParser):
@@ -502,17 +502,20 @@ def test_the_page_loads_nothing(corpus, training_run, tmp_path):
 
 def test_hostile_names_are_escaped_everywhere(corpus, tmp_path):
     """Sources, rules, items and ids come from files too. A picture shows a source's name as it is, with no formula."""
-    evil = "<img src=x onerror=alert(1)> $\\frac{1}{0}$ \u202e"
+    evil = "$\\frac{1}{0}$ <img src=x onerror=alert(1)> \u202e"
     escaped = json.dumps(evil)[1:-1]
     for path in [*Path(corpus.path("runs")).rglob("manifest.json"), *Path(corpus.path("views")).glob("*.yaml")]:
         text = path.read_text()
-        path.write_text(
-            text.replace('"notes"', f'"{escaped}"').replace('"natural"', f'"{escaped}"').replace("q3", escaped)
-        )
+        for word in ('"notes"', '"natural"', '"not_json"'):
+            text = text.replace(word, f'"{escaped}"')
+        path.write_text(text.replace("q3", escaped))
+    documents = [{"id": evil, "text": text, "source": evil, "metadata": json.dumps(more)} for _, text, _, more in NOTES]
+    write_table(corpus.path("documents/notes/part-00000.parquet"), documents, DOCUMENT_SCHEMA, [3])
     cells = [dict(zip(CELL_SCHEMA.names, (evil, *cell[1:]), strict=True)) for cell in CELLS]
-    write_table(corpus.path("cells.parquet"), cells, CELL_SCHEMA, [6])
+    write_table(corpus.path("cells.parquet"), cells, CELL_SCHEMA, [len(cells)])
     page = write(corpus, None, tmp_path)
-    assert "&lt;img src=x onerror" in page
+    assert page.count("&lt;img src=x onerror") > 10
+    assert "$\\frac{1}{0}$" in page.split("<svg")[1].split("</svg>")[0]
     assert "img" not in walk(page).tags
     assert "onerror" not in walk(page).attributes
     assert "\u202e" not in page

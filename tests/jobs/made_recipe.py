@@ -7,10 +7,40 @@ import json
 import random
 from pathlib import Path
 
-WORDS = (
-    "river stone garden window letter market winter summer teacher engine story village mountain paper kitchen music forest "
-    "history number answer question bridge harbour captain doctor farmer lantern silver copper morning evening journey"
-).split()
+WORDS = [
+    "river",
+    "stone",
+    "garden",
+    "window",
+    "letter",
+    "market",
+    "winter",
+    "summer",
+    "teacher",
+    "engine",
+    "story",
+    "village",
+    "mountain",
+    "paper",
+    "kitchen",
+    "music",
+    "forest",
+    "history",
+    "number",
+    "answer",
+    "question",
+    "bridge",
+    "harbour",
+    "captain",
+    "doctor",
+    "farmer",
+    "lantern",
+    "silver",
+    "copper",
+    "morning",
+    "evening",
+    "journey",
+]
 ITEM = {
     "id": "tiny-0", "question": "A farmer has 17 lanterns and buys 25 more at the harbour market before giving 9 of them to "
     "the captain of the silver ship. How many lanterns does the farmer have in the evening?", "answer": "33", "passage": None,
@@ -19,7 +49,16 @@ ITEM = {
 
 def make_sentence(rng: random.Random) -> str:
     """A sentence of stop words and random words, so that Gopher's rules are met."""
-    parts = ["The", *rng.choices(WORDS, k=3), "of", "the", *rng.choices(WORDS, k=2), "and", "to", *rng.choices(WORDS, k=4)]
+    parts = [
+        "The",
+        *rng.choices(WORDS, k=3),
+        "of",
+        "the",
+        *rng.choices(WORDS, k=2),
+        "and",
+        "to",
+        *rng.choices(WORDS, k=4),
+    ]
     return " ".join(parts) + "."
 
 
@@ -40,7 +79,11 @@ def make_documents() -> dict[str, list[str]]:
     dirty = f"{make_text(rng, 20)} {ITEM['question']} The answer is {ITEM['answer']}. {make_text(rng, 20)}"
     notes = [make_text(rng, 15) for _ in range(30)]
     junk = ["Click here to win.\n" * 80 + make_sentence(rng) for _ in range(10)]
-    return {"stories": [*stories, *stories[:5], *near, *sharing, dirty, "Too short.", "", "Emoji \U0001f600 only."], "notes": notes, "junk": junk}
+    return {
+        "stories": [*stories, *stories[:5], *near, *sharing, dirty, "Too short.", "", "Emoji \U0001f600 only."],
+        "notes": notes,
+        "junk": junk,
+    }
 
 
 def write_inputs(folder: Path) -> None:
@@ -48,7 +91,10 @@ def write_inputs(folder: Path) -> None:
     for source, texts in make_documents().items():
         path = folder / "inputs" / source / "part.jsonl.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps({"id": f"{source}-{number}", "text": text, "source": source}) for number, text in enumerate(texts)]
+        lines = [
+            json.dumps({"id": f"{source}-{number}", "text": text, "source": source})
+            for number, text in enumerate(texts)
+        ]
         if source == "notes":
             lines[3:3] = ["{broken", json.dumps({"id": "no-text"})]
         with gzip.open(path, "wt", encoding="utf-8") as stream:

@@ -1,0 +1,85 @@
+"""Shards read by the rules of OLMo-core's and dolma's own readers, written down here from their documentation."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mixers import shards
+from mixers.shard_manifest import build_manifest
+from mixers.tokenization import BpeConfig, build_tokenizer, encode_batch, train_bpe
+
+TEXTS = [
+    "The first document.",
+    "",
+    "A second one, with <|endoftext|> spelled out.",
+    "Third: \U0001f600 and\r\nlines.\n",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("shards")
+    tokenizer = build_tokenizer(train_bpe(TEXTS * 20, BpeConfig(vocab_size=300)))
+    ids, offsets = encode_batch(tokenizer, TEXTS)
+    names = [f"doc-{number}" for number in range(len(TEXTS))]
+    columns = [
+        pa.array(np.arange(len(TEXTS), dtype=np.uint64) << np.uint64(60)), pa.array(names), pa.array(np.zeros(len(TEXTS), np.int32)),
+        pa.array(["web"] * len(TEXTS)), pa.array(["a.jsonl"] * len(TEXTS)), pa.array(np.arange(1, len(TEXTS) + 1)),
+        pa.array(np.zeros(len(TEXTS), np.int32)), pa.array(np.arange(len(TEXTS))),
+        pa.array([len(text.encode()) for text in TEXTS]), shards.build_tokens(ids, offsets),
+    ]  # fmt: skip
+    table = pa.Table.from_arrays(columns, schema=shards.PIECE_SCHEMA)
+    with open(path / "part-00000.npy", "wb") as tokens, open(path / "part-00000.csv.gz", "wb") as sidecar:
+        part = shards.write_part(
+            [table],
+            part=0,
+            dtype=tokenizer.dtype,
+            eos_token_id=tokenizer.eos_token_id,
+            token_sink=tokens,
+            sidecar_sink=sidecar,
+        )
+    made = build_manifest([part], tokenizer=tokenizer, seed=0, fingerprint="0", heldout={})
+    (path / "manifest.json").write_text(json.dumps(made))
+    return path, tokenizer, made
+
+
+def test_shards_read_as_olmo_core_does(folder):
+    """numpy memmap of the smallest dtype that holds vocab - 1, documents found by scanning for the end token, none without it."""
+    path, tokenizer, made = folder
+    dtype = next(
+        kind
+        for kind in (np.uint8, np.uint16, np.uint32)
+        if tokenizer.vocab_size - 1 <= np.iinfo(kind).max and kind != np.uint8
+    )
+    assert made["dtype"] == np.dtype(dtype).name
+    tokens = np.memmap(path / "part-00000.npy", dtype=dtype, mode="r")
+    ends = np.flatnonzero(tokens == made["eos_token_id"]) + 1
+    assert ends[-1] == len(tokens)
+    starts = np.concatenate([[0], ends[:-1]])
+    decoded = [
+        tokenizer.backend.decode(tokens[start : end - 1].tolist()) for start, end in zip(starts, ends, strict=True)
+    ]
+    assert decoded == TEXTS
+
+
+def test_the_sidecar_reads_as_dolmas_does(folder):
+    """csv.gz without a header: start, end, id, source path, line; end exclusive, lines from 1, rows tile the file."""
+    path, _, made = folder
+    rows = list(csv.reader(io.StringIO(gzip.decompress((path / "part-00000.csv.gz").read_bytes()).decode())))
+    assert [len(row) for row in rows] == [5] * len(TEXTS)
+    bounds = [(int(row[0]), int(row[1])) for row in rows]
+    assert bounds[0][0] == 0 and bounds[-1][1] == made["tokens"]
+    assert all(before[1] == after[0] for before, after in zip(bounds, bounds[1:], strict=False))
+    assert [row[2:] for row in rows] == [[f"doc-{number}", "a.jsonl", str(number + 1)] for number in range(len(TEXTS))]
+
+
+def test_gzip_carries_neither_name_nor_time(folder):
+    header = (folder[0] / "part-00000.csv.gz").read_bytes()[:10]
+    assert header[3] == 0 and header[4:8] == b"\0\0\0\0"
