@@ -54,9 +54,8 @@ def test_hostile_input_is_refused_or_counted(tmp_path, monkeypatch, _spark_of_th
     start = time.perf_counter()
     build(recipe, str(tmp_path / "corpus"), BuildOptions(show_progress=False))
     assert time.perf_counter() - start < 200
-    lines = gzip.decompress(
-        (tmp_path / "corpus" / "rejected" / "hostile" / "part-00000.jsonl.gz").read_bytes()
-    ).splitlines()
+    rejected = sorted((tmp_path / "corpus" / "rejected" / "hostile").glob("part-*.jsonl.gz"))
+    lines = [line for path in rejected for line in gzip.decompress(path.read_bytes()).splitlines()]
     found = {}
     for line in map(json.loads, lines):
         found.setdefault(line["path"], set()).add(line["reason"])

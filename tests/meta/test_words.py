@@ -12,7 +12,7 @@ LIBRARY = ("dolma_py", "taggers", "dedup", "mixers", "pipelines", "train_bridge"
 # A checkout right below one of these says nothing: such names stand in ordinary text.
 _EVERYWHERE = {"/", "/tmp", "/home", "/root", "/usr", "/opt", "/var", "/srv", "/mnt", "/data"}
 _HOMES = re.compile(
-    r"(?<![\w.{}/])(?:/home/(?!user\b|me\b|you\b)[a-z]\w*|/Users/[A-Za-z]\w*|/root/\.\w+|[A-Z]:\\Users\\\w+)"
+    r"(?<![\w.{}/])(?:/home/(?!user\b|me\b|you\b|somebody\b)[a-z]\w*|/Users/[A-Za-z]\w*|/root/\.\w+|[A-Z]:\\Users\\\w+)"
 )
 
 

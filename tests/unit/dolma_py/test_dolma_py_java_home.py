@@ -130,17 +130,25 @@ def test_the_mirror_is_kept(tmp_path):
     assert (first / "bin" / "java").stat().st_ino == before
 
 
-@pytest.mark.parametrize("damage", ["script", "link", "half"])
-def test_a_damaged_mirror_is_rebuilt(tmp_path, damage):
+@pytest.mark.parametrize("damaged", ["bin/java", "lib", "bin/keytool"])
+def test_a_damaged_mirror_is_rebuilt(tmp_path, damaged):
     home = make_java(tmp_path / "home", "21")
     mirror = make_mirror(home)
-    broken = {"script": mirror / "bin" / "java", "link": mirror / "lib", "half": mirror / "bin" / "keytool"}[damage]
-    broken.unlink()
-    broken.symlink_to(tmp_path / "gone")
+    (mirror / damaged).unlink()
+    (mirror / damaged).symlink_to(tmp_path / "gone")
     assert make_mirror(home) == mirror
     assert (mirror / "lib" / "modules").exists() and (mirror / "bin" / "keytool").exists()
     assert subprocess.run([f"{mirror}/bin/java", "x"], capture_output=True, text=True, check=True).stdout == "x\n"
     assert sorted(path.name for path in mirror.parent.iterdir()) == [mirror.name]
+
+
+def test_a_script_that_is_not_ours_is_replaced(tmp_path):
+    home = make_java(tmp_path / "home", "21")
+    mirror = make_mirror(home)
+    ours = (mirror / "bin" / "java").read_text()
+    (mirror / "bin" / "java").write_text("#!/bin/sh\necho planted\n")
+    assert make_mirror(home) == mirror
+    assert (mirror / "bin" / "java").read_text() == ours
 
 
 def test_a_home_that_moved_gets_its_own_mirror(tmp_path):
