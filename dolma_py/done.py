@@ -38,9 +38,8 @@ class DoneFile:
 
     def publish(self, unit: str, files: list[WrittenFile], facts: dict[str, Any]) -> None:
         """Rename the unit's attempt files into place, then add its line. `facts` are JSON values without clocks."""
-        if (
-            self.has_void_lines
-        ):  # they would vouch for files that are now replaced, and glue the next line to a torn one
+        if self.has_void_lines:
+            # they would vouch for files that are now replaced, and a torn one would swallow the next
             self._rewrite()
         for file in files:
             storage.publish_file(file.attempt, storage.join_path(self.root, file.path))

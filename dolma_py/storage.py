@@ -232,8 +232,7 @@ class HashingWriter:
 
     def write(self, chunk: Any) -> int:
         """Pass `chunk` (any buffer) on; returns its length in bytes."""
-        view = memoryview(chunk)
-        view = view.cast("B") if view.nbytes else memoryview(b"")  # an empty array cannot be cast
+        view = memoryview(chunk).cast("B")
         self.digest.update(view)
         self.num_bytes += len(view)
         self.stream.write(view)
