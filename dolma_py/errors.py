@@ -5,9 +5,21 @@ Text has one form: what: expected rule, got value (where). What to do. Fields ca
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class DolmaError(Exception):
     """Root of the family; the command line prints its text as one sentence and exits 2."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross process borders with their fields; __init__ takes other arguments than Exception keeps."""
+        return _rebuild, (type(self), self.args, vars(self))
+
+
+def _rebuild(kind: type[DolmaError], args: tuple[Any, ...], fields: dict[str, Any]) -> DolmaError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class ConfigError(DolmaError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from typing import Any, TypedDict
 
 from rich.console import Console
 from rich.table import Table
@@ -12,18 +12,27 @@ from rich.table import Table
 from dolma_py import config
 from dolma_py.errors import ConfigError
 from pipelines.build_recipe import BuildOptions, Outcome, build_named
+from pipelines.bundle import ARCHIVE_NAME, CODE_NAME
 from pipelines.job_main import plan_step_file, run_step_file
 from pipelines.session import SessionConfig
 
 logger = logging.getLogger("dolma_py.build")
 
 
+class SparkOptions(TypedDict):
+    """Options of Spark that every job command has."""
+
+    master: str | None
+    partitions: int | None
+    bundle: str | None
+
+
 def run_build(
     *, recipe: str, corpus: str, flow: str | None, inputs: list[str], until: str | None, overrides: list[str], dry_run: bool,
-    partitions: int | None, master: str | None, bundle: str | None,
+    spark: SparkOptions,
 ) -> None:  # fmt: skip
     """`dolma-py build`."""
-    options = BuildOptions(session=make_session_config(master, bundle), partitions=partitions, until=until)
+    options = make_options(spark)._replace(until=until)
     result = build_named(
         recipe=recipe, corpus=corpus, flow=flow, overrides=overrides, inputs=inputs, dry_run=dry_run, options=options
     )
@@ -33,20 +42,20 @@ def run_build(
         print_outcomes(result, corpus)
 
 
-def make_session_config(master: str | None, bundle: str | None) -> SessionConfig:
+def make_options(spark: SparkOptions) -> BuildOptions:
     """Local by default; with --bundle the workers get code and packages from that folder."""
-    if bundle is None:
-        return SessionConfig(master=master)
-    return SessionConfig(
-        master=master,
-        code_zip=os.path.join(bundle, "dolma_py_code.zip"),
-        packages_archive=os.path.join(bundle, "dolma_py_packages.tar"),
-    )
+    session = SessionConfig(master=spark["master"])
+    if spark["bundle"] is not None:
+        paths = {"code_zip": CODE_NAME, "packages_archive": ARCHIVE_NAME}
+        session = SessionConfig(
+            master=spark["master"], **{key: os.path.join(spark["bundle"], name) for key, name in paths.items()}
+        )
+    return BuildOptions(session=session, partitions=spark["partitions"])
 
 
 def run_ingest(
     *, corpus: str, inputs: list[str], source: str | None, config: str | None, overrides: list[str], name: str,
-    partitions: int | None, master: str | None,
+    spark: SparkOptions,
 ) -> None:  # fmt: skip
     """`dolma-py ingest`."""
     step = _load_settings(config, overrides)
@@ -54,21 +63,19 @@ def run_ingest(
         {"name": source, "inputs": [os.path.abspath(path) if "://" not in path else path for path in inputs]}
     ]
     values = {"corpus": corpus, "name": name, "step": step}
-    options = BuildOptions(session=SessionConfig(master=master), partitions=partitions)
-    print_outcomes(run_step_file("ingest", values, options), corpus)
+    print_outcomes(run_step_file("ingest", values, make_options(spark)), corpus)
 
 
 def run_job_command(
-    *, kind: str, corpus: str, view: str | None, config: str | None, overrides: list[str], name: str, seed: int, dry_run: bool,
-    partitions: int | None, master: str | None,
+    *, kind: str, corpus: str, view: str | None, config: str | None, overrides: list[str], run: dict[str, Any], dry_run: bool,
+    spark: SparkOptions,
 ) -> None:  # fmt: skip
-    """Every command that is one job over a view."""
-    values = {"corpus": corpus, "view": view, "name": name, "seed": seed, "step": _load_settings(config, overrides)}
-    options = BuildOptions(session=SessionConfig(master=master), partitions=partitions)
+    """Every command that is one job over a view; `run` has its name and seed."""
+    values = {"corpus": corpus, "view": view, **run, "step": _load_settings(config, overrides)}
     if dry_run:
         print_plan(plan_step_file(kind, values))
     else:
-        print_outcomes(run_step_file(kind, values, options), corpus)
+        print_outcomes(run_step_file(kind, values, make_options(spark)), corpus)
 
 
 def _load_settings(path: str | None, overrides: list[str]) -> dict[str, Any]:

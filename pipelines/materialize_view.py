@@ -1,7 +1,7 @@
 """Write a view out as a corpus of its own: kept rows, edits applied, every row naming where it came from.
 
-metadata.parent of each document is {"listing", "shard", "row"}: the parent corpus by its listing's fingerprint, and the address there. Rows of the view = rows written,
-checked.
+metadata.parent of each document is {"listing", "shard", "row"}: the parent by its listing's fingerprint, and the address
+there. Rows of the view = rows written, checked.
 
     spark-submit pipelines/materialize_view.py --config materialize.yaml
 """
