@@ -45,6 +45,7 @@ demo: $(INSTALLED) ## install, then raw text to a trained model and a report, in
 	$(BIN)/dolma-py build mix --recipe quickstart --corpus demo/corpus
 	$(BIN)/dolma-py train --config quickstart/pretrain --shards demo/corpus/tokens/quickstart --output demo/run
 	$(BIN)/dolma-py eval --run demo/run --shards demo/corpus/tokens/quickstart --items demo/corpus/evaluation/word_problems.jsonl
+	$(BIN)/dolma-py generate --run demo/run --prompt "This function returns" --output demo/run/sample.txt
 	$(BIN)/dolma-py report --corpus demo/corpus --run demo/run --output demo/report.html
 
 # pytest is last and names what was skipped and why just before its count line

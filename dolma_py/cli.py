@@ -210,11 +210,17 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 100,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token")] = 0.8,
     seed: Seed = 0,
+    output: Annotated[str | None, typer.Option("--output", help="file for the text; default: shown here")] = None,
 ) -> None:
     """Text from a trained model."""
-    typer.echo(
-        call("generate", run=run, prompt=prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-    )
+    text = call("generate", run=run, prompt=prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    if output is None:
+        typer.echo(text)
+        return
+    from dolma_py.storage import write_bytes
+
+    write_bytes(output, text.encode())
+    typer.echo(f"wrote {output}")
 
 
 @app.command()
