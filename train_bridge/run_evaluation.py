@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import math
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 
+from dolma_py.config import fingerprint
 from dolma_py.errors import DataError, ResumeMismatchError
 from train_bridge.checkpoint import list_checkpoints, load_model_weights, write_json
 from train_bridge.compression import ZSTD_LEVEL, zstd_bits_per_byte
@@ -22,6 +24,7 @@ from train_bridge.run_training import choose_device
 from train_bridge.text_tokenizer import TextTokenizer
 from train_bridge.train_config import TrainConfig
 
+EVALUATION_VERSION = 1  # raised whenever the same files may give other numbers
 ANSWER_FORMAT = "{passage and blank line, if any}Question: {question}\\nAnswer:| {answer}"  # "|" is the border
 
 
@@ -43,6 +46,11 @@ def evaluate(
     """
     started = time.perf_counter()
     manifest = read_manifest(shards)
+    path = Path(output) if output is not None else Path(run) / "eval.json"
+    inputs = _fingerprint_inputs(run, shards, items, max_docs_per_source)
+    if path.exists() and (found := _read_json(path)).get("inputs_fingerprint") == inputs:
+        LOGGER.info("%s holds this evaluation already; remove it to evaluate again", path)
+        return found
     config, model, checkpoint = load_run(run, manifest=manifest)
     tokenizer = TextTokenizer(Path(run) / "tokenizer.json")
     window_tokens = config.data.sequence_tokens
@@ -53,6 +61,7 @@ def evaluate(
         sources[name] = scorer.score_documents(texts)
         LOGGER.info("%s: %s", name, _describe(sources[name]))
     result: dict[str, Any] = {
+        "inputs_fingerprint": inputs,
         "checkpoint": checkpoint.name,
         "run_fingerprint": _read_json(Path(run) / "manifest.json").get("fingerprint") if _is_complete(run) else None,
         "window_tokens": window_tokens,
@@ -67,11 +76,20 @@ def evaluate(
         LOGGER.info(
             "answers of %d items: %.3f bits per byte", result["items"]["items"], result["items"]["mean_over_items"]
         )
-    path = Path(output) if output is not None else Path(run) / "eval.json"
     write_json(path, result)
     LOGGER.info("all documents: %s", _describe(result["all_documents"]))
     LOGGER.info("%s written in %s", path, format_duration(time.perf_counter() - started))
     return result
+
+
+def _fingerprint_inputs(run: str, shards: str, items: str | None, max_docs_per_source: int | None) -> str:
+    """Of all that decides the result: the newest checkpoint's files, the held-out documents, the items, the limit."""
+    checkpoints = list_checkpoints(Path(run))
+    files = sorted(path for path in checkpoints[-1].rglob("*") if path.is_file()) if checkpoints else []
+    files += sorted((Path(shards) / "heldout").glob("*"))
+    files += [Path(items)] if items is not None else []
+    digests = [[path.name, hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()] for path in files]
+    return fingerprint(EVALUATION_VERSION, digests, max_docs_per_source)
 
 
 def load_run(run: str, *, manifest: ShardManifest | None = None) -> tuple[TrainConfig, Olmo3, Path]:

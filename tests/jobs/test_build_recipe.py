@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -92,6 +93,23 @@ def test_rows_and_bytes_are_conserved(built):
     num_bytes = sum(counts["bytes"] for counts in first.values())
     num_bytes -= sum(counts["dropped_bytes"] for step in funnel for counts in step["sources"].values())
     assert num_bytes == sum(counts["bytes"] for counts in kept.values())
+
+
+def test_an_independent_recount_agrees(built, repository):
+    """tests/recount.py in an interpreter that finds none of our packages."""
+    command = [sys.executable, str(repository / "tests" / "recount.py"), str(built[0]), "tiny", "tiny"]
+    answer = subprocess.run(command, cwd=built[0], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert answer.stdout.count("agrees") == 11
+
+
+def test_the_recount_sees_a_difference(built, repository, tmp_path):
+    shutil.copytree(built[0], tmp_path / "corpus")
+    path = next((tmp_path / "corpus").glob("runs/tiny/*-exact/manifest.json"))
+    path.write_text(path.read_text().replace('"duplicates": 5', '"duplicates": 6'))
+    command = [sys.executable, str(repository / "tests" / "recount.py"), str(tmp_path / "corpus"), "tiny", "tiny"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1 and "DIFFERS: exact copies" in answer.stdout
 
 
 def read_shards(corpus):
