@@ -139,7 +139,7 @@ def _job_command(parent: typer.Typer, command: str, kind: str, text: str) -> Non
         view: View = None,
         config: ConfigFile = None,
         set: Overrides = None,
-        name: Name = kind.replace("_", "-"),
+        name: Name = command.replace(" ", "-"),
         seed: Seed = 0,
         dry_run: DryRun = False,
         partitions: Partitions = None,

@@ -32,6 +32,8 @@ class Shard(NamedTuple):
     checksum: str  # xxh3-128 of the file
     row_groups: tuple[tuple[int, int], ...]  # (rows, text bytes) of each; jobs split here
     inputs: tuple[tuple[str, int, str], ...] = ()  # (path, bytes, fingerprint) of the files it was made from
+    rejected: tuple[tuple[str, int], ...] = ()  # (reason, records) of what could not be read
+    renamed: int = 0  # documents whose id an earlier one had
 
 
 class Split(NamedTuple):
@@ -72,7 +74,8 @@ def read_listing(path: str) -> Listing:
             values = json.loads(line)
             groups = tuple((int(rows), int(text_bytes)) for rows, text_bytes in values.pop("row_groups"))
             inputs = tuple((str(name), int(size), str(mark)) for name, size, mark in values.pop("inputs"))
-            shard = Shard(row_groups=groups, inputs=inputs, **values)
+            rejected = tuple((str(reason), int(count)) for reason, count in values.pop("rejected"))
+            shard = Shard(row_groups=groups, inputs=inputs, rejected=rejected, **values)
             sums = (sum(rows for rows, _ in groups), sum(text_bytes for _, text_bytes in groups))
             if sums != (shard.rows, shard.text_bytes):
                 raise ValueError(f"row groups hold {sums} rows and bytes, not {(shard.rows, shard.text_bytes)}")

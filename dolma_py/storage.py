@@ -7,6 +7,7 @@ name only when it is complete; publishing replaces what was there; a failed uplo
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import posixpath
 import re
@@ -18,6 +19,8 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 import pyarrow.fs
 import xxhash
+
+from dolma_py.errors import ConfigError
 
 CHUNK_BYTES = 4 << 20
 SAMPLE_BYTES = 1 << 20
@@ -190,6 +193,28 @@ def remove_file(path: str) -> None:
         os.unlink(path)
 
 
+@contextlib.contextmanager
+def lock_folder(folder: str) -> Iterator[None]:
+    """Hold a local folder for this process; the system lets go however the process ends. Object stores have no locks.
+
+    Raises
+    ------
+    ConfigError     another process holds it
+    """
+    if is_remote(folder):
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, ".lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                "corpus", folder, "is being written by another process", "Wait for it, or stop it."
+            ) from error
+        yield
+
+
 def remove_leftovers(folder: str) -> None:
     """Remove hidden temporary files of writers that were killed; call only when no writer runs."""
     if is_remote(folder):
@@ -262,6 +287,14 @@ class HashingWriter:
     @property
     def checksum(self) -> str:
         return self.digest.hexdigest()
+
+
+def safe_name(name: str) -> str:
+    """A file name for a word that came with the data: itself when harmless, else its harmless signs and a hash of it."""
+    kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "_" for sign in name)[:80]
+    if kept == name and name and not name.startswith("."):
+        return name
+    return f"{kept.lstrip('.')}-{xxhash.xxh3_64_hexdigest(name.encode('utf-8', 'surrogatepass'))}"
 
 
 def unique_name() -> str:

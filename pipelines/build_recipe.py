@@ -16,14 +16,14 @@ from pyspark.sql import SparkSession
 from dolma_py import config, manifest, storage, views
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus
-from dolma_py.done import read_done_lines
 from dolma_py.errors import ConfigError
+from dolma_py.storage import lock_folder
 from dolma_py.views import View
 from pipelines import costs, count_view
 from pipelines.recipe import Recipe, Step, build_steps, load_recipe
 from pipelines.recipe_progress import RecipeProgress
 from pipelines.session import SessionConfig, open_session
-from pipelines.steps import StepContext, StepResult, check_attribute_sets
+from pipelines.steps import StepContext, StepResult, attribute_set_stands, check_attribute_sets, fingerprint_named_sets
 
 logger = logging.getLogger("dolma_py.build")
 
@@ -74,6 +74,8 @@ def build_from(recipe: Recipe, corpus: Corpus, options: BuildOptions, state: Sta
     steps = build_steps(recipe)
     outcomes = []
     with ExitStack() as stack:
+        stack.enter_context(lock_folder(corpus.root))
+        storage.remove_leftovers(corpus.root)
         sessions: list[SparkSession] = []
 
         def spark() -> SparkSession:
@@ -107,7 +109,8 @@ def _make_context(
     used = {name: checksum for name, checksum in artifacts.items() if uses_artifact(step.settings, name)}
     inputs = getattr(step.module, "fingerprint_inputs", None)
     seen = inputs(corpus, step.settings) if inputs else None
-    fingerprint = config.fingerprint(step.identity(), recipe.seed, view, used, seen)
+    named = fingerprint_named_sets(corpus, step.identity())
+    fingerprint = config.fingerprint(step.identity(), recipe.seed, recipe.split_bytes, view, used, named, seen)
     return StepContext(
         spark=spark, corpus=corpus, view=state.view, name=step.name, folder=f"runs/{recipe.recipe}/{step.index:02d}-{step.name}",
         fingerprint=fingerprint, seed=recipe.seed, artifacts=state.artifacts, partitions=options.partitions,
@@ -129,7 +132,8 @@ def run_step(context: StepContext, step: Step) -> tuple[dict[str, Any], bool]:
         if found["rules"] == rules:
             storage.remove_tree(context.corpus.path(context.work))
             return found, True
-        result = StepResult(found["attributes"], found["artifacts"], found["facts"])
+        result = StepResult(found["attributes"], found["artifacts"], found["files"], found["facts"])
+        storage.remove_file(storage.join_path(folder, "manifest.json"))  # not complete until its view is counted again
     else:
         storage.remove_file(storage.join_path(folder, "manifest.json"))
         if context.view is not None:
@@ -166,6 +170,8 @@ def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[s
     if view is not None:
         first = len(view.steps)
         view = view.extend(f"{context.folder.split('/')[1]}-{step.name}", view_steps(step, result))
+        if context.view is not None and view.name == context.view.name:
+            raise ConfigError("name", view.name, "expected another name than that of the view it reads", "Give --name.")
         storage.make_folder(context.corpus.path("views"))
         views.save_view(view, context.corpus.path("views", f"{view.name}.yaml"))
         if step.kind == "ingest" or len(view.steps) > first:
@@ -175,7 +181,8 @@ def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[s
         "rules": [config.dump_config(rule) for rule in step.rules], "seed": context.seed,
         "fingerprint": context.fingerprint, "view": None if view is None else view.name,
         "view_fingerprint": None if view is None else view.fingerprint, "attributes": result.attributes,
-        "artifacts": result.artifacts, "facts": result.facts, "funnel": funnel,
+        "artifacts": result.artifacts,
+        "files": result.files, "facts": result.facts, "funnel": funnel,
         "artifact_checksums": {name: storage.checksum_file(context.corpus.path(path)) for name, path in result.artifacts.items()},
     }  # fmt: skip
 
@@ -200,19 +207,20 @@ def view_steps(step: Step, result: StepResult) -> list[views.Step]:
 
 
 def _stands(corpus: Corpus, found: dict[str, Any]) -> bool:
-    """Whether all that a manifest speaks of is still there."""
-    for name, fingerprint in found["attributes"].items():
-        lines = read_done_lines(corpus.path("attributes", name, "_done.jsonl"))
-        if not lines or lines[0]["fingerprint"] != fingerprint:
-            return False
-        if any(storage.file_bytes(corpus.path(file["path"])) != file["bytes"] for file in lines[0]["files"]):
-            return False
+    """Whether the attribute sets, artifacts, files and view that a manifest speaks of are still there."""
+    if not all(attribute_set_stands(corpus, name, mark) for name, mark in found["attributes"].items()):
+        return False
+    if any(storage.file_bytes(corpus.path(path)) != num_bytes for path, num_bytes in found["files"].items()):
+        return False
     checksums = found["artifact_checksums"]
-    paths = {name: corpus.path(path) for name, path in found["artifacts"].items()}
-    return all(
-        storage.file_bytes(path) is not None and storage.checksum_file(path) == checksums[name]
-        for name, path in paths.items()
-    )
+    for name, path in found["artifacts"].items():
+        path = corpus.path(path)
+        if storage.file_bytes(path) is None or storage.checksum_file(path) != checksums[name]:
+            return False
+    if found["view"] is None:
+        return True
+    path = corpus.path("views", f"{found['view']}.yaml")
+    return storage.file_bytes(path) is not None and views.load_view(path).fingerprint == found["view_fingerprint"]
 
 
 def _advance(corpus: Corpus, state: State, done: dict[str, Any]) -> State:

@@ -61,7 +61,8 @@ def estimate_text_bytes(recipe: Recipe, steps: list[Step], corpus: Corpus) -> in
     made = sum(
         step.module.expected_text_bytes(step.settings) for step in steps if hasattr(step.module, "expected_text_bytes")
     )
-    if made:
+    own = [source for step in steps for source in getattr(step.settings, "sources", None) or []]
+    if made and all("{corpus}" in pattern for source in own for pattern in source.inputs):
         return int(made)
     total = 0
     for step in steps:

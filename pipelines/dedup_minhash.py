@@ -81,7 +81,9 @@ def run(context: StepContext, minhash: DedupMinhashConfig) -> StepResult:
     order = np.lexsort((components.address, components.root))
     root, address = components.root[order], components.address[order]
     path = f"{context.work}/components.parquet"
-    parquet_files.write_table(context.corpus.path(path), pa.table([pa.array(root), pa.array(address)], schema=MEMBER_SCHEMA))
+    parquet_files.write_table(
+        context.corpus.path(path), pa.table([pa.array(root), pa.array(address)], schema=MEMBER_SCHEMA)
+    )
     units = plan_verification(context, root, minhash.unit_docs, shared | {"components": path})
     done, _ = context.run_units("verify", units, verify_unit)
     tables = [parquet_files.read_row_groups(context.corpus.path(file["path"]), None, None) for file in file_lists(done)]

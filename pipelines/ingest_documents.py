@@ -61,7 +61,9 @@ class SourceConfig(Config):
     """One source: where its files are and how they are read."""
 
     name: str | None = Field(
-        default=None, description="source of its documents; null: the first folder below each input, code files apart"
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="source of its documents; null: the first folder below each input, code files apart",
     )
     inputs: list[str] = Field(min_length=1, description="files, folders and globs; {corpus} is the corpus folder")
     kind: str = Field(default="", description="jsonl, parquet, text, html or warc; empty: by each file's name")
@@ -106,32 +108,28 @@ class InputFile(NamedTuple):
 
 
 def list_inputs(corpus: Corpus, ingest: IngestConfig) -> list[InputFile]:
-    """All input files in order of source and name."""
-    found = []
+    """All input files in order of source and name, each once.
+
+    Raises ConfigError when two files have one name in one source: the corpus could not tell them apart later.
+    """
+    found: dict[tuple[str, str], InputFile] = {}
     for source in ingest.sources:
         for pattern in source.inputs:
             root = _pattern_root(pattern, corpus)
             for info in expand_inputs([pattern], corpus=corpus):
-                name = (
-                    posixpath.relpath(info.path, root)
-                    if not storage.is_remote(info.path)
-                    else info.path.removeprefix(root + "/")
-                )
-                mark = storage.fingerprint_input(info.path, info.num_bytes)
-                found.append(
-                    InputFile(
-                        source.name or _guess_source(name, root),
-                        info.path,
-                        name,
-                        info.num_bytes,
-                        source.kind,
-                        root,
-                        source.fields,
-                        mark,
-                        source.in_place,
+                name = info.path.removeprefix(root.rstrip("/") + "/")
+                key = (source.name or _guess_source(name, root), name)
+                if key in found and found[key].path != info.path:
+                    hint = "Give them different sources, or one input folder above both."
+                    raise ConfigError(
+                        "inputs", info.path, f"has the name of {found[key].path} in source {key[0]}", hint
                     )
-                )
-    return sorted(found, key=lambda file: (file.source, file.name))
+                if key not in found:
+                    mark = storage.fingerprint_input(info.path, info.num_bytes)
+                    found[key] = InputFile(
+                        key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, mark, source.in_place
+                    )
+    return [found[key] for key in sorted(found)]
 
 
 def _pattern_root(pattern: str, corpus: Corpus) -> str:
@@ -172,23 +170,25 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     shards = [_make_shard(len(listing.shards) + index, unit, done.units[unit.name]) for index, unit in enumerate(units)]
     if shards and not any(shard.rows for shard in (*listing.shards, *shards)):
         raise ConfigError("inputs", total, "expected at least one readable record", f"Read {corpus.path('rejected')}.")
-    shards, repeated = rename_repeated_ids(context, listing, shards)
+    shards = rename_repeated_ids(context, listing, shards)
     finish_attribute_set(corpus, SIZES, SIZES_FINGERPRINT, _sizes_files(corpus, listing, done))
     if shards:
         listing = append_shards(corpus.listing_path, listing, shards)
-    return StepResult(facts=_describe(listing, facts, repeated), times=times._asdict())
+    files = {shard.path: shard.num_bytes for shard in listing.shards if shard.path.startswith("documents/")}
+    return StepResult(files=files, facts=describe_listing(listing), times=times._asdict())
 
 
-def _describe(listing: Listing, facts: list[dict[str, Any]], repeated: int) -> dict[str, Any]:
-    reasons: dict[str, dict[str, int]] = {}
-    for fact in facts:
-        mine = reasons.setdefault(fact["source"], {})
-        for reason, count in fact["rejected"].items():
+def describe_listing(listing: Listing) -> dict[str, Any]:
+    """What the corpus holds and what could not be read, whichever runs of ingest brought it."""
+    rejected: dict[str, dict[str, int]] = {}
+    for shard in listing.shards:
+        for reason, count in shard.rejected:
+            mine = rejected.setdefault(shard.source, {})
             mine[reason] = mine.get(reason, 0) + count
     return {
         "listing": listing.fingerprint, "shards": len(listing.shards), "documents": listing.rows, "text_bytes": listing.text_bytes,
-        "input_bytes": sum(size for shard in listing.shards for _, size, _ in shard.inputs),
-        "rejected": {source: counts for source, counts in sorted(reasons.items()) if counts}, "repeated_ids": repeated,
+        "input_bytes": sum(size for shard in listing.shards for _, size, _ in shard.inputs), "rejected": rejected,
+        "repeated_ids": sum(shard.renamed for shard in listing.shards),
     }  # fmt: skip
 
 
@@ -248,6 +248,7 @@ def _make_shard(number: int, unit: Unit, line: dict[str, Any]) -> Shard:
         file["checksum"],
         groups,
         inputs,
+        tuple(sorted(facts["rejected"].items())),
     )
 
 

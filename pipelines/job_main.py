@@ -1,7 +1,8 @@
-"""The shared main of every job: `spark-submit pipelines/<job>.py --config X`, or `dolma-py <command> --config X`.
+"""The shared main of every job: `spark-submit pipelines/<job>.py --config X`.
 
-The file holds corpus, view (a name; null for all documents), name and seed of the run, and the job's own settings. It is a
-recipe of one step: same code, same manifests under runs/<name>/, same skipping of finished work.
+The file holds corpus, view (a name; null for all documents), name and seed of the run, and under `step` the job's own settings
+(the commands of `dolma-py` take these settings alone as --config, the rest as options). It is a recipe of one step: same code,
+same manifests under runs/<name>/, same skipping of finished work.
 """
 
 from __future__ import annotations

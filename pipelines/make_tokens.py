@@ -32,7 +32,7 @@ from mixers import shards
 from mixers.shard_manifest import build_manifest
 from mixers.shards import LINEAGE_SCHEMA, PIECE_SCHEMA, PartSummary
 from mixers.tokenization import LoadedTokenizer, encode_batch, load_tokenizer, use_one_thread
-from pipelines.steps import StepContext, StepResult, Unit, file_lists, split_name, split_params
+from pipelines.steps import StepContext, StepResult, Unit, checksum_if_file, file_lists, split_name, split_params
 
 VERSION = 1
 
@@ -92,8 +92,15 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
     result = {
         key: made[key] for key in ("tokens", "documents", "sources", "heldout", "dtype", "vocab_size", "fingerprint")
     }
-    return StepResult(artifacts={f"shards_{settings.mix}": f"{out}/manifest.json"}, facts=result | {"parts": len(summaries)},
+    names = [info for info in storage.list_files(corpus.path(out)) if not info.path.endswith("/manifest.json")]
+    files = {info.path.removeprefix(corpus.path("")): info.num_bytes for info in names}
+    return StepResult(artifacts={f"shards_{settings.mix}": f"{out}/manifest.json"}, files=files, facts=result | {"parts": len(summaries)},
                       times={"encode_task_sec": times.task_sec, "parts_task_sec": part_times.task_sec})  # fmt: skip
+
+
+def fingerprint_inputs(corpus: Corpus, settings: MakeTokensConfig) -> list[object]:
+    """The tokenizer's file, when it is named by path."""
+    return [checksum_if_file(settings.tokenizer)]
 
 
 def count_drawn_tokens(context: StepContext, settings: MakeTokensConfig) -> int:
@@ -169,7 +176,7 @@ def encode_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFil
         path = f"{work}/pieces/{name}/bucket-{value:05d}.arrow"
         files.append(write_attempt(corpus.root, attempts, path, functools.partial(shards.write_piece, tables)))
     for source, lines in sorted(heldout.items()):
-        path = f"{work}/heldout/{name}/{source}.jsonl"
+        path = f"{work}/heldout/{name}/{storage.safe_name(source)}.jsonl"
         content = b"".join(b"%020d %s\n" % line for line in sorted(lines))
         files.append(write_attempt(corpus.root, attempts, path, functools.partial(_write_lines, content, len(lines))))
     sizes = {str(value): sum(table.num_rows for table in tables) for value, tables in rows.items()}
@@ -274,7 +281,7 @@ def write_heldout(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFi
     root, source = params["root"], params["heldout"]
     lines: list[bytes] = []
     for name in params["splits"]:
-        path = storage.join_path(root, params["work"], "heldout", name, f"{source}.jsonl")
+        path = storage.join_path(root, params["work"], "heldout", name, f"{storage.safe_name(source)}.jsonl")
         lines = sorted([*lines, *storage.read_bytes(path).splitlines()])[: params["max_docs"]]
     documents = [line[21:] for line in lines]
     num_bytes = sum(len(json.loads(line)["text"].encode()) for line in documents)
@@ -284,7 +291,7 @@ def write_heldout(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFi
             zipped.write(b"".join(line + b"\n" for line in documents))
         return len(documents)
 
-    relative = f"heldout/{source}.jsonl.gz"
+    relative = f"heldout/{storage.safe_name(source)}.jsonl.gz"
     files = [write_attempt(root, attempts, f"{params['out']}/{relative}", write)]
     return files, {"source": source, "heldout": {"path": relative, "documents": len(documents), "bytes": num_bytes}}
 

@@ -1,6 +1,7 @@
 """Make ids unique inside a corpus: the second, third ... document of one id in listing order becomes id#2, id#3 ...
 
-Shards listed before keep their ids; only new shards are written again, and only those with a repeat.
+Shards listed before keep their ids; only new shards are written again, and only those with a repeat. Ids that already end in
+#n are looked at together with their base, so that a third arrival does not take a name that is there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dolma_py import parquet_files, storage
 from dolma_py.corpus import Corpus, read_group
@@ -22,45 +24,38 @@ from pipelines.steps import StepContext, Unit
 MAX_REPEATS = 50_000_000
 
 
-def rename_repeated_ids(context: StepContext, listing: Listing, shards: list[Shard]) -> tuple[list[Shard], int]:
-    """(new shards with unique ids, how many documents were renamed)."""
-    everything = [*listing.shards, *shards]
+def rename_repeated_ids(context: StepContext, listing: Listing, shards: list[Shard]) -> list[Shard]:
+    """The new shards, with ids that no other document of the corpus has."""
     if not shards:
-        return shards, 0
-    repeats = find_repeats(context, everything)
-    numbers, rows = unpack_address(repeats.column("address").to_numpy())
-    ordinals = repeats.column("ordinal").to_numpy()
-    units = []
+        return shards
+    renames = find_renames(context, [*listing.shards, *shards])
+    numbers, rows = unpack_address(renames.column("address").to_numpy())
+    names = renames.column("id").to_pylist()
+    units, counts = [], {}
     for shard in shards:
-        mine = numbers == shard.number
-        if mine.any() and not shard.path.startswith("documents/"):
-            raise DataError(
-                shard.path,
-                "an id that another document has, in a file read in place",
-                int(rows[mine][0]),
-                "Set in_place: false.",
-            )
-        if mine.any():
-            params = {
-                "root": context.corpus.root,
-                "path": shard.path,
-                "rows": rows[mine].tolist(),
-                "ordinals": ordinals[mine].tolist(),
-            }
+        mine = np.flatnonzero(numbers == shard.number)
+        if len(mine) and not shard.path.startswith("documents/"):
+            problem = "an id that another document has, in a file read in place"
+            raise DataError(shard.path, problem, int(rows[mine[0]]), "Set in_place: false.")
+        if len(mine):
+            ids = {str(rows[index]): names[index] for index in mine.tolist()}
+            params = {"root": context.corpus.root, "path": shard.path, "ids": ids}
             units.append(Unit(f"rename/{shard.number:05d}", params, shard.text_bytes))
+            counts[shard.path] = len(mine)
     done, _ = context.run_units("rename", units, rename_unit)
     written = {line["files"][0]["path"]: line["files"][0] for line in done.units.values()}
-    renamed = [
-        shard._replace(num_bytes=written[shard.path]["bytes"], checksum=written[shard.path]["checksum"])
+    return [
+        shard._replace(
+            num_bytes=written[shard.path]["bytes"], checksum=written[shard.path]["checksum"], renamed=counts[shard.path]
+        )
         if shard.path in written
         else shard
         for shard in shards
     ]
-    return renamed, int(np.isin(numbers, [shard.number for shard in shards]).sum())
 
 
-def find_repeats(context: StepContext, shards: list[Shard]) -> pa.Table:
-    """(address, ordinal >= 2) of every document whose id an earlier one has, sorted by address."""
+def find_renames(context: StepContext, shards: list[Shard]) -> pa.Table:
+    """(address, id) of every document that needs another id, with that id, sorted by address."""
     root = context.corpus.root
     files = [shard for shard in shards if shard.rows]
 
@@ -70,31 +65,60 @@ def find_repeats(context: StepContext, shards: list[Shard]) -> pa.Table:
                 shard, first = files[index], 0
                 for group, (rows, _) in enumerate(shard.row_groups):
                     ids = read_group(Corpus(root), shard, group, ["id"]).column("id")
+                    base = pc.replace_substring_regex(ids, r"#[0-9]+$", "")
                     addresses = pack_address(shard.number, np.arange(first, first + rows))
                     first += rows
-                    yield from pa.table({"id": ids, "address": addresses}).to_batches()
+                    yield from pa.table({"base": base, "id": ids, "address": addresses}).to_batches()
 
-    def count(table: pa.Table) -> pa.Table:
-        ids = table.column("id").combine_chunks()
-        same = np.zeros(len(ids), bool)
-        if len(ids) > 1:
-            same[1:] = pa.compute.equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
-        starts = np.maximum.accumulate(np.where(same, 0, np.arange(len(ids))))
-        ordinals = np.arange(len(ids)) - starts + 1
-        repeated = table.append_column("ordinal", pa.array(ordinals, pa.int64())).filter(pa.array(same))
-        return repeated.select(["address", "ordinal"])
+    def rename(table: pa.Table) -> pa.Table:
+        base = table.column("base").combine_chunks()
+        same = np.zeros(len(base), bool)
+        if len(base) > 1:
+            same[1:] = pc.equal(base.slice(1), base.slice(0, len(base) - 1)).to_numpy(zero_copy_only=False)
+        shared = same.copy()
+        shared[:-1] |= same[1:]
+        rows = table.filter(pa.array(shared))  # bases with one document need no look
+        found = choose_names(*(rows.column(name).to_pylist() for name in ("base", "id", "address")))
+        return pa.table(
+            {"address": pa.array([a for a, _ in found], pa.int64()), "id": pa.array([n for _, n in found], pa.string())}
+        )
 
     session = context.spark()
     parts = min(len(files), context.partitions or 2 * session.sparkContext.defaultParallelism)
-    frame = session.range(0, len(files), 1, max(1, parts)).mapInArrow(read, "id string, address long")
-    repeats = reduce_groups(frame, keys=["id"], order=["address"], reduce=count, schema="address long, ordinal long")
-    return collect_sorted(repeats, by=["address"], limit=MAX_REPEATS, what="repeated ids")
+    frame = session.range(0, len(files), 1, max(1, parts)).mapInArrow(read, "base string, id string, address long")
+    renames = reduce_groups(frame, keys=["base"], order=["address"], reduce=rename, schema="address long, id string")
+    return collect_sorted(renames, by=["address"], limit=MAX_REPEATS, what="repeated ids")
+
+
+def choose_names(bases: list[str], ids: list[str], addresses: list[int]) -> list[tuple[int, str]]:
+    """(address, new id) of repeats; rows of one base stand together in listing order.
+
+    The first document of an id keeps it; every other takes base#n with the smallest n >= 2 that is free.
+
+    >>> choose_names(["x", "x", "x", "y"], ["x", "x#2", "x", "y"], [1, 2, 3, 4])
+    [(3, 'x#3')]
+    """
+    taken: dict[str, set[str]] = {}
+    for base, name in zip(bases, ids, strict=True):
+        taken.setdefault(base, set()).add(name)
+    seen: set[str] = set()
+    renames = []
+    for base, name, address in zip(bases, ids, addresses, strict=True):
+        if name in seen:
+            number = 2
+            while f"{base}#{number}" in taken[base]:
+                number += 1
+            name = f"{base}#{number}"
+            taken[base].add(name)
+            renames.append((address, name))
+        seen.add(name)
+    return renames
 
 
 def rename_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
-    """One task: write a shard again with `#n` after the repeated ids; row groups stay as they are."""
+    """One task: write a shard again with new ids for the repeats; row groups stay as they are."""
     root, path = params["root"], params["path"]
-    renames = dict(zip(params["rows"], params["ordinals"], strict=True))
+    renames = {int(row): name for row, name in params["ids"].items()}
 
     def write(sink: HashingWriter) -> int:
         first = 0
@@ -106,8 +130,7 @@ def rename_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
                 table = file.read_row_group(group, use_threads=False)
                 ids = table.column("id").to_pylist()
                 for row in range(len(ids)):
-                    if first + row in renames:
-                        ids[row] = f"{ids[row]}#{renames[first + row]}"
+                    ids[row] = renames.get(first + row, ids[row])
                 parquet_files.write_row_group(
                     writer, table.set_column(0, DOCUMENT_SCHEMA.field("id"), pa.array(ids, pa.string()))
                 )

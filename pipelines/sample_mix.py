@@ -34,7 +34,9 @@ DRAWN_SCHEMA = pa.schema([pa.field("address", pa.int64()), *SET_SCHEMA])
 class SampleMixConfig(MixInputs):
     """The same inputs as the plan's, and the plan."""
 
-    cells: str = Field(default="artifact:cells", description="cells.parquet of a plan")
+    cells: str = Field(
+        default="artifact:cells", description="cells.parquet of a plan: artifact:cells, or its path below the corpus"
+    )
     num_buckets: int = Field(default=20, ge=1, le=1000, description="as in the plan")
 
 
@@ -42,7 +44,7 @@ def run(context: StepContext, settings: SampleMixConfig) -> StepResult:
     """Draw copies, write attributes."""
     table = read_mix_table(context, settings)
     groups, cell, heldout = assign_cells(table, settings, context.seed, settings.num_buckets)
-    cells = parquet_files.read_row_groups(context.artifact(settings.cells.removeprefix("artifact:")), None, None)
+    cells = parquet_files.read_row_groups(_find_cells(context, settings.cells), None, None)
     keys = list(
         zip(
             cells.column("source").to_pylist(),
@@ -79,6 +81,18 @@ def run(context: StepContext, settings: SampleMixConfig) -> StepResult:
         "copies": int(copies.sum()), "heldout_documents": int(heldout.sum()), "heldout_tokens": int(tokens[heldout].sum()),
     }  # fmt: skip
     return StepResult({SET: fingerprint}, facts=facts, times=times._asdict())
+
+
+def _find_cells(context: StepContext, cells: str) -> str:
+    """An artifact of an earlier step, or a path below the corpus."""
+    if cells.startswith("artifact:"):
+        return context.artifact(cells.removeprefix("artifact:"))
+    path = context.corpus.path(cells)
+    if storage.file_bytes(path) is None:
+        raise ConfigError(
+            "cells", cells, "expected a file below the corpus", "Such as runs/plan-mix/00-plan-mix/cells.parquet"
+        )
+    return path
 
 
 class DrawnMaker:

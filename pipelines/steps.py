@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable
@@ -106,6 +107,7 @@ class StepResult(NamedTuple):
 
     attributes: dict[str, str] = {}  # attribute set -> fingerprint
     artifacts: dict[str, str] = {}  # name -> path relative to the corpus
+    files: dict[str, int] = {}  # other files the step made, relative to the corpus -> bytes
     facts: dict[str, Any] = {}  # deterministic numbers for the manifest
     times: dict[str, Any] = {}  # for run.json
 
@@ -116,8 +118,8 @@ def split_params(context: StepContext, split: Split) -> dict[str, Any]:
 
 
 def split_name(split: Split) -> str:
-    """shard-00003-group-00012: where the split begins; sorts in corpus order."""
-    return f"shard-{split.shard:05d}-group-{split.first_group:05d}"
+    """shard-00003-group-00012-00015: the split's row groups; sorts in corpus order."""
+    return f"shard-{split.shard:05d}-group-{split.first_group:05d}-{split.last_group:05d}"
 
 
 def file_lists(done: DoneFile) -> list[dict[str, Any]]:
@@ -142,6 +144,34 @@ def finish_attribute_set(corpus: Corpus, name: str, fingerprint: str, files: lis
     for info in storage.list_files(corpus.path("attributes", name)):
         if info.path not in known:
             storage.remove_file(info.path)
+
+
+def attribute_set_stands(corpus: Corpus, name: str, fingerprint: str) -> bool:
+    """Whether the set was completed with this fingerprint and all its files are still there."""
+    lines = read_done_lines(corpus.path("attributes", name, "_done.jsonl"))
+    if not lines or lines[0]["fingerprint"] != fingerprint:
+        return False
+    return all(storage.file_bytes(corpus.path(file["path"])) == file["bytes"] for file in lines[0]["files"])
+
+
+def fingerprint_named_sets(corpus: Corpus, settings: dict[str, Any]) -> dict[str, str]:
+    """Fingerprints of the attribute sets that settings name, as "SET" or "SET.COLUMN": their content decides the step's output.
+
+    `settings` are without the step's rules, which speak of sets that the step itself makes.
+    """
+    text = json.dumps(settings)
+    done = (info.path for info in storage.list_files(corpus.path("attributes")) if info.path.endswith("/_done.jsonl"))
+    names = sorted(path.rsplit("/", 2)[1] for path in done)
+    used = [name for name in names if f'"{name}"' in text or f'"{name}.' in text]
+    lines = {name: read_done_lines(corpus.path("attributes", name, "_done.jsonl")) for name in used}
+    return {name: found[0]["fingerprint"] for name, found in lines.items() if found}
+
+
+def checksum_if_file(value: Any) -> Any:
+    """The checksum of a file that a setting names, else the value: a file may change behind its name."""
+    if isinstance(value, str) and 0 < len(value) < 4096 and storage.file_bytes(value) is not None:
+        return storage.checksum_file(value)
+    return value
 
 
 def check_attribute_sets(corpus: Corpus, view: View) -> None:
@@ -172,7 +202,7 @@ def expand_inputs(patterns: list[str], *, corpus: Corpus) -> list[FileInfo]:
 def _match(path: str) -> list[FileInfo]:
     import glob
 
-    if not storage.is_remote(path) and any(sign in path for sign in "*?["):
+    if not storage.is_remote(path) and not os.path.exists(path) and any(sign in path for sign in "*?["):
         names = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
         return [FileInfo(name, os.stat(name).st_size) for name in names]
     size = storage.file_bytes(path)

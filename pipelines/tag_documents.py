@@ -16,14 +16,13 @@ from pydantic import Field
 
 from dolma_py import config, storage
 from dolma_py.config import Config
-from dolma_py.corpus import ViewBatch
-from dolma_py.done import read_done_lines
+from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.errors import ConfigError
 from dolma_py.rules import parse_rule
 from pipelines.attribute_sets import write_attribute_sets
-from pipelines.steps import Rule, StepContext, StepResult
-from taggers.base import Tagger, check_aligned
-from taggers.registry import build_tagger
+from pipelines.steps import Rule, StepContext, StepResult, attribute_set_stands, checksum_if_file
+from taggers.base import Tagger, tag_checked
+from taggers.registry import build_tagger, find_tagger
 
 VERSION = 1
 
@@ -60,8 +59,7 @@ class TaggerMaker:
         """Attributes of the batch by every tagger."""
         made = {}
         for name, tagger in self.taggers.items():
-            made[name] = tagger.tag(batch.documents)
-            check_aligned(tagger, batch.documents, made[name])
+            made[name] = tag_checked(tagger, batch.documents)
         return made
 
 
@@ -80,7 +78,9 @@ def run(context: StepContext, tag: TagConfig) -> StepResult:
         fingerprints[name] = config.fingerprint(VERSION, choice.tagger, tagger.version, identity, view)
         chosen.append({"set": name, "tagger": choice.tagger, "options": options, "fingerprint": fingerprints[name]})
     _check_rules(tag, {choice["set"]: build_tagger(choice["tagger"], choice["options"]).schema for choice in chosen})
-    missing = {name: value for name, value in fingerprints.items() if not _is_complete(context, name, value)}
+    missing = {
+        name: value for name, value in fingerprints.items() if not attribute_set_stands(context.corpus, name, value)
+    }
     times: dict[str, Any] = {}
     if missing:
         options = {"taggers": [choice for choice in chosen if choice["set"] in missing]}
@@ -101,11 +101,6 @@ def _check_rules(tag: TagConfig, schemas: dict[str, pa.Schema]) -> None:
                 )
 
 
-def _is_complete(context: StepContext, name: str, fingerprint: str) -> bool:
-    lines = read_done_lines(context.corpus.path("attributes", name, "_done.jsonl"))
-    return bool(lines) and lines[0]["fingerprint"] == fingerprint
-
-
 def resolve_options(context: StepContext, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(options with artifacts as paths, options with artifacts as checksums): what the tagger gets, what identifies it."""
     paths, identity = {}, {}
@@ -119,9 +114,19 @@ def resolve_options(context: StepContext, options: dict[str, Any]) -> tuple[dict
 
 def _resolve(context: StepContext, value: Any) -> tuple[Any, Any]:
     if not (isinstance(value, str) and value.startswith("artifact:")):
-        return value, value
+        return value, checksum_if_file(value)
     path = context.artifact(value.removeprefix("artifact:"))
     return path, storage.checksum_file(path)
+
+
+def fingerprint_inputs(corpus: Corpus, tag: TagConfig) -> list[Any]:
+    """Versions of the taggers, and checksums of files that their options name."""
+    marks: list[Any] = []
+    for choice in tag.taggers:
+        values = [item for value in choice.options.values() for item in (value if isinstance(value, list) else [value])]
+        version = getattr(find_tagger(choice.tagger), "version", None)
+        marks.append([version, [checksum_if_file(value) for value in values]])
+    return marks
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -120,7 +120,7 @@ def _run_wave(
 
 
 def _run_unit(name: str, params: dict[str, Any], work: Work, attempts: str) -> dict[str, Any]:
-    """On the executor. A DolmaError becomes part of the receipt; anything else fails the task and Spark tries it again."""
+    """On the executor. Errors a user can mend become part of the receipt; anything else fails the task and Spark tries again."""
     start = time.perf_counter()
     receipt: dict[str, Any] = {"unit": name}
     try:
@@ -128,6 +128,10 @@ def _run_unit(name: str, params: dict[str, Any], work: Work, attempts: str) -> d
         receipt |= {"files": [list(file) for file in files], "facts": facts}
     except DolmaError as error:
         receipt["error"] = str(error)
+    except (OSError, MemoryError) as error:  # of this machine: trying again on it would end the same way
+        receipt["error"] = (
+            f"{type(error).__name__}: {error}. Free disk or memory, or make the file readable, and run again."
+        )
     receipt["task_sec"] = time.perf_counter() - start
     receipt["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return receipt
