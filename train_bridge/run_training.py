@@ -56,6 +56,7 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
     dataset = InstanceDataset(shards, manifest, sequence_tokens=settings.data.sequence_tokens)
     identity = {
         "train_version": TRAIN_VERSION,
+        "device": device.type,  # another kind computes in another precision
         "config": settings.values_for_fingerprint(),
         "dataset_fingerprint": dataset.fingerprint,
         "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
