@@ -287,6 +287,41 @@ def test_new_files_get_new_numbers_at_the_end(tmp_path, _spark_of_this_run):
     assert outcomes[0].manifest["facts"]["repeated_ids"] == 3
 
 
+def test_files_read_in_place_are_tagged_where_they_are(built, inputs, tmp_path):
+    """A gzipped Dolma file and a Parquet shard of another corpus: nothing is copied, attributes are aligned."""
+    sources = [
+        {"name": "notes", "inputs": [str(inputs / "inputs" / "notes")], "in_place": True},
+        {"name": "stories", "inputs": [str(built[0] / "documents" / "stories")], "in_place": True},
+    ]
+    steps = [
+        {"kind": "ingest", "max_rejected_frac": 0.1, "sources": sources},
+        {"kind": "tag", "taggers": [{"tagger": "lengths"}], "rules": [{"name": "long", "keep": "num_words >= 50"}]},
+        {"kind": "dedup_exact"},
+        {"kind": "materialize", "output": str(tmp_path / "out")},
+    ]
+    outcomes = build(
+        Recipe(recipe="place", seed=1, steps=steps), str(tmp_path / "corpus"), BuildOptions(show_progress=False)
+    )
+    assert not (tmp_path / "corpus" / "documents").exists()
+    counts = {
+        outcome.name: outcome.manifest["funnel"]["kept"]["sources"]
+        for outcome in outcomes
+        if outcome.manifest["funnel"]
+    }
+    assert {source: value["documents"] for source, value in counts["ingest"].items()} == {"notes": 30, "stories": 78}
+    assert {source: value["documents"] for source, value in counts["dedup_exact"].items()} == {
+        "notes": 30,
+        "stories": 70,
+    }
+    table = pq.read_table(tmp_path / "out" / "documents" / "stories" / "part-00000.parquet")
+    parent = json.loads(table.column("metadata").to_pylist()[0])["parent"]
+    assert (parent["shard"], parent["row"]) == (1, 0)
+    words = [len(text.split()) for text in table.column("text").to_pylist()]
+    assert min(words) >= 50
+    total = sum(path.stat().st_size > 0 for path in (tmp_path / "out" / "documents").rglob("*.parquet"))
+    assert total == len((tmp_path / "out" / "listing.jsonl").read_text().splitlines())
+
+
 def test_too_many_unreadable_records_stop_the_job(tmp_path, _spark_of_this_run):
     (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n' + "{broken\n" * 9)
     recipe = Recipe(
