@@ -1,6 +1,6 @@
 """Time, rate and memory of every step of a finished build, as its run.json files say: where the cost table's rates come from.
 
-    python -m benchmarks.quickstart_steps demo/corpus [quickstart]
+python -m benchmarks.quickstart_steps demo/corpus [quickstart]
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def main(corpus: str, recipe: str = "quickstart") -> int:
         per_core = num_bytes / 1e6 / task_sec if task_sec else 0.0
         peak = run.get("peak_worker_bytes", 0) / 1e6
         total += run["seconds"]
-        print(f"{made['step']:<16}{run['seconds']:>9.1f}{run['mb_per_sec']:>8.1f}{task_sec:>8.1f}{per_core:>17.1f}{peak:>16.0f}")
+        print(
+            f"{made['step']:<16}{run['seconds']:>9.1f}{run['mb_per_sec']:>8.1f}{task_sec:>8.1f}{per_core:>17.1f}{peak:>16.0f}"
+        )
     print(f"{'all':<16}{total:>9.1f}")
     return 0
 

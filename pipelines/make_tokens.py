@@ -95,7 +95,8 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
     names = [info for info in storage.list_files(corpus.path(out)) if not info.path.endswith("/manifest.json")]
     files = {info.path.removeprefix(corpus.path("")): info.num_bytes for info in names}
     return StepResult(artifacts={f"shards_{settings.mix}": f"{out}/manifest.json"}, files=files, facts=result | {"parts": len(summaries)},
-                      times={"encode_task_sec": times.task_sec, "parts_task_sec": part_times.task_sec})  # fmt: skip
+                      times={"encode_task_sec": times.task_sec, "parts_task_sec": part_times.task_sec,
+                             "peak_worker_bytes": max(times.peak_worker_bytes, part_times.peak_worker_bytes)})  # fmt: skip
 
 
 def fingerprint_inputs(corpus: Corpus, settings: MakeTokensConfig) -> list[object]:
