@@ -80,7 +80,7 @@ def keep_order(
     add_key(_column(table, address), "ascending")
     if len(pc.unique(_column(table, address))) != table.num_rows:
         raise SchemaError(address, "each address once", "a repeated address")
-    order = pc.sort_indices(pa.table(columns), sort_keys=sort_keys, null_placement="at_end").to_numpy().astype(np.int64)
+    order = pc.sort_indices(pa.table(columns), sort_keys=sort_keys).to_numpy().astype(np.int64)  # nulls come last
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order), dtype=np.int64)
     return place
