@@ -28,76 +28,80 @@ def attributes(corpus: Path, name: str, shard: str) -> list[dict]:
     return pq.read_table(corpus / "attributes" / name / shard).to_pylist()
 
 
-def recount(corpus: Path, recipe: str, mix: str) -> list[tuple[str, object, object]]:
+Found = list[tuple[str, object, object]]
+
+
+def recount(corpus: Path, recipe: str, mix: str) -> Found:
     """(what, from the files, from the manifests)."""
     made = read_manifests(corpus, recipe)
     shards = [str(path.relative_to(corpus / "documents")) for path in sorted(corpus.glob("documents/*/*.parquet"))]
-    rows = {
-        shard: pq.read_table(corpus / "documents" / shard, columns=["id", "text", "metadata"]).to_pylist()
-        for shard in shards
-    }
-    found = []
-
-    first = next(
-        step
-        for manifest in made.values()
-        if manifest["funnel"] and manifest["funnel"]["steps"]
-        for step in manifest["funnel"]["steps"]
+    columns = ["id", "text", "metadata"]
+    rows = {shard: pq.read_table(corpus / "documents" / shard, columns=columns).to_pylist() for shard in shards}
+    steps = [step for manifest in made.values() if manifest["funnel"] for step in manifest["funnel"]["steps"]]
+    found = recount_documents(rows, steps[0], made)
+    found += recount_copies(corpus, rows, made)
+    flagged, contaminated = recount_contaminated(corpus, rows, found, steps)
+    found += recount_tokens(
+        corpus / "tokens" / mix, made, sum(row["copies"] or 0 for row in all_rows(corpus, "sample-v1", rows))
     )
+    dropped = sum(counts["dropped_documents"] for step in steps for counts in step["sources"].values())
+    last = sum(row["copies"] is not None for row in all_rows(corpus, "sample-v1", rows))
+    found.append(("documents - dropped = documents left", sum(map(len, rows.values())) - dropped, last))
+    say_planted(contaminated, flagged)
+    return found
+
+
+def all_rows(corpus: Path, name: str, shards: dict[str, list]) -> list[dict]:
+    return [row for shard in shards for row in attributes(corpus, name, shard)]
+
+
+def recount_documents(rows: dict[str, list], first: dict, made: dict) -> Found:
     documents, num_bytes = Counter(), Counter()
-    for shard in shards:
+    for shard, documents_of_shard in rows.items():
         source = shard.split("/")[0]
-        documents[source] += len(rows[shard])
-        num_bytes[source] += sum(len(row["text"].encode()) for row in rows[shard])
+        documents[source] += len(documents_of_shard)
+        num_bytes[source] += sum(len(row["text"].encode()) for row in documents_of_shard)
     said = {source: (counts["documents"], counts["bytes"]) for source, counts in first["sources"].items()}
-    found.append(
-        ("documents and bytes per source", {source: (documents[source], num_bytes[source]) for source in said}, said)
-    )
-    found.append(("documents in all", sum(documents.values()), made["ingest"]["facts"]["documents"]))
+    counted = {source: (documents[source], num_bytes[source]) for source in said}
+    return [
+        ("documents and bytes per source", counted, said),
+        ("documents in all", sum(documents.values()), made["ingest"]["facts"]["documents"]),
+    ]
 
-    in_view = {shard: attributes(corpus, "exact-v1", shard) for shard in shards}
-    digests = Counter()
-    marked = 0
-    for shard in shards:
-        for row, verdict in zip(rows[shard], in_view[shard], strict=True):
+
+def recount_copies(corpus: Path, rows: dict[str, list], made: dict) -> Found:
+    digests, marked = Counter(), 0
+    for shard in rows:
+        for row, verdict in zip(rows[shard], attributes(corpus, "exact-v1", shard), strict=True):
             if verdict["is_duplicate"] is not None:
                 digests[hashlib.sha256(row["text"].encode()).digest()] += 1
                 marked += verdict["is_duplicate"]
     copies = sum(digests.values()) - len(digests)
-    found.append(("exact copies", (copies, copies), (made["exact"]["facts"]["duplicates"], marked)))
-
-    near = [
-        verdict
-        for shard in shards
-        for verdict in attributes(corpus, "minhash-v1", shard)
-        if verdict["is_duplicate"] is not None
+    near = [row for row in all_rows(corpus, "minhash-v1", rows) if row["is_duplicate"] is not None]
+    kept_of = Counter(row["kept_id"] for row in near)
+    lowest = min((row["similarity"] for row in near if row["is_duplicate"]), default=1.0)
+    said, threshold = made["minhash"]["facts"], made["minhash"]["config"]["verification"]["threshold"]
+    return [
+        ("exact copies", (copies, copies), (made["exact"]["facts"]["duplicates"], marked)),
+        ("near copies", sum(row["is_duplicate"] for row in near), said["duplicates"]),
+        ("clusters by who stays", sum(size > 1 for size in kept_of.values()), said["clusters"]),
+        ("every near copy reaches the threshold", bool(lowest >= threshold - 1e-6), True),
     ]
-    kept_of = Counter(verdict["kept_id"] for verdict in near)
-    found.append(
-        ("near copies", sum(verdict["is_duplicate"] for verdict in near), made["minhash"]["facts"]["duplicates"])
-    )
-    found.append(
-        ("clusters by who stays", sum(size > 1 for size in kept_of.values()), made["minhash"]["facts"]["clusters"])
-    )
-    lowest = min((verdict["similarity"] for verdict in near if verdict["is_duplicate"]), default=1.0)
-    found.append(
-        (
-            "every near copy reaches the threshold",
-            bool(lowest >= made["minhash"]["config"]["verification"]["threshold"] - 1e-6),
-            True,
-        )
-    )
 
-    contaminated = [
+
+def recount_contaminated(corpus: Path, rows: dict[str, list], found: Found, steps: list[dict]) -> tuple[int, list]:
+    pairs = [
         (row, verdict)
-        for shard in shards
+        for shard in rows
         for row, verdict in zip(rows[shard], attributes(corpus, "contamination-v1", shard), strict=True)
     ]
-    step = next(step for step in made["decontaminate"]["funnel"]["steps"] if step["name"] == "contaminated")
-    flagged = sum(bool(verdict["contaminated"]) for _, verdict in contaminated)
+    step = next(step for step in steps if step["name"] == "contaminated")
+    flagged = sum(bool(verdict["contaminated"]) for _, verdict in pairs)
     found.append(("contaminated", flagged, sum(counts["dropped_documents"] for counts in step["sources"].values())))
+    return flagged, pairs
 
-    folder = corpus / "tokens" / mix
+
+def recount_tokens(folder: Path, made: dict, copies: int) -> Found:
     manifest = json.loads((folder / "manifest.json").read_text())
     tokens = ends = listed = 0
     for path in sorted(folder.glob("part-*.npy")):
@@ -105,29 +109,20 @@ def recount(corpus: Path, recipe: str, mix: str) -> list[tuple[str, object, obje
         tokens, ends = tokens + len(ids), ends + int((ids == manifest["eos_token_id"]).sum())
         sidecar = gzip.decompress(path.with_suffix("").with_suffix(".csv.gz").read_bytes()).decode()
         listed += sum(1 for _ in csv.reader(io.StringIO(sidecar)))
-    copies = sum(verdict["copies"] or 0 for shard in shards for verdict in attributes(corpus, "sample-v1", shard))
-    found.append(("tokens", tokens, made["shards"]["facts"]["tokens"]))
-    found.append(
-        (
-            "documents in shards: end tokens, sidecar rows, copies drawn",
-            (ends, listed, copies),
-            (manifest["documents"],) * 3,
-        )
-    )
+    what = "documents in shards: end tokens, sidecar rows, copies drawn"
+    return [
+        ("tokens", tokens, made["shards"]["facts"]["tokens"]),
+        (what, (ends, listed, copies), (manifest["documents"],) * 3),
+    ]
 
-    steps = [step for manifest in made.values() if manifest["funnel"] for step in manifest["funnel"]["steps"]]
-    dropped = sum(counts["dropped_documents"] for step in steps for counts in step["sources"].values())
-    last = sum(verdict["copies"] is not None for shard in shards for verdict in attributes(corpus, "sample-v1", shard))
-    found.append(("documents - dropped = documents left", sum(documents.values()) - dropped, last))
 
+def say_planted(contaminated: list, flagged: int) -> None:
     planted = [(row, verdict) for row, verdict in contaminated if planted_item(row)]
+    searched = [verdict for _, verdict in planted if verdict["contaminated"] is not None]
+    hits = sum(verdict["contaminated"] for verdict in searched)
     if planted:
-        searched = [(row, verdict) for row, verdict in planted if verdict["contaminated"] is not None]
-        hits = [row for row, verdict in searched if verdict["contaminated"]]
-        sys.stdout.write(
-            f"planted: {len(planted)} documents, {len(searched)} in the view when searched, {len(hits)} found, {flagged - len(hits)} others flagged\n"
-        )
-    return found
+        counts = f"{len(planted)} documents, {len(searched)} in the view when searched, {hits} found, {flagged - hits} others flagged"
+        sys.stdout.write(f"planted: {counts}\n")
 
 
 def planted_item(row: dict) -> str | None:
