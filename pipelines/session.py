@@ -160,7 +160,7 @@ def plan_session(config: SessionConfig, *, folder: Path, submitted: bool) -> tup
     """
     if submitted:
         SparkContext._ensure_initialized()  # connects to the waiting JVM, which knows what spark-submit was told
-    conf = SparkConf()
+    conf = SparkConf(loadDefaults=submitted)
     master = config.master or (conf.get("spark.master") if submitted else None) or "local[*]"
     local = master.startswith("local")
     settings = _common_settings(config, folder=folder)

@@ -223,6 +223,7 @@ CHANGES = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_setting_gives_what_a_fresh_build_gives(built, inputs, tmp_path, change):
     """Nothing that a setting decides may survive from before it: about a minute each."""
@@ -365,6 +366,7 @@ def test_the_same_fingerprint_on_any_machine():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_standalone_cluster_writes_the_same_bytes(inputs, tmp_path, repository):
     """A master and two workers from another folder, code and packages from the bundle: about 3 minutes on two cores."""
     from pipelines.bundle import make_bundle
@@ -398,6 +400,7 @@ def test_standalone_cluster_writes_the_same_bytes(inputs, tmp_path, repository):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_job_runs_by_spark_submit(inputs, tmp_path, repository):
     """`spark-submit pipelines/<job>.py --config X` leaves what the command line leaves."""
     import pyspark
