@@ -2,7 +2,7 @@
 
 Pass 1, per input: every copy of a document gets an order key (order_hash); bucket_of says which of B ranges of keys it falls
 into; its row goes into a piece of that bucket (write_piece). Pass 2, per bucket: all pieces of the bucket are read, sorted by
-(key, id, copy) and written as part-XXXXX.npy and part-XXXXX.csv.gz (write_part). Bucket b becomes part b, so the parts in order
+(key, id, copy) and written as part-NNNNN.npy and part-NNNNN.csv.gz (write_part). Bucket b becomes part b, so the parts in order
 are one shuffle of all documents, whatever the inputs, pieces and workers were.
 
 Memory of pass 2: the pieces of one bucket twice (as read, and while Arrow joins them), and CHUNK_TOKENS more; choose the number of
