@@ -30,7 +30,7 @@ class Scratch(NamedTuple):
     """Room for the longest document of a batch; its content means nothing between two documents."""
 
     lower: npt.NDArray[np.uint8]  # uint8 (longest + 8,)
-    kind: npt.NDArray[np.uint8]  # uint8 (longest + 1,)
+    kind: npt.NDArray[np.uint8]  # uint8 (longest + 72,)
     start_byte: npt.NDArray[np.int32]  # int32 (longest // 2 + 2,)
     end_byte: npt.NDArray[np.int32]  # int32 (longest // 2 + 2,)
 
@@ -52,7 +52,7 @@ def prepare_texts(
         raise SchemaError("text", f"at most {MAX_DOCUMENT_BYTES} bytes per document", f"{longest} bytes")
     scratch = Scratch(
         np.zeros(longest + 8, np.uint8),
-        np.empty(longest + 1, np.uint8),
+        np.zeros(longest + 72, np.uint8),
         np.empty(longest // 2 + 2, np.int32),
         np.empty(longest // 2 + 2, np.int32),
     )
