@@ -20,6 +20,7 @@ import numpy as np
 import xxhash
 
 from dedup import minhash, normalise, shingles
+from dedup.minhash_presets import get_preset
 from dolma_py.arrow_buffers import TextView
 
 NUM_REPEATS = 7
@@ -104,9 +105,9 @@ def main() -> None:
     data_folder = os.environ.get("DOLMA_PY_DATA")
     view = read_pool(Path(data_folder), 16_000_000) if data_folder else make_text(8_000_000)
     num_bytes, num_docs = len(view.data), len(view.offsets) - 1
-    config = minhash.get_preset("olmo3-web")
+    config = get_preset("olmo3-web")
     multiplier, increment = minhash.draw_permutations(config.num_permutations, seed=config.seed)
-    found = shingles.shingle_texts(*view, num_words=config.shingle_words)
+    found = shingles.shingle_texts(*view, num_words=config.shingles.num_items)
     num_shingles = len(found.hashes)
     row_bytes = num_docs * config.num_permutations * 4
     key_bytes = num_docs * config.num_bands * 8

@@ -5,26 +5,28 @@ Legend: N documents, S shingles, P permutations, b bands of r rows each, s Jacca
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import functools
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from dedup.minhash_kernels import band_keys_kernel, signatures_kernel
-from dedup.shingles import Shingles, shingle_texts
+from dedup.minhash_kernels import band_keys_kernel, sign_normal_kernel, sign_texts_kernel, signatures_kernel
+from dedup.shingles import ShingleConfig, Shingles, check_texts, exact_hashes, iterate_blocks
 from dolma_py.config import Config
 from dolma_py.errors import ConfigError, SchemaError
 from dolma_py.hashing import UInt64s, check_offsets, derive_seed, mix_keys
 
 UInt32s = npt.NDArray[np.uint32]
 VECTOR_LANES = 8  # 32-bit lanes of an AVX2 register
+SIGNED_BYTES = 4 << 20  # of signatures of a block of documents before they become band keys
 
 
 class MinHashConfig(Config):
     """Shingles, permutations and bands. Defaults are the preset olmo3-web."""
 
-    shingle_words: int = Field(5, ge=1, le=64, description="words per shingle; 5: Olmo 3 A.2.2 and FineWeb")
+    shingles: ShingleConfig = Field(default=ShingleConfig(), description="what is compared")
     num_bands: int = Field(
         26,
         ge=1,
@@ -34,40 +36,74 @@ class MinHashConfig(Config):
     num_rows: int = Field(
         11, ge=1, le=4096, description="r: values per band; more rows, fewer chance meetings; 11: Olmo 3 A.2.2"
     )
+    threshold: float | None = Field(
+        None,
+        gt=0.0,
+        le=1.0,
+        description="Jaccard similarity for which bands and rows are chosen (datasketch's optimum for num_permutations) in place of "
+        "num_bands and num_rows",
+    )
+    num_permutations: int = Field(
+        0,
+        ge=0,
+        le=1 << 16,
+        description="P: values of a signature; 0: bands * rows. Those beyond bands * rows count for signatures and for how "
+        "datasketch draws its permutations, not for bands",
+    )
     seed: int = Field(1, ge=0, lt=1 << 32, description="of the permutations; datasketch accepts 32 bits")
     permutations: Literal["dolma-py", "datasketch"] = Field(
         "dolma-py",
         description="who draws the permutations: our own hash of the seed, or datasketch 2 (signatures then equal its MinHash bit for bit)",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_bands(cls, values: Any) -> Any:
+        """Bands and rows from a threshold; where all three stand, as in a resolved configuration, they must agree."""
+        if not isinstance(values, dict) or not isinstance(values.get("threshold"), int | float):
+            return values
+        if not 0.0 < values["threshold"] <= 1.0:
+            return values  # the field says what is wrong
+        permutations = values.get("num_permutations")
+        if not isinstance(permutations, int) or permutations < 2:
+            raise ValueError(f"num_permutations: expected 2 or more beside a threshold, got {permutations}")
+        num_bands, num_rows = optimal_bands(values["threshold"], permutations)
+        for key, chosen in (("num_bands", num_bands), ("num_rows", num_rows)):
+            if values.get(key, chosen) != chosen:
+                raise ValueError(
+                    f"{key}: expected {chosen}, the optimum at the threshold, or no threshold, got {values[key]}"
+                )
+        return values | {"num_bands": num_bands, "num_rows": num_rows}
+
+    @model_validator(mode="after")
+    def _fill_permutations(self) -> MinHashConfig:
+        product = self.num_bands * self.num_rows
+        if self.num_permutations == 0:
+            object.__setattr__(self, "num_permutations", product)
+        if self.num_permutations < product:
+            raise ValueError(
+                f"num_permutations: expected at least num_bands * num_rows = {product}, got {self.num_permutations}"
+            )
+        return self
+
     @property
-    def num_permutations(self) -> int:
-        """P = b * r."""
-        return self.num_bands * self.num_rows
+    def lsh_threshold(self) -> float:
+        """(1 / b)^(1 / r): about where the S-curve is steepest."""
+        return float((1.0 / self.num_bands) ** (1.0 / self.num_rows))
 
 
-# Names say whose settings they are, and promise the settings, not the other tool's hash values.
-PRESETS: dict[str, MinHashConfig] = {
-    "olmo3-web": MinHashConfig(),  # arXiv 2512.13961 A.2.2: aimed at Jaccard 0.80
-    "fineweb": MinHashConfig(
-        num_bands=14, num_rows=8
-    ),  # FineWeb paper, datatrove defaults: about 0.75; Olmo 3's PDFs too
-    "datasketch": MinHashConfig(num_bands=9, num_rows=13, permutations="datasketch"),  # its optimum at 0.8 and 128
-}
+class Signatures(NamedTuple):
+    """MinHash signatures of N documents."""
+
+    values: UInt32s  # uint32 (N, P)  all ones where a document has no shingles
+    num_shingles: npt.NDArray[np.int64]  # int64 (N,)  repeats included
 
 
 class BandKeys(NamedTuple):
     """Where documents may meet."""
 
     keys: UInt64s  # uint64 (N, b)  equal key: same values in the same band
-    is_valid: npt.NDArray[np.bool_]  # bool (N,)  False: no words, no keys; such a document never meets another
-
-
-def get_preset(name: str) -> MinHashConfig:
-    """The named settings; ConfigError lists the names there are."""
-    if name not in PRESETS:
-        raise ConfigError("minhash.preset", name, f"expected one of {sorted(PRESETS)}")
-    return PRESETS[name]
+    is_valid: npt.NDArray[np.bool_]  # bool (N,)  False: no shingles, no keys; such a document never meets another
 
 
 def draw_permutations(num_permutations: int, *, seed: int, source: str = "dolma-py") -> tuple[UInt32s, UInt32s]:
@@ -117,15 +153,68 @@ def signatures(shingles: Shingles, *, multiplier: UInt32s, increment: UInt32s) -
             raise SchemaError(name, "uint32 (P,)", f"{array.dtype} {array.shape}")
     if len(multiplier) and int((multiplier & np.uint32(1)).min()) == 0:
         raise SchemaError("multiplier", "odd numbers (an even one is no permutation)", "an even number")
-    # P is filled up to whole vectors: the 6 of 286 permutations that are left over cost as much as 48
-    num_permutations = len(multiplier)
-    padding = (-num_permutations) % VECTOR_LANES
-    padded = np.empty((len(shingles.offsets) - 1, num_permutations + padding), np.uint32)
-    fill = np.ones(padding, np.uint32)
-    signatures_kernel(
-        shingles.hashes, shingles.offsets, np.append(multiplier, fill), np.append(increment, fill), padded
-    )
-    return padded[:, :num_permutations]
+    values = np.empty((len(shingles.offsets) - 1, len(multiplier) + (-len(multiplier)) % VECTOR_LANES), np.uint32)
+    signatures_kernel(shingles.hashes, shingles.offsets, *_fill_vectors(multiplier, increment), values)
+    return values[:, : len(multiplier)]
+
+
+def _fill_vectors(multiplier: UInt32s, increment: UInt32s) -> tuple[UInt32s, UInt32s]:
+    """P filled up to whole vectors: the 6 of 286 permutations that are left over would cost as much as 48."""
+    fill = np.ones((-len(multiplier)) % VECTOR_LANES, np.uint32)
+    return np.append(multiplier, fill), np.append(increment, fill)
+
+
+def sign_texts(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], *, config: MinHashConfig) -> Signatures:
+    """MinHash signatures of N texts with all num_permutations values.
+
+    Parameters
+    ----------
+    data : uint8 (B,)               UTF-8 texts or any bytes; may be read-only
+    offsets : int64 (N + 1,)        text i is data[offsets[i]:offsets[i + 1]]
+    config : MinHashConfig
+
+    Returns
+    -------
+    signatures : Signatures         those of documents without shingles are all ones
+
+    Raises
+    ------
+    ConfigError                     shingles of tokens without a tokenizer
+    SchemaError                     offsets fall or leave the data, a document of 2 GiB or more
+
+    Guarantees                      same bits for any batch split
+    Cost                            O(B + S P) time; 4 N P bytes, and a block of normalised text or, for our own words, a piece
+    Source                          as `signatures`
+    """
+    data, offsets = check_texts(data, offsets)
+    multiplier, increment = _draw(config)
+    return _sign(data, offsets, config, multiplier, increment)
+
+
+def _draw(config: MinHashConfig) -> tuple[UInt32s, UInt32s]:
+    return draw_permutations(config.num_permutations, seed=config.seed, source=config.permutations)
+
+
+def _sign(
+    data: npt.NDArray[np.uint8],
+    offsets: npt.NDArray[np.int64],
+    config: MinHashConfig,
+    multiplier: UInt32s,
+    increment: UInt32s,
+) -> Signatures:
+    """sign_texts with given permutations: as many as values are wanted."""
+    num_docs, num_values = len(offsets) - 1, len(multiplier)
+    permutations = _fill_vectors(multiplier, increment)
+    values, counts = np.empty((num_docs, len(permutations[0])), np.uint32), np.empty(num_docs, np.int64)
+    plan = config.shingles.plan
+    if config.shingles.is_plain:
+        exact = exact_hashes(data, offsets, config.shingles)
+        sign_texts_kernel(data, offsets, plan, exact, *permutations, values, counts)
+    else:
+        for block in iterate_blocks(data, offsets, config.shingles):
+            own = slice(block.first, block.first + len(block.texts.offsets) - 1)
+            sign_normal_kernel(*block.texts, plan, block.exact_hashes, *permutations, values[own], counts[own])
+    return Signatures(values[:, :num_values], counts)
 
 
 def band_keys(signature_rows: UInt32s, *, num_bands: int, num_rows: int) -> UInt64s:
@@ -145,7 +234,7 @@ def band_keys(signature_rows: UInt32s, *, num_bands: int, num_rows: int) -> UInt
 
 
 def hash_bands(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], *, config: MinHashConfig) -> BandKeys:
-    """Band keys of N texts: words, shingles, signatures, bands in one call per batch.
+    """Band keys of N texts: items, shingles, signatures, bands, some thousand documents at a time.
 
     Parameters
     ----------
@@ -155,19 +244,27 @@ def hash_bands(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], *, c
 
     Returns
     -------
-    bands : BandKeys                keys of documents without words are zero and not valid
+    bands : BandKeys                keys of documents without shingles are zero and not valid
 
     Raises
     ------
+    ConfigError                     shingles of tokens without a tokenizer
     SchemaError                     offsets fall or leave the data, a document of 2 GiB or more
 
     Guarantees                      same keys for any batch split
+    Cost                            O(B + S P) time; 8 N b bytes, SIGNED_BYTES of signatures, and what sign_texts says
     """
-    shingles = shingle_texts(data, offsets, num_words=config.shingle_words)
-    multiplier, increment = draw_permutations(config.num_permutations, seed=config.seed, source=config.permutations)
-    rows = signatures(shingles, multiplier=multiplier, increment=increment)
-    keys = band_keys(rows, num_bands=config.num_bands, num_rows=config.num_rows)
-    is_valid = np.diff(shingles.offsets) > 0
+    data, offsets = check_texts(data, offsets)
+    product = config.num_bands * config.num_rows
+    multiplier, increment = (drawn[:product] for drawn in _draw(config))
+    num_docs = len(offsets) - 1
+    keys, is_valid = np.empty((num_docs, config.num_bands), np.uint64), np.empty(num_docs, np.bool_)
+    block_docs = max(1, SIGNED_BYTES // (4 * product))
+    for first in range(0, num_docs, block_docs):
+        own = slice(first, min(first + block_docs, num_docs))
+        signed = _sign(data, offsets[first : own.stop + 1], config, multiplier, increment)
+        keys[own] = band_keys(signed.values, num_bands=config.num_bands, num_rows=config.num_rows)
+        is_valid[own] = signed.num_shingles > 0
     keys[~is_valid] = 0
     return BandKeys(keys, is_valid)
 
@@ -181,17 +278,18 @@ def candidate_probability(similarity: npt.ArrayLike, *, num_bands: int, num_rows
     return np.asarray(1.0 - (1.0 - s**num_rows) ** num_bands)
 
 
+@functools.lru_cache(maxsize=64)
 def optimal_bands(
     threshold: float, num_permutations: int, *, false_positive_weight: float = 0.5, false_negative_weight: float = 0.5
 ) -> tuple[int, int]:
     """(b, r) with b * r <= P that datasketch finds best for a threshold: the least weighted area of the S-curve on the wrong side.
 
+    The areas are integrals of polynomials, here by Gauss-Legendre quadrature; ties go to fewer bands, then fewer rows.
+
     Raises
     ------
     ConfigError     threshold outside (0, 1], P < 2, or weights that are not in [0, 1] with sum 1
     """
-    from datasketch import MinHashLSH  # see draw_permutations
-
     if not 0.0 < threshold <= 1.0:
         raise ConfigError("minhash.threshold", threshold, "expected a Jaccard similarity in (0, 1]")
     if num_permutations < 2:
@@ -199,5 +297,15 @@ def optimal_bands(
     weights = (false_positive_weight, false_negative_weight)
     if min(weights) < 0.0 or abs(sum(weights) - 1.0) > 1e-9:
         raise ConfigError("minhash.weights", weights, "expected two weights in [0, 1] with sum 1")
-    lsh = MinHashLSH(threshold=threshold, num_perm=num_permutations, weights=weights)
-    return int(lsh.b), int(lsh.r)
+    nodes, factors = np.polynomial.legendre.leggauss(256)
+    below, above = (nodes + 1.0) / 2.0 * threshold, threshold + (nodes + 1.0) / 2.0 * (1.0 - threshold)
+    best = (np.inf, 0, 0)
+    for num_bands in range(1, num_permutations + 1):
+        rows = np.arange(1, num_permutations // num_bands + 1)[:, None]
+        false_positive = (1.0 - (1.0 - below**rows) ** num_bands) @ factors * (threshold / 2.0)
+        false_negative = ((1.0 - above**rows) ** num_bands) @ factors * ((1.0 - threshold) / 2.0)
+        error = weights[0] * false_positive + weights[1] * false_negative
+        at = int(np.argmin(error))
+        if error[at] < best[0]:
+            best = (float(error[at]), num_bands, at + 1)
+    return best[1], best[2]

@@ -19,7 +19,8 @@ from pydantic import Field
 from dedup.candidates import Edges, candidate_edges, unique_edges
 from dedup.components import connected_components
 from dedup.keepers import KeepPolicy, keep_order
-from dedup.minhash import MinHashConfig, get_preset, hash_bands
+from dedup.minhash import MinHashConfig, hash_bands
+from dedup.minhash_presets import get_preset
 from dedup.shingles import Shingles, shingle_sets
 from dedup.verification import VerificationConfig, verify_components
 from dolma_py import config, hashing, parquet_files

@@ -16,6 +16,8 @@ SISTERS = {
     "taggers/character_kernels.py": "taggers/characters.py",
     # the repetition rules are part of the Gopher tagger
     "taggers/repetition_kernels.py": "taggers/gopher.py",
+    # one of the hashes of shingles
+    "dedup/sha1_kernels.py": "dedup/shingles.py",
     # each tagger of n-gram contamination wraps it
     "taggers/ngram_match_kernels.py": "taggers/ngram_match.py",
 }

@@ -1,5 +1,7 @@
 """Slow twins of dedup/minhash in Python integers."""
 
+from tests.reference import shingles
+
 M32, M64 = (1 << 32) - 1, (1 << 64) - 1
 
 
@@ -11,8 +13,8 @@ def fmix32(value):
 
 def signatures(shingles_of_texts, multiplier, increment):
     rows = []
-    for shingles in shingles_of_texts:
-        xs = [fmix32(shingle & M32) for shingle in shingles]
+    for found in shingles_of_texts:
+        xs = [fmix32(shingle & M32) for shingle in found]
         pairs = list(zip(multiplier, increment, strict=True))
         rows.append([min([(a * x + c) & M32 for x in xs], default=M32) for a, c in pairs])
     return rows
@@ -43,3 +45,17 @@ def candidate_probability(similarity, num_bands, num_rows):
 
     band = similarity**num_rows
     return sum(comb(num_bands, k) * band**k * (1 - band) ** (num_bands - k) for k in range(1, num_bands + 1))
+
+
+def sign_texts(words_of_texts, texts, config, multiplier, increment):
+    """(signatures, shingles per document) of texts given as lists of words too."""
+    return _sign(shingles.shingle_texts(words_of_texts, texts, config), multiplier, increment)
+
+
+def sign_normal(normal_texts, texts, config, multiplier, increment):
+    """(signatures, shingles per document) of normalised texts given with their original bytes."""
+    return _sign(shingles.shingle_normal(normal_texts, texts, config), multiplier, increment)
+
+
+def _sign(found, multiplier, increment):
+    return signatures(found, multiplier, increment), [len(row) for row in found]

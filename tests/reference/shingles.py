@@ -1,10 +1,17 @@
 """Slow twins of dedup/shingles: the formulas of its kernels in Python integers, over lists of words."""
 
+import hashlib
+import re
+
+import xxhash
+
 M = (1 << 64) - 1
 WORD_FACTOR, ROLL_FACTOR = 0xD6E8FEB86659FD93, 0x9E3779B97F4A7C15
 
 
 def hash_word(word):
+    if not word:
+        return WORD_FACTOR
     state = len(word) * ROLL_FACTOR & M
     for at in range(0, len(word), 8):
         block = int.from_bytes(word[at : at + 8], "little")
@@ -33,9 +40,56 @@ def shingle_items(items, num_items):
     return shingles
 
 
-def shingle_texts(words_of_texts, num_words):
-    """Per document given as a list of lower-cased words."""
-    return [shingle_items([hash_word(word) for word in words], num_words) for words in words_of_texts]
+def by_rules(items, shingles, whole, original, config):
+    """What is left of a document's shingles: `whole` is the hash of all its items as one shingle."""
+    if not items or len(items) < config.min_items:
+        return []
+    if len(items) >= config.num_items:
+        return shingles
+    exact = xxhash.xxh64_intdigest(original)
+    return {"one_shingle": [whole], "skip": [], "exact": [exact]}[config.short_documents]
+
+
+def shingle_texts(words_of_texts, texts, config):
+    """Per document given as a list of lower-cased words and as its original bytes; config as the ShingleConfig."""
+    found = []
+    for words, text in zip(words_of_texts, texts, strict=True):
+        items = [hash_word(word) for word in words]
+        shingles = shingle_items(items, config.num_items)
+        found.append(by_rules(items, shingles, shingle_items(items, len(items))[0] if items else None, text, config))
+    return found
+
+
+def split_items(text, unit):
+    """Words between single spaces (empty ones too, but not of a text of spaces), characters, or ids of 4 bytes."""
+    if unit == "words":
+        return text.split(b" ") if text.strip(b" ") else []
+    if unit == "characters":
+        return re.findall(rb"[^\x80-\xbf][\x80-\xbf]*|\A[\x80-\xbf]+", text)
+    return [text[at : at + 4] for at in range(0, len(text), 4)]
+
+
+def hash_bytes(items, unit, kind):
+    whole = (b" " if unit == "words" else b"").join(items)
+    if kind == "sha1":
+        return int.from_bytes(hashlib.sha1(whole).digest()[:8], "little")
+    return xxhash.xxh64_intdigest(whole)
+
+
+def shingle_normal(normal_texts, texts, config):
+    """Per document given as its normalised bytes and as its original bytes."""
+    found = []
+    for normal, text in zip(normal_texts, texts, strict=True):
+        items, n = split_items(normal, config.unit), config.num_items
+        if config.hash == "rolling":
+            hashes = [hash_word(item) for item in items]
+            shingles, whole = shingle_items(hashes, n), shingle_items(hashes, max(len(hashes), 1))[:1]
+        else:
+            windows = [items[k : k + n] for k in range(len(items) - n + 1)]
+            shingles = [hash_bytes(window, config.unit, config.hash) for window in windows]
+            whole = [hash_bytes(items, config.unit, config.hash)]
+        found.append(by_rules(items, shingles, whole[0] if items else None, text, config))
+    return found
 
 
 def unique_sets(shingles_of_texts):

@@ -1,12 +1,16 @@
 """Words and shingles against a regular expression and Python integers."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dedup import normalise, shingles
-from dedup.shingles_kernels import hash_word_kernel, roll_kernel
+from dedup.sha1_kernels import sha1_kernel
+from dedup.shingles_kernels import hash_word_kernel, roll_kernel, shingle_normal_kernel
+from dedup.text_rules import apply_rules
 from dolma_py.errors import ConfigError, SchemaError
 from tests.reference import normalise as normalise_reference
 from tests.reference import shingles as reference
@@ -73,13 +77,72 @@ def test_normalise_texts_equals_twin_and_is_idempotent(texts):
     assert again.offsets.tolist() == normal.offsets.tolist()
 
 
-@given(st.lists(TEXTS, max_size=5), st.integers(1, 7))
-def test_shingle_texts_equals_twin(texts, num_words):
-    found = shingles.shingle_texts(*to_arrays(texts), num_words=num_words)
+SHORT_RULES = st.sampled_from(["one_shingle", "skip", "exact"])
+
+
+@given(st.lists(TEXTS, max_size=5), st.integers(1, 7), SHORT_RULES, st.integers(1, 4))
+def test_shingle_texts_equals_twin(texts, num_items, short, least):
+    config = shingles.ShingleConfig(num_items=num_items, short_documents=short, min_items=least)
+    found = shingles.shingle_documents(*to_arrays(texts), config=config)
     assert found.hashes.dtype == np.uint64
-    assert rows(found.hashes.tolist(), found.offsets) == reference.shingle_texts(
-        [words_of(t) for t in texts], num_words
-    )
+    expected = reference.shingle_texts([words_of(t) for t in texts], texts, config)
+    assert rows(found.hashes.tolist(), found.offsets) == expected
+
+
+@given(
+    st.lists(TEXTS, max_size=5),
+    st.builds(
+        shingles.ShingleConfig,
+        unit=st.sampled_from(["words", "characters"]),
+        num_items=st.integers(1, 7),
+        rules=st.sampled_from(["duplodocus", "datatrove", "text-dedup", "bigcode", "whitespace"]),
+        hash=st.sampled_from(["rolling", "xxh64", "sha1"]),
+        short_documents=SHORT_RULES,
+        min_items=st.integers(1, 4),
+    ),
+)
+def test_shingle_normal_equals_twin(texts, config):
+    found = shingles.shingle_documents(*to_arrays(texts), config=config)
+    normal = apply_rules(*to_arrays(texts), rules=config.rules)
+    expected = reference.shingle_normal(rows(normal.data.tobytes(), normal.offsets), texts, config)
+    assert rows(found.hashes.tolist(), found.offsets) == expected
+
+
+@given(st.lists(TEXTS, max_size=5), st.integers(1, 7), SHORT_RULES)
+def test_the_general_kernel_finds_what_the_fused_one_finds(texts, num_items, short):
+    # our own words joined by spaces and split again
+    config = shingles.ShingleConfig(num_items=num_items, short_documents=short)
+    data, offsets = to_arrays(texts)
+    fused = shingles.shingle_documents(data, offsets, config=config)
+    normal = apply_rules(data, offsets, rules="dolma-py")
+    room, general = np.empty(len(normal.data) + 1, np.uint64), np.empty(len(offsets), np.int64)
+    exact = shingles.exact_hashes(data, offsets, config)
+    total = shingle_normal_kernel(*normal, config.plan, exact, room, general)
+    assert room[:total].tolist() == fused.hashes.tolist()
+    assert general.tolist() == fused.offsets.tolist()
+
+
+@given(st.binary(max_size=200))
+def test_sha1_equals_hashlib(text):
+    found = sha1_kernel(np.frombuffer(b"??" + text, np.uint8), 2, len(text) + 2, np.empty(80, np.uint32))
+    assert int(found) == int.from_bytes(hashlib.sha1(text).digest()[:8], "little")
+
+
+def test_sha1_of_abc_and_of_a_megabyte():
+    scratch = np.empty(80, np.uint32)
+    assert sha1_kernel(np.frombuffer(b"abc", np.uint8), 0, 3, scratch) == 0x6A810647363E99A9
+    text = bytes(range(256)) * 4096
+    expected = int.from_bytes(hashlib.sha1(text).digest()[:8], "little")
+    assert sha1_kernel(np.frombuffer(text, np.uint8), 0, len(text), scratch) == expected
+
+
+def test_settings_without_effect_or_sense_are_refused():
+    with pytest.raises(ValueError, match="no effect on shingles of words, got 'x.json'"):
+        shingles.ShingleConfig(tokenizer="x.json")
+    with pytest.raises(ValueError, match="what a word is, got 'none'"):
+        shingles.ShingleConfig(rules="none")
+    with pytest.raises(ConfigError, match="expected a tokenizer"):
+        shingles.shingle_documents(*to_arrays([b"a"]), config=shingles.ShingleConfig(unit="tokens"))
 
 
 @given(st.lists(st.lists(st.integers(0, 2**64 - 1), max_size=8), max_size=5), st.integers(1, 9))
@@ -135,7 +198,7 @@ def test_one_long_line_of_one_megabyte():
     text = b"x" * 1_000_000
     found = shingles.shingle_texts(*to_arrays([text, b"y " * 500_000]), num_words=5)
     assert np.diff(found.offsets).tolist() == [1, 499_996]
-    assert found.hashes[0] == reference.shingle_texts([[text]], 5)[0][0]
+    assert found.hashes[0] == reference.shingle_items([reference.hash_word(text)], 5)[0]
     assert len(set(found.hashes[1:].tolist())) == 1
 
 
