@@ -114,8 +114,23 @@ def print_plan(plan: dict[str, Any]) -> None:
         table.add_row(step["name"], step["kind"], *numbers)
     console = Console()
     console.print(table)
+    for step in plan["steps"]:
+        for name, value in step["details"].items():
+            console.print(f"{step['name']}: {format_detail(name, value)}", highlight=False)
     console.print(
         f"{plan['text_bytes'] / 1e6:.1f} MB of text on {plan['cores']} cores: about {plan['seconds']:.0f} s, "
         f"{plan['disk_bytes'] / 1e6:.0f} MB of disk, at most {plan['memory_bytes'] / 1e6:.0f} MB of memory for tasks. Nothing was done.",
         highlight=False,
     )
+
+
+def format_detail(name: str, value: Any) -> str:
+    """One detail of a plan as text: bytes in MB, seconds and rates with their unit, a mapping in one line."""
+    if isinstance(value, dict):
+        return f"{name} " + ", ".join(f"{key}: {inner}" for key, inner in value.items())
+    for suffix, unit, scale in (("_bytes", "MB", 1e6), ("_mb_per_core_sec", "MB/s and core", 1.0), ("_sec", "s", 1.0)):
+        if name.endswith(suffix):
+            return f"{name.removesuffix(suffix).replace('_', ' ')} {value / scale:,.1f} {unit}"
+    if name.endswith("_docs"):
+        return f"{name.removesuffix('_docs').replace('_', ' ')} {value:,} documents"
+    return f"{name} {value:,}" if isinstance(value, int | float) else f"{name} {value}"

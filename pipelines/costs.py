@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from dolma_py import storage
 from dolma_py.corpus import Corpus
+from dolma_py.views import View
 from pipelines.recipe import Recipe, Step
 from pipelines.session import count_cores
 from pipelines.steps import expand_inputs
@@ -51,6 +52,7 @@ class StepPlan(NamedTuple):
     seconds: float
     worker_memory_bytes: int
     disk_bytes: int
+    details: dict[str, Any] = {}  # what only this kind of step can say, by name; the last word of a name is its unit
 
 
 def estimate_text_bytes(recipe: Recipe, steps: list[Step], corpus: Corpus) -> int:
@@ -72,8 +74,10 @@ def estimate_text_bytes(recipe: Recipe, steps: list[Step], corpus: Corpus) -> in
     return total
 
 
-def plan_recipe(recipe: Recipe, steps: list[Step], corpus: Corpus) -> tuple[int, list[StepPlan]]:
-    """(bytes of text, one line per step)."""
+def plan_recipe(
+    recipe: Recipe, steps: list[Step], corpus: Corpus, view: View | None = None
+) -> tuple[int, list[StepPlan]]:
+    """(bytes of text, one line per step); `view` is what the first step reads, all documents where it is None."""
     text_bytes = estimate_text_bytes(recipe, steps, corpus)
     cores = count_cores()
     lines = []
@@ -83,8 +87,18 @@ def plan_recipe(recipe: Recipe, steps: list[Step], corpus: Corpus) -> tuple[int,
         lines.append(StepPlan(
             step.name, step.kind, cost.fixed_sec + text_bytes / 1e6 / cost.mb_per_core_sec / cores,
             WORKER_BYTES + int(cost.memory_per_split * min(in_flight, text_bytes)), int(cost.disk_frac * text_bytes),
+            plan_details(step, corpus, view),
         ))  # fmt: skip
     return text_bytes, lines
+
+
+def plan_details(step: Step, corpus: Corpus, view: View | None) -> dict[str, Any]:
+    """Details of a step whose kind has some and whose corpus has documents, from a sample of them; else none."""
+    if step.kind != "dedup_minhash" or not corpus.read_listing().shards:
+        return {}
+    from pipelines import minhash_plan  # compiled kernels, which no other plan needs
+
+    return minhash_plan.plan_details(step.settings.settings, corpus, view or corpus.load_view(None))
 
 
 def describe_plan(text_bytes: int, lines: list[StepPlan]) -> dict[str, Any]:

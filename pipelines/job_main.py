@@ -69,8 +69,8 @@ def run_step_file(kind: str, values: Any, options: BuildOptions, where: str = ""
 
 def plan_step_file(kind: str, values: Any, where: str = "") -> dict[str, Any]:
     """What run_step_file would cost."""
-    corpus, recipe, _ = read_job(kind, values, where)
-    return costs.describe_plan(*costs.plan_recipe(recipe, build_steps(recipe), corpus))
+    corpus, recipe, state = read_job(kind, values, where)
+    return costs.describe_plan(*costs.plan_recipe(recipe, build_steps(recipe), corpus, state.view))
 
 
 def read_job(kind: str, values: Any, where: str) -> tuple[Corpus, Recipe, State]:

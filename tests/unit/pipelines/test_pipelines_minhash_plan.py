@@ -1,0 +1,83 @@
+"""A MinHash step's dry run reads a sample of the view and says what the step will cost."""
+
+import pytest
+
+from dolma_py.views import Step, View
+from pipelines import minhash_plan
+from pipelines.commands import format_detail, print_plan
+from pipelines.job_main import plan_step_file
+from tests.tiny_corpus import write_corpus
+
+TEXT = "a text of more than five words that stands in every row group, number {}"
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    groups = [[{"text": TEXT.format(group * 3 + row)} for row in range(3)] for group in range(6)]
+    return write_corpus(str(tmp_path / "corpus"), [groups[:4], groups[4:]])
+
+
+def test_the_plan_of_the_job_has_details_and_prints_them(corpus, capsys):
+    plan = plan_step_file("dedup_minhash", {"corpus": corpus.root, "step": {"preset": "fineweb"}})
+    details = plan["steps"][0]["details"]
+    assert details["bands x rows"] == "14 x 8"
+    assert details["sampled_docs"] == minhash_plan.MAX_GROUPS * 3
+    assert details["documents with keys"] == 18
+    assert details["band_file_bytes"] == 18 * (14 * 8 + 8)
+    print_plan(plan)
+    shown = capsys.readouterr().out
+    assert "0.50: 0.0533" in shown and "1.00: 1.0" in shown and "shuffle" in shown
+    assert "Nothing was done." in shown
+
+
+def test_row_groups_are_chosen_the_same_way_each_time_and_by_hash(corpus):
+    chosen = [list(minhash_plan.choose_groups(corpus.read_listing())) for _ in range(2)]
+    assert chosen[0] == chosen[1]
+    assert len({(split.shard, split.first_group) for split in chosen[0]}) == minhash_plan.MAX_GROUPS
+    assert [(split.shard, split.first_group) for split in chosen[0]] != [(0, 0), (0, 1), (0, 2), (0, 3)]
+
+
+def test_each_group_gives_a_bounded_part(corpus, monkeypatch):
+    from dedup.minhash_presets import get_preset
+
+    monkeypatch.setattr(minhash_plan, "GROUP_BYTES", len(TEXT) + 5)  # room for one text
+    found = minhash_plan.plan_details(get_preset("olmo3-web"), corpus, corpus.load_view(None))
+    assert found["sampled_docs"] == minhash_plan.MAX_GROUPS
+    assert found["documents with keys"] == 18
+
+
+def test_a_view_that_keeps_half_is_half_the_work(corpus):
+    from dedup.minhash_presets import get_preset
+
+    rule = Step(name="short", attributes=None, keep=None, min_text_bytes=len(TEXT.format(10)))
+    listing = corpus.read_listing()
+    view = View(name="half", listing=listing.fingerprint, shards=2, steps=(rule,))
+    found = minhash_plan.plan_details(get_preset("olmo3-web"), corpus, view)
+    # numbers of two digits are a byte longer: 8 of 18 documents; the sample of 4 groups says about that
+    assert 0 < found["documents with keys"] < 18
+
+
+def test_other_steps_and_empty_corpora_have_no_details(corpus, tmp_path):
+    from dolma_py.corpus import Corpus
+    from pipelines import costs
+    from pipelines.recipe import Recipe, build_steps
+
+    steps = build_steps(Recipe(recipe="r", flow="job", seed=0, steps=[{"kind": "dedup_minhash", "name": "m"}]))
+    assert costs.plan_details(steps[0], Corpus(str(tmp_path / "none")), None) == {}
+    assert plan_step_file("dedup_exact", {"corpus": corpus.root})["steps"][0]["details"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("band_file_bytes", 2_500_000, "band file 2.5 MB"),
+        ("signatures_sec", 3.25, "signatures 3.2 s"),
+        ("signatures_mb_per_core_sec", 150.0, "signatures 150.0 MB/s and core"),
+        ("sampled_docs", 12000, "sampled 12,000 documents"),
+        ("shingles", 1234567, "shingles 1,234,567"),
+        ("curve", {"0.5": 0.1}, "curve 0.5: 0.1"),
+        ("bands x rows", "26 x 11", "bands x rows 26 x 11"),
+    ],
+)
+def test_details_are_shown_with_their_unit(name, value, expected):
+    assert format_detail(name, value) == expected
