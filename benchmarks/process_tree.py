@@ -1,0 +1,141 @@
+"""What a command costs with everything it starts: wall time, CPU time and memory of the whole process tree.
+
+    python -m benchmarks.process_tree dolma-py dedup minhash --corpus DIR
+
+CPU time is exact, not sampled: this process adopts the orphans of the command (Linux's child subreaper), so that workers whose
+parent never waits for them are counted when they end. Memory is sampled: PSS shares a page among the processes that map it, so
+the sum over the tree counts every page once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+_PR_SET_CHILD_SUBREAPER = 36
+SAMPLE_SEC = 0.5
+
+
+class TreeUsage(NamedTuple):
+    """What one run of a command cost."""
+
+    wall_sec: float
+    cpu_sec: float  # user and system, of the command and all that it started
+    peak_pss_bytes: int  # largest sum over the tree that was sampled
+    peak_python_pss_bytes: int  # the same without the JVM
+    output: str  # standard output and error
+
+
+def measure_command(
+    command: Sequence[str], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> TreeUsage:
+    """Run a command to its end and wait for everything it started.
+
+    Raises
+    ------
+    RuntimeError    it failed; with the end of what it printed
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    before = _children_cpu_sec()
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        list(command), cwd=cwd, env={**os.environ, **(environment or {})}, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, errors="replace",
+    )  # fmt: skip
+    sampler = _Sampler(os.getpid())
+    sampler.start()
+    output, _ = process.communicate()
+    wall = time.perf_counter() - begin
+    _reap_orphans()
+    sampler.stop()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {output[-2000:]}")
+    return TreeUsage(wall, _children_cpu_sec() - before, sampler.peak, sampler.peak_python, output)
+
+
+def _children_cpu_sec() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _reap_orphans(limit_sec: float = 20.0) -> None:
+    """Wait for adopted processes until none is left: their time is in RUSAGE_CHILDREN only then."""
+    end = time.monotonic() + limit_sec
+    while time.monotonic() < end:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            time.sleep(0.02)
+
+
+class _Sampler(threading.Thread):
+    def __init__(self, root: int) -> None:
+        super().__init__(daemon=True)
+        self.root, self.peak, self.peak_python = root, 0, 0
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(SAMPLE_SEC):
+            sizes = {pid: _pss_bytes(pid) for pid in _descendants(self.root)}
+            python = sum(size for pid, size in sizes.items() if _name(pid) != "java")
+            self.peak, self.peak_python = max(self.peak, sum(sizes.values())), max(self.peak_python, python)
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
+
+
+def _descendants(root: int) -> list[int]:
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            fields = _read(folder / "stat").rpartition(")")[2].split()
+            if fields:
+                parents[int(folder.name)] = int(fields[1])
+    found, front = [], {root}
+    while front:
+        front = {pid for pid, parent in parents.items() if parent in front}
+        found += sorted(front)
+    return found
+
+
+def _pss_bytes(pid: int) -> int:
+    for line in _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _name(pid: int) -> str:
+    return _read(Path(f"/proc/{pid}/comm")).strip()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # it ended meanwhile
+        return ""
+
+
+def main() -> int:
+    usage = measure_command(sys.argv[1:])
+    print(usage.output, end="")
+    print(
+        f"wall {usage.wall_sec:.1f} s, CPU {usage.cpu_sec:.1f} s, "
+        f"peak PSS {usage.peak_pss_bytes / 1e6:.0f} MB ({usage.peak_python_pss_bytes / 1e6:.0f} MB without the JVM)"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
