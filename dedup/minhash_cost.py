@@ -76,7 +76,7 @@ def estimate_cost(stats: SampleStats, size: CorpusSize, *, config: MinHashConfig
     Edges grow with the documents when copies lie near each other (low) and with their square when they lie anywhere (high, never
     more than one per document and band). Disk is the band file, shuffle what Spark writes between its stages before compression.
 
-    Source: README of the formulas in docs/dedup.md; the curve is dedup.minhash.candidate_probability.
+    Source: docs/dedup.md "What it costs"; the curve is dedup.minhash.candidate_probability.
     """
     curve = candidate_probability(SIMILARITIES, num_bands=config.num_bands, num_rows=config.num_rows)
     details: dict[str, object] = {

@@ -6,6 +6,7 @@ Source: FIPS 180-4, sections 5.1.1, 5.3.1 and 6.1.2; deviation: none (equality w
 
 from __future__ import annotations
 
+from dolma_py.hashing_kernels import load32_kernel
 from dolma_py.numba_options import KERNEL
 
 import numpy as np  # isort: skip
@@ -30,21 +31,28 @@ def swap32_kernel(value):
 
 
 @njit(**KERNEL)
+def step_kernel(a, e, mixed, added):
+    """What a round puts first: the mixed function of b, c, d and the round's constant plus schedule word are given."""
+    return np.uint32(rotate32_kernel(a, 5) + mixed + e + added)
+
+
+@njit(**KERNEL)
 def mix_block_kernel(state, schedule):
     """The state (five 32-bit values) after one block, whose 16 words are schedule[:16]."""
     for t in range(16, 80):
         schedule[t] = rotate32_kernel(schedule[t - 3] ^ schedule[t - 8] ^ schedule[t - 14] ^ schedule[t - 16], 1)
     a, b, c, d, e = state
-    for t in range(80):
-        if t < 20:
-            mixed, constant = np.uint32((b & c) | (np.uint32(~b) & d)), ROUND[0]
-        elif t < 40:
-            mixed, constant = np.uint32(b ^ c ^ d), ROUND[1]
-        elif t < 60:
-            mixed, constant = np.uint32((b & c) | (b & d) | (c & d)), ROUND[2]
-        else:
-            mixed, constant = np.uint32(b ^ c ^ d), ROUND[3]
-        new = np.uint32(rotate32_kernel(a, 5) + mixed + e + constant + schedule[t])
+    for t in range(20):
+        new = step_kernel(a, e, np.uint32(d ^ (b & (c ^ d))), np.uint32(ROUND[0] + schedule[t]))
+        a, b, c, d, e = new, a, rotate32_kernel(b, 30), c, d
+    for t in range(20, 40):
+        new = step_kernel(a, e, np.uint32(b ^ c ^ d), np.uint32(ROUND[1] + schedule[t]))
+        a, b, c, d, e = new, a, rotate32_kernel(b, 30), c, d
+    for t in range(40, 60):
+        new = step_kernel(a, e, np.uint32((b & c) | (d & (b | c))), np.uint32(ROUND[2] + schedule[t]))
+        a, b, c, d, e = new, a, rotate32_kernel(b, 30), c, d
+    for t in range(60, 80):
+        new = step_kernel(a, e, np.uint32(b ^ c ^ d), np.uint32(ROUND[3] + schedule[t]))
         a, b, c, d, e = new, a, rotate32_kernel(b, 30), c, d
     return (
         np.uint32(state[0] + a),
@@ -56,26 +64,32 @@ def mix_block_kernel(state, schedule):
 
 
 @njit(**KERNEL)
+def load_block_kernel(data, start_byte, num_bytes, schedule):
+    """The next block into schedule[:16], big-endian: at most 64 bytes of data, the closing bit where fewer are left."""
+    num_words = max(min(num_bytes, BLOCK), 0) // 4
+    for word in range(num_words):
+        schedule[word] = swap32_kernel(np.uint32(load32_kernel(data, np.uint64(start_byte + 4 * word))))
+    for word in range(num_words, 16):
+        schedule[word] = np.uint32(0)
+    if 0 <= num_bytes < BLOCK:
+        last = np.uint32(0x80)
+        for k in range(num_bytes - 1, 4 * num_words - 1, -1):
+            last = np.uint32(np.uint32(last << np.uint32(8)) | np.uint32(data[start_byte + k]))
+        schedule[num_words] = swap32_kernel(last)
+
+
+@njit(**KERNEL)
 def sha1_kernel(data, start_byte, end_byte, schedule):
     """The first 8 bytes of SHA-1 of data[start_byte:end_byte] as a little-endian number; schedule uint32 (80,) is scratch.
 
     Its low 32 bits are what datasketch's sha1_hash32 gives. Example: of b"abc" 0x6A810647363E99A9.
     """
     state = START
-    num_bytes = end_byte - start_byte
+    num_bytes = np.int64(end_byte - start_byte)
     num_blocks = (num_bytes + 8) // BLOCK + 1
     for block in range(num_blocks):
-        for word in range(16):
-            value = np.uint32(0)
-            for k in range(4):
-                at = block * BLOCK + word * 4 + k
-                byte = np.uint32(0)
-                if at < num_bytes:
-                    byte = np.uint32(data[start_byte + at])
-                elif at == num_bytes:
-                    byte = np.uint32(0x80)
-                value = np.uint32(np.uint32(value << np.uint32(8)) | byte)
-            schedule[word] = value
+        # a last block without data (the length did not fit the one before) may lack the closing bit: num_bytes is then negative
+        load_block_kernel(data, start_byte + block * BLOCK, num_bytes - block * BLOCK, schedule)
         if block == num_blocks - 1:
             schedule[14] = np.uint32(num_bytes >> 29)
             schedule[15] = np.uint32(num_bytes << 3)

@@ -9,7 +9,8 @@
 `whitespace`   white space to one space, nothing else
 `none`         the bytes as they are; for characters and tokens only
 Lower case, accents and classes are those of Python's Unicode tables (the interpreter's version) character by character. Deviation
-from the tools, which lower-case whole texts: a capital sigma at a word's end becomes the ordinary small sigma.
+from the tools, which lower-case whole texts: a capital sigma at a word's end becomes the ordinary small sigma, and the dot of a
+capital dotted I stays with its word. A text of separators alone has no words here, where text-dedup and bigcode count empty ones.
 """
 
 from __future__ import annotations

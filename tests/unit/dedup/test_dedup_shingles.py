@@ -128,6 +128,13 @@ def test_sha1_equals_hashlib(text):
     assert int(found) == int.from_bytes(hashlib.sha1(text).digest()[:8], "little")
 
 
+@pytest.mark.parametrize("num_bytes", range(130))
+def test_sha1_of_every_length_around_two_blocks(num_bytes):
+    text = bytes((k * 7 + num_bytes) % 256 for k in range(num_bytes))
+    found = sha1_kernel(np.frombuffer(b"x" + text + b"yyy", np.uint8), 1, num_bytes + 1, np.empty(80, np.uint32))
+    assert int(found) == int.from_bytes(hashlib.sha1(text).digest()[:8], "little")
+
+
 def test_sha1_of_abc_and_of_a_megabyte():
     scratch = np.empty(80, np.uint32)
     assert sha1_kernel(np.frombuffer(b"abc", np.uint8), 0, 3, scratch) == 0x6A810647363E99A9
