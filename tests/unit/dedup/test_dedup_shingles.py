@@ -209,6 +209,19 @@ def test_one_long_line_of_one_megabyte():
     assert len(set(found.hashes[1:].tolist())) == 1
 
 
+@pytest.mark.parametrize("num_items", [1, 2, 5, 64])
+def test_documents_of_many_pieces_equal_twin(num_items):
+    generator = np.random.default_rng(6)
+    words = [b"w%d" % value for value in generator.integers(0, 9000, 15_000)]
+    # pieces of 16 KiB: many with borders, one stretch of 50 kB without any, one that ends where a piece does
+    texts = [b" ".join(words), b"a b c " + b"x" * 50_000 + b" tail of words here now", b"a" * 16_383 + b" b c d e f"]
+    config = shingles.ShingleConfig(num_items=num_items)
+    found = shingles.shingle_documents(*to_arrays(texts), config=config)
+    assert rows(found.hashes.tolist(), found.offsets) == reference.shingle_texts(
+        [t.split() for t in texts], texts, config
+    )
+
+
 def test_hash_word_is_unsigned_and_does_not_read_what_follows():
     hashes = {int(hash_word_kernel(np.frombuffer(b"word" + tail * 8, np.uint8), 0, 4)) for tail in (b"\x00", b"\xff")}
     assert hashes == {reference.hash_word(b"word")}
