@@ -124,13 +124,14 @@ def ingest(
     config: ConfigFile = None,
     set: Overrides = None,
     name: Name = "ingest",
+    dry_run: DryRun = False,
     partitions: Partitions = None,
     master: Master = None,
     bundle: BundleFolder = None,
 ) -> None:
     """Read files into a corpus; unreadable records are counted and kept in rejected/."""
     call("ingest", corpus=corpus, inputs=input, source=source, config=config, overrides=set or [], name=name,
-         spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
+         dry_run=dry_run, spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
 
 
 def _job_command(parent: typer.Typer, command: str, kind: str, text: str) -> None:

@@ -92,11 +92,7 @@ def read_group(corpus: Corpus, shard: Shard, group: int, columns: list[str]) -> 
         return parquet_files.read_row_groups(corpus.shard_path(shard), [group], columns)
     from dolma_py.formats.in_place import read_shard
 
-    table = read_shard(corpus.shard_path(shard), shard.source)
-    if table.num_rows != shard.rows:
-        raise DataError(
-            shard.path, f"{table.num_rows} documents, {shard.rows} when it was listed", hint="Restore the file."
-        )
+    table = read_shard(corpus.shard_path(shard), shard)
     first = sum(rows for rows, _ in shard.row_groups[:group])
     return table.select(columns).slice(first, shard.row_groups[group][0])
 

@@ -7,7 +7,7 @@ A shard is one file of documents; its number is its line in `listing.jsonl` and 
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ class Shard(NamedTuple):
     inputs: tuple[tuple[str, int, str], ...] = ()  # (path, bytes, fingerprint) of the files it was made from
     rejected: tuple[tuple[str, int], ...] = ()  # (reason, records) of what could not be read
     renamed: int = 0  # documents whose id an earlier one had
+    # of a JSONL file read in place: {"limits", "fields", "added"} under which its rows were counted, and always are read
+    reading: dict[str, Any] | None = None
 
 
 class Split(NamedTuple):
@@ -60,8 +62,11 @@ class Listing(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """Of every shard's path, rows and checksum, in order."""
-        return fingerprint([[shard.path, shard.rows, shard.checksum] for shard in self.shards])
+        """Of every shard's path, rows and checksum, in order, and of how files in place are read."""
+        return fingerprint([
+            [shard.path, shard.rows, shard.checksum, *([] if shard.reading is None else [shard.reading])]
+            for shard in self.shards
+        ])  # fmt: skip
 
 
 def read_listing(path: str) -> Listing:

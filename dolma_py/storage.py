@@ -312,10 +312,27 @@ class WrittenFile(NamedTuple):
     rows: int
 
 
-def write_attempt(root: str, attempts: str, path: str, write: Callable[[HashingWriter], int]) -> WrittenFile:
-    """Write a file that belongs at root/path under a unique name in root/attempts; `write` returns its number of rows."""
+class Attempt:
+    """A file being written under a unique name; `written` tells what it became, once the block of open_attempt is over."""
+
+    def __init__(self, attempt: str, path: str, sink: HashingWriter) -> None:
+        self.attempt, self.path, self.sink = attempt, path, sink
+
+    def written(self, rows: int) -> WrittenFile:
+        """The receipt of the complete file."""
+        return WrittenFile(self.attempt, self.path, self.sink.num_bytes, self.sink.checksum, rows)
+
+
+@contextlib.contextmanager
+def open_attempt(root: str, attempts: str, path: str) -> Iterator[Attempt]:
+    """A file that belongs at root/path, written under a unique name in root/attempts; gone when the block ends with an error."""
     attempt = join_path(root, attempts, f"{unique_name()}-{posixpath.basename(path)}")
     with write_file(attempt) as stream:
-        hashing = HashingWriter(stream)
-        rows = write(hashing)
-    return WrittenFile(attempt, path, hashing.num_bytes, hashing.checksum, rows)
+        yield Attempt(attempt, path, HashingWriter(stream))
+
+
+def write_attempt(root: str, attempts: str, path: str, write: Callable[[HashingWriter], int]) -> WrittenFile:
+    """open_attempt with a function: `write` fills the file and returns its number of rows."""
+    with open_attempt(root, attempts, path) as file:
+        rows = write(file.sink)
+    return file.written(rows)

@@ -215,10 +215,15 @@ def _find_row(shard: Shard, row_groups: list[int], index: int) -> int:
 
 def attribute_path(name: str, shard: Shard) -> str:
     """Where the attributes `name` of a shard lie, relative to the corpus."""
+    return f"attributes/{name}/{aligned_path(shard)}"
+
+
+def aligned_path(shard: Shard) -> str:
+    """The relative path that everything made for a shard has in its own folder: that of its documents."""
     relative = shard.path.removeprefix("documents/")
     if storage.is_remote(relative) or relative.startswith("/"):  # read in place: the name comes from the listing
-        relative = f"{shard.source}/in-place-{shard.number:05d}.parquet"
-    return f"attributes/{name}/{relative}"
+        return f"{shard.source}/in-place-{shard.number:05d}.parquet"
+    return relative
 
 
 def read_attributes(root: str, name: str, shard: Shard, row_groups: list[int]) -> pa.Table:

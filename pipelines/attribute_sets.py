@@ -27,7 +27,7 @@ from dolma_py.corpus import (
     stitch_pieces,
 )
 from dolma_py.listing import Split
-from dolma_py.storage import HashingWriter, WrittenFile
+from dolma_py.storage import WrittenFile
 from dolma_py.views import View
 from pipelines.steps import (
     StepContext,
@@ -113,26 +113,22 @@ def write_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
     maker = build_maker(params["maker"], json.dumps(params["options"], sort_keys=True))
     shard = corpus.read_listing().shards[split.shard]
     rows = 0
-    files = []
     with ExitStack() as stack:
         open_pieces = {}
         for name in params["sets"]:
             path = piece_path(params["pieces"], name, split) if params["pieces"] else views.attribute_path(name, shard)
-            attempt = storage.join_path(corpus.root, attempts, f"{storage.unique_name()}.parquet")
-            sink = HashingWriter(stack.enter_context(storage.write_file(attempt)))
-            open_pieces[name] = (attempt, path, sink, AttributePiece(sink, maker.schemas[name]))
+            file = stack.enter_context(storage.open_attempt(corpus.root, attempts, path))
+            open_pieces[name] = (file, AttributePiece(file.sink, maker.schemas[name]))
         for batch in read_view(corpus, view, split, maker.columns):
             rows += batch.documents.num_rows
             made = maker.make(batch) if batch.documents.num_rows else {}
-            for name, (_, _, _, piece) in open_pieces.items():
+            for name, (_, piece) in open_pieces.items():
                 schema = maker.schemas[name]
                 columns = made[name] if name in made else pa.RecordBatch.from_pylist([], schema)
                 columns = restore_span_columns(columns, batch.removed)
                 piece.add(spread_rows(columns, batch.rows, batch.group_rows, schema))
-        for attempt, path, sink, piece in open_pieces.values():
-            written = piece.close()
-            files.append(WrittenFile(attempt, path, sink.num_bytes, sink.checksum, written))
-    return files, {"documents": rows}
+        closed = [(file, piece.close()) for file, piece in open_pieces.values()]
+    return [file.written(written) for file, written in closed], {"documents": rows}
 
 
 def stitch_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

@@ -13,7 +13,7 @@ from dolma_py import config
 from dolma_py.errors import ConfigError
 from pipelines.build_recipe import BuildOptions, Outcome, build_named
 from pipelines.bundle import ARCHIVE_NAME, CODE_NAME
-from pipelines.job_main import plan_step_file, run_step_file
+from pipelines.job_main import plan_ingest, plan_step_file, run_step_file
 from pipelines.session import SessionConfig
 
 logger = logging.getLogger("dolma_py.build")
@@ -54,7 +54,7 @@ def make_options(spark: SparkOptions) -> BuildOptions:
 
 
 def run_ingest(
-    *, corpus: str, inputs: list[str], source: str | None, config: str | None, overrides: list[str], name: str,
+    *, corpus: str, inputs: list[str], source: str | None, config: str | None, overrides: list[str], name: str, dry_run: bool,
     spark: SparkOptions,
 ) -> None:  # fmt: skip
     """`dolma-py ingest`."""
@@ -63,7 +63,10 @@ def run_ingest(
         {"name": source, "inputs": [os.path.abspath(path) if "://" not in path else path for path in inputs]}
     ]
     values = {"corpus": corpus, "name": name, "step": step}
-    print_outcomes(run_step_file("ingest", values, make_options(spark)), corpus)
+    if dry_run:
+        print_plan(plan_ingest(values))
+    else:
+        print_outcomes(run_step_file("ingest", values, make_options(spark)), corpus)
 
 
 def run_job_command(
@@ -103,7 +106,14 @@ def print_outcomes(outcomes: list[Outcome], corpus: str) -> None:
 
 
 def print_plan(plan: dict[str, Any]) -> None:
-    """The table of --dry-run."""
+    """The tables of --dry-run."""
+    console = Console()
+    if "inputs" in plan:
+        found = Table("source", "new files", "shards", "in place", "MB on disk")
+        for row in plan["inputs"]:
+            numbers = [row["files"], row["shards"], row["in_place"], f"{row['bytes'] / 1e6:.1f}"]
+            found.add_row(row["source"], *map(str, numbers))
+        console.print(found)
     table = Table("step", "kind", "seconds", "MB of disk", "MB of memory per task")
     for step in plan["steps"]:
         numbers = [
@@ -112,7 +122,6 @@ def print_plan(plan: dict[str, Any]) -> None:
             f"{step['worker_memory_bytes'] / 1e6:.0f}",
         ]
         table.add_row(step["name"], step["kind"], *numbers)
-    console = Console()
     console.print(table)
     for step in plan["steps"]:
         for name, value in step["details"].items():

@@ -75,19 +75,23 @@ def estimate_text_bytes(recipe: Recipe, steps: list[Step], corpus: Corpus) -> in
 
 
 def plan_recipe(
-    recipe: Recipe, steps: list[Step], corpus: Corpus, view: View | None = None
+    recipe: Recipe, steps: list[Step], corpus: Corpus, view: View | None = None, text_bytes: int | None = None
 ) -> tuple[int, list[StepPlan]]:
-    """(bytes of text, one line per step); `view` is what the first step reads, all documents where it is None."""
-    text_bytes = estimate_text_bytes(recipe, steps, corpus)
+    """(bytes of text, one line per step); `view` is what the first step reads, all documents where it is None.
+
+    text_bytes: where the caller knows better than estimate_text_bytes.
+    """
+    text_bytes = estimate_text_bytes(recipe, steps, corpus) if text_bytes is None else text_bytes
     cores = count_cores()
     lines = []
     for step in steps:
         cost = COSTS[step.kind]
         in_flight = float(getattr(step.settings, "pool_bytes", None) or recipe.split_bytes)
+        bound = getattr(step.module, "worker_memory_bytes", None)
+        held = bound(step.settings) if bound else int(cost.memory_per_split * min(in_flight, text_bytes))
         lines.append(StepPlan(
             step.name, step.kind, cost.fixed_sec + text_bytes / 1e6 / cost.mb_per_core_sec / cores,
-            WORKER_BYTES + int(cost.memory_per_split * min(in_flight, text_bytes)), int(cost.disk_frac * text_bytes),
-            plan_details(step, corpus, view),
+            WORKER_BYTES + held, int(cost.disk_frac * text_bytes), plan_details(step, corpus, view),
         ))  # fmt: skip
     return text_bytes, lines
 

@@ -2,6 +2,8 @@
 
 Writes documents/<source>/part-NNNNN.parquet, attributes/sizes-v1/, rejected/<source>/ and new lines of the listing.
 Records read = rows + rejected, checked; files that were ingested before are left alone, new ones get new numbers.
+rejected/ holds what the listed shards and the last run could not read, nothing older: a run that stops with too many rejected
+records leaves its own there to be looked at, the next run replaces or removes them.
 
     spark-submit pipelines/ingest_documents.py --config ingest.yaml
 """
@@ -9,159 +11,45 @@ Records read = rows + rejected, checked; files that were ingested before are lef
 from __future__ import annotations
 
 import gzip
-import io
 import json
-import posixpath
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
 
-from dolma_py import config, parquet_files, storage
-from dolma_py.arrow_buffers import view_text
-from dolma_py.config import Config
-from dolma_py.corpus import SIZES_SCHEMA, SIZES_VERSION, AttributePiece, Corpus
-from dolma_py.documents import DOCUMENT_SCHEMA, check_documents
+from dolma_py import parquet_files, storage
+from dolma_py.corpus import SIZES_SCHEMA, AttributePiece, Corpus
+from dolma_py.done import DoneFile, read_done_lines
 from dolma_py.errors import ConfigError, TooManyRejectedError
-from dolma_py.formats import FieldMap, Limits, Rejection, detect_format, read_any
+from dolma_py.formats import FieldMap, Limits, Rejection, find_reader
+from dolma_py.formats.in_place import describe_reading
+from dolma_py.formats.jsonl import LineRange, count_newlines
+from dolma_py.formats.parquet import GroupRange
 from dolma_py.listing import Listing, Shard, append_shards
-from dolma_py.storage import HashingWriter, WrittenFile
-from dolma_py.views import SIZES
+from dolma_py.storage import Attempt, WrittenFile
+from dolma_py.views import SIZES, aligned_path
+from pipelines.ingest_inputs import IngestConfig, fingerprint_inputs, plan_units, worker_memory_bytes
 from pipelines.repeated_ids import rename_repeated_ids
-from pipelines.steps import StepContext, StepResult, Unit, expand_inputs, finish_attribute_set
+from pipelines.shard_files import SIZES_FINGERPRINT, ShardCounts, add_sizes, text_lengths, write_shard
+from pipelines.steps import StepContext, StepResult, Unit, finish_attribute_set
 
+__all__ = ["VERSION", "IngestConfig", "fingerprint_inputs", "run", "worker_memory_bytes"]
 VERSION = 1
-SIZES_FINGERPRINT = config.fingerprint("sizes", SIZES_VERSION)
-MAX_IN_PLACE_BYTES = 256 << 20  # a stream of JSON lines is one task's work
-CODE_SUFFIXES = (
-    ".py",
-    ".c",
-    ".h",
-    ".cc",
-    ".cpp",
-    ".hpp",
-    ".rs",
-    ".go",
-    ".java",
-    ".js",
-    ".ts",
-    ".sh",
-    ".sql",
-    ".rb",
-    ".jl",
-    ".r",
-)
-
-
-class SourceConfig(Config):
-    """One source: where its files are and how they are read."""
-
-    name: str | None = Field(
-        default=None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="source of its documents; null: the first folder below each input, code files apart",
-    )
-    inputs: list[str] = Field(min_length=1, description="files, folders and globs; {corpus} is the corpus folder")
-    kind: str = Field(default="", description="jsonl, parquet, text, html or warc; empty: by each file's name")
-    fields: FieldMap = Field(default_factory=FieldMap, description="where id, text and the rest stand in a record")
-    in_place: bool = Field(
-        default=False,
-        description="list the files where they are and copy nothing: Dolma JSONL, or Parquet with our columns",
-    )
-
-
-class IngestConfig(Config):
-    """What is read and when reading is stopped."""
-
-    sources: list[SourceConfig] = Field(min_length=1, description="each with its own folder under documents/")
-    unit_bytes: int = Field(
-        default=64 << 20, ge=1, description="input files are packed into shards of about this many bytes on disk"
-    )
-    row_group_text_bytes: int = Field(
-        default=16 << 20, ge=1, description="text in one row group; jobs split between row groups"
-    )
-    max_rejected_frac: float = Field(
-        default=0.05, ge=0, le=1, description="share of records that may be unreadable before the job stops"
-    )
-    added: datetime | None = Field(
-        default=None, description="the documents' `added` where a record has none; never the clock"
-    )
-    limits: Limits = Field(default_factory=Limits, description="bounds on records and compression")
-
-
-class InputFile(NamedTuple):
-    """An input with its source and the name by which it is remembered."""
-
-    source: str
-    path: str
-    name: str  # path below the input's root
-    num_bytes: int
-    kind: str
-    root: str
-    fields: FieldMap
-    mark: str  # fingerprint
-    in_place: bool
-
-
-def list_inputs(corpus: Corpus, ingest: IngestConfig) -> list[InputFile]:
-    """All input files in order of source and name, each once.
-
-    Raises ConfigError when two files have one name in one source: the corpus could not tell them apart later.
-    """
-    found: dict[tuple[str, str], InputFile] = {}
-    for source in ingest.sources:
-        for pattern in source.inputs:
-            root = _pattern_root(pattern, corpus)
-            for info in expand_inputs([pattern], corpus=corpus):
-                name = info.path.removeprefix(root.rstrip("/") + "/")
-                key = (source.name or _guess_source(name, root), name)
-                if key in found and found[key].path != info.path:
-                    hint = "Give them different sources, or one input folder above both."
-                    raise ConfigError(
-                        "inputs", info.path, f"has the name of {found[key].path} in source {key[0]}", hint
-                    )
-                if key not in found:
-                    mark = storage.fingerprint_input(info.path, info.num_bytes)
-                    found[key] = InputFile(
-                        key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, mark, source.in_place
-                    )
-    return [found[key] for key in sorted(found)]
-
-
-def _pattern_root(pattern: str, corpus: Corpus) -> str:
-    """The folder that names are relative to: the input folder itself, or what stands before the first wildcard."""
-    path = storage.resolve_path(pattern.replace("{corpus}", corpus.root))
-    parts = path.split("/")
-    wild = next((index for index, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
-    if wild is not None:
-        return "/".join(parts[:wild])
-    return path if storage.file_bytes(path) is None else posixpath.dirname(path)
-
-
-def _guess_source(name: str, root: str) -> str:
-    if name.lower().endswith(CODE_SUFFIXES):
-        return "code"
-    first = name.split("/")[0] if "/" in name else posixpath.basename(root.rstrip("/")) or "input"
-    return "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in first.lower())
-
-
-def fingerprint_inputs(corpus: Corpus, ingest: IngestConfig) -> str:
-    """Of all input files: a new file makes the step run again."""
-    return config.fingerprint(
-        [[file.source, file.name, file.num_bytes, file.mark] for file in list_inputs(corpus, ingest)]
-    )
+RANGES = {"jsonl": LineRange, "parquet": GroupRange}
 
 
 def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     """Ingest what the corpus does not have yet."""
     corpus = context.corpus
     listing = corpus.read_listing()
-    units = plan_units(corpus, ingest, listing)
+    units = number_lines(context, plan_units(corpus, ingest, listing))
+    remove_unlisted(corpus, listing, context.done("documents"))
     done, times = context.run_units("documents", units, ingest_unit)
+    remove_unlisted(corpus, listing, done)
     facts = [done.units[unit.name]["facts"] for unit in units]
     rejected = sum(sum(fact["rejected"].values()) for fact in facts)
     total = rejected + sum(fact["rows"] for fact in facts)
@@ -171,11 +59,63 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     if shards and not any(shard.rows for shard in (*listing.shards, *shards)):
         raise ConfigError("inputs", total, "expected at least one readable record", f"Read {corpus.path('rejected')}.")
     shards = rename_repeated_ids(context, listing, shards)
-    finish_attribute_set(corpus, SIZES, SIZES_FINGERPRINT, _sizes_files(corpus, listing, done))
+    finish_attribute_set(corpus, SIZES, SIZES_FINGERPRINT, _sizes_files(corpus, done))
     if shards:
         listing = append_shards(corpus.listing_path, listing, shards)
     files = {shard.path: shard.num_bytes for shard in listing.shards if shard.path.startswith("documents/")}
     return StepResult(files=files, facts=describe_listing(listing), times=times._asdict())
+
+
+def number_lines(context: StepContext, units: list[Unit]) -> list[Unit]:
+    """The units, ranges of lines knowing how many lines of their file stand before them: one quick pass over such files."""
+    ranges = [unit for unit in units if _line_range(unit) is not None]
+    done, _ = context.run_units("lines", ranges, count_unit)
+    newlines: dict[str, int] = {}  # of each file, up to the range that comes next
+    numbered = []
+    for unit in units:
+        part = _line_range(unit)
+        if part is not None:
+            piece = unit.params["pieces"][0]
+            before = newlines.get(piece["path"], 0)
+            newlines[piece["path"]] = before + done.units[unit.name]["facts"]["newlines"]
+            piece = piece | {"part": list(part._replace(newlines_before=before))}
+            unit = unit._replace(params=unit.params | {"pieces": [piece]})
+        numbered.append(unit)
+    return numbered
+
+
+def _line_range(unit: Unit) -> LineRange | None:
+    piece = unit.params["pieces"][0]
+    return LineRange(*piece["part"]) if piece["part"] is not None and piece["kind"] == "jsonl" else None
+
+
+def count_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """One task: the newlines of a range of bytes."""
+    piece = params["pieces"][0]
+    with storage.open_read(piece["path"]) as stream:
+        return [], {"newlines": count_newlines(stream, *piece["part"][:2])}
+
+
+def remove_unlisted(corpus: Corpus, listing: Listing, done: DoneFile) -> None:
+    """Remove what runs that stopped have left: rejected records, and shards that their done file vouches for.
+
+    Kept is what belongs to listed shards and to the units that `done` holds. Under documents/ only files are removed that a
+    void line of `done` names: the folder may be somebody's Dolma tree.
+    """
+    listed = {shard.path for shard in listing.shards}
+    kept = {f"rejected/{_rejected_name(aligned_path(shard))}" for shard in listing.shards if shard.rejected}
+    kept |= {file["path"] for line in done.units.values() for file in line["files"]}
+    for info in storage.list_files(corpus.path("rejected")):
+        if info.path.removeprefix(corpus.path("")) not in kept:
+            storage.remove_file(info.path)
+    for line in read_done_lines(done.path):
+        for file in line["files"] if line["fingerprint"] != done.fingerprint else []:
+            if file["path"].startswith("documents/") and file["path"] not in kept | listed:
+                storage.remove_file(corpus.path(file["path"]))
+
+
+def _rejected_name(part: str) -> str:
+    return part.removesuffix(".parquet") + ".jsonl.gz"
 
 
 def describe_listing(listing: Listing) -> dict[str, Any]:
@@ -192,56 +132,22 @@ def describe_listing(listing: Listing) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing) -> list[Unit]:
-    """Consecutive new files of a source packed into units; a unit is a shard. Names follow those already listed."""
-    known = {(shard.source, name): mark for shard in listing.shards for name, _, mark in shard.inputs}
-    packs: dict[str, list[list[InputFile]]] = {}
-    for file in list_inputs(corpus, ingest):
-        mark = known.get((file.source, file.name))
-        if mark is not None and mark != file.mark:
-            raise ConfigError(
-                "inputs",
-                file.path,
-                "was ingested before and has changed since",
-                "A corpus is append-only: make a new one.",
-            )
-        if mark is None:
-            own = packs.setdefault(file.source, [[]])
-            if own[-1] and (file.in_place or sum(other.num_bytes for other in own[-1]) >= ingest.unit_bytes):
-                own.append([])
-            own[-1].append(file)
-    units = []
-    for source, groups in packs.items():
-        first = sum(shard.source == source for shard in listing.shards)
-        for number, group in enumerate(groups, first):
-            params = {
-                "root": corpus.root, "source": source, "part": f"{source}/part-{number:05d}",
-                "files": [[file.path, file.name, file.num_bytes, file.mark, file.kind, file.root, config.dump_config(file.fields)] for file in group],
-                "added": None if ingest.added is None else ingest.added.isoformat(), "limits": config.dump_config(ingest.limits),
-                "row_group_text_bytes": ingest.row_group_text_bytes,
-            }  # fmt: skip
-            if group[0].in_place:
-                check_in_place(group[0])
-                params["in_place"] = (
-                    f"attributes/{SIZES}/{source}/in-place-{len(listing.shards) + len(units):05d}.parquet"
-                )
-            units.append(Unit(f"{source}/part-{number:05d}", params, sum(file.num_bytes for file in group)))
-    return units
-
-
 def _make_shard(number: int, unit: Unit, line: dict[str, Any]) -> Shard:
-    facts, file = line["facts"], line["files"][0]
+    facts, file, kind = line["facts"], line["files"][0], "parquet"
+    reading = None
     if "in_place" in unit.params:
-        path, _, size, mark, *_ = unit.params["files"][0]
-        file = {"path": path, "bytes": size, "checksum": mark}
-    inputs = tuple((name, size, mark) for _, name, size, mark, *_ in unit.params["files"])
+        piece = unit.params["pieces"][0]
+        file = {"path": piece["path"], "bytes": piece["num_bytes"], "checksum": piece["mark"]}
+        kind = piece["kind"]
+        if kind == "jsonl":
+            reading = describe_reading(*_reading(unit.params, piece))
+    inputs = tuple((piece["name"], piece["num_bytes"], piece["mark"]) for piece in unit.params["pieces"])
     groups = tuple((rows, text_bytes) for rows, text_bytes in facts["row_groups"])
-    kind = detect_format(file["path"]) if "in_place" in unit.params else "parquet"
     return Shard(
         number,
         file["path"],
         kind,
-        facts["source"],
+        unit.params["source"],
         facts["rows"],
         facts["text_bytes"],
         file["bytes"],
@@ -249,13 +155,12 @@ def _make_shard(number: int, unit: Unit, line: dict[str, Any]) -> Shard:
         groups,
         inputs,
         tuple(sorted(facts["rejected"].items())),
+        reading=reading,
     )
 
 
-def _sizes_files(corpus: Corpus, listing: Listing, done: Any) -> list[dict[str, Any]]:
+def _sizes_files(corpus: Corpus, done: DoneFile) -> list[dict[str, Any]]:
     """The sizes of shards listed before, and of the new ones."""
-    from dolma_py.done import read_done_lines
-
     lines = read_done_lines(corpus.path("attributes", SIZES, "_done.jsonl"))
     files = {file["path"]: file for line in lines for file in line["files"]}
     for line in done.units.values():
@@ -263,125 +168,88 @@ def _sizes_files(corpus: Corpus, listing: Listing, done: Any) -> list[dict[str, 
     return list(files.values())
 
 
-def check_in_place(file: InputFile) -> None:
-    """Refuse what jobs could not read again in place."""
-    kind = file.kind or detect_format(file.path)
-    if kind not in ("jsonl", "parquet"):
-        raise ConfigError(
-            "in_place",
-            file.path,
-            "expected Dolma JSONL or Parquet",
-            "Set in_place: false; the files are then copied as Parquet.",
-        )
-    if kind == "jsonl" and file.num_bytes > MAX_IN_PLACE_BYTES:
-        raise ConfigError(
-            "in_place",
-            file.path,
-            f"expected at most {MAX_IN_PLACE_BYTES} bytes: it cannot be split",
-            "Set in_place: false.",
-        )
-    if file.fields != FieldMap() and kind == "jsonl":
-        raise ConfigError("in_place", file.path, "expected Dolma's own field names", "Set in_place: false.")
-    if kind == "parquet":
-        with parquet_files.open_parquet(file.path) as parquet:
-            check_documents(parquet.schema_arrow, file.path)
+class RejectedRecords:
+    """Counts rejections and writes them to rejected/<part>.jsonl.gz, a file that begins with the first one."""
 
+    def __init__(self, stack: ExitStack, params: dict[str, Any], attempts: str) -> None:
+        self.stack, self.params, self.attempts = stack, params, attempts
+        self.counts: dict[str, int] = {}  # by reason
+        self.attempt: Attempt | None = None
+        self.zipped: gzip.GzipFile | None = None
 
-def list_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
-    """One task: the sizes of a file that is read in place; a row group of it is a row group of the attributes."""
-    path = params["files"][0][0]
-    facts: dict[str, Any] = {"source": params["source"], "rows": 0, "text_bytes": 0, "row_groups": [], "rejected": {}}
+    def add(self, rejection: Rejection) -> None:
+        """Write one down."""
+        if self.zipped is None:
+            path = f"rejected/{_rejected_name(self.params['part'])}"
+            self.attempt = self.stack.enter_context(storage.open_attempt(self.params["root"], self.attempts, path))
+            zipped = gzip.GzipFile(fileobj=self.attempt.sink, mode="wb", filename="", mtime=0)  # type: ignore[call-overload]
+            self.zipped = self.stack.enter_context(zipped)
+        self.counts[rejection.reason] = self.counts.get(rejection.reason, 0) + 1
+        self.zipped.write(json.dumps(rejection._asdict(), sort_keys=True).encode() + b"\n")
 
-    def read() -> Iterator[np.ndarray]:
-        if detect_format(path) == "parquet":
-            with parquet_files.open_parquet(path) as file:
-                for group in range(file.num_row_groups):
-                    yield np.diff(
-                        view_text(
-                            file.read_row_group(group, columns=["text"], use_threads=False).column("text")
-                        ).offsets
-                    )
-            return
-        lengths = [np.empty(0, np.int64)]
-        for item in _read_files(params):
-            if isinstance(item, Rejection):
-                facts["rejected"][item.reason] = facts["rejected"].get(item.reason, 0) + 1
-            else:
-                lengths.append(np.diff(view_text(item.column("text")).offsets))
-        yield np.concatenate(lengths)
-
-    def write_sizes(sink: HashingWriter) -> int:
-        piece = AttributePiece(sink, SIZES_SCHEMA)
-        for lengths in read():
-            piece.add(pa.table({"text_bytes": pa.array(lengths, pa.int64())}))
-            facts["row_groups"].append([len(lengths), int(lengths.sum())])
-            facts["rows"] += len(lengths)
-            facts["text_bytes"] += int(lengths.sum())
-        return piece.close()
-
-    return [storage.write_attempt(params["root"], attempts, params["in_place"], write_sizes)], facts
+    def written(self) -> list[WrittenFile]:
+        """The file, when there is one and the stack is closed."""
+        return [] if self.attempt is None else [self.attempt.written(sum(self.counts.values()))]
 
 
 def ingest_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
-    """One task: read input files into one shard."""
-    if "in_place" in params:
-        return list_unit(params, attempts)
-    root, part = params["root"], params["part"]
-    facts: dict[str, Any] = {"source": params["source"], "rows": 0, "text_bytes": 0, "row_groups": [], "rejected": {}}
-    rejections = io.BytesIO()
-    zipped = gzip.GzipFile(fileobj=rejections, mode="wb", filename="", mtime=0)
-    sizes: list[np.ndarray] = []
-
-    def read() -> Iterator[pa.RecordBatch]:
-        for item in _read_files(params):
-            if isinstance(item, Rejection):
-                facts["rejected"][item.reason] = facts["rejected"].get(item.reason, 0) + 1
-                zipped.write(json.dumps(item._asdict(), sort_keys=True).encode() + b"\n")
-            else:
-                yield item
-
-    def write_documents(sink: HashingWriter) -> int:
-        with parquet_files.open_writer(sink, DOCUMENT_SCHEMA) as writer:
-            for table in parquet_files.cut_row_groups(
-                read(), DOCUMENT_SCHEMA, row_group_text_bytes=params["row_group_text_bytes"]
-            ):
-                parquet_files.write_row_group(writer, table)
-                lengths = np.diff(view_text(table.column("text")).offsets)
-                sizes.append(lengths)
-                facts["row_groups"].append([table.num_rows, int(lengths.sum())])
-                facts["rows"] += table.num_rows
-                facts["text_bytes"] += int(lengths.sum())
-        return int(facts["rows"])
-
-    def write_sizes(sink: HashingWriter) -> int:
-        piece = AttributePiece(sink, SIZES_SCHEMA)
-        for lengths in sizes:
-            piece.add(pa.table({"text_bytes": pa.array(lengths, pa.int64())}))
-        return piece.close()
-
-    files = [
-        storage.write_attempt(root, attempts, f"documents/{part}.parquet", write_documents),
-        storage.write_attempt(root, attempts, f"attributes/{SIZES}/{part}.parquet", write_sizes),
-    ]
-    zipped.close()
-    if facts["rejected"]:
-        content, count = rejections.getvalue(), sum(facts["rejected"].values())
-        files.append(
-            storage.write_attempt(
-                root, attempts, f"rejected/{part}.jsonl.gz", lambda sink: sink.write(content) and count
-            )
-        )
-    return files, facts
+    """One task: read pieces of input files into one shard, or count a file that is read in place."""
+    with ExitStack() as stack:
+        rejected = RejectedRecords(stack, params, attempts)
+        if "in_place" in params:
+            files, facts = list_file(params, attempts, rejected)
+        else:
+            files, facts = write_shard(
+                _read_pieces(params, rejected), root=params["root"], attempts=attempts, part=params["part"],
+                row_group_text_bytes=params["row_group_text_bytes"],
+            )  # fmt: skip
+    return [*files, *rejected.written()], facts | {"rejected": rejected.counts}
 
 
-def _read_files(params: dict[str, Any]) -> Iterator[pa.RecordBatch | Rejection]:
+def list_file(
+    params: dict[str, Any], attempts: str, rejected: RejectedRecords
+) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """The sizes of a file that is read in place; a row group of it is a row group of the attributes."""
+    piece = params["pieces"][0]
+    counts = ShardCounts()
+
+    def read() -> Iterator[np.ndarray]:
+        if piece["kind"] == "parquet":
+            with parquet_files.open_parquet(piece["path"]) as file:
+                for group in range(file.num_row_groups):
+                    yield text_lengths(file.read_row_group(group, columns=["text"], use_threads=False).column("text"))
+            return
+        batches = [text_lengths(batch.column("text")) for batch in _read_pieces(params, rejected)]
+        yield np.concatenate([np.empty(0, np.int64), *batches])
+
+    path = f"attributes/{SIZES}/{params['part']}.parquet"
+    with storage.open_attempt(params["root"], attempts, path) as attempt:
+        sizes = AttributePiece(attempt.sink, SIZES_SCHEMA)
+        for lengths in read():
+            add_sizes(sizes, lengths)
+            counts.add(lengths)
+        rows = sizes.close()
+    return [attempt.written(rows)], counts.facts()
+
+
+def _reading(params: dict[str, Any], piece: dict[str, Any]) -> tuple[Limits, FieldMap, datetime | None]:
     added = None if params["added"] is None else datetime.fromisoformat(params["added"])
-    limits = Limits.model_validate(params["limits"])
-    for path, _, _, _, kind, root, fields in params["files"]:
-        yield from read_any(
-            path, source=params["source"], limits=limits, fields=FieldMap.model_validate(fields), added=added,
-            open_stream=storage.open_read, root=root, kind=kind,
+    return Limits.model_validate(params["limits"]), FieldMap.model_validate(piece["fields"]), added
+
+
+def _read_pieces(params: dict[str, Any], rejected: RejectedRecords) -> Iterator[pa.RecordBatch]:
+    for piece in params["pieces"]:
+        limits, fields, added = _reading(params, piece)
+        part = {} if piece["part"] is None else {"part": RANGES[piece["kind"]](*piece["part"])}
+        events = find_reader(piece["path"], piece["kind"])(
+            piece["path"], source=params["source"], limits=limits, fields=fields, added=added,
+            open_stream=storage.open_read, root=piece["root"], **part,
         )  # fmt: skip
+        for event in events:
+            if isinstance(event, Rejection):
+                rejected.add(event)
+            else:
+                yield event
 
 
 def main(argv: list[str] | None = None) -> int:

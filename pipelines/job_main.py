@@ -19,6 +19,7 @@ from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError, DolmaError
 from pipelines import costs
 from pipelines.build_recipe import BuildOptions, Outcome, State, build_from
+from pipelines.ingest_inputs import IngestConfig, describe_inputs
 from pipelines.recipe import Recipe, build_steps
 from pipelines.session import SessionConfig
 
@@ -71,6 +72,16 @@ def plan_step_file(kind: str, values: Any, where: str = "") -> dict[str, Any]:
     """What run_step_file would cost."""
     corpus, recipe, state = read_job(kind, values, where)
     return costs.describe_plan(*costs.plan_recipe(recipe, build_steps(recipe), corpus, state.view))
+
+
+def plan_ingest(values: Any, where: str = "") -> dict[str, Any]:
+    """What run_step_file would read and cost for an ingest: the plan's `inputs` has a row per source."""
+    corpus, recipe, _ = read_job("ingest", values, where)
+    steps = build_steps(recipe)
+    settings = steps[0].settings
+    assert isinstance(settings, IngestConfig), type(settings)
+    text_bytes, inputs = describe_inputs(corpus, settings)
+    return costs.describe_plan(*costs.plan_recipe(recipe, steps, corpus, text_bytes=text_bytes)) | {"inputs": inputs}
 
 
 def read_job(kind: str, values: Any, where: str) -> tuple[Corpus, Recipe, State]:

@@ -17,16 +17,15 @@ import orjson
 import pyarrow as pa
 from pydantic import Field
 
-from dolma_py import parquet_files, storage
-from dolma_py.arrow_buffers import view_text
+from dolma_py import storage
 from dolma_py.config import Config
-from dolma_py.corpus import SIZES_SCHEMA, AttributePiece, Corpus, read_view
+from dolma_py.corpus import Corpus, read_view
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.errors import ConfigError
 from dolma_py.listing import ROW_BITS, Listing, Shard, Split, append_shards
-from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
+from dolma_py.storage import WrittenFile
 from dolma_py.views import SIZES, View
-from pipelines.ingest_documents import SIZES_FINGERPRINT
+from pipelines.shard_files import SIZES_FINGERPRINT, write_shard
 from pipelines.steps import StepContext, StepResult, Unit, finish_attribute_set, split_name, split_params
 
 VERSION = 1
@@ -96,8 +95,6 @@ def run(context: StepContext, settings: MaterializeConfig) -> StepResult:
 def copy_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: the kept rows of one split as one shard of the new corpus."""
     corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
-    facts: dict[str, Any] = {"rows": 0, "text_bytes": 0, "row_groups": []}
-    sizes: list[np.ndarray] = []
 
     def read() -> Iterator[pa.RecordBatch]:
         for batch in read_view(corpus, view, split):
@@ -114,29 +111,10 @@ def copy_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
             index = batch.documents.schema.get_field_index("metadata")
             yield batch.documents.set_column(index, DOCUMENT_SCHEMA.field("metadata"), column).cast(DOCUMENT_SCHEMA)
 
-    def write_documents(sink: HashingWriter) -> int:
-        with parquet_files.open_writer(sink, DOCUMENT_SCHEMA) as writer:
-            for table in parquet_files.cut_row_groups(
-                read(), DOCUMENT_SCHEMA, row_group_text_bytes=params["row_group_text_bytes"]
-            ):
-                parquet_files.write_row_group(writer, table)
-                sizes.append(np.diff(view_text(table.column("text")).offsets))
-                facts["row_groups"].append([table.num_rows, int(sizes[-1].sum())])
-                facts["rows"] += table.num_rows
-                facts["text_bytes"] += int(sizes[-1].sum())
-        return int(facts["rows"])
-
-    def write_sizes(sink: HashingWriter) -> int:
-        piece = AttributePiece(sink, SIZES_SCHEMA)
-        for lengths in sizes:
-            piece.add(pa.table({"text_bytes": pa.array(lengths, pa.int64())}))
-        return piece.close()
-
-    files = [
-        write_attempt(params["target"], attempts, f"documents/{params['part']}.parquet", write_documents),
-        write_attempt(params["target"], attempts, f"attributes/{SIZES}/{params['part']}.parquet", write_sizes),
-    ]
-    return files, facts
+    return write_shard(
+        read(), root=params["target"], attempts=attempts, part=params["part"],
+        row_group_text_bytes=params["row_group_text_bytes"],
+    )  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -64,10 +64,13 @@ def read_any(
 
     Raises DataError for an unknown `kind`, and what `open_stream` and its stream raise.
     """
+    reader = find_reader(path, kind)
+    return reader(path, source=source, limits=limits, fields=fields, added=added, open_stream=open_stream, root=root)
+
+
+def find_reader(path: str, kind: str = "") -> Callable[..., Iterator[pa.RecordBatch | Rejection]]:
+    """The read_documents of `kind` or of the file's name. Those of jsonl and parquet take a `part` of a file as well."""
     kind = kind or detect_format(path)
     if kind not in READERS:
         raise DataError(path, f"unknown format {kind!r}", hint=f"Use one of {', '.join(READERS)}.")
-    reader = importlib.import_module(READERS[kind])
-    return reader.read_documents(  # type: ignore[no-any-return]
-        path, source=source, limits=limits, fields=fields, added=added, open_stream=open_stream, root=root
-    )
+    return importlib.import_module(READERS[kind]).read_documents  # type: ignore[no-any-return]

@@ -1,12 +1,14 @@
 """JSON Lines, plain, gzip or zstd: one record a line, Dolma's own form or anybody's through a FieldMap.
 
 Lines are cut out of blocks of plain bytes, so a line of 2 GB costs max_record_bytes of memory and one Rejection, and a torn file
-gives what stands before the tear.
+gives what stands before the tear. A plain file can be read in ranges of bytes: each range owns the lines that start in it, so
+the ranges together give every line once, in order, with its true number. Compressed files are one stream and one task.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
@@ -15,11 +17,19 @@ import orjson
 import pyarrow as pa
 
 from dolma_py.formats.batches import BatchBuilder
-from dolma_py.formats.decompress import Break, find_codec, iterate_members
+from dolma_py.formats.decompress import READ_BYTES, Break, find_codec, iterate_members
 from dolma_py.formats.fields import FieldMap, split_record
 from dolma_py.formats.limits import EXCERPT_BYTES, Limits, Rejection, make_relative
 
 UTF8_BOM = b"\xef\xbb\xbf"
+
+
+class LineRange(NamedTuple):
+    """The lines of a plain file that start at a byte in [start_byte, end_byte)."""
+
+    start_byte: int
+    end_byte: int
+    newlines_before: int  # in the file's first start_byte bytes; from count_newlines
 
 
 class LineBlock(NamedTuple):
@@ -33,9 +43,59 @@ class LineBlock(NamedTuple):
     )
 
 
-def iterate_lines(events: Iterator[bytes | Break], max_line_bytes: int) -> Iterator[LineBlock]:
-    """Cut plain bytes into blocks of lines; a line longer than `max_line_bytes` is skipped to its newline in bounded memory."""
-    cutter = _LineCutter(max_line_bytes)
+def cut_bytes(num_bytes: int, unit_bytes: int) -> list[tuple[int, int]]:
+    """(start_byte, end_byte) of ranges of one to two units that cover a file; one range where it is smaller than two.
+
+    >>> cut_bytes(10, 3), cut_bytes(5, 3)
+    ([(0, 3), (3, 6), (6, 10)], [(0, 5)])
+    """
+    num_ranges = max(1, num_bytes // unit_bytes)
+    bounds = [number * num_bytes // num_ranges for number in range(num_ranges + 1)]
+    return list(zip(bounds[:-1], bounds[1:], strict=True))
+
+
+def count_newlines(stream: BinaryIO, start_byte: int, end_byte: int) -> int:
+    """Newlines among the bytes [start_byte, end_byte) of a seekable plain stream; what range readers number their lines by."""
+    stream.seek(start_byte)
+    count, left = 0, end_byte - start_byte
+    while left and (chunk := stream.read(min(READ_BYTES, left))):
+        count += chunk.count(b"\n")
+        left -= len(chunk)
+    return count
+
+
+def iterate_range(stream: BinaryIO, lines: LineRange) -> Iterator[tuple[int, bytes]]:
+    """(offset in the file, bytes): whole lines of a range, in pieces; nothing when no line starts in it.
+
+    Both ends are found by one rule, so that neighbours agree: a range begins behind the first newline at or after
+    start_byte - 1, and its last line ends with the first newline at or after end_byte - 1, or with the file.
+    """
+    offset_bytes = max(0, lines.start_byte - 1)
+    stream.seek(offset_bytes)
+    is_inside = lines.start_byte == 0
+    while chunk := stream.read(READ_BYTES):
+        start = 0
+        if not is_inside:
+            start = chunk.find(b"\n") + 1
+            is_inside = start > 0
+            if (start or len(chunk)) + offset_bytes >= lines.end_byte:
+                return
+        end = chunk.find(b"\n", max(start, lines.end_byte - 1 - offset_bytes)) + 1
+        if is_inside and start < (end or len(chunk)):
+            yield offset_bytes + start, chunk[start : end or len(chunk)]
+        if is_inside and end:
+            return
+        offset_bytes += len(chunk)
+
+
+def iterate_lines(
+    events: Iterator[bytes | Break], max_line_bytes: int, *, first_line: int = 1, offset_bytes: int = 0
+) -> Iterator[LineBlock]:
+    """Cut plain bytes into blocks of lines; a line longer than `max_line_bytes` is skipped to its newline in bounded memory.
+
+    first_line, offset_bytes: number and place in the file of the first line, for a stream that begins inside it.
+    """
+    cutter = _LineCutter(max_line_bytes, first_line, offset_bytes)
     for event in events:
         if not isinstance(event, Break):
             yield from cutter.cut(event)
@@ -51,10 +111,10 @@ def iterate_lines(events: Iterator[bytes | Break], max_line_bytes: int) -> Itera
 class _LineCutter:
     """The unfinished line at the end of what was read: `pieces`, or its `excerpt` alone once it is too long."""
 
-    def __init__(self, max_line_bytes: int) -> None:
+    def __init__(self, max_line_bytes: int, line: int, offset_bytes: int) -> None:
         self.max_line_bytes = max_line_bytes
-        self.line = 1
-        self.offset_bytes = 0
+        self.line = line
+        self.offset_bytes = offset_bytes
         self.pieces: list[bytes] = []
         self.carried_bytes = 0
         self.excerpt: bytes | None = None
@@ -84,7 +144,8 @@ class _LineCutter:
             self.pieces.append(piece)
             self.carried_bytes += len(piece)
         if self.carried_bytes > self.max_line_bytes:
-            self.excerpt = b"".join(self.pieces)[:EXCERPT_BYTES]
+            # no longer than what is certainly there, so that it does not depend on how the stream was read
+            self.excerpt = b"".join(self.pieces)[: min(EXCERPT_BYTES, self.max_line_bytes)]
             self.pieces = []
 
     def _start_line(self, num_lines: int, num_bytes: int, rest: bytes) -> None:
@@ -103,17 +164,23 @@ def read_documents(
     added: dt.datetime | None,
     open_stream: Callable[[str], BinaryIO],
     root: str = "",
+    part: LineRange | None = None,
 ) -> Iterator[pa.RecordBatch | Rejection]:
     """Batches and rejections of one JSON Lines file; `open_stream` gives its raw, still compressed bytes.
 
     Blank lines are no records but count as lines; a UTF-8 byte order mark and carriage returns are stepped over. A record's own
-    `added` wins over the argument.
+    `added` wins over the argument. part: only the lines of a range of a plain file, from a seekable stream; lines and offsets
+    keep their numbers in the file.
     """
     name = make_relative(path, root)
     builder = BatchBuilder(name, source=source, added=added, limits=limits)
     with open_stream(path) as stream:
-        events = iterate_members(stream, find_codec(path), limits=limits)
-        for block in iterate_lines(events, limits.max_record_bytes):
+        blocks = (
+            iterate_lines(iterate_members(stream, find_codec(path), limits=limits), limits.max_record_bytes)
+            if part is None
+            else _iterate_range_lines(stream, part, limits)
+        )
+        for block in blocks:
             if block.reason == "too_long":
                 builder.reject("too_long", block.lines[0], line=block.first_line, offset_bytes=block.offset_bytes)
             elif block.reason:
@@ -126,6 +193,15 @@ def read_documents(
     yield from builder.drain()
 
 
+def _iterate_range_lines(stream: BinaryIO, part: LineRange, limits: Limits) -> Iterator[LineBlock]:
+    pieces = iterate_range(stream, part)
+    for offset_bytes, first in pieces:
+        # a line that began before the range ends with the newline at offset_bytes - 1, which is not among newlines_before
+        line = part.newlines_before + 1 + (offset_bytes > part.start_byte)
+        events = itertools.chain([first], (piece for _, piece in pieces))
+        yield from iterate_lines(events, limits.max_record_bytes, first_line=line, offset_bytes=offset_bytes)
+
+
 def _add_lines(builder: BatchBuilder, block: LineBlock, fields: FieldMap) -> Iterator[None]:
     """Add every line of a block; yields when the builder wants to be drained."""
     offset_bytes = block.offset_bytes
@@ -133,7 +209,7 @@ def _add_lines(builder: BatchBuilder, block: LineBlock, fields: FieldMap) -> Ite
     for line_number, line in enumerate(block.lines, block.first_line):
         if line and not line.isspace():
             if len(line) > max_bytes:
-                builder.reject("too_long", line, line=line_number, offset_bytes=offset_bytes)
+                builder.reject("too_long", line[:max_bytes], line=line_number, offset_bytes=offset_bytes)
             else:
                 reason = _add_line(builder, line, line_number, fields)
                 if reason:

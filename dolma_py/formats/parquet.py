@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +18,42 @@ MAX_READ_ROWS = 1_024
 READ_BUFFER_BYTES = 1 << 20
 
 
+class GroupRange(NamedTuple):
+    """Consecutive row groups of a file."""
+
+    first_group: int
+    end_group: int  # exclusive
+    rows_before: int  # in the file's first first_group row groups
+
+
+def cut_groups(
+    path: str, num_bytes: int, unit_bytes: int, open_stream: Callable[[str], BinaryIO]
+) -> list[tuple[GroupRange, int]]:
+    """(row groups, their share of the file's bytes) of parts of about a unit or more; empty when the footer cannot be read.
+
+    The shares add up to num_bytes. Reads the footer alone.
+    """
+    with open_stream(path) as stream:
+        try:
+            metadata = pq.ParquetFile(stream, buffer_size=READ_BUFFER_BYTES, pre_buffer=False).metadata
+        except (pa.ArrowException, OSError) as error:
+            _reraise_io(error)
+            return []
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        sizes = [(group.num_rows, max(0, group.total_byte_size)) for group in groups]
+    all_bytes = max(1, sum(size for _, size in sizes))
+    wanted = max(1, num_bytes // unit_bytes)
+    parts: list[tuple[GroupRange, int]] = []
+    first = first_row = row = before = start = 0
+    for group, (rows, size) in enumerate(sizes):
+        before, row = before + size, row + rows
+        if group == len(sizes) - 1 or before * wanted // all_bytes > start * wanted // all_bytes:
+            share = num_bytes * before // all_bytes - num_bytes * start // all_bytes
+            parts.append((GroupRange(first, group + 1, first_row), share))
+            first, first_row, start = group + 1, row, before
+    return parts
+
+
 def read_documents(
     path: str,
     *,
@@ -27,11 +63,13 @@ def read_documents(
     added: dt.datetime | None,
     open_stream: Callable[[str], BinaryIO],
     root: str = "",
+    part: GroupRange | None = None,
 ) -> Iterator[pa.RecordBatch | Rejection]:
     """Batches and rejections of one Parquet file, row group by row group; `open_stream` must give a seekable stream.
 
     Nested columns and columns outside the map go to metadata as JSON. A row group that cannot be read is one Rejection, at the
     first row it should have held, and the next one is tried. `line` is the 1-based row, `offset_bytes` -1.
+    part: only these row groups; rows keep their numbers in the file.
     """
     builder = BatchBuilder(make_relative(path, root), source=source, added=added, limits=limits)
     with open_stream(path) as stream:
@@ -42,8 +80,9 @@ def read_documents(
             builder.reject("bad_parquet", str(error).encode(), line=1)
             yield from builder.drain()
             return
-        first_row = 1
-        for group in range(file.metadata.num_row_groups):
+        part = part or GroupRange(0, file.metadata.num_row_groups, 0)
+        first_row = 1 + part.rows_before
+        for group in range(part.first_group, part.end_group):
             yield from _read_group(builder, file, group, first_row, fields)
             first_row += file.metadata.row_group(group).num_rows
     yield from builder.drain()

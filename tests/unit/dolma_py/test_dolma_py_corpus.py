@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,8 @@ from dolma_py import corpus, parquet_files, storage, views
 from dolma_py.corpus import AttributePiece, Corpus, read_view, restore_span_columns, spread_rows, stitch_pieces
 from dolma_py.documents import DOCUMENT_SCHEMA, SPANS
 from dolma_py.errors import ConfigError, DataError
+from dolma_py.formats import FieldMap, Limits
+from dolma_py.formats.in_place import describe_reading
 from dolma_py.listing import Listing, Shard, append_shards, plan_splits, unpack_address
 from dolma_py.spans import Spans, build_spans
 from dolma_py.views import SIZES, Step
@@ -156,7 +159,7 @@ def test_evaluate_group_reads_no_text(tmp_path):
 # ---- shards that are read where they lie
 
 
-def write_in_place(root, name: str, lines: list[str], groups) -> Corpus:
+def write_in_place(root, name: str, lines: list[str], groups, reading=None) -> Corpus:
     """A corpus whose one shard is a JSONL file somewhere else."""
     path = root / "elsewhere" / name
     path.parent.mkdir()
@@ -164,7 +167,7 @@ def write_in_place(root, name: str, lines: list[str], groups) -> Corpus:
     path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     made = Corpus(str(root / "corpus"))
     totals = (sum(rows for rows, _ in groups), sum(size for _, size in groups))
-    shard = Shard(0, str(path), "jsonl", "mine", *totals, len(content), "c", tuple(groups))
+    shard = Shard(0, str(path), "jsonl", "mine", *totals, path.stat().st_size, "c", tuple(groups), reading=reading)
     append_shards(made.listing_path, Listing(()), [shard])
     sizes = [[{"text_bytes": size}] * rows for rows, size in groups]
     tiny_corpus.write_groups(made.path(views.attribute_path(SIZES, shard)), sizes, corpus.SIZES_SCHEMA)
@@ -202,6 +205,39 @@ def test_a_file_in_place_that_changed_is_refused(tmp_path):
     made = write_in_place(tmp_path, "x.jsonl", [*LINES, '{"id": "d", "text": "ten"}'], [(3, 9)])
     with pytest.raises(DataError, match="4 documents, 3 when it was listed"):
         read_all(made)
+
+
+def test_a_file_in_place_of_another_size_is_refused(tmp_path):
+    """The same number of documents is not enough."""
+    made = write_in_place(tmp_path, "x.jsonl", LINES, [(3, 9)])
+    (tmp_path / "elsewhere" / "x.jsonl").write_text("\n".join([*LINES, ""]).replace("one", "other"))
+    with pytest.raises(DataError, match="bytes, .* when it was listed"):
+        read_all(made)
+
+
+def test_a_file_in_place_is_read_under_the_limits_of_its_listing(tmp_path):
+    """A line that was too long when rows were counted takes no row, whatever the defaults are; one that was not, does."""
+    lines = [*LINES, json.dumps({"id": "d", "text": "x" * 100})]
+    tight = describe_reading(Limits(max_record_bytes=90), FieldMap(keep_origin=False), datetime(2024, 5, 6, tzinfo=UTC))
+    (tmp_path / "tight").mkdir()
+    (batch,) = read_all(write_in_place(tmp_path / "tight", "x.jsonl", lines, [(3, 9)], tight))
+    assert batch.documents.column("id").to_pylist()[::2] == ["a", "c"]
+    assert batch.documents.column("metadata").to_pylist() == [None, '{"k":1}', None]
+    assert [time.year for time in batch.documents.column("added").to_pylist()] == [2024, 2024, 2020]
+    wide = describe_reading(Limits(max_record_bytes=1 << 30), FieldMap(), None)
+    (tmp_path / "wide").mkdir()
+    (batch,) = read_all(write_in_place(tmp_path / "wide", "x.jsonl", lines, [(4, 109)], wide))
+    assert batch.documents.column("id").to_pylist()[3] == "d"
+
+
+def test_how_a_file_in_place_is_read_belongs_to_the_listing(tmp_path):
+    reading = describe_reading(Limits(), FieldMap(), None)
+    made = write_in_place(tmp_path, "x.jsonl", LINES, [(3, 9)], reading)
+    (shard,) = made.read_listing().shards
+    assert shard.reading == reading
+    other = describe_reading(Limits(max_record_bytes=1), FieldMap(), None)
+    marks = {Listing((shard._replace(reading=value),)).fingerprint for value in (None, reading, other)}
+    assert len(marks) == 3
 
 
 def test_an_empty_file_in_place(tmp_path):

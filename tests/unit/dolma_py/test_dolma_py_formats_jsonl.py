@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dolma_py.documents import DOCUMENT_SCHEMA, make_document_id
 from dolma_py.formats import FieldMap, Limits, Rejection
-from dolma_py.formats.jsonl import read_documents
+from dolma_py.formats.jsonl import LineRange, count_newlines, cut_bytes, iterate_range, read_documents
 
 NO_ORIGIN = FieldMap(keep_origin=False)
 COMPRESSORS = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor(level=3).compress}
@@ -372,3 +372,64 @@ def test_pool_reads_whole(data_dir) -> None:
     rows, rejections, _ = read(path.read_bytes(), ".zst")
     assert rejections == []
     assert [(row["id"], row["text"]) for row in rows] == [(record["id"], record["text"]) for record in expected]
+
+
+# ---- ranges of a plain file
+
+
+def read_ranges(data: bytes, bounds: list[int], step: int, limits: Limits):
+    """(rows, rejections) of all ranges between neighbouring bounds, in order."""
+    events = []
+    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+        part = LineRange(start, end, count_newlines(io.BytesIO(data), 0, start))
+        events += read_documents(
+            "/in/a.jsonl", source="web", limits=limits, fields=FieldMap(), added=None,
+            open_stream=lambda path: Trickle(data, step), root="/in", part=part,
+        )  # fmt: skip
+    rows = [row for event in events if isinstance(event, pa.RecordBatch) for row in event.to_pylist()]
+    return rows, [event for event in events if isinstance(event, Rejection)]
+
+
+ODD = b"".join([
+    b'\xef\xbb\xbf{"text": "bom"}\r\n', b"\n", b"\r\n", b'{"text": "\xc3\xa9"}\n', b'{"text": "\xff"}\n', b"broken\n", b"   \n",
+    b'{"text": "' + b"long " * 9 + b'"}\n', b'{"text": "too ' + b"long " * 30 + b'"}\n', b'{"id": "last", "text": "z"}',
+])  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n", b"\n\n\n"])
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+def test_a_file_cut_at_any_byte_gives_the_same_documents(ending, step) -> None:
+    """Rows, line numbers, offsets and rejections of two ranges are those of the whole file, wherever the cut is."""
+    data, limits = ODD + ending, Limits(max_record_bytes=100)
+    whole = read_ranges(data, [0, len(data)], step, limits)
+    assert len(whole[0]) == 4 and reasons(whole[1]) == [(5, "not_utf8"), (6, "invalid_json"), (9, "too_long")]
+    for cut in range(1, len(data)):
+        assert read_ranges(data, [0, cut, len(data)], step, limits) == whole
+
+
+@given(
+    st.lists(st.sampled_from([b"\n", b"\r\n", b'{"text": "a"}', b'{"text": "b"}\n', b"\xff", b" " * 5]), max_size=12),
+    st.integers(1, 40),
+    st.integers(1, 9),
+)
+def test_ranges_of_any_size_give_what_the_whole_file_gives(pieces, unit_bytes, step) -> None:
+    """Ranges shorter than a line, ranges without a line, ranges of one byte. The oracle is the reader without ranges."""
+    data = b"".join(pieces)
+    bounds = [0, *(end for _, end in cut_bytes(len(data), unit_bytes))]
+    assert bounds[-1] == len(data)
+    rows, rejections, _ = read(data, fields=FieldMap(), step=step)
+    times = [row.pop("added") for row in rows]
+    assert len(times) == len(rows)
+    found, found_rejections = read_ranges(data, bounds, step, Limits())
+    origins = [json.loads(row["metadata"])["origin"].removeprefix("a.jsonl:") for row in found]
+    assert [json.loads(row["metadata"])["origin"].removeprefix("sub/a.jsonl:") for row in rows] == origins
+    assert [row["text"] for row in rows] == [row["text"] for row in found]
+    assert [rejection[1:] for rejection in rejections] == [rejection[1:] for rejection in found_rejections]
+
+
+def test_a_range_inside_a_long_line_is_left_at_its_end() -> None:
+    """A task must not read on through another task's line."""
+    data = b'{"text": "' + b"x" * 1000 + b'"}\n'
+    stream = Trickle(data, 10)
+    assert list(iterate_range(stream, LineRange(100, 200, 0))) == []
+    assert stream.tell() < 220

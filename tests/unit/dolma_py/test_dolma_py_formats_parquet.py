@@ -12,7 +12,7 @@ import pytest
 
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.formats import FieldMap, Limits, Rejection
-from dolma_py.formats.parquet import read_documents
+from dolma_py.formats.parquet import cut_groups, read_documents
 
 NO_ORIGIN = FieldMap(keep_origin=False)
 
@@ -135,3 +135,33 @@ def test_errors_of_the_stream_raise() -> None:
                 open_stream=lambda path: Failing(b"x" * 99),
             )
         )
+
+
+# ---- ranges of row groups
+
+
+@pytest.mark.parametrize("row_group_size", [1, 3, 7, 100])
+@pytest.mark.parametrize("unit_bytes", [1, 700, 10_000])
+def test_row_groups_read_in_parts_give_the_same_documents(row_group_size, unit_bytes) -> None:
+    """Rows and their numbers in metadata are those of the whole file; shares of its bytes add up."""
+    table = pa.table({"id": [f"d{n}" for n in range(20)], "text": [f"{n} " * n if n != 5 else None for n in range(20)]})
+    data = write(table, row_group_size=row_group_size)
+    whole = read(data, FieldMap())
+    parts = cut_groups("a.parquet", len(data), unit_bytes, lambda path: io.BytesIO(data))
+    assert sum(num_bytes for _, num_bytes in parts) == len(data)
+    events = [
+        event
+        for part, _ in parts
+        for event in read_documents(
+            "/in/a.parquet", source="web", limits=Limits(), fields=FieldMap(), added=None,
+            open_stream=lambda path: io.BytesIO(data), root="/in", part=part,
+        )
+    ]  # fmt: skip
+    rows = [row for event in events if isinstance(event, pa.RecordBatch) for row in event.to_pylist()]
+    assert (rows, [event for event in events if isinstance(event, Rejection)]) == whole
+    assert len(whole[0]) == 19 and whole[1][0].line == 6
+    assert [part.first_group for part, _ in parts][1:] == [part.end_group for part, _ in parts][:-1]
+
+
+def test_a_file_without_a_footer_is_not_cut() -> None:
+    assert cut_groups("a.parquet", 1 << 40, 1, lambda path: io.BytesIO(b"PAR1 nothing PAR1")) == []

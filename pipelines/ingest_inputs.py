@@ -1,0 +1,292 @@
+"""Which files an ingest reads, and how they are cut and packed into units of work, each of which becomes one shard.
+
+Small files of a source are packed together, in order, until a unit has about unit_bytes. A plain JSONL file of two units or more
+is cut at record borders into ranges of bytes, a Parquet file between its row groups; every range is a unit. gzip and zstd
+streams, text, HTML and WARC cannot be cut: one task reads such a file, in memory bounded by the limits. However files are cut,
+documents, their order and the line and row numbers in metadata and in rejected/ are those of the whole file.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pydantic import Field
+
+from dolma_py import config, parquet_files, storage
+from dolma_py.config import Config
+from dolma_py.corpus import Corpus
+from dolma_py.documents import check_documents
+from dolma_py.errors import ConfigError
+from dolma_py.formats import FieldMap, Limits, detect_format
+from dolma_py.formats.decompress import find_codec
+from dolma_py.formats.jsonl import LineRange, cut_bytes
+from dolma_py.formats.parquet import GroupRange, cut_groups
+from dolma_py.listing import Listing
+from pipelines.steps import Unit, expand_inputs
+
+MAX_IN_PLACE_BYTES = 256 << 20  # a stream of JSON lines is one task's work
+FINGERPRINT_THREADS = 32  # requests to an object store at once; each waits for the network
+CODE_SUFFIXES = (
+    ".py",
+    ".c",
+    ".h",
+    ".cc",
+    ".cpp",
+    ".hpp",
+    ".rs",
+    ".go",
+    ".java",
+    ".js",
+    ".ts",
+    ".sh",
+    ".sql",
+    ".rb",
+    ".jl",
+    ".r",
+)
+
+
+class SourceConfig(Config):
+    """One source: where its files are and how they are read."""
+
+    name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="source of its documents; null: the first folder below each input, code files apart",
+    )
+    inputs: list[str] = Field(min_length=1, description="files, folders and globs; {corpus} is the corpus folder")
+    kind: str = Field(default="", description="jsonl, parquet, text, html or warc; empty: by each file's name")
+    fields: FieldMap = Field(default_factory=FieldMap, description="where id, text and the rest stand in a record")
+    in_place: bool = Field(
+        default=False,
+        description="list the files where they are and copy nothing: Dolma JSONL, or Parquet with our columns",
+    )
+
+
+class IngestConfig(Config):
+    """What is read and when reading is stopped."""
+
+    sources: list[SourceConfig] = Field(min_length=1, description="each with its own folder under documents/")
+    unit_bytes: int = Field(
+        default=64 << 20,
+        ge=1,
+        description="input files are packed, and large plain JSONL and Parquet files cut, into shards of about this many bytes on disk",
+    )
+    row_group_text_bytes: int = Field(
+        default=16 << 20, ge=1, description="text in one row group; jobs split between row groups"
+    )
+    max_rejected_frac: float = Field(
+        default=0.05, ge=0, le=1, description="share of records that may be unreadable before the job stops"
+    )
+    added: datetime | None = Field(
+        default=None, description="the documents' `added` where a record has none; never the clock"
+    )
+    limits: Limits = Field(default_factory=Limits, description="bounds on records and compression")
+
+
+class InputFile(NamedTuple):
+    """An input with its source and the name by which it is remembered."""
+
+    source: str
+    path: str
+    name: str  # path below the input's root
+    num_bytes: int
+    kind: str
+    root: str
+    fields: FieldMap
+    mark: str  # fingerprint
+    in_place: bool
+
+
+def list_inputs(corpus: Corpus, ingest: IngestConfig) -> list[InputFile]:
+    """All input files in order of source and name, each once.
+
+    Raises ConfigError when two files have one name in one source: the corpus could not tell them apart later.
+    """
+    found: dict[tuple[str, str], InputFile] = {}
+    for source in ingest.sources:
+        for pattern in source.inputs:
+            root = _pattern_root(pattern, corpus)
+            for info in expand_inputs([pattern], corpus=corpus):
+                name = info.path.removeprefix(root.rstrip("/") + "/")
+                key = (source.name or _guess_source(name, root), name)
+                if key in found and found[key].path != info.path:
+                    hint = "Give them different sources, or one input folder above both."
+                    raise ConfigError(
+                        "inputs", info.path, f"has the name of {found[key].path} in source {key[0]}", hint
+                    )
+                found.setdefault(key, InputFile(
+                    key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, "", source.in_place
+                ))  # fmt: skip
+    files = [found[key] for key in sorted(found)]
+    with ThreadPoolExecutor(FINGERPRINT_THREADS) as pool:
+        marks = pool.map(lambda file: storage.fingerprint_input(file.path, file.num_bytes), files)
+        return [file._replace(mark=mark) for file, mark in zip(files, marks, strict=True)]
+
+
+def _pattern_root(pattern: str, corpus: Corpus) -> str:
+    """The folder that names are relative to: the input folder itself, or what stands before the first wildcard."""
+    path = storage.resolve_path(pattern.replace("{corpus}", corpus.root))
+    parts = path.split("/")
+    wild = next((index for index, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
+    if wild is not None:
+        return "/".join(parts[:wild])
+    return path if storage.file_bytes(path) is None else posixpath.dirname(path)
+
+
+def _guess_source(name: str, root: str) -> str:
+    if name.lower().endswith(CODE_SUFFIXES):
+        return "code"
+    first = name.split("/")[0] if "/" in name else posixpath.basename(root.rstrip("/")) or "input"
+    return "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in first.lower())
+
+
+def fingerprint_inputs(corpus: Corpus, ingest: IngestConfig) -> str:
+    """Of all input files: a new file makes the step run again."""
+    return config.fingerprint(
+        [[file.source, file.name, file.num_bytes, file.mark] for file in list_inputs(corpus, ingest)]
+    )
+
+
+class Piece(NamedTuple):
+    """What a unit reads of a file: all of it, or a range."""
+
+    file: InputFile
+    num_bytes: int  # of the file on disk; a file's pieces add up to it
+    part: LineRange | GroupRange | None = None
+
+
+def cut_file(file: InputFile, unit_bytes: int) -> list[Piece]:
+    """The pieces of a file, in order; one where it is smaller than two units or cannot be cut. Reads a footer at most."""
+    if file.in_place or file.num_bytes < 2 * unit_bytes:
+        return [Piece(file, file.num_bytes)]
+    kind = file.kind or detect_format(file.path)
+    pieces: list[Piece] = []
+    if kind == "jsonl" and not find_codec(file.path):
+        ranges = cut_bytes(file.num_bytes, unit_bytes)
+        pieces = [Piece(file, end - start, LineRange(start, end, 0)) for start, end in ranges]
+    elif kind == "parquet":
+        parts = cut_groups(file.path, file.num_bytes, unit_bytes, storage.open_read)
+        pieces = [Piece(file, num_bytes, part) for part, num_bytes in parts]
+    return pieces if len(pieces) > 1 else [Piece(file, file.num_bytes)]
+
+
+def pack_pieces(files: list[InputFile], unit_bytes: int) -> Iterator[list[Piece]]:
+    """The units of one source's files: consecutive small ones together, pieces of a cut file and files in place alone."""
+    pack: list[Piece] = []
+    packed_bytes = 0
+    for file in files:
+        pieces = cut_file(file, unit_bytes)
+        is_alone = file.in_place or len(pieces) > 1
+        if pack and (is_alone or packed_bytes >= unit_bytes):
+            yield pack
+            pack, packed_bytes = [], 0
+        if is_alone:
+            yield from ([piece] for piece in pieces)
+        else:
+            pack.extend(pieces)
+            packed_bytes += file.num_bytes
+    if pack:
+        yield pack
+
+
+def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing) -> list[Unit]:
+    """The units of all files that the listing does not have. Names follow those already listed."""
+    known = {(shard.source, name): mark for shard in listing.shards for name, _, mark in shard.inputs}
+    new: dict[str, list[InputFile]] = {}
+    for file in list_inputs(corpus, ingest):
+        mark = known.get((file.source, file.name))
+        if mark is not None and mark != file.mark:
+            raise ConfigError(
+                "inputs",
+                file.path,
+                "was ingested before and has changed since",
+                "A corpus is append-only: make a new one.",
+            )
+        if mark is None:
+            new.setdefault(file.source, []).append(file)
+    units: list[Unit] = []
+    for source, files in new.items():
+        first = sum(shard.source == source for shard in listing.shards)
+        for number, pieces in enumerate(pack_pieces(files, ingest.unit_bytes), first):
+            units.append(
+                _make_unit(corpus, ingest, pieces, f"{source}/part-{number:05d}", len(listing.shards) + len(units))
+            )
+    return units
+
+
+def _make_unit(corpus: Corpus, ingest: IngestConfig, pieces: list[Piece], part: str, shard: int) -> Unit:
+    source = pieces[0].file.source
+    params = {
+        "root": corpus.root, "source": source, "part": part, "pieces": [dump_piece(piece) for piece in pieces],
+        "added": None if ingest.added is None else ingest.added.isoformat(), "limits": config.dump_config(ingest.limits),
+        "row_group_text_bytes": ingest.row_group_text_bytes,
+    }  # fmt: skip
+    if pieces[0].file.in_place:
+        check_in_place(pieces[0].file)
+        params |= {"part": f"{source}/in-place-{shard:05d}", "in_place": True}
+    return Unit(part, params, sum(piece.num_bytes for piece in pieces))
+
+
+def dump_piece(piece: Piece) -> dict[str, Any]:
+    """JSON values of a piece for its task."""
+    file = piece.file
+    return {
+        "path": file.path, "name": file.name, "num_bytes": piece.num_bytes, "mark": file.mark, "root": file.root,
+        "kind": file.kind or detect_format(file.path), "fields": config.dump_config(file.fields),
+        "part": None if piece.part is None else list(piece.part),
+    }  # fmt: skip
+
+
+def check_in_place(file: InputFile) -> None:
+    """Refuse what jobs could not read again in place."""
+    kind = file.kind or detect_format(file.path)
+    if kind not in ("jsonl", "parquet"):
+        raise ConfigError(
+            "in_place",
+            file.path,
+            "expected Dolma JSONL or Parquet",
+            "Set in_place: false; the files are then copied as Parquet.",
+        )
+    if kind == "jsonl" and file.num_bytes > MAX_IN_PLACE_BYTES:
+        raise ConfigError(
+            "in_place",
+            file.path,
+            f"expected at most {MAX_IN_PLACE_BYTES} bytes: it cannot be split",
+            "Set in_place: false.",
+        )
+    if file.fields != FieldMap() and kind == "jsonl":
+        raise ConfigError("in_place", file.path, "expected Dolma's own field names", "Set in_place: false.")
+    if kind == "parquet":
+        with parquet_files.open_parquet(file.path) as parquet:
+            check_documents(parquet.schema_arrow, file.path)
+
+
+def worker_memory_bytes(ingest: IngestConfig) -> int:
+    """Text that a task holds at once: a batch, a row group and a longest record, each about six times.
+
+    Six: the line, its JSON, Python strings of up to four bytes a character, Arrow's copy. Nothing grows with a file's size.
+    """
+    limits = ingest.limits
+    return 6 * (limits.batch_text_bytes + ingest.row_group_text_bytes + limits.max_record_bytes)
+
+
+def describe_inputs(corpus: Corpus, ingest: IngestConfig) -> tuple[int, list[dict[str, Any]]]:
+    """(bytes of text, about; a row per source) of the files that are new to the corpus: files, their bytes, shards to be made."""
+    rows: dict[str, dict[str, Any]] = {}
+    text_bytes = 0
+    names: dict[str, set[str]] = {}
+    for unit in plan_units(corpus, ingest, corpus.read_listing()):
+        source = unit.params["source"]
+        row = rows.setdefault(source, {"source": source, "files": 0, "shards": 0, "bytes": 0, "in_place": 0})
+        row["shards"] += 1
+        row["in_place"] += "in_place" in unit.params
+        for piece in unit.params["pieces"]:
+            row["bytes"] += piece["num_bytes"]
+            text_bytes += piece["num_bytes"] * (4 if find_codec(piece["path"]) else 1)
+            names.setdefault(source, set()).add(piece["name"])
+    return text_bytes, [row | {"files": len(names[source])} for source, row in rows.items()]

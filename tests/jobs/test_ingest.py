@@ -1,0 +1,171 @@
+"""Ingest as a job: files cut and packed into shards, what could not be read, files in place, and the plan before it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from dolma_py.cli import app
+from dolma_py.corpus import Corpus, read_view
+from dolma_py.errors import TooManyRejectedError
+from dolma_py.listing import plan_splits
+from pipelines.build_recipe import BuildOptions, build
+from pipelines.recipe import Recipe
+
+
+def ingest(folder, sources, **settings):
+    """The manifest of an ingest into folder/corpus."""
+    steps = [{"kind": "ingest", "max_rejected_frac": 1.0, "sources": sources} | settings]
+    recipe = Recipe(recipe="in", seed=1, steps=steps)
+    return build(recipe, str(folder / "corpus"), BuildOptions(show_progress=False))[0].manifest
+
+
+def read_listing(folder):
+    return [json.loads(line) for line in (folder / "corpus" / "listing.jsonl").read_text().splitlines()]
+
+
+def read_rows(folder):
+    """All documents in listing order."""
+    tables = [pq.read_table(folder / "corpus" / shard["path"]) for shard in read_listing(folder)]
+    return pa.concat_tables(tables).to_pylist()
+
+
+def read_rejected(folder):
+    """path below rejected/ -> its records."""
+    root = folder / "corpus" / "rejected"
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(root)): [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        for path in files
+    }
+
+
+def write_inputs(folder):
+    """A large plain file with bad lines, small ones around it, a gzip file and a Parquet file of many row groups."""
+    folder.mkdir()
+    lines = [json.dumps({"text": f"document {n} " * (n % 7)}) for n in range(300)]
+    lines[50] = lines[250] = "{broken"
+    lines[100] = ""
+    (folder / "a.jsonl").write_text('{"text": "before"}\n')
+    (folder / "b.jsonl").write_bytes("\r\n".join(lines).encode())
+    (folder / "c.jsonl").write_text('{"text": "after"}\n')
+    (folder / "d.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
+    table = pa.table({"text": [f"row {n} " * (n % 5) for n in range(200)]})
+    pq.write_table(table, folder / "e.parquet", row_group_size=10)
+
+
+def test_cut_files_give_the_documents_of_whole_ones(tmp_path, _spark_of_this_run):
+    """Rows, ids, line numbers and rejected records are the same in the same order; only the shards are smaller."""
+    write_inputs(tmp_path / "inputs")
+    sources = [{"name": "web", "inputs": [str(tmp_path / "inputs")]}]
+    (tmp_path / "whole").mkdir()
+    whole = ingest(tmp_path / "whole", sources)
+    (tmp_path / "cut").mkdir()
+    cut = ingest(tmp_path / "cut", sources, unit_bytes=3000)
+    names = [[name for name, _, _ in shard["inputs"]] for shard in read_listing(tmp_path / "cut")]
+    assert len(read_listing(tmp_path / "whole")) == 1
+    assert names.count(["b.jsonl"]) > 3 and names.count(["c.jsonl", "d.jsonl.gz"]) == 1
+    assert names.count(["e.parquet"]) > 1
+    assert read_rows(tmp_path / "cut") == read_rows(tmp_path / "whole")
+    rejected = [sum(read_rejected(tmp_path / name).values(), []) for name in ("cut", "whole")]
+    assert rejected[0] == rejected[1]
+    assert [(line["path"], line["line"]) for line in rejected[0]] == [
+        ("b.jsonl", 51), ("b.jsonl", 251), ("d.jsonl.gz", 51), ("d.jsonl.gz", 251)]  # fmt: skip
+    for key in ("documents", "text_bytes", "input_bytes", "rejected", "repeated_ids"):
+        assert cut["facts"][key] == whole["facts"][key]
+    assert cut["facts"]["input_bytes"] == sum(path.stat().st_size for path in (tmp_path / "inputs").iterdir())
+
+
+def test_a_cut_file_is_known_when_it_is_met_again(tmp_path, _spark_of_this_run):
+    """Another unit_bytes later: nothing is read twice."""
+    write_inputs(tmp_path / "inputs")
+    sources = [{"name": "web", "inputs": [str(tmp_path / "inputs" / "b.jsonl")]}]
+    first = ingest(tmp_path, sources, unit_bytes=5000)
+    second = ingest(tmp_path, sources, unit_bytes=7000)
+    assert second["facts"] == first["facts"]
+
+
+def test_rejected_holds_the_last_run_that_stopped_and_nothing_older(tmp_path, _spark_of_this_run):
+    """Stopped by too many; mended in part and stopped again; mended: each time rejected/ says what that run saw."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text("{broken\n" * 3 + '{"text": "fine"}\n')
+    sources = [{"name": name, "inputs": [str(tmp_path / f"{name}.jsonl")]} for name in ("a", "b")]
+    with pytest.raises(TooManyRejectedError, match="6 of 8 .*/corpus/rejected"):
+        ingest(tmp_path, sources, max_rejected_frac=0.1)
+    assert {name: len(lines) for name, lines in read_rejected(tmp_path).items()} == {
+        "a/part-00000.jsonl.gz": 3, "b/part-00000.jsonl.gz": 3}  # fmt: skip
+    with pytest.raises(TooManyRejectedError):
+        ingest(tmp_path, sources, max_rejected_frac=0.1)
+    assert len(read_rejected(tmp_path)) == 2  # the same command again: still there to be looked at
+    (tmp_path / "a.jsonl").write_text('{"text": "mended"}\n')
+    with pytest.raises(TooManyRejectedError, match="3 of 5"):
+        ingest(tmp_path, sources, max_rejected_frac=0.1)
+    assert list(read_rejected(tmp_path)) == ["b/part-00000.jsonl.gz"]
+    made = ingest(tmp_path, sources[:1], max_rejected_frac=0.1)
+    assert made["facts"]["rejected"] == {} and read_rejected(tmp_path) == {}
+    assert not (tmp_path / "corpus" / "documents" / "b" / "part-00000.parquet").exists()
+
+
+def test_rejected_records_of_listed_shards_stay(tmp_path, _spark_of_this_run):
+    """A later run, good or stopped, leaves alone what belongs to shards of the listing."""
+    (tmp_path / "a.jsonl").write_text('{broken\n{"text": "fine"}\n')
+    ingest(tmp_path, [{"name": "a", "inputs": [str(tmp_path / "a.jsonl")]}])
+    before = read_rejected(tmp_path)
+    (tmp_path / "b.jsonl").write_text("{broken\n")
+    sources = [
+        {"name": "a", "inputs": [str(tmp_path / "a.jsonl")]},
+        {"name": "b", "inputs": [str(tmp_path / "b.jsonl")]},
+    ]
+    with pytest.raises(TooManyRejectedError):
+        ingest(tmp_path, sources, max_rejected_frac=0.5)
+    assert read_rejected(tmp_path) == before | {
+        "b/part-00000.jsonl.gz": read_rejected(tmp_path)["b/part-00000.jsonl.gz"]
+    }
+    ingest(tmp_path, sources[:1])
+    assert read_rejected(tmp_path) == before and len(before["a/part-00000.jsonl.gz"]) == 1
+
+
+def test_nothing_of_the_users_own_is_removed(tmp_path, _spark_of_this_run):
+    """documents/ may be somebody's Dolma tree, read in place."""
+    tree = tmp_path / "corpus" / "documents" / "web"
+    tree.mkdir(parents=True)
+    (tree / "x.jsonl.gz").write_bytes(gzip.compress(b'{"id": "a", "text": "one"}\n{broken\n', mtime=0))
+    (tree / "part-00007.parquet").write_bytes(b"not ours")
+    sources = [{"name": "web", "inputs": ["{corpus}/documents/web/x.jsonl.gz"], "in_place": True}]
+    ingest(tmp_path, sources)
+    ingest(tmp_path, sources, unit_bytes=7)
+    assert sorted(path.name for path in tree.iterdir()) == ["part-00007.parquet", "x.jsonl.gz"]
+    assert {name: len(lines) for name, lines in read_rejected(tmp_path).items()} == {"web/in-place-00000.jsonl.gz": 1}
+
+
+def test_rows_in_place_stay_under_the_limits_of_their_ingest(tmp_path, _spark_of_this_run):
+    """Limits other than the defaults decide which lines have rows; readers follow the listing, not the settings of the day."""
+    lines = [json.dumps({"id": str(n), "text": "x" * n}) for n in (1, 100, 2)]
+    (tmp_path / "notes.txt").write_text("\n".join(lines))
+    sources = [{"name": "web", "inputs": [str(tmp_path / "notes.txt")], "in_place": True, "kind": "jsonl"}]
+    ingest(tmp_path, sources, limits={"max_record_bytes": 60}, added="2024-01-02T00:00:00")
+    corpus = Corpus(str(tmp_path / "corpus"))
+    (split,) = plan_splits(corpus.read_listing(), 1 << 20)
+    (batch,) = read_view(corpus, corpus.load_view(None), split)
+    assert batch.documents.column("id").to_pylist() == ["1", "2"]
+    assert {json.loads(value)["origin"] for value in batch.documents.column("metadata").to_pylist()} == {
+        "notes.txt:1", "notes.txt:3"}  # fmt: skip
+    assert {time.year for time in batch.documents.column("added").to_pylist()} == {2024}
+
+
+def test_dry_run_shows_what_would_be_read_and_does_nothing(tmp_path):
+    """Inputs per source, shards, memory, disk and time; no folder, no Spark."""
+    write_inputs(tmp_path / "inputs")
+    command = ["ingest", "--corpus", str(tmp_path / "corpus"), "--input", str(tmp_path / "inputs"), "--source", "web"]
+    answer = CliRunner().invoke(app, [*command, "--set", "unit_bytes=500", "--dry-run"])
+    assert answer.exit_code == 0, answer.output
+    assert not (tmp_path / "corpus").exists()
+    words = answer.output.split()
+    row = next(line for line in answer.output.splitlines() if " web " in line).replace("\u2502", " ").split()
+    assert row[:2] == ["web", "5"] and int(row[2]) > 25
+    assert "Nothing" in words and "memory" in answer.output and "disk" in answer.output
