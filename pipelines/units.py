@@ -79,6 +79,7 @@ def run_units(
         done_bytes += sizes[receipt["unit"]]
         if progress:
             progress(done.folder, done_bytes, all_bytes)
+    done.save()
     if errors:
         raise DolmaError(errors[0] + (f" ({len(errors) - 1} more units failed.)" if len(errors) > 1 else ""))
     return UnitTimes(task_sec, peak)

@@ -389,6 +389,26 @@ def test_done_file_grows_anywhere(root):
     assert sorted(DoneFile(root, "work", "f").units) == ["b"]
 
 
+def test_a_done_file_in_a_bucket_is_written_in_proportion(bucket, tmp_path, monkeypatch):
+    """200 units: far fewer than 200 uploads of the whole file, few units unsaved at any time, none after save."""
+    root = f"{bucket}/{tmp_path.name}"
+    done = DoneFile(root, "work", "f")
+    written = []
+    write = storage.write_bytes
+    monkeypatch.setattr(
+        storage, "write_bytes", lambda path, content: (written.append(len(content)), write(path, content))
+    )
+    for number in range(200):
+        done.publish(f"{number:03d}", [], {})
+        assert done.num_unsaved <= number // 16 + 1
+    done.save()
+    assert len(written) < 80 and sum(written) < 20 * written[-1]
+    assert len(DoneFile(root, "work", "f").units) == 200
+    before = len(written)
+    done.save()
+    assert len(written) == before
+
+
 def test_a_corpus_lives_anywhere(root):
     """Documents, sizes, attributes, listing and view on a bucket read as they do in a folder."""
     corpus = Corpus(root)
