@@ -105,8 +105,8 @@ def _make_context(
     recipe: Recipe, step: Step, corpus: Corpus, state: State, spark: Any, options: BuildOptions, progress: RecipeProgress
 ) -> StepContext:  # fmt: skip
     view = None if state.view is None else state.view.fingerprint
-    artifacts = {name: storage.checksum_file(corpus.path(path)) for name, path in state.artifacts.items()}
-    used = {name: checksum for name, checksum in artifacts.items() if uses_artifact(step.settings, name)}
+    named_artifacts = {name: path for name, path in state.artifacts.items() if uses_artifact(step.settings, name)}
+    used = {name: storage.checksum_file(corpus.path(path)) for name, path in named_artifacts.items()}
     inputs = getattr(step.module, "fingerprint_inputs", None)
     seen = inputs(corpus, step.settings) if inputs else None
     named = fingerprint_named_sets(corpus, step.identity())

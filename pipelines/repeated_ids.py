@@ -30,15 +30,15 @@ def rename_repeated_ids(context: StepContext, listing: Listing, shards: list[Sha
         return shards
     renames = find_renames(context, [*listing.shards, *shards])
     numbers, rows = unpack_address(renames.column("address").to_numpy())
-    names = renames.column("id").to_pylist()
     units, counts = [], {}
     for shard in shards:
-        mine = np.flatnonzero(numbers == shard.number)
+        first, end = np.searchsorted(numbers, [shard.number, shard.number + 1]).tolist()  # addresses are sorted
+        mine = renames.column("id").slice(first, end - first)
         if len(mine) and not shard.path.startswith("documents/"):
             problem = "an id that another document has, in a file read in place"
-            raise DataError(shard.path, problem, int(rows[mine[0]]), "Set in_place: false.")
+            raise DataError(shard.path, problem, int(rows[first]), "Set in_place: false.")
         if len(mine):
-            ids = {str(rows[index]): names[index] for index in mine.tolist()}
+            ids = dict(zip(map(str, rows[first:end].tolist()), mine.to_pylist(), strict=True))
             params = {"root": context.corpus.root, "path": shard.path, "ids": ids}
             units.append(Unit(f"rename/{shard.number:05d}", params, shard.text_bytes))
             counts[shard.path] = len(mine)
@@ -87,7 +87,7 @@ def find_renames(context: StepContext, shards: list[Shard]) -> pa.Table:
     parts = min(len(files), context.partitions or 2 * session.sparkContext.defaultParallelism)
     frame = session.range(0, len(files), 1, max(1, parts)).mapInArrow(read, "base string, id string, address long")
     renames = reduce_groups(frame, keys=["base"], order=["address"], reduce=rename, schema="address long, id string")
-    return collect_sorted(renames, by=["address"], limit=MAX_REPEATS, what="repeated ids")
+    return collect_sorted(renames, by=["address"], limit=MAX_REPEATS, what="repeated ids", context=context)
 
 
 def choose_names(bases: list[str], ids: list[str], addresses: list[int]) -> list[tuple[int, str]]:
@@ -102,12 +102,14 @@ def choose_names(bases: list[str], ids: list[str], addresses: list[int]) -> list
     for base, name in zip(bases, ids, strict=True):
         taken.setdefault(base, set()).add(name)
     seen: set[str] = set()
+    free: dict[str, int] = {}  # no smaller number is free: a million documents of one id must not be a million squared
     renames = []
     for base, name, address in zip(bases, ids, addresses, strict=True):
         if name in seen:
-            number = 2
+            number = free.get(base, 2)
             while f"{base}#{number}" in taken[base]:
                 number += 1
+            free[base] = number + 1
             name = f"{base}#{number}"
             taken[base].add(name)
             renames.append((address, name))
