@@ -74,7 +74,7 @@ def run(context: StepContext, exact: DedupExactConfig) -> StepResult:
 
     frame = read_frame(context, paths, [field.name for field in fields], schema=spark_fields(fields))
     chosen = reduce_groups(frame, keys=["high", "low"], order=["address"], reduce=choose, schema=DECISION_SPARK)
-    decisions = collect_sorted(chosen, by=["address"], limit=MAX_MEMBERS, what="members of clusters")
+    decisions = collect_sorted(chosen, by=["address"], limit=MAX_MEMBERS, what="members of clusters", context=context)
     return write_decisions(context, decisions, SET)
 
 

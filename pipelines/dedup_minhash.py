@@ -141,7 +141,7 @@ def find_edges(context: StepContext, paths: list[str], minhash: DedupMinhashConf
     edges = reduce_groups(
         frame, keys=["key"], order=["address"], reduce=connect, schema="first long, member long"
     ).distinct()
-    table = collect_sorted(edges, by=["first", "member"], limit=minhash.max_edges, what="max_edges")
+    table = collect_sorted(edges, by=["first", "member"], limit=minhash.max_edges, what="max_edges", context=context)
     return unique_edges(Edges(table.column("first").to_numpy(), table.column("member").to_numpy()))
 
 
