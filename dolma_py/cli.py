@@ -15,12 +15,12 @@ from dolma_py.errors import DolmaError, MissingDependencyError
 COMMANDS = {
     "build": "pipelines.commands:run_build",
     "ingest": "pipelines.commands:run_ingest",
-    "tag": "pipelines.commands:run_job_command",
+    "tag": "pipelines.commands:run_plain_or_corpus_command",
     "classifier train": "pipelines.commands:run_job_command",
-    "dedup exact": "pipelines.commands:run_job_command",
-    "dedup minhash": "pipelines.commands:run_job_command",
-    "dedup substring": "pipelines.commands:run_job_command",
-    "decontaminate": "pipelines.commands:run_job_command",
+    "dedup exact": "pipelines.commands:run_plain_or_corpus_command",
+    "dedup minhash": "pipelines.commands:run_plain_or_corpus_command",
+    "dedup substring": "pipelines.commands:run_plain_or_corpus_command",
+    "decontaminate": "pipelines.commands:run_plain_or_corpus_command",
     "materialize": "pipelines.commands:run_job_command",
     "mix plan": "pipelines.commands:run_job_command",
     "mix sample": "pipelines.commands:run_job_command",
@@ -29,6 +29,7 @@ COMMANDS = {
     "eval": "train_bridge.run_evaluation:evaluate",
     "generate": "train_bridge.run_generation:generate",
     "report": "dolma_py.report:write_report",
+    "inspect": "dolma_py.inspect_documents:run_inspect",
     "doctor": "dolma_py.doctor:run_doctor",
 }
 # package that a missing module belongs to -> extra that brings it
@@ -62,6 +63,24 @@ BundleFolder = Annotated[
     str | None, typer.Option("--bundle", help="folder made by `make bundle`, for a cluster's workers")
 ]
 Name = Annotated[str, typer.Option("--name", help="name of the run under runs/; default: the command's")]
+OneCorpus = Annotated[
+    str | None, typer.Option("--corpus", help="corpus folder: local, s3://, gs:// or hdfs://; or give --input")
+]
+PlainInput = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input", help="plain files, folders, globs: Parquet, JSONL (gz, zst), Arrow, a saved Hugging Face data set"
+    ),
+]
+PlainOutput = Annotated[
+    str | None, typer.Option("--output", help="with --input: new folder for the files that are written")
+]
+TextColumn = Annotated[str, typer.Option("--text-column", help="with --input: name or dotted path of the text")]
+IdColumn = Annotated[
+    str | None,
+    typer.Option("--id-column", help="with --input: name of the id in the evidence; default: id where there is one"),
+]
+Mark = Annotated[bool, typer.Option("--mark", help="with --input: keep every row and add the verdict as columns")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="of every random choice")]
 
 
@@ -153,19 +172,55 @@ def _job_command(parent: typer.Typer, command: str, kind: str, text: str) -> Non
     parent.command(command.split()[-1], help=text)(run)
 
 
-_job_command(app, "tag", "tag", "Run taggers over a view; write attributes and a view with the rules.")
+def _plain_job_command(parent: typer.Typer, command: str, kind: str, text: str) -> None:
+    """A job over a corpus' view, or over plain files for people who want only that."""
+
+    def run(
+        corpus: OneCorpus = None,
+        input: PlainInput = None,
+        output: PlainOutput = None,
+        text_column: TextColumn = "text",
+        id_column: IdColumn = None,
+        mark: Mark = False,
+        view: View = None,
+        config: ConfigFile = None,
+        set: Overrides = None,
+        name: Name = command.replace(" ", "-"),
+        seed: Seed = 0,
+        dry_run: DryRun = False,
+        partitions: Partitions = None,
+        master: Master = None,
+        bundle: BundleFolder = None,
+    ) -> None:
+        plain = {
+            "inputs": input or [],
+            "output": output,
+            "text_column": text_column,
+            "id_column": id_column,
+            "mark": mark,
+        }
+        call(command, kind=kind, corpus=corpus, view=view, plain=plain, config=config, overrides=set or [],
+             run={"name": name, "seed": seed}, dry_run=dry_run,
+             spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
+
+    parent.command(command.split()[-1], help=text)(run)
+
+
+_plain_job_command(app, "tag", "tag", "Run taggers over a view; write attributes and a view with the rules.")
 _job_command(
     classifier_app,
     "classifier train",
     "train_classifier",
     "Train a fastText classifier from files of good and bad text.",
 )
-_job_command(dedup_app, "dedup exact", "dedup_exact", "Exact copies by xxh3-128.")
-_job_command(dedup_app, "dedup minhash", "dedup_minhash", "Near copies: MinHash bands, components, exact Jaccard.")
-_job_command(
+_plain_job_command(dedup_app, "dedup exact", "dedup_exact", "Exact copies by xxh3-128.")
+_plain_job_command(
+    dedup_app, "dedup minhash", "dedup_minhash", "Near copies: MinHash bands, components, exact Jaccard."
+)
+_plain_job_command(
     dedup_app, "dedup substring", "dedup_substring", "Byte spans that stand somewhere before, by suffix array."
 )
-_job_command(
+_plain_job_command(
     app, "decontaminate", "tag", "Find evaluation items in documents: a tag run with the tagger `contamination`."
 )
 _job_command(app, "materialize", "materialize", "Write a view out as a new corpus: --set output=DIR.")
@@ -233,6 +288,29 @@ def report(
 ) -> None:
     """One HTML page: funnel, examples, curve, loss."""
     typer.echo(call("report", corpus=corpus, run=run, output=output, recipe=recipe))
+
+
+@app.command()
+def inspect(
+    corpus: OneCorpus = None,
+    output: Annotated[str | None, typer.Option("--output", help="output folder of a command over plain files")] = None,
+    set: Annotated[
+        str | None,
+        typer.Option("--set", help="attribute set with duplicates, such as minhash-v1; default: the only one"),
+    ] = None,
+    view: View = None,
+    rule: Annotated[
+        str | None, typer.Option("--rule", help="rule of the view: show what it dropped and what it kept")
+    ] = None,
+    source: Annotated[str | None, typer.Option("--source", help="documents of this source only")] = None,
+    id: Annotated[str | None, typer.Option("--id", help="one document, or the copies of the one that stays")] = None,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="at most so many documents")] = 5,
+    seed: Seed = 0,
+    html: Annotated[str | None, typer.Option("--html", help="write a page in place of showing here")] = None,
+) -> None:
+    """Look at removed documents beside the ones they repeat, or at what a rule dropped and kept."""
+    typer.echo(call("inspect", corpus=corpus, output=output, set=set, view=view, rule=rule, source=source, id=id,
+                    sample=sample, seed=seed, html=html))  # fmt: skip
 
 
 @app.command()

@@ -36,6 +36,13 @@ def open_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
+def open_writer_like(sink: Any, schema: pa.Schema, compression: str) -> pq.ParquetWriter:
+    """A writer of somebody's table: schema, metadata and compression as they were, everything else fixed."""
+    return pq.ParquetWriter(
+        sink, schema, version="2.6", compression=compression, data_page_size=1 << 20, store_schema=True
+    )
+
+
 def _name_items(kind: pa.DataType) -> pa.DataType:
     """The type with `item` for what is inside a list: reading a file calls it `element`, and the name is stored in a file."""
     if pa.types.is_list(kind):

@@ -6,22 +6,16 @@ direction of text are shown by their code, and the page forbids scripts and load
 
 from __future__ import annotations
 
-import importlib.resources
-import re
-import unicodedata
 from typing import Any, NamedTuple
 
-import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from dolma_py import report_charts, report_data, report_examples, storage
+from dolma_py import pages, report_charts, report_data, report_examples, storage
 from dolma_py.corpus import Corpus
 from dolma_py.report_data import Counts, Funnel, Report, total
 from dolma_py.report_examples import Example, Planted
 
 TEMPLATE = "report.html.j2"
-_NOT_PLAIN = re.compile(r"[^\n\t -~]")
-_SHOWN_JOINERS = "\u200c\u200d"  # letters of Persian and emoji families need them
 
 
 class FunnelLine(NamedTuple):
@@ -76,43 +70,15 @@ def render(
     report: Report, shown: list[list[Example]], *, kept: list[Example], planted: Planted | None, has_run: bool
 ) -> bytes:
     """The page as UTF-8. shown: examples of each rule of the funnel."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(
-        visible=make_visible, num=format_count, mb=format_mb, share=format_share, duration=format_duration
-    )
-    source = importlib.resources.files("dolma_py").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    page = environment.from_string(source).render(
+    filters = {
+        "num": format_count, "mb": format_mb, "share": format_share, "duration": format_duration,
+    }  # fmt: skip
+    page = pages.make_environment(filters).get_template(TEMPLATE).render(
         report=report, headline=list_headlines(report), lead=write_lead(report), funnel=list_funnel(report.funnel), shown=shown,
         kept=kept, planted=planted, has_run=has_run, pictures=draw_pictures(report), total=total, packages=list_packages(report),
         max_lines=report_charts.MAX_LINES, seconds=sum_seconds(report),
     )  # fmt: skip
     return page.encode()
-
-
-def make_visible(text: object) -> Markup:
-    """Text escaped for HTML, with a mark that names the code of every character that is not seen or that steers its neighbours.
-
-    Examples
-    --------
-    >>> str(make_visible("<b>"))
-    '&lt;b&gt;'
-    """
-    plain = str(text).replace("\r\n", "\n")
-    return Markup(_NOT_PLAIN.sub(_mark_character, str(escape(plain))))  # escape gives ASCII signs only for ASCII signs
-
-
-def _mark_character(match: re.Match[str]) -> str:
-    sign = match.group()
-    # Cc control, Cf format (bidi, zero width), Cs surrogate, Co private, Cn unassigned, Zl and Zp line separators
-    if unicodedata.category(sign) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") or sign in _SHOWN_JOINERS:
-        return sign
-    return f'<span class="control">U+{ord(sign):04X}</span>'
 
 
 def format_count(number: float) -> str:

@@ -143,7 +143,7 @@ def explain(
         return show(document, (reason,), "cut", document.spans)
     values = document.attributes[step.attributes or ""]
     if "kept_id" in values:
-        return _explain_copy(document, values, twins)
+        return explain_copy(document, values, twins)
     if "contaminated" in values and "item" in values:
         spans = tuple((span["start"], span["end"]) for span in values.get("spans") or ())
         reasons = [f"item {values['item']}, score {values['score']:.3f}"]
@@ -174,7 +174,7 @@ def failing_clauses(rule: str, values: dict[str, Any]) -> tuple[str, ...]:
     return tuple(broken)
 
 
-def _explain_copy(document: Document, values: dict[str, Any], twins: dict[str, Document]) -> Example:
+def explain_copy(document: Document, values: dict[str, Any], twins: dict[str, Document]) -> Example:
     similarity = values["similarity"]
     size = f"one of {values['cluster_size']:,} in its cluster"
     twin = twins.get(values["kept_id"])
@@ -202,11 +202,11 @@ def _find_kept_twins(corpus: Corpus, view: View, dropped: list[tuple[str | None,
         values = document.attributes.get(name or "", {})
         if name is not None and "kept_id" in values:
             clusters.setdefault(name, set()).add(values["cluster_id"])
-    addresses = [address for name, members in clusters.items() for address in _find_kept(corpus, view, name, members)]
+    addresses = [address for name, members in clusters.items() for address in find_kept(corpus, view, name, members)]
     return {document.id: document for document in read_examples(corpus, view, addresses).values()}
 
 
-def _find_kept(corpus: Corpus, view: View, name: str, clusters: set[int]) -> list[int]:
+def find_kept(corpus: Corpus, view: View, name: str, clusters: set[int]) -> list[int]:
     """Addresses of the documents that stay of the given clusters, read from the attribute set until all are found."""
     found, scanned = [], 0
     wanted = pa.array(sorted(clusters), pa.int64())

@@ -20,7 +20,7 @@ from dolma_py.errors import ConfigError
 from dolma_py.storage import lock_folder
 from dolma_py.views import View
 from pipelines import costs, count_view
-from pipelines.recipe import Recipe, Step, build_steps, load_recipe
+from pipelines.recipe import FIRST_KINDS, Recipe, Step, build_steps, load_recipe
 from pipelines.recipe_progress import RecipeProgress
 from pipelines.session import SessionConfig, open_session
 from pipelines.steps import StepContext, StepResult, attribute_set_stands, check_attribute_sets, fingerprint_named_sets
@@ -164,7 +164,7 @@ def _entering(made: dict[str, Any]) -> dict[str, Any]:
 def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[str, Any]:
     """Extend the view by the step's rules, count what they do, and put the manifest together."""
     view = context.view
-    if step.kind == "ingest":
+    if step.kind in FIRST_KINDS:
         view = context.corpus.load_view(None)
     funnel = None
     if view is not None:
@@ -174,7 +174,7 @@ def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[s
             raise ConfigError("name", view.name, "expected another name than that of the view it reads", "Give --name.")
         storage.make_folder(context.corpus.path("views"))
         views.save_view(view, context.corpus.path("views", f"{view.name}.yaml"))
-        if step.kind == "ingest" or len(view.steps) > first:
+        if step.kind in FIRST_KINDS or len(view.steps) > first:
             funnel = count_view.run(context._replace(view=view), first)
     return {
         "format": "dolma-py-step", "recipe": context.folder.split("/")[1], "step": step.name, **step.identity(),

@@ -14,6 +14,7 @@ from dolma_py.errors import ConfigError
 from pipelines.build_recipe import BuildOptions, Outcome, build_named
 from pipelines.bundle import ARCHIVE_NAME, CODE_NAME
 from pipelines.job_main import plan_ingest, plan_step_file, run_step_file
+from pipelines.plain_commands import PlainOptions, plan_plain, print_plain, run_plain
 from pipelines.session import SessionConfig
 
 logger = logging.getLogger("dolma_py.build")
@@ -79,6 +80,28 @@ def run_job_command(
         print_plan(plan_step_file(kind, values))
     else:
         print_outcomes(run_step_file(kind, values, make_options(spark)), corpus)
+
+
+def run_plain_or_corpus_command(
+    *, kind: str, corpus: str | None, view: str | None, plain: dict[str, Any], **options: Any
+) -> None:
+    """A job over a corpus' view, or over plain files: `plain` has inputs, output, text_column, id_column and mark."""
+    if (corpus is None) == (not plain["inputs"]):
+        raise ConfigError("--corpus, --input", [corpus, plain["inputs"]], "expected one of the two")
+    if corpus is not None:
+        given = [name for name in ("output", "id_column", "mark") if plain[name]]
+        if given:
+            raise ConfigError("--corpus", given, "expected these options with --input only")
+        run_job_command(kind=kind, corpus=corpus, view=view, **options)
+        return
+    if view is not None:
+        raise ConfigError("--view", view, "expected with --corpus only: plain files have no views")
+    chosen, settings = PlainOptions(**plain), _load_settings(options["config"], options["overrides"])
+    if options["dry_run"]:
+        print_plan(plan_plain(kind, settings, options["run"], chosen))
+    else:
+        outcomes = run_plain(kind, settings, options["run"], chosen, make_options(options["spark"]))
+        print_plain(outcomes, plain["output"])
 
 
 def _load_settings(path: str | None, overrides: list[str]) -> dict[str, Any]:

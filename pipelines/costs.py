@@ -41,6 +41,8 @@ COSTS = {
     "sample_mix": Cost(1e3, 2.0, 0.0, 0.01),
     "tokenize": Cost(3.0, 3.0, 8.0, 0.5),
     "materialize": Cost(20.0, 2.0, 4.0, 0.35),
+    "read_plain": Cost(40.0, 1.5, 4.0, 0.35),
+    "write_plain": Cost(40.0, 1.5, 4.0, 0.5),
 }
 
 

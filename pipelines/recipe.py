@@ -29,7 +29,10 @@ KINDS = {
     "sample_mix": ("pipelines.sample_mix", "SampleMixConfig"),
     "tokenize": ("pipelines.make_tokens", "MakeTokensConfig"),
     "materialize": ("pipelines.materialize_view", "MaterializeConfig"),
+    "read_plain": ("pipelines.read_plain_files", "ReadPlainConfig"),
+    "write_plain": ("pipelines.write_plain_files", "WritePlainConfig"),
 }
+FIRST_KINDS = ("ingest", "read_plain")  # after them there is a view of all documents
 
 
 class Recipe(Config):

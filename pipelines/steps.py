@@ -192,14 +192,15 @@ def expand_inputs(patterns: list[str], *, corpus: Corpus) -> list[FileInfo]:
     found: dict[str, FileInfo] = {}
     for pattern in patterns:
         path = storage.resolve_path(pattern.replace("{corpus}", corpus.root))
-        matches = _match(path)
+        matches = match_pattern(path)
         if not matches:
             raise ConfigError("inputs", pattern, "expected at least one file", "Check the path; quote globs.")
         found.update((info.path, info) for info in matches)
     return [found[path] for path in sorted(found)]
 
 
-def _match(path: str) -> list[FileInfo]:
+def match_pattern(path: str) -> list[FileInfo]:
+    """Files of one resolved path, folder or glob, sorted; hidden ones in folders are left out."""
     import glob
 
     if not storage.is_remote(path) and not os.path.exists(path) and any(sign in path for sign in "*?["):

@@ -49,15 +49,15 @@ def split_record(record: dict[str, Any], fields: FieldMap, source: str) -> Recor
     A time that is not ISO 8601 becomes null and stays in metadata as `invalid_added` or `invalid_created`. A field outside the
     map whose name metadata already has stays as `top_level_<name>`.
     """
-    text = _take(record, fields.text)
+    text = take_value(record, fields.text)
     if type(text) is not str:
         return None
-    given_id = _take(record, fields.id)
-    own_source = None if fields.source is None else _take(record, fields.source)
-    added, created = _take(record, fields.added), _take(record, fields.created)
-    metadata = _as_object(_take(record, fields.metadata))
+    given_id = take_value(record, fields.id)
+    own_source = None if fields.source is None else take_value(record, fields.source)
+    added, created = take_value(record, fields.added), take_value(record, fields.created)
+    metadata = _as_object(take_value(record, fields.metadata))
     for key, path in fields.rename.items():
-        value = _take(record, path)
+        value = take_value(record, path)
         if value is not None:
             metadata[key] = value
     if record and fields.keep_rest:
@@ -120,7 +120,7 @@ def find_origin(metadata: dict[str, Any], path: str) -> str:
     return path
 
 
-def _take(record: dict[str, Any], path: str) -> Any:
+def take_value(record: dict[str, Any], path: str) -> Any:
     """Remove and return the value at `path`, None when absent. A key that has the dots in its name comes first."""
     if path in record or "." not in path:
         return record.pop(path, None)

@@ -237,7 +237,7 @@ def _add_line(builder: BatchBuilder, line: bytes, line_number: int, fields: Fiel
     try:
         value: Any = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        return _explain(line, error)
+        return explain_error(line, error)
     if type(value) is not dict:
         return "not_object"
     if type(value.get(fields.id)) is float:  # a number beyond 64 bits: orjson rounds it, the standard library does not
@@ -251,7 +251,7 @@ def _add_line(builder: BatchBuilder, line: bytes, line_number: int, fields: Fiel
     return ""
 
 
-def _explain(line: bytes, error: orjson.JSONDecodeError) -> str:
+def explain_error(line: bytes, error: orjson.JSONDecodeError) -> str:
     try:
         line.decode()
     except UnicodeDecodeError:

@@ -54,6 +54,12 @@ def _is_command(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
         option
         in (
             "Corpus",
+            "OneCorpus",
+            "PlainInput",
+            "PlainOutput",
+            "TextColumn",
+            "IdColumn",
+            "Mark",
             "View",
             "ConfigFile",
             "Overrides",

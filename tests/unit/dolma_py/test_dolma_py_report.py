@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from dolma_py import report
+from dolma_py import pages, report
 from dolma_py.corpus import Corpus
 from dolma_py.documents import DOCUMENT_SCHEMA
 from tests.report_corpus import CELL_SCHEMA, CELLS, NOTES, STEPS, collect, make_corpus, make_training_run, write_table
@@ -148,7 +148,7 @@ def test_hostile_names_are_escaped_everywhere(corpus, tmp_path):
 
 @given(texts())
 def test_visible_text_hides_nothing_and_steers_nothing(text):
-    shown = str(report.make_visible(text))
+    shown = str(pages.make_visible(text))
     assert not re.search(
         "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029\ufeff]", shown
     )

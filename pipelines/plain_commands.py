@@ -1,0 +1,90 @@
+"""`dolma-py dedup|tag|decontaminate --input FILES --output DIR`: one job over plain files, for people who want only that.
+
+Three steps of one recipe in one session: read the texts into DIR/.dolma-py, run the job there as over any corpus, write the
+files again. A killed command is given again; a finished one says so; another setting of the job redoes what depends on it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from dolma_py import config, manifest, storage
+from dolma_py.corpus import Corpus
+from dolma_py.errors import ConfigError
+from pipelines import costs
+from pipelines.build_recipe import BuildOptions, Outcome, State, build_from
+from pipelines.read_plain_files import WORK_FOLDER
+from pipelines.recipe import Recipe, build_steps
+
+
+class PlainOptions(NamedTuple):
+    """What the command line says about plain files."""
+
+    inputs: list[str]
+    output: str | None
+    text_column: str
+    id_column: str | None
+    mark: bool
+
+
+def plan_plain(kind: str, settings: dict[str, Any], run: dict[str, Any], plain: PlainOptions) -> dict[str, Any]:
+    """What run_plain would cost."""
+    recipe, corpus = make_recipe(kind, settings, run, plain)
+    return costs.describe_plan(*costs.plan_recipe(recipe, build_steps(recipe), corpus))
+
+
+def run_plain(
+    kind: str, settings: dict[str, Any], run: dict[str, Any], plain: PlainOptions, options: BuildOptions
+) -> list[Outcome]:
+    """Run the three steps and leave DIR/run.json."""
+    recipe, corpus = make_recipe(kind, settings, run, plain)
+    outcomes = build_from(recipe, corpus, options, State(None, {}))
+    folder = corpus.root.removesuffix(f"/{WORK_FOLDER}")
+    if not all(outcome.skipped for outcome in outcomes) or not storage.path_exists(f"{folder}/run.json"):
+        seconds = {outcome.name: outcome.seconds for outcome in outcomes}
+        manifest.write_run(folder, {"seconds": sum(seconds.values()), "step_seconds": seconds})
+    return outcomes
+
+
+def make_recipe(kind: str, settings: dict[str, Any], run: dict[str, Any], plain: PlainOptions) -> tuple[Recipe, Corpus]:
+    """The steps, and the working corpus below the output folder."""
+    if not plain.output:
+        raise ConfigError("--output", plain.output, "expected a folder for the files that are written")
+    folder = storage.resolve_path(plain.output)
+    corpus = Corpus(storage.join_path(folder, WORK_FOLDER))
+    if not storage.path_exists(corpus.root) and storage.list_files(folder):
+        raise ConfigError("--output", plain.output, "expected a new or empty folder", "Give another one.")
+    settings = dict(settings)
+    inputs = [storage.resolve_path(pattern) for pattern in plain.inputs]
+    columns = {"text_column": plain.text_column, "id_column": plain.id_column}
+    shared = {"inputs": inputs} | columns | settings.pop("plain", {})
+    steps = [
+        {"kind": "read_plain", "name": "read", **shared},
+        {"kind": kind, "name": run["name"], **settings},
+        {"kind": "write_plain", "name": "write", **shared, "job": run["name"], "mark": plain.mark},
+    ]
+    if run["name"] in ("read", "write"):
+        raise ConfigError("--name", run["name"], "expected another name than those of the steps before and after")
+    values = {"recipe": "plain", "flow": "job", "seed": run["seed"], "steps": steps}
+    return config.build_config(Recipe, values), corpus
+
+
+def print_plain(outcomes: list[Outcome], output: str) -> None:
+    """A line per step, and what was written where."""
+    console = Console()
+    for outcome in outcomes:
+        done = "was done" if outcome.skipped else f"{outcome.seconds:6.1f} s"
+        console.print(f"{outcome.name:<16} {done:>9}", highlight=False)
+    counts = outcomes[-1].manifest["facts"]
+    written = [path.removeprefix("../") for path in outcomes[-1].manifest["files"]]
+    parts = [f"{counts['kept']:,} of {counts['rows_in']:,} rows kept, {counts['dropped']:,} dropped"]
+    if counts["edited"]:
+        parts.append(f"{counts['edited']:,} edited")
+    if counts["rejected"]:
+        parts.append(f"{counts['rejected']:,} could not be read (rejected/)")
+    where = [f"{sum(path.startswith('data/') for path in written)} files in data/"] if counts else []
+    where += [name for name in ("duplicates.parquet", "manifest.json") if name in written]
+    where += ["attributes/"] if any(path.startswith("attributes/") for path in written) else []
+    console.print(f"{', '.join(parts)}. In {output}: {', '.join(where)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,158 @@
+"""Which plain files a command reads: Parquet, JSON Lines and Arrow files of patterns and folders, by names that the output keeps.
+
+A folder that `datasets` saved (`save_to_disk`) is Arrow IPC streams with `state.json` beside them, which names the files
+that count; a folder as on the Hugging Face hub is Parquet or JSON Lines in folders.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from typing import Any, NamedTuple
+
+from dolma_py import storage
+from dolma_py.errors import ConfigError, DataError
+from dolma_py.formats.decompress import strip_codec
+from dolma_py.storage import FileInfo
+from pipelines.steps import match_pattern
+
+SAVED_STATE = "state.json"  # of one saved data set: its files, fingerprint and split
+# what `datasets` writes beside the data; copied, so that the output can be loaded again
+SIDE_NAMES = (SAVED_STATE, "dataset_info.json")
+NOT_DATA = (*SIDE_NAMES, "dataset_dict.json", "dataset_infos.json")
+FORMATS = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+
+
+class PlainFile(NamedTuple):
+    """One file of the user's."""
+
+    name: str  # below the folder that all inputs have in common, with forward slashes
+    path: str
+    num_bytes: int
+    format: str  # parquet, arrow, jsonl; "" for what `datasets` writes beside them
+    mark: str  # fingerprint
+
+
+class PlainInputs(NamedTuple):
+    files: tuple[PlainFile, ...]  # sorted by name
+    side_files: tuple[PlainFile, ...]  # of saved data sets
+    left_out: tuple[str, ...]  # names of files in input folders that hold no records we read
+
+
+def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
+    """Every file of the patterns, once.
+
+    Raises ConfigError for a pattern without files, a file of another format that was named itself, or one below `output`.
+    """
+    found: dict[str, FileInfo] = {}
+    others: dict[str, FileInfo] = {}
+    bases = []
+    for pattern in patterns:
+        path = storage.resolve_path(pattern)
+        is_folder = storage.file_bytes(path) is None and storage.path_exists(path)
+        matches = match_pattern(path)
+        if not matches:
+            raise ConfigError("--input", pattern, "expected at least one file", "Check the path; quote globs.")
+        bases.append(path if is_folder else _fixed_folder(path))
+        for info in matches:
+            if info.path.startswith(output + "/"):
+                raise ConfigError(
+                    "--output", output, f"expected a folder outside of the inputs, {info.path} is one of them"
+                )
+            if _is_data(info.path):
+                found[info.path] = info
+            elif is_folder or posixpath.basename(info.path) in NOT_DATA:
+                others[info.path] = info
+            else:
+                raise ConfigError(
+                    "--input",
+                    info.path,
+                    f"expected a file ending in one of {', '.join(FORMATS)}, perhaps with .gz or .zst",
+                )
+    base = _common_folder(bases)
+    found, unused = _drop_unlisted(found)
+    if not found:
+        raise ConfigError("--input", patterns, f"expected at least one file ending in one of {', '.join(FORMATS)}")
+    files = tuple(_describe(info, base) for info in found.values())
+    side_files = _side_files({posixpath.dirname(file.path) for file in files if file.format == "arrow"}, base)
+    left_out = {path.removeprefix(base + "/") for path in (*others, *unused)} - {file.name for file in side_files}
+    return PlainInputs(tuple(sorted(files)), side_files, tuple(sorted(left_out)))
+
+
+def _is_data(path: str) -> bool:
+    return bool(_find_format(path)) and posixpath.basename(path) not in NOT_DATA
+
+
+def _find_format(path: str) -> str:
+    name = strip_codec(path)
+    kind = next((kind for suffix, kind in FORMATS.items() if name.endswith(suffix)), "")
+    is_compressed = name != path.lower()
+    return "" if is_compressed and kind != "jsonl" else kind
+
+
+def _fixed_folder(path: str) -> str:
+    """The folder before the first wildcard, or the file's own."""
+    parts = path.split("/")
+    wild = next((index for index, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
+    is_file = wild is None or storage.file_bytes(path) is not None
+    return posixpath.dirname(path) if is_file else "/".join(parts[:wild])
+
+
+def _common_folder(bases: list[str]) -> str:
+    split = [base.split("/") for base in bases]
+    shared = [parts[0] for parts in zip(*split, strict=False) if len(set(parts)) == 1]
+    depth = next((i for i, parts in enumerate(zip(*split, strict=False)) if len(set(parts)) > 1), len(shared))
+    return "/".join(split[0][:depth])
+
+
+def _describe(info: FileInfo, base: str) -> PlainFile:
+    mark = storage.fingerprint_input(info.path, info.num_bytes)
+    return PlainFile(info.path.removeprefix(base + "/"), info.path, info.num_bytes, _find_format(info.path), mark)
+
+
+def read_state(folder: str) -> dict[str, Any] | None:
+    """What `datasets` wrote about the files of a folder; None where it saved nothing. DataError when it is not JSON."""
+    path = storage.join_path(folder, SAVED_STATE)
+    if storage.file_bytes(path) is None:
+        return None
+    try:
+        state: dict[str, Any] = json.loads(storage.read_bytes(path))
+        names = [file["filename"] for file in state["_data_files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            path, f"not the state of a saved data set ({error!r})", hint="Save the data set again."
+        ) from error
+    if state.get("_indices_data_files"):
+        raise DataError(
+            path, "rows are chosen by an index beside the data", hint="Call flatten_indices() and save again."
+        )
+    return state | {"names": names}
+
+
+def _drop_unlisted(found: dict[str, FileInfo]) -> tuple[dict[str, FileInfo], list[str]]:
+    """Arrow files that the state of their folder does not name are caches, not data."""
+    states: dict[str, dict[str, Any] | None] = {}
+    kept, unused = {}, []
+    for path, info in found.items():
+        folder, name = posixpath.split(path)
+        if path.lower().endswith(".arrow"):
+            if folder not in states:
+                states[folder] = read_state(folder)
+            state = states[folder]
+            if state is not None and name not in state["names"]:
+                unused.append(path)
+                continue
+        kept[path] = info
+    return kept, unused
+
+
+def _side_files(folders: set[str], base: str) -> tuple[PlainFile, ...]:
+    paths = set()
+    for folder in folders:
+        if storage.file_bytes(storage.join_path(folder, SAVED_STATE)) is not None:
+            paths |= {storage.join_path(folder, name) for name in SIDE_NAMES}
+            parent = posixpath.dirname(folder)
+            if parent == base or parent.startswith(base + "/"):
+                paths.add(storage.join_path(parent, "dataset_dict.json"))
+    sizes = {path: storage.file_bytes(path) for path in sorted(paths)}
+    return tuple(_describe(FileInfo(path, size), base) for path, size in sizes.items() if size is not None)

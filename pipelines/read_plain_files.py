@@ -1,0 +1,219 @@
+"""Read the texts of plain files into a working corpus: id, text and row of each record, nothing else of it.
+
+One shard for each file, in order of names; its documents are called FILE:ROW. Writes documents/, attributes/sizes-v1/,
+attributes/input-v1/ (row in the file, the record's own id) and rejected/. Records read = rows + rejected, checked.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from dolma_py import config, parquet_files, storage
+from dolma_py.arrow_buffers import view_text
+from dolma_py.config import Config
+from dolma_py.corpus import SIZES_SCHEMA, SIZES_VERSION, Corpus
+from dolma_py.documents import DOCUMENT_SCHEMA
+from dolma_py.errors import ConfigError, TooManyRejectedError
+from dolma_py.formats.limits import Limits, Rejection
+from dolma_py.listing import Listing, Shard, append_shards
+from dolma_py.plain_lines import read_narrow_lines
+from dolma_py.plain_rows import Narrow
+from dolma_py.plain_tables import read_narrow_table
+from dolma_py.storage import HashingWriter, WrittenFile
+from dolma_py.views import SIZES
+from pipelines.plain_inputs import PlainFile, PlainInputs, list_plain_inputs
+from pipelines.steps import StepContext, StepResult, Unit, file_lists, finish_attribute_set
+
+VERSION = 1
+INPUT_SET = "input-v1"
+INPUT_SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("given_id", pa.string())])
+_ALL_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, *INPUT_SCHEMA])
+COMPRESSED_RATIO = 4  # text bytes per byte of gzip or zstd, for plans
+WORK_FOLDER = ".dolma-py"  # the working corpus inside the output folder
+
+
+class ReadPlainConfig(Config):
+    """What is read of which files."""
+
+    inputs: list[str] = Field(min_length=1, description="files, folders and globs")
+    text_column: str = Field(default="text", min_length=1, description="name or dotted path of the text")
+    id_column: str | None = Field(
+        default=None, description="name or dotted path of the id; null: `id` where there is one"
+    )
+    row_group_text_bytes: int = Field(default=16 << 20, ge=1, description="text in one row group of the working corpus")
+    max_rejected_frac: float = Field(
+        default=0.05, ge=0, le=1, description="share of records that may be unreadable before the job stops"
+    )
+    limits: Limits = Field(default_factory=Limits, description="bounds on records and compression")
+
+
+def output_folder(corpus: Corpus) -> str:
+    """The user's folder that a working corpus belongs to."""
+    return corpus.root.removesuffix(f"/{WORK_FOLDER}")
+
+
+def list_inputs(corpus: Corpus, settings: ReadPlainConfig) -> PlainInputs:
+    """The files of the settings."""
+    return list_plain_inputs(settings.inputs, output_folder(corpus))
+
+
+def fingerprint_inputs(corpus: Corpus, settings: ReadPlainConfig) -> str:
+    """Of all input files."""
+    inputs = list_inputs(corpus, settings)
+    return config.fingerprint([[file.name, file.num_bytes, file.mark] for file in (*inputs.files, *inputs.side_files)])
+
+
+def expected_text_bytes(settings: ReadPlainConfig) -> int:
+    """For plans; files that are not Parquet are taken as text alone."""
+    sizes = [
+        file.num_bytes * (COMPRESSED_RATIO if file.path.endswith((".gz", ".zst", ".parquet")) else 1)
+        for file in list_plain_inputs(settings.inputs, "/").files
+    ]
+    return sum(sizes)
+
+
+def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:
+    """Read every file, or find that this was done."""
+    corpus, files = context.corpus, list_inputs(context.corpus, settings).files
+    listing = corpus.read_listing()
+    mark = config.fingerprint(VERSION, settings.text_column, settings.id_column, settings.row_group_text_bytes)
+    expected = [((file.name, file.num_bytes, config.fingerprint(file.mark, mark)),) for file in files]
+    if listing.shards and [shard.inputs for shard in listing.shards] != expected:
+        raise ConfigError(
+            "--output", output_folder(corpus), "expected a new folder: this one was made from other files or columns",
+            "Give another folder, or remove it.",
+        )  # fmt: skip
+    units = [_plan_unit(corpus, number, file, settings) for number, file in enumerate(files)]
+    done, times = context.run_units("documents", units, read_file)
+    facts = [done.units[unit.name]["facts"] for unit in units]
+    rejected = sum(sum(fact["rejected"].values()) for fact in facts)
+    total = rejected + sum(fact["rows"] for fact in facts)
+    if total and rejected / total > settings.max_rejected_frac:
+        raise TooManyRejectedError("plain", rejected, total, settings.max_rejected_frac, corpus.path("rejected"))
+    if total == rejected:
+        raise ConfigError("--input", settings.inputs, "expected at least one readable record")
+    for name, fingerprint in ((SIZES, config.fingerprint("sizes", SIZES_VERSION)), (INPUT_SET, context.fingerprint)):
+        own = [file for file in file_lists(done) if file["path"].startswith(f"attributes/{name}/")]
+        finish_attribute_set(corpus, name, fingerprint, own)
+    if not listing.shards:
+        shards = [_make_shard(number, done.units[unit.name], expected[number]) for number, unit in enumerate(units)]
+        listing = append_shards(corpus.listing_path, Listing(()), shards)
+    read = {
+        file.name: {"rows": fact["rows"], "rejected": fact["rejected"], "stop_row": fact["stop_row"]}
+        for file, fact in zip(files, facts, strict=True)
+    }
+    sizes = {shard.path: shard.num_bytes for shard in listing.shards}
+    return StepResult(files=sizes, facts={"listing": listing.fingerprint, "read": read}, times=times._asdict())
+
+
+def _plan_unit(corpus: Corpus, number: int, file: PlainFile, settings: ReadPlainConfig) -> Unit:
+    source = storage.safe_name(file.name.split("/")[0]) if "/" in file.name else "input"
+    params = {
+        "root": corpus.root, "source": source, "part": f"{source}/part-{number:05d}", "file": list(file),
+        "narrow": [settings.text_column, settings.id_column, config.dump_config(settings.limits)],
+        "row_group_text_bytes": settings.row_group_text_bytes,
+    }  # fmt: skip
+    return Unit(f"file-{number:05d}", params, file.num_bytes)
+
+
+def _make_shard(number: int, line: dict[str, Any], inputs: tuple[tuple[str, int, str], ...]) -> Shard:
+    facts, file = line["facts"], line["files"][0]
+    return Shard(
+        number, file["path"], "parquet", facts["source"], facts["rows"], facts["text_bytes"], file["bytes"], file["checksum"],
+        tuple((rows, text_bytes) for rows, text_bytes in facts["row_groups"]), inputs, tuple(sorted(facts["rejected"].items())),
+    )  # fmt: skip
+
+
+def read_narrow(file: PlainFile, narrow: Narrow) -> Iterator[pa.RecordBatch | Rejection]:
+    """Rows, texts and ids of a file of any format."""
+    if file.format == "jsonl":
+        return read_narrow_lines(file.path, file.name, narrow)
+    return read_narrow_table(file.path, file.name, file.format, narrow)
+
+
+def read_file(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """One task: one file as one shard."""
+    root, part, file = params["root"], params["part"], PlainFile(*params["file"])
+    text_column, id_column, limits = params["narrow"]
+    narrow = Narrow(text_column, id_column, Limits.model_validate(limits))
+    facts: dict[str, Any] = {
+        "source": params["source"], "rows": 0, "text_bytes": 0, "row_groups": [], "rejected": {}, "stop_row": 0,
+    }  # fmt: skip
+    rejections = io.BytesIO()
+    zipped = gzip.GzipFile(fileobj=rejections, mode="wb", filename="", mtime=0)
+
+    def read() -> Iterator[pa.RecordBatch]:
+        for item in read_narrow(file, narrow):
+            if isinstance(item, Rejection):
+                facts["rejected"][item.reason] = facts["rejected"].get(item.reason, 0) + 1
+                facts["stop_row"] = max(facts["stop_row"], item.line)
+                zipped.write(json.dumps(item._asdict(), sort_keys=True).encode() + b"\n")
+            else:
+                facts["stop_row"] = max(facts["stop_row"], item.column("row")[-1].as_py() + 1)
+                yield _as_documents(item, file.name, params["source"])
+
+    schemas = {
+        f"documents/{part}.parquet": DOCUMENT_SCHEMA, f"attributes/{SIZES}/{part}.parquet": SIZES_SCHEMA,
+        f"attributes/{INPUT_SET}/{part}.parquet": INPUT_SCHEMA,
+    }  # fmt: skip
+    groups = parquet_files.cut_row_groups(read(), _ALL_SCHEMA, row_group_text_bytes=params["row_group_text_bytes"])
+    written = _write_together(root, attempts, schemas, _count_groups(groups, facts))
+    zipped.close()
+    if facts["rejected"]:
+        content, count = rejections.getvalue(), sum(facts["rejected"].values())
+        path = f"rejected/{part}.jsonl.gz"
+        written.append(storage.write_attempt(root, attempts, path, lambda sink: sink.write(content) and count))
+    return written, facts
+
+
+def _count_groups(groups: Iterator[pa.Table], facts: dict[str, Any]) -> Iterator[pa.Table]:
+    """The same tables with the bytes of their texts beside them."""
+    for table in groups:
+        lengths = np.diff(view_text(table.column("text")).offsets)
+        facts["row_groups"].append([table.num_rows, int(lengths.sum())])
+        facts["rows"] += table.num_rows
+        facts["text_bytes"] += int(lengths.sum())
+        yield table.append_column("text_bytes", pa.array(lengths, pa.int64()))
+
+
+def _write_together(
+    root: str, attempts: str, schemas: dict[str, pa.Schema], groups: Iterator[pa.Table]
+) -> list[WrittenFile]:
+    """Columns of each row group to the files that want them; memory is one row group."""
+    written, rows = [], 0
+    with ExitStack() as stack:
+        files = {}
+        for path, schema in schemas.items():
+            attempt = storage.join_path(root, attempts, f"{storage.unique_name()}.parquet")
+            sink = HashingWriter(stack.enter_context(storage.write_file(attempt)))
+            files[path] = (attempt, sink, parquet_files.open_writer(sink, schema))
+        for table in groups:
+            rows += table.num_rows
+            for path, (_, _, writer) in files.items():
+                parquet_files.write_row_group(writer, table.select(schemas[path].names).cast(schemas[path]))
+        for path, (attempt, sink, writer) in files.items():
+            writer.close()
+            written.append(WrittenFile(attempt, path, sink.num_bytes, sink.checksum, rows))
+    return written
+
+
+def _as_documents(batch: pa.RecordBatch, name: str, source: str) -> pa.RecordBatch:
+    """Documents named after their place in the file."""
+    rows, num_rows = batch.column("row"), batch.num_rows
+    columns = {
+        "id": pc.binary_join_element_wise(pa.scalar(name), rows.cast(pa.string()), ":"),
+        "text": batch.column("text"), "source": pa.repeat(pa.scalar(source), num_rows), "row": rows,
+        "given_id": batch.column("given_id"),
+    }  # fmt: skip
+    arrays = [columns.get(field.name, pa.nulls(num_rows, field.type)) for field in _ALL_SCHEMA]
+    return pa.RecordBatch.from_arrays(arrays, schema=_ALL_SCHEMA)

@@ -1,0 +1,143 @@
+"""Looking at duplicates and rules: the right documents, side by side, and hostile text that stays text."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from dolma_py import done, storage
+from dolma_py.documents import DUPLICATE_SCHEMA
+from dolma_py.errors import ConfigError
+from dolma_py.inspect_documents import InspectOptions, collect_pairs, collect_rule, run_inspect
+from dolma_py.inspect_terminal import print_sections
+from dolma_py.views import Step, save_view
+from tests.tiny_corpus import write_attributes, write_corpus
+
+HOSTILE = "stone \x1b[31mred\x1b[0m \x1b]0;title\x07 [bold]markup[/bold] \u202eturned <script>alert(1)</script> \x9b2J \x00 end"
+TEXTS = ["river one two three", HOSTILE, "river one two four", "more " + HOSTILE, "alone", "river one six three"]
+OPTIONS = InspectOptions(
+    corpus=None, output=None, set=None, view=None, rule=None, source=None, id=None, sample=9, seed=0, html=None
+)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Documents 2 and 5 repeat 0, 3 repeats 1; two row groups and two shards."""
+    rows = [{"text": text, "id": f"d{number}", "source": "ab"[number % 2]} for number, text in enumerate(TEXTS)]
+    made = write_corpus(str(tmp_path / "corpus"), [[rows[:2], rows[2:4]], [rows[4:]]])
+    clusters = {
+        0: (0, 3, "d0", 1.0),
+        1: (1, 2, "d1", 1.0),
+        2: (0, 3, "d0", 0.5),
+        3: (1, 2, "d1", 0.9),
+        5: (0, 3, "d0", 0.25),
+    }
+    found = []
+    for number in range(6):
+        cluster, size, kept, similarity = clusters.get(number, (1 << 40, 1, "d4", 1.0))
+        found.append(
+            {
+                "is_duplicate": kept != f"d{number}", "cluster_id": cluster, "cluster_size": size, "kept_id": kept,
+                "similarity": similarity,
+            }
+        )  # fmt: skip
+    write_attributes(made, "minhash-v1", [[found[:2], found[2:4]], [found[4:]]], DUPLICATE_SCHEMA)
+    files = [
+        {"path": f"attributes/minhash-v1/web/part-0000{number}.parquet", "bytes": 1, "rows": 1, "checksum": ""}
+        for number in (0, 1)
+    ]
+    line = {"unit": "minhash-v1", "fingerprint": "f", "files": files, "facts": {}}
+    storage.write_bytes(made.path("attributes/minhash-v1/_done.jsonl"), done.render_line(line))
+    steps = [
+        Step(name="near_copy", attributes="minhash-v1", keep="not is_duplicate"),
+        Step(name="long_enough", min_text_bytes=10),
+    ]
+    storage.make_folder(made.path("views"))
+    save_view(made.load_view(None).extend("after", steps), made.path("views/after.yaml"))
+    return made
+
+
+def pairs(corpus, **options):
+    """(removed, kept) ids of the examples."""
+    (section,) = collect_pairs(corpus, OPTIONS._replace(corpus=corpus.root, **options))
+    return [(example.id, example.other and example.other.id) for example in section.examples]
+
+
+def draw(sections, width=100):
+    stream = io.StringIO()
+    print_sections(sections, Console(file=stream, width=width, force_terminal=False))
+    return stream.getvalue()
+
+
+def test_every_duplicate_stands_beside_the_one_that_stays(corpus):
+    assert pairs(corpus) == [("d2", "d0"), ("d3", "d1"), ("d5", "d0")]
+    (section,) = collect_pairs(corpus, OPTIONS._replace(corpus=corpus.root))
+    assert section.title == "minhash-v1: 3 of 3 duplicates"
+    assert section.examples[0].reasons == ("similarity 0.500", "one of 3 in its cluster", "cluster 0")
+    changed = [part.text for part in section.examples[0].parts if part.mark == "differs"]
+    assert changed == ["four"]
+
+
+def test_a_sample_is_the_same_every_time_and_another_with_another_seed(corpus):
+    found = [pairs(corpus, sample=1, seed=seed) for seed in range(8)]
+    assert found == [pairs(corpus, sample=1, seed=seed) for seed in range(8)]
+    assert {pair for (pair,) in found} == {("d2", "d0"), ("d3", "d1"), ("d5", "d0")}
+
+
+def test_source_and_id_choose(corpus):
+    assert pairs(corpus, source="b") == [("d3", "d1"), ("d5", "d0")]
+    assert pairs(corpus, id="d5") == [("d5", "d0")]
+    assert pairs(corpus, id="d0") == [("d2", "d0"), ("d5", "d0")]
+    assert pairs(corpus, id="d4") == []
+
+
+def test_a_rule_shows_what_it_dropped_and_what_it_kept(corpus):
+    options = OPTIONS._replace(corpus=corpus.root, view="after", rule="long_enough")
+    dropped, kept = collect_rule(corpus, options)
+    assert [(example.id, example.reasons) for example in dropped.examples] == [("d4", ("5 bytes of text are left",))]
+    assert [example.id for example in kept.examples] == [
+        "d0",
+        "d1",
+    ]  # those that an earlier rule dropped did not reach it
+    dropped, kept = collect_rule(corpus, options._replace(rule="near_copy", source="a"))
+    assert [(example.id, example.other.id) for example in dropped.examples] == [("d2", "d0")]
+    assert [example.id for example in kept.examples] == ["d0", "d4"]
+
+
+@pytest.mark.parametrize("width", [40, 100])
+def test_no_sign_of_a_text_steers_the_terminal(corpus, width):
+    shown = draw(collect_pairs(corpus, OPTIONS._replace(corpus=corpus.root, id="d3")), width)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
+    joined = re.sub(r"[\s\u2500-\u257f]+", "", shown)
+    assert (
+        "<U+001B>[31mred" in joined
+        and "[bold]markup[/bold]" in joined
+        and "<U+202E>" in joined
+        and "<U+009B>2J" in joined
+    )
+
+
+def test_a_page_holds_no_live_markup_of_a_text(corpus, tmp_path):
+    page = tmp_path / "page.html"
+    last = run_inspect(**(OPTIONS._replace(corpus=corpus.root, html=str(page))._asdict()))
+    text = page.read_text()
+    assert last == f"wrote {page} with 3 documents"
+    assert "<script" not in text and "&lt;script&gt;alert(1)" in text and "U+001B" in text and "\x1b" not in text
+    assert "default-src 'none'" in text and text.count('class="pair"') == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"corpus": None}, "--corpus, --output: expected one of the two"),
+        ({"rule": "x"}, "expected --view with it"),
+        ({"rule": "x", "view": "after"}, "one of .'near_copy', 'long_enough'"),
+        ({"set": "exact-v1"}, "expected an attribute set of .* with duplicates, got 'exact-v1'"),
+    ],
+)
+def test_wrong_options_are_named(corpus, options, words):
+    with pytest.raises(ConfigError, match=words):
+        run_inspect(**(OPTIONS._replace(**({"corpus": corpus.root} | options))._asdict()))
