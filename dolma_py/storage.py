@@ -12,6 +12,7 @@ import os
 import posixpath
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
@@ -147,6 +148,25 @@ def write_file(path: str) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def local_copy(path: str) -> Iterator[str]:
+    """A local path with the file's bytes, for libraries that open files themselves; a remote file's copy goes with the block."""
+    if not is_remote(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="dolma-py-copy-") as folder:
+        copy = os.path.join(folder, posixpath.basename(path))
+        with open_read(path) as stream, open(copy, "xb") as out:
+            shutil.copyfileobj(stream, out, CHUNK_BYTES)
+        yield copy
+
+
+def copy_file(source: str, path: str) -> None:
+    """A local file's bytes as `path`, local or remote, whole or not at all."""
+    with open(source, "rb") as stream, write_file(path) as out:
+        shutil.copyfileobj(stream, out, CHUNK_BYTES)
 
 
 def write_bytes(path: str, content: bytes) -> None:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from pydantic import Field
 from tokenizers import AddedToken, Encoding, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from dolma_py import storage
 from dolma_py.config import Config, fingerprint
 from dolma_py.errors import ConfigError, DataError, SchemaError
 
@@ -121,6 +122,10 @@ def load_tokenizer(name: str, *, eos_token: str | None = None, pad_token: str | 
     ------
     ConfigError             not found, not a tokenizer, no such token, or a token that plain text would turn into
     """
+    if storage.is_remote(name):
+        if storage.file_bytes(name) is None:
+            raise ConfigError("tokenizer", name, "no such file", "Give the address of a tokenizer.json.")
+        return build_tokenizer(storage.read_bytes(name), eos_token=eos_token, pad_token=pad_token, where=name)
     path = Path(name)
     if path.is_dir():
         path = path / "tokenizer.json"

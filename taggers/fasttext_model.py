@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dolma_py.errors import ConfigError, DataError
-from dolma_py.storage import checksum_file, file_bytes, is_remote
+from dolma_py.storage import checksum_file, file_bytes, local_copy
 
 LABEL_PREFIX = "__label__"
 
@@ -33,18 +33,17 @@ def normalize_text(text: str) -> str:
 
 @functools.lru_cache(maxsize=8)
 def load_model(path: str) -> FastTextModel:
-    """The model of a local file; a process loads each path once.
+    """The model of a file, local or remote; a process loads each path once.
 
     Raises
     ------
-    DataError       no such file, a remote path, not a fastText model, or a model without labels
+    DataError       no such file, not a fastText model, or a model without labels
     """
-    if is_remote(path):
-        raise DataError(path, "expected a local file", hint="Copy the model to a path that every worker has.")
     if not file_bytes(path):
         raise DataError(path, "no such file, or an empty one", hint="Expected a fastText model (.bin or .ftz).")
     try:
-        model = fasttext.load_model(path)
+        with local_copy(path) as copy:
+            model = fasttext.load_model(copy)
     except (ValueError, RuntimeError, MemoryError) as error:
         raise DataError(path, f"fastText cannot read it ({error})", hint="Expected a .bin or .ftz model.") from error
     labels = tuple(label.removeprefix(LABEL_PREFIX) for label in model.get_labels())

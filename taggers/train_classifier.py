@@ -29,7 +29,7 @@ from dolma_py.config import Config, dump_config
 from dolma_py.errors import DataError, DolmaError
 from dolma_py.hashing import derive_seed, uniform_hash
 from dolma_py.manifest import render_json
-from dolma_py.storage import checksum_file, publish_file, read_bytes, write_bytes
+from dolma_py.storage import checksum_file, copy_file, read_bytes, write_bytes
 from taggers.fasttext_model import LABEL_PREFIX, FastTextModel, load_model, normalize_text, predict_label
 
 CARD_VERSION = 1
@@ -95,7 +95,7 @@ def train_classifier(
     Parameters
     ----------
     positives, negatives    texts of either label, in any order that repeats; equal texts fall on the same side of the split
-    output_path             local path; an existing file is replaced when the new one is complete
+    output_path             local path or URI; an existing file is replaced when the new one is complete
     seed                    of the split, the start vectors and fastText's own order
 
     Returns
@@ -121,9 +121,8 @@ def train_classifier(
             raise DataError("classifier training", problem, hint="Give more texts of that label.")
     with tempfile.TemporaryDirectory(prefix="dolma-py-classifier-") as folder:
         model = _train(splits, folder, seed, config)
-        attempt = f"{output_path}.attempt-{os.getpid()}"
-        model.save_model(attempt)
-    publish_file(attempt, output_path)
+        model.save_model(os.path.join(folder, "model.bin"))
+        copy_file(os.path.join(folder, "model.bin"), output_path)
     load_model.cache_clear()  # the path may have held another model
     trained = load_model(output_path)
     card = {

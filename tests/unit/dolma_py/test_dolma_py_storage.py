@@ -429,3 +429,14 @@ def test_a_corpus_lives_anywhere(root):
     (split,) = plan_splits(corpus.read_listing(), 1)
     (batch,) = read_view(corpus, view, split)
     assert batch.documents.column("text").to_pylist() == ["keep me"]
+
+
+def test_libraries_that_open_files_themselves_get_local_ones(root, tmp_path):
+    """A remote file's copy has its bytes and its suffix and goes with the block; a local file is given as it is."""
+    (tmp_path / "model.bin").write_bytes(b"x" * 9_000_000)
+    path = storage.join_path(root, "runs", "model.bin")
+    storage.copy_file(str(tmp_path / "model.bin"), path)
+    assert storage.file_bytes(path) == 9_000_000
+    with storage.local_copy(path) as copy:
+        assert Path(copy).read_bytes() == b"x" * 9_000_000 and copy.endswith("model.bin")
+    assert Path(copy).exists() == (not storage.is_remote(path))
