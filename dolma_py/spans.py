@@ -5,7 +5,7 @@ Legend: N documents, S spans. Byte positions; see spans_kernels for the kernels.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +110,42 @@ def restore_spans(spans: Spans, removed: Spans) -> Spans:
         spans.offsets, spans.starts, spans.ends, removed.offsets, removed.starts, removed.ends, starts, ends
     )
     return Spans(spans.offsets, starts, ends)
+
+
+def shift_spans(spans: Spans, removed: Spans) -> Spans:
+    """Spans of original texts as spans of the edited texts, the inverse of restore_spans: what was removed of a span is gone from it."""
+    return _convert(spans, removed, spans_kernels.shift_kernel)
+
+
+def count_characters(text: TextView) -> Int64:
+    """Characters (Unicode code points) of each text, int64 (N,). Total: bytes that are no UTF-8 count as the kernel says."""
+    counts = np.empty(len(text.offsets) - 1, np.int64)
+    spans_kernels.count_characters_kernel(text.data, text.offsets, counts)
+    return counts
+
+
+def to_bytes(spans: Spans, text: TextView) -> Spans:
+    """Spans in characters as spans in bytes; positions behind a text's end become its length. Any order, overlaps allowed."""
+    return _convert(spans, text, spans_kernels.find_bytes_kernel)
+
+
+def to_characters(spans: Spans, text: TextView) -> Spans:
+    """Spans in bytes as spans in characters. Spans must lie between characters: see check_characters."""
+    return _convert(spans, text, spans_kernels.find_characters_kernel)
+
+
+def _convert(spans: Spans, by: TextView | Spans, kernel: Any) -> Spans:
+    """Each kernel walks a document once, so positions go in ascending and come back in their own order."""
+    document = np.repeat(np.arange(len(spans.offsets) - 1), np.diff(spans.offsets))
+    converted = []
+    for positions in (spans.starts, spans.ends):
+        order = np.lexsort((positions, document))
+        found = np.empty(len(positions), np.int64)
+        kernel(*by, spans.offsets, positions[order], found)
+        back = np.empty_like(found)
+        back[order] = found
+        converted.append(back)
+    return Spans(spans.offsets, *converted)
 
 
 def merge_spans(first: Spans, other: Spans) -> Spans:

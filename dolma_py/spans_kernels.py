@@ -14,6 +14,7 @@ from dolma_py import numba_options
 
 # isort: split
 import numba
+import numpy as np
 
 
 @numba.njit(**numba_options.KERNEL)
@@ -123,3 +124,73 @@ def merge_kernel(
                 written += 1
         out_offsets[i + 1] = written
     return written
+
+
+@numba.njit(**numba_options.KERNEL)
+def shift_kernel(
+    removed_offsets: Any, removed_starts: Any, removed_ends: Any, position_offsets: Any, positions: Any, out: Any
+) -> None:
+    """Positions of original texts as positions of the edited texts: less the removed bytes before each. Positions ascend.
+
+    Removed [1, 3) of "abcdef" leaves "adef"; positions [1, 2, 3, 4] become [1, 1, 1, 2].
+    """
+    for i in range(len(position_offsets) - 1):
+        r, stop = removed_offsets[i], removed_offsets[i + 1]
+        gone = 0  # bytes of the removals that end at or before the position
+        for p in range(position_offsets[i], position_offsets[i + 1]):
+            while r < stop and removed_ends[r] <= positions[p]:
+                gone += removed_ends[r] - removed_starts[r]
+                r += 1
+            out[p] = positions[p] - gone
+            if r < stop and removed_starts[r] < positions[p]:
+                out[p] = removed_starts[r] - gone
+
+
+@numba.njit(**numba_options.KERNEL)
+def count_characters_kernel(data: Any, offsets: Any, out: Any) -> None:
+    """Characters of every text. A character begins at byte 0 and at every later byte that continues no other.
+
+    The two texts "a\u00e9" and "" in UTF-8 (3 and 0 bytes) -> out [2, 0].
+    """
+    for i in range(len(offsets) - 1):
+        count = 0
+        for b in range(offsets[i], offsets[i + 1]):
+            if b == offsets[i] or (data[b] & np.uint8(0xC0)) != np.uint8(0x80):
+                count += 1
+        out[i] = count
+
+
+@numba.njit(**numba_options.KERNEL)
+def find_bytes_kernel(data: Any, offsets: Any, position_offsets: Any, positions: Any, out: Any) -> None:
+    """Character positions as byte positions; positions of one text ascend, those behind its end become its length.
+
+    "a\u00e9b" (4 bytes), positions [0, 1, 2, 3, 9] -> out [0, 1, 3, 4, 4].
+    """
+    for i in range(len(offsets) - 1):
+        base, stop = offsets[i], offsets[i + 1]
+        b = base
+        count = 0  # characters that begin before byte b
+        for p in range(position_offsets[i], position_offsets[i + 1]):
+            while b < stop and (count < positions[p] or (b > base and (data[b] & np.uint8(0xC0)) == np.uint8(0x80))):
+                if b == base or (data[b] & np.uint8(0xC0)) != np.uint8(0x80):
+                    count += 1
+                b += 1
+            out[p] = b - base
+
+
+@numba.njit(**numba_options.KERNEL)
+def find_characters_kernel(data: Any, offsets: Any, position_offsets: Any, positions: Any, out: Any) -> None:
+    """Byte positions as character positions: how many characters begin before each. Positions of one text ascend.
+
+    "a\u00e9b" (4 bytes), positions [0, 1, 2, 3, 4] -> out [0, 1, 2, 2, 3]: a position inside a character counts it.
+    """
+    for i in range(len(offsets) - 1):
+        base, stop = offsets[i], offsets[i + 1]
+        b = base
+        count = 0
+        for p in range(position_offsets[i], position_offsets[i + 1]):
+            while b < stop and b - base < positions[p]:
+                if b == base or (data[b] & np.uint8(0xC0)) != np.uint8(0x80):
+                    count += 1
+                b += 1
+            out[p] = count

@@ -33,3 +33,31 @@ def merge(first: Pairs, other: Pairs) -> Pairs:
     starts = sorted(position for position in positions if position - 1 not in positions)
     ends = sorted(position + 1 for position in positions if position + 1 not in positions)
     return list(zip(starts, ends, strict=True))
+
+
+def shift(spans: Pairs, removed: Pairs) -> Pairs:
+    """Spans of a text as spans of cut(text, removed): a position moves back by the removed bytes before it."""
+    gone = covered(removed)
+    places = [[place - sum(position < place for position in gone) for place in span] for span in spans]
+    return [(start, end) for start, end in places]
+
+
+def character_starts(text: bytes) -> list[int]:
+    """Where characters begin: the first byte, and every later one that is not 10xxxxxx."""
+    return [place for place, byte in enumerate(text) if place == 0 or not 0x80 <= byte < 0xC0]
+
+
+def count_characters(text: bytes) -> int:
+    """How many characters begin in the text."""
+    return len(character_starts(text))
+
+
+def find_bytes(text: bytes, positions: list[int]) -> list[int]:
+    """The byte where the character of each position begins; the text's length where there is none."""
+    starts = character_starts(text)
+    return [starts[position] if position < len(starts) else len(text) for position in positions]
+
+
+def find_characters(text: bytes, positions: list[int]) -> list[int]:
+    """How many characters begin before each byte position."""
+    return [sum(start < position for start in character_starts(text)) for position in positions]

@@ -133,6 +133,87 @@ def test_a_restored_span_holds_the_bytes_it_had(rows, data):
             assert left == after[start:end]
 
 
+@given(rows=rows_of(), data=st.data())
+def test_shift_spans_matches_the_twin(rows, data):
+    found = [data.draw(strategies.spans(len(text))) for text, _ in rows]
+    shifted = spans.shift_spans(freeze(make_spans(found)), freeze(make_spans([gone for _, gone in rows])))
+    expected = [reference.shift(mine, gone) for mine, (_, gone) in zip(found, rows, strict=True)]
+    assert list_spans(shifted) == expected
+
+
+@given(rows=rows_of(), data=st.data())
+def test_shifting_takes_back_restoring(rows, data):
+    edited = [len(reference.cut(text, row)) for text, row in rows]
+    found, removed = (
+        make_spans([data.draw(strategies.spans(size)) for size in edited]),
+        make_spans([r for _, r in rows]),
+    )
+    assert list_spans(spans.shift_spans(spans.restore_spans(found, removed), removed)) == list_spans(found)
+
+
+byte_texts = st.lists(strategies.any_bytes(), max_size=6)
+ODD_TEXTS = [
+    b"", b"a", "a\u00e9b".encode(), "\U0001f468\u200d\U0001f469 e\u0301".encode(), b"\x80\xbfa\xff\xf0\x9f\x98", b"\x80" * 9,
+    "\U0001f600".encode() * 5000,
+]  # fmt: skip
+
+
+@given(texts=byte_texts)
+@example(texts=ODD_TEXTS)
+def test_count_characters_matches_the_twin(texts):
+    assert spans.count_characters(make_view(texts)).tolist() == [reference.count_characters(text) for text in texts]
+
+
+@given(texts=byte_texts, data=st.data())
+@example(texts=ODD_TEXTS, data=None)
+def test_characters_to_bytes_matches_the_twin(texts, data):
+    """Positions up to three characters behind the end, in any order."""
+    sizes = [reference.count_characters(text) + 3 for text in texts]
+    found = [data.draw(strategies.spans(size)) if data else [(0, size), (1, 2), (0, 0)] for size in sizes]
+    converted = list_spans(spans.to_bytes(freeze(make_spans(found)), make_view(texts)))
+    for text, before, after in zip(texts, found, converted, strict=True):
+        for side in (0, 1):
+            assert [pair[side] for pair in after] == reference.find_bytes(text, [pair[side] for pair in before])
+
+
+@given(texts=byte_texts, data=st.data())
+@example(texts=ODD_TEXTS, data=None)
+def test_bytes_to_characters_matches_the_twin(texts, data):
+    sizes = [len(text) for text in texts]
+    found = [data.draw(strategies.spans(size)) if data else [(size // 2, size), (0, size)] for size in sizes]
+    converted = list_spans(spans.to_characters(freeze(make_spans(found)), make_view(texts)))
+    for text, before, after in zip(texts, found, converted, strict=True):
+        for side in (0, 1):
+            assert [pair[side] for pair in after] == reference.find_characters(text, [pair[side] for pair in before])
+
+
+@given(texts=st.lists(strategies.texts(), max_size=5), data=st.data())
+def test_characters_are_pythons(texts, data):
+    """In UTF-8 a character is what str counts, and spans come back from bytes as they went in."""
+    found = make_spans([data.draw(strategies.spans(len(text))) for text in texts])
+    view = make_view([text.encode() for text in texts])
+    assert spans.count_characters(view).tolist() == [len(text) for text in texts]
+    in_bytes = spans.to_bytes(found, view)
+    for text, chars, places in zip(texts, list_spans(found), list_spans(in_bytes), strict=True):
+        assert [text.encode()[start:end].decode() for start, end in places] == [text[s:e] for s, e in chars]
+    assert list_spans(spans.to_characters(in_bytes, view)) == list_spans(found)
+
+
+def test_converting_reads_a_slice():
+    view = view_text(pa.array(["\u00e9\u00e9", "a\u00e9b", "x"], pa.large_string()).slice(1, 2))
+    assert list_spans(spans.to_bytes(make_spans([[(1, 2)], [(0, 1)]]), view)) == [[(1, 3)], [(0, 1)]]
+    assert spans.count_characters(view).tolist() == [3, 1]
+
+
+def test_converting_many_spans_is_not_quadratic():
+    """100,000 spans that nest, so that ends descend while starts ascend, over 400 KB."""
+    places = np.arange(100_000, dtype=np.int64)
+    found = Spans(np.array([0, len(places)]), places, 200_000 - places)
+    view = make_view([("\u00e9" * 200_000).encode()])
+    converted = spans.to_bytes(found, view)
+    assert np.array_equal(converted.starts, 2 * places) and np.array_equal(converted.ends, 400_000 - 2 * places)
+
+
 def test_restoring_many_spans_is_not_quadratic():
     """200,000 spans behind 200,000 removals: 4 * 10^10 comparisons if each span looked at each removal."""
     places = np.arange(200_000, dtype=np.int64)
@@ -159,6 +240,16 @@ def test_the_examples_of_the_kernels():
         two, np.array([0, 5]), np.array([2, 6]), *other, out_offsets, out_starts, out_ends
     )
     assert (out_starts[:written].tolist(), out_ends[:written].tolist()) == ([0, 5], [3, 6])
+    four, five, out = np.array([0, 4]), np.array([0, 5]), np.zeros(5, np.int64)
+    spans_kernels.shift_kernel(one, np.array([1]), np.array([3]), four, np.array([1, 2, 3, 4]), out)
+    assert out[:4].tolist() == [1, 1, 1, 2]
+    data = np.frombuffer("a\u00e9b".encode(), np.uint8)
+    spans_kernels.find_bytes_kernel(data, np.array([0, 4]), five, np.array([0, 1, 2, 3, 9]), out)
+    assert out.tolist() == [0, 1, 3, 4, 4]
+    spans_kernels.find_characters_kernel(data, np.array([0, 4]), five, np.array([0, 1, 2, 3, 4]), out)
+    assert out.tolist() == [0, 1, 2, 2, 3]
+    spans_kernels.count_characters_kernel(data[:3], np.array([0, 3, 3]), out)
+    assert out[:2].tolist() == [2, 0]
 
 
 @given(lists=st.lists(strategies.spans(50), max_size=6), data=st.data())
