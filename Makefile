@@ -72,12 +72,13 @@ bundle: $(INSTALLED) ## dist/: our code and its packages for the workers of a Sp
 # Other projects' tools, for the parity tests and the benchmarks: never in .venv, where their pins would win, and one folder
 # each, for they cannot be installed beside each other.
 .venv-peers/%/.installed: tests/peers/%.txt | $(INSTALLED)
-	mkdir -p .venv-peers && echo '*' > .venv-peers/.gitignore
+	mkdir -p .venv-peers
 	test -x .venv-peers/$*/bin/python || $(BIN)/python -m venv .venv-peers/$*
 	.venv-peers/$*/bin/python -m pip install --quiet --disable-pip-version-check -r tests/peers/$*.txt
 	@touch .venv-peers/$*/.installed
 
-peers: .venv-peers/dolma/.installed .venv-peers/datatrove/.installed ## .venv-peers: the tools of others, for parity tests and benchmarks
+PEERS := dolma datatrove text_dedup
+peers: $(PEERS:%=.venv-peers/%/.installed) ## .venv-peers: the tools of others, for parity tests and benchmarks
 
 bench: $(INSTALLED) ## print the numbers of the README, each beside a peer's where .venv-peers exists
 	@for file in benchmarks/*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python -P "$$file" || exit 1; done
