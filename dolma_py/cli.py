@@ -30,6 +30,7 @@ COMMANDS = {
     "generate": "train_bridge.run_generation:generate",
     "report": "dolma_py.report:write_report",
     "inspect": "dolma_py.inspect_documents:run_inspect",
+    "export dolma": "pipelines.commands:run_export_dolma",
     "doctor": "dolma_py.doctor:run_doctor",
 }
 # package that a missing module belongs to -> extra that brings it
@@ -47,6 +48,8 @@ mix_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Plan an
 app.add_typer(classifier_app, name="classifier")
 app.add_typer(dedup_app, name="dedup")
 app.add_typer(mix_app, name="mix")
+export_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Write a corpus in the form of other tools.")
+app.add_typer(export_app, name="export")
 
 Corpus = Annotated[str, typer.Option("--corpus", help="corpus folder: local, s3://, gs:// or hdfs://")]
 View = Annotated[str | None, typer.Option("--view", help="view under views/ of the corpus; default: all documents")]
@@ -227,6 +230,25 @@ _job_command(app, "materialize", "materialize", "Write a view out as a new corpu
 _job_command(mix_app, "mix plan", "plan_mix", "Tokens per source and quality bucket for a token budget.")
 _job_command(mix_app, "mix sample", "sample_mix", "Copies of every document, by hash of its id.")
 _job_command(app, "tokenize", "tokenize", "Tokenize a sampled mix, shuffle globally, write shards.")
+
+
+@export_app.command("dolma")
+def export_dolma(
+    corpus: Corpus,
+    output: Annotated[str, typer.Option("--output", help="folder for documents/ and attributes/")],
+    view: View = None,
+    attributes: Annotated[
+        list[str] | None, typer.Option("--attributes", help="set, or SET.COLUMN, to write; may be repeated")
+    ] = None,
+    set: Overrides = None,
+    dry_run: DryRun = False,
+    partitions: Partitions = None,
+    master: Master = None,
+    bundle: BundleFolder = None,
+) -> None:
+    """Documents and attributes of a view as a Dolma tree: JSON lines, spans in characters."""
+    call("export dolma", corpus=corpus, view=view, step={"output": output, "attributes": attributes or []}, overrides=set or [],
+         dry_run=dry_run, spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
 
 
 @app.command()

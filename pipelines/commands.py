@@ -60,9 +60,11 @@ def run_ingest(
 ) -> None:  # fmt: skip
     """`dolma-py ingest`."""
     step = _load_settings(config, overrides)
-    step["sources"] = [
-        {"name": source, "inputs": [os.path.abspath(path) if "://" not in path else path for path in inputs]}
-    ]
+    paths = [os.path.abspath(path) if "://" not in path else path for path in inputs]
+    given = step.get("sources") or [{}]
+    if not isinstance(given, list) or len(given) != 1 or not isinstance(given[0], dict):
+        raise ConfigError("sources", given, "expected a list of one source, for the files of --input")
+    step["sources"] = [given[0] | {"name": source, "inputs": paths}]
     values = {"corpus": corpus, "name": name, "step": step}
     if dry_run:
         print_plan(plan_ingest(values))
@@ -102,6 +104,17 @@ def run_plain_or_corpus_command(
     else:
         outcomes = run_plain(kind, settings, options["run"], chosen, make_options(options["spark"]))
         print_plain(outcomes, plain["output"])
+
+
+def run_export_dolma(
+    *, corpus: str, view: str | None, step: dict[str, Any], overrides: list[str], dry_run: bool, spark: SparkOptions
+) -> None:
+    """`dolma-py export dolma`."""
+    values = {"corpus": corpus, "view": view, "name": "export-dolma", "step": config.apply_overrides(step, overrides)}
+    if dry_run:
+        print_plan(plan_step_file("export_dolma", values))
+    else:
+        print_outcomes(run_step_file("export_dolma", values, make_options(spark)), corpus)
 
 
 def _load_settings(path: str | None, overrides: list[str]) -> dict[str, Any]:

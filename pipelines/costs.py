@@ -43,6 +43,7 @@ COSTS = {
     "materialize": Cost(20.0, 2.0, 4.0, 0.35),
     "read_plain": Cost(40.0, 1.5, 4.0, 0.35),
     "write_plain": Cost(40.0, 1.5, 4.0, 0.5),
+    "export_dolma": Cost(15.0, 2.0, 6.0, 0.5),
 }
 
 

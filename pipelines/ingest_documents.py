@@ -4,6 +4,7 @@ Writes documents/<source>/part-NNNNN.parquet, attributes/sizes-v1/, rejected/<so
 Records read = rows + rejected, checked; files that were ingested before are left alone, new ones get new numbers.
 rejected/ holds what the listed shards and the last run could not read, nothing older: a run that stops with too many rejected
 records leaves its own there to be looked at, the next run replaces or removes them.
+Of a Dolma tree the documents are read, and its attributes become row-aligned sets: see pipelines/import_attributes.py.
 
     spark-submit pipelines/ingest_documents.py --config ingest.yaml
 """
@@ -32,7 +33,8 @@ from dolma_py.formats.parquet import GroupRange
 from dolma_py.listing import Listing, Shard, append_shards
 from dolma_py.storage import Attempt, WrittenFile
 from dolma_py.views import SIZES, aligned_path
-from pipelines.ingest_inputs import IngestConfig, fingerprint_inputs, plan_units, worker_memory_bytes
+from pipelines.import_attributes import import_attributes
+from pipelines.ingest_inputs import IngestConfig, fingerprint_inputs, list_inputs, plan_units, worker_memory_bytes
 from pipelines.repeated_ids import rename_repeated_ids
 from pipelines.shard_files import SIZES_FINGERPRINT, ShardCounts, add_sizes, text_lengths, write_shard
 from pipelines.steps import StepContext, StepResult, Unit, finish_attribute_set
@@ -50,9 +52,9 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     remove_unlisted(corpus, listing, context.done("documents"))
     done, times = context.run_units("documents", units, ingest_unit)
     remove_unlisted(corpus, listing, done)
-    facts = [done.units[unit.name]["facts"] for unit in units]
-    rejected = sum(sum(fact["rejected"].values()) for fact in facts)
-    total = rejected + sum(fact["rows"] for fact in facts)
+    counts = [done.units[unit.name]["facts"] for unit in units]
+    rejected = sum(sum(count["rejected"].values()) for count in counts)
+    total = rejected + sum(count["rows"] for count in counts)
     if total and rejected / total > ingest.max_rejected_frac:
         raise TooManyRejectedError("ingest", rejected, total, ingest.max_rejected_frac, corpus.path("rejected"))
     shards = [_make_shard(len(listing.shards) + index, unit, done.units[unit.name]) for index, unit in enumerate(units)]
@@ -63,7 +65,10 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     if shards:
         listing = append_shards(corpus.listing_path, listing, shards)
     files = {shard.path: shard.num_bytes for shard in listing.shards if shard.path.startswith("documents/")}
-    return StepResult(files=files, facts=describe_listing(listing), times=times._asdict())
+    trees = {(file.source, file.name): file.tree for file in list_inputs(corpus, ingest) if file.tree}
+    sets, read = import_attributes(context, listing, trees, ingest.attributes)
+    facts = describe_listing(listing) | ({"attributes": read} if read else {})
+    return StepResult(attributes=sets, files=files, facts=facts, times=times._asdict())
 
 
 def number_lines(context: StepContext, units: list[Unit]) -> list[Unit]:

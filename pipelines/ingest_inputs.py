@@ -3,7 +3,7 @@
 Small files of a source are packed together, in order, until a unit has about unit_bytes. A plain JSONL file of two units or more
 is cut at record borders into ranges of bytes, a Parquet file between its row groups; every range is a unit. gzip and zstd
 streams, text, HTML and WARC cannot be cut: one task reads such a file, in memory bounded by the limits. However files are cut,
-documents, their order and the line and row numbers in metadata and in rejected/ are those of the whole file.
+documents, their order and the line and row numbers in metadata and in rejected/ are those of the whole file. A document file of a Dolma tree is one shard, for its attributes are one file too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from dolma_py.formats.decompress import find_codec
 from dolma_py.formats.jsonl import LineRange, cut_bytes
 from dolma_py.formats.parquet import GroupRange, cut_groups
 from dolma_py.listing import Listing
-from pipelines.steps import Unit, expand_inputs
+from pipelines.import_attributes import find_attributes, is_tree
+from pipelines.steps import Rule, Unit, expand_inputs
 
 MAX_IN_PLACE_BYTES = 256 << 20  # a stream of JSON lines is one task's work
 FINGERPRINT_THREADS = 32  # requests to an object store at once; each waits for the network
@@ -86,6 +87,10 @@ class IngestConfig(Config):
         default=None, description="the documents' `added` where a record has none; never the clock"
     )
     limits: Limits = Field(default_factory=Limits, description="bounds on records and compression")
+    attributes: list[str] | None = Field(
+        default=None, description="experiments of Dolma trees whose attributes are read; null: all there are"
+    )
+    rules: list[Rule] = Field(default_factory=list, description="over the attributes of Dolma trees, for the view")
 
 
 class InputFile(NamedTuple):
@@ -100,6 +105,7 @@ class InputFile(NamedTuple):
     fields: FieldMap
     mark: str  # fingerprint
     in_place: bool
+    tree: str = ""  # the Dolma tree whose documents/ it lies in
 
 
 def list_inputs(corpus: Corpus, ingest: IngestConfig) -> list[InputFile]:
@@ -111,16 +117,19 @@ def list_inputs(corpus: Corpus, ingest: IngestConfig) -> list[InputFile]:
     for source in ingest.sources:
         for pattern in source.inputs:
             root = _pattern_root(pattern, corpus)
+            tree = root if root == _resolve_pattern(pattern, corpus) and is_tree(root) else ""
+            if tree:
+                root = pattern = storage.join_path(tree, "documents")
             for info in expand_inputs([pattern], corpus=corpus):
                 name = info.path.removeprefix(root.rstrip("/") + "/")
-                key = (source.name or _guess_source(name, root), name)
+                key = (source.name or _guess_source(name, tree or root), name)
                 if key in found and found[key].path != info.path:
                     hint = "Give them different sources, or one input folder above both."
                     raise ConfigError(
                         "inputs", info.path, f"has the name of {found[key].path} in source {key[0]}", hint
                     )
                 found.setdefault(key, InputFile(
-                    key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, "", source.in_place
+                    key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, "", source.in_place, tree
                 ))  # fmt: skip
     files = [found[key] for key in sorted(found)]
     with ThreadPoolExecutor(FINGERPRINT_THREADS) as pool:
@@ -130,12 +139,16 @@ def list_inputs(corpus: Corpus, ingest: IngestConfig) -> list[InputFile]:
 
 def _pattern_root(pattern: str, corpus: Corpus) -> str:
     """The folder that names are relative to: the input folder itself, or what stands before the first wildcard."""
-    path = storage.resolve_path(pattern.replace("{corpus}", corpus.root))
+    path = _resolve_pattern(pattern, corpus)
     parts = path.split("/")
     wild = next((index for index, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
     if wild is not None:
         return "/".join(parts[:wild])
     return path if storage.file_bytes(path) is None else posixpath.dirname(path)
+
+
+def _resolve_pattern(pattern: str, corpus: Corpus) -> str:
+    return storage.resolve_path(pattern.replace("{corpus}", corpus.root))
 
 
 def _guess_source(name: str, root: str) -> str:
@@ -146,10 +159,11 @@ def _guess_source(name: str, root: str) -> str:
 
 
 def fingerprint_inputs(corpus: Corpus, ingest: IngestConfig) -> str:
-    """Of all input files: a new file makes the step run again."""
-    return config.fingerprint(
-        [[file.source, file.name, file.num_bytes, file.mark] for file in list_inputs(corpus, ingest)]
-    )
+    """Of all input files, attributes of Dolma trees included: a new file makes the step run again."""
+    files = list_inputs(corpus, ingest)
+    found = find_attributes(sorted({file.tree for file in files if file.tree}), ingest.attributes)
+    marks = [[file.tree, file.experiment, file.name, file.num_bytes, file.mark] for file in found]
+    return config.fingerprint([[file.source, file.name, file.num_bytes, file.mark] for file in files], marks)
 
 
 class Piece(NamedTuple):
@@ -162,7 +176,7 @@ class Piece(NamedTuple):
 
 def cut_file(file: InputFile, unit_bytes: int) -> list[Piece]:
     """The pieces of a file, in order; one where it is smaller than two units or cannot be cut. Reads a footer at most."""
-    if file.in_place or file.num_bytes < 2 * unit_bytes:
+    if file.in_place or file.tree or file.num_bytes < 2 * unit_bytes:
         return [Piece(file, file.num_bytes)]
     kind = file.kind or detect_format(file.path)
     pieces: list[Piece] = []
@@ -181,7 +195,7 @@ def pack_pieces(files: list[InputFile], unit_bytes: int) -> Iterator[list[Piece]
     packed_bytes = 0
     for file in files:
         pieces = cut_file(file, unit_bytes)
-        is_alone = file.in_place or len(pieces) > 1
+        is_alone = file.in_place or file.tree or len(pieces) > 1  # a tree has one attribute file per document file
         if pack and (is_alone or packed_bytes >= unit_bytes):
             yield pack
             pack, packed_bytes = [], 0

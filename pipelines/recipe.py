@@ -31,6 +31,7 @@ KINDS = {
     "materialize": ("pipelines.materialize_view", "MaterializeConfig"),
     "read_plain": ("pipelines.read_plain_files", "ReadPlainConfig"),
     "write_plain": ("pipelines.write_plain_files", "WritePlainConfig"),
+    "export_dolma": ("pipelines.export_dolma", "ExportDolmaConfig"),
 }
 FIRST_KINDS = ("ingest", "read_plain")  # after them there is a view of all documents
 

@@ -1,0 +1,202 @@
+"""Attributes of Dolma trees become attribute sets of the corpus, row-aligned with the documents that ingest has listed.
+
+TREE/documents/<name> and TREE/attributes/<experiment>/<name> belong together, line by line. The attributes of an experiment become
+the set dolma-<experiment>-v1 with two columns for each attribute: its spans, and as <column>__score the score of a document-level
+one. Shards without such a file get nulls.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from dolma_py import config, storage, views
+from dolma_py.arrow_buffers import view_text
+from dolma_py.corpus import AttributePiece, Corpus, read_group
+from dolma_py.errors import ConfigError, DataError
+from dolma_py.formats import FieldMap, Limits, Rejection, detect_format, read_any
+from dolma_py.formats.decompress import find_codec, iterate_members
+from dolma_py.formats.dolma_attributes import Row, build_columns, build_schema, name_columns, read_rows
+from dolma_py.formats.jsonl import iterate_lines
+from dolma_py.listing import Listing, Shard
+from dolma_py.storage import HashingWriter, WrittenFile
+from pipelines.steps import (
+    StepContext,
+    Unit,
+    attribute_set_stands,
+    file_lists,
+    finish_attribute_set,
+    start_attribute_set,
+)
+
+VERSION = 1
+
+
+class AttributeFile(NamedTuple):
+    """One file of an experiment."""
+
+    tree: str
+    experiment: str
+    name: str  # path below attributes/<experiment>/, and below documents/
+    path: str
+    num_bytes: int
+    mark: str  # fingerprint
+
+
+def is_tree(path: str) -> bool:
+    """Whether a folder has Dolma's two: documents and attributes."""
+    return all(storage.path_exists(storage.join_path(path, name)) for name in ("documents", "attributes"))
+
+
+def find_attributes(trees: list[str], experiments: list[str] | None) -> list[AttributeFile]:
+    """The JSON attribute files of trees, sorted; of the given experiments or of all.
+
+    Raises ConfigError for an experiment that no tree has.
+    """
+    found = []
+    for tree in trees:
+        base = storage.join_path(tree, "attributes")
+        for info in storage.list_files(base):
+            experiment, _, name = info.path.removeprefix(base.rstrip("/") + "/").partition("/")
+            hidden = any(part.startswith((".", "_")) for part in name.split("/"))
+            if not name or hidden or detect_format(name) != "jsonl":
+                continue
+            if experiments is None or experiment in experiments:
+                mark = storage.fingerprint_input(info.path, info.num_bytes)
+                found.append(AttributeFile(tree, experiment, name, info.path, info.num_bytes, mark))
+    missing = sorted(set(experiments or ()) - {file.experiment for file in found})
+    if missing:
+        raise ConfigError("attributes", missing, f"expected experiments below attributes/ of {trees or 'a Dolma tree'}")
+    return found
+
+
+def import_attributes(
+    context: StepContext, listing: Listing, trees: dict[tuple[str, str], str], experiments: list[str] | None
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """(set -> fingerprint, facts per set) of all attributes that the trees have about the corpus' shards.
+
+    trees: (source, name) of an input file -> its tree.
+
+    Raises
+    ------
+    DataError       a line that is no record, or that is not about the document in its place; the file and line are named
+    """
+    files = find_attributes(sorted(set(trees.values())), experiments)
+    by_place = {(file.tree, file.name): {} for file in files}  # type: dict[tuple[str, str], dict[str, AttributeFile]]
+    for file in files:
+        by_place[file.tree, file.name][file.experiment] = file
+    shards: dict[str, dict[int, AttributeFile]] = {file.experiment: {} for file in files}
+    for shard in listing.shards:
+        place = (trees.get((shard.source, shard.inputs[0][0]), ""), shard.inputs[0][0]) if shard.inputs else ("", "")
+        for experiment, file in by_place.get(place, {}).items():
+            shards[experiment][shard.number] = file
+    used = sorted({file for found in shards.values() for file in found.values()})
+    units = [Unit(f"{file.experiment}/{number:05d}", {"path": file.path}, 0) for number, file in enumerate(used)]
+    done, _ = context.run_units("attribute-names", units, list_names)
+    names: dict[str, set[str]] = {experiment: set() for experiment in shards}
+    for unit, file in zip(units, used, strict=True):
+        names[file.experiment].update(done.units[unit.name]["facts"]["names"])
+    sets, facts = {}, {}
+    for experiment, found in sorted(shards.items()):
+        name = f"dolma-{storage.safe_name(experiment)}-v{VERSION}"
+        columns = name_columns(names[experiment], experiment)
+        marks = [[number, file.mark] for number, file in sorted(found.items())]
+        sets[name] = config.fingerprint(VERSION, experiment, listing.fingerprint, marks, columns)
+        facts[name] = {"columns": columns} | _write_set(context, listing, name, sets[name], columns, found)
+        facts[name]["files_without_documents"] = sum(
+            file.experiment == experiment and file not in used for file in files
+        )
+    return sets, facts
+
+
+def list_names(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """One task: the names of all attributes in a file."""
+    names: set[str] = set()
+    for row in read_rows(params["path"], Limits(), storage.open_read):
+        names.update(row.attributes)
+    return [], {"names": sorted(names)}
+
+
+def _write_set(
+    context: StepContext, listing: Listing, name: str, fingerprint: str, columns: dict[str, str], found: dict[int, AttributeFile]
+) -> dict[str, int]:  # fmt: skip
+    """Write a set unless it stands; what its files held."""
+    units = []
+    for shard in listing.shards:
+        path = found[shard.number].path if shard.number in found else None
+        params = {"root": context.corpus.root, "shard": shard.number, "set": name, "columns": columns, "path": path}
+        units.append(Unit(f"shard-{shard.number:05d}", params, shard.text_bytes))
+    if not attribute_set_stands(context.corpus, name, fingerprint):
+        start_attribute_set(context.corpus, name, fingerprint)
+    done, _ = context.run_units(f"attributes-{name}", units, write_unit)
+    finish_attribute_set(context.corpus, name, fingerprint, file_lists(done))
+    facts = [done.units[unit.name]["facts"] for unit in units]
+    return {key: sum(fact[key] for fact in facts) for key in ("documents", "clipped_spans")}
+
+
+def write_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """One task: the attributes of one shard."""
+    corpus, columns = Corpus(params["root"]), params["columns"]
+    shard = corpus.read_listing().shards[params["shard"]]
+    schema = build_schema(columns)
+    facts = {"documents": 0, "clipped_spans": 0}
+
+    def write(sink: HashingWriter) -> int:
+        piece = AttributePiece(sink, schema)
+        rows = _aligned_rows(corpus, shard, params["path"]) if params["path"] else None
+        for group, (num_rows, _) in enumerate(shard.row_groups):
+            if rows is None:
+                piece.add(pa.Table.from_pylist([{}] * num_rows, piece.schema))
+                continue
+            table = read_group(corpus, shard, group, ["id", "text"]).combine_chunks()
+            taken = [_match_row(next(rows, None), name, params["path"]) for name in table.column("id").to_pylist()]
+            made, clipped = build_columns(params["path"], list(taken), columns, view_text(table.column("text")))
+            piece.add(pa.Table.from_batches([made]))
+            facts["documents"] += num_rows
+            facts["clipped_spans"] += clipped
+        surplus = next(rows, None) if rows is not None else None
+        if surplus is not None:
+            problem = f"goes on behind the last of {shard.rows} documents of {shard.inputs[0][0]}"
+            raise DataError(params["path"], problem, surplus.line, _HINT)
+        return piece.close()
+
+    path = views.attribute_path(params["set"], shard)
+    return [storage.write_attempt(corpus.root, attempts, path, write)], facts
+
+
+_HINT = "Make the attributes again for these documents, or leave them out with `attributes`."
+
+
+def _match_row(row: Row | None, document_id: str, path: str) -> Row:
+    """The row, when it is about the document: its id, or the one that ingest made unique with #n."""
+    if row is None:
+        raise DataError(path, f"ends before document {document_id!r}", hint=_HINT)
+    base, sign, number = document_id.rpartition("#")
+    if row.id is not None and row.id != document_id and not (sign and number.isdigit() and row.id == base):
+        raise DataError(path, f"is about document {row.id!r}, expected {document_id!r}", row.line, _HINT)
+    return row
+
+
+def _aligned_rows(corpus: Corpus, shard: Shard, path: str) -> Iterator[Row]:
+    """The rows of an attribute file without those whose document could not be read."""
+    rejected = _rejected_lines(corpus, shard) if shard.rejected else set()
+    for number, row in enumerate(read_rows(path, Limits(), storage.open_read), 1):
+        if number not in rejected:
+            yield row
+
+
+def _rejected_lines(corpus: Corpus, shard: Shard) -> set[int]:
+    """Lines of the document file that became no document."""
+    if not shard.path.startswith("documents/"):
+        events = read_any(
+            shard.path, source=shard.source, limits=Limits(), fields=FieldMap(), added=None, open_stream=storage.open_read
+        )  # fmt: skip
+        return {event.line for event in events if isinstance(event, Rejection)}
+    path = corpus.path("rejected", shard.path.removeprefix("documents/").removesuffix(".parquet") + ".jsonl.gz")
+    with storage.open_read(path) as stream:
+        limits = Limits()
+        blocks = iterate_lines(iterate_members(stream, find_codec(path), limits=limits), limits.max_record_bytes)
+        return {json.loads(line)["line"] for block in blocks for line in block.lines if line}
