@@ -26,8 +26,6 @@ from dolma_py.storage import HashingWriter, WrittenFile
 from pipelines.steps import (
     StepContext,
     Unit,
-    attribute_set_stands,
-    file_lists,
     finish_attribute_set,
     start_attribute_set,
 )
@@ -44,6 +42,15 @@ class AttributeFile(NamedTuple):
     path: str
     num_bytes: int
     mark: str  # fingerprint
+
+
+class SetPlan(NamedTuple):
+    """One attribute set to write."""
+
+    name: str
+    fingerprint: str
+    columns: dict[str, str]  # Dolma's name of an attribute -> column
+    files: dict[int, AttributeFile]  # shard -> its file
 
 
 def is_tree(path: str) -> bool:
@@ -85,9 +92,9 @@ def import_attributes(
     DataError       a line that is no record, or that is not about the document in its place; the file and line are named
     """
     files = find_attributes(sorted(set(trees.values())), experiments)
-    by_place = {(file.tree, file.name): {} for file in files}  # type: dict[tuple[str, str], dict[str, AttributeFile]]
+    by_place: dict[tuple[str, str], dict[str, AttributeFile]] = {}
     for file in files:
-        by_place[file.tree, file.name][file.experiment] = file
+        by_place.setdefault((file.tree, file.name), {})[file.experiment] = file
     shards: dict[str, dict[int, AttributeFile]] = {file.experiment: {} for file in files}
     for shard in listing.shards:
         place = (trees.get((shard.source, shard.inputs[0][0]), ""), shard.inputs[0][0]) if shard.inputs else ("", "")
@@ -99,17 +106,17 @@ def import_attributes(
     names: dict[str, set[str]] = {experiment: set() for experiment in shards}
     for unit, file in zip(units, used, strict=True):
         names[file.experiment].update(done.units[unit.name]["facts"]["names"])
-    sets, facts = {}, {}
+    plans = []
     for experiment, found in sorted(shards.items()):
-        name = f"dolma-{storage.safe_name(experiment)}-v{VERSION}"
         columns = name_columns(names[experiment], experiment)
         marks = [[number, file.mark] for number, file in sorted(found.items())]
-        sets[name] = config.fingerprint(VERSION, experiment, listing.fingerprint, marks, columns)
-        facts[name] = {"columns": columns} | _write_set(context, listing, name, sets[name], columns, found)
-        facts[name]["files_without_documents"] = sum(
-            file.experiment == experiment and file not in used for file in files
-        )
-    return sets, facts
+        mark = config.fingerprint(VERSION, experiment, listing.fingerprint, marks, columns)
+        plans.append(SetPlan(f"dolma-{storage.safe_name(experiment)}-v{VERSION}", mark, columns, found))
+    facts = _write_sets(context, listing, plans)
+    for plan, experiment in zip(plans, sorted(shards), strict=True):
+        unused = [file for file in files if file.experiment == experiment and file not in plan.files.values()]
+        facts[plan.name] |= {"columns": plan.columns, "files_without_documents": len(unused)}
+    return {plan.name: plan.fingerprint for plan in plans}, facts
 
 
 def list_names(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
@@ -120,51 +127,68 @@ def list_names(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
     return [], {"names": sorted(names)}
 
 
-def _write_set(
-    context: StepContext, listing: Listing, name: str, fingerprint: str, columns: dict[str, str], found: dict[int, AttributeFile]
-) -> dict[str, int]:  # fmt: skip
-    """Write a set unless it stands; what its files held."""
-    units = []
-    for shard in listing.shards:
-        path = found[shard.number].path if shard.number in found else None
-        params = {"root": context.corpus.root, "shard": shard.number, "set": name, "columns": columns, "path": path}
-        units.append(Unit(f"shard-{shard.number:05d}", params, shard.text_bytes))
-    if not attribute_set_stands(context.corpus, name, fingerprint):
-        start_attribute_set(context.corpus, name, fingerprint)
-    done, _ = context.run_units(f"attributes-{name}", units, write_unit)
-    finish_attribute_set(context.corpus, name, fingerprint, file_lists(done))
-    facts = [done.units[unit.name]["facts"] for unit in units]
-    return {key: sum(fact[key] for fact in facts) for key in ("documents", "clipped_spans")}
+def _write_sets(context: StepContext, listing: Listing, plans: list[SetPlan]) -> dict[str, dict[str, Any]]:
+    """Write all sets in one phase; what their files held, by set."""
+    units: dict[str, list[Unit]] = {}
+    for plan in plans:
+        units[plan.name] = []
+        for shard in listing.shards:
+            path = plan.files[shard.number].path if shard.number in plan.files else None
+            params = {
+                "root": context.corpus.root,
+                "shard": shard.number,
+                "set": plan.name,
+                "columns": plan.columns,
+                "path": path,
+            }
+            units[plan.name].append(Unit(f"{plan.name}/shard-{shard.number:05d}", params, shard.text_bytes))
+        start_attribute_set(context.corpus, plan.name, plan.fingerprint)
+    done, _ = context.run_units("attributes", [unit for own in units.values() for unit in own], write_unit)
+    facts = {}
+    for plan in plans:
+        lines = [done.units[unit.name] for unit in units[plan.name]]
+        finish_attribute_set(context.corpus, plan.name, plan.fingerprint, [line["files"][0] for line in lines])
+        facts[plan.name] = {key: sum(line["facts"][key] for line in lines) for key in ("documents", "clipped_spans")}
+    return facts
 
 
 def write_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: the attributes of one shard."""
-    corpus, columns = Corpus(params["root"]), params["columns"]
+    corpus = Corpus(params["root"])
     shard = corpus.read_listing().shards[params["shard"]]
-    schema = build_schema(columns)
     facts = {"documents": 0, "clipped_spans": 0}
 
     def write(sink: HashingWriter) -> int:
-        piece = AttributePiece(sink, schema)
-        rows = _aligned_rows(corpus, shard, params["path"]) if params["path"] else None
-        for group, (num_rows, _) in enumerate(shard.row_groups):
-            if rows is None:
-                piece.add(pa.Table.from_pylist([{}] * num_rows, piece.schema))
-                continue
-            table = read_group(corpus, shard, group, ["id", "text"]).combine_chunks()
-            taken = [_match_row(next(rows, None), name, params["path"]) for name in table.column("id").to_pylist()]
-            made, clipped = build_columns(params["path"], list(taken), columns, view_text(table.column("text")))
-            piece.add(pa.Table.from_batches([made]))
-            facts["documents"] += num_rows
-            facts["clipped_spans"] += clipped
-        surplus = next(rows, None) if rows is not None else None
-        if surplus is not None:
-            problem = f"goes on behind the last of {shard.rows} documents of {shard.inputs[0][0]}"
-            raise DataError(params["path"], problem, surplus.line, _HINT)
+        piece = AttributePiece(sink, build_schema(params["columns"]))
+        with piece.writer:  # closed on an error too
+            _add_groups(piece, corpus, shard, params, facts)
         return piece.close()
 
     path = views.attribute_path(params["set"], shard)
     return [storage.write_attempt(corpus.root, attempts, path, write)], facts
+
+
+def _add_groups(
+    piece: AttributePiece, corpus: Corpus, shard: Shard, params: dict[str, Any], facts: dict[str, int]
+) -> None:
+    """All row groups of a shard; nulls when there is no file about it."""
+    path, columns = params["path"], params["columns"]
+    if path is None:
+        for num_rows, _ in shard.row_groups:
+            piece.add(pa.Table.from_pylist([{}] * num_rows, piece.schema))
+        return
+    rows = _aligned_rows(corpus, shard, path)
+    for group, (num_rows, _) in enumerate(shard.row_groups):
+        table = read_group(corpus, shard, group, ["id", "text"]).combine_chunks()
+        taken: list[Row | None] = [_match_row(next(rows, None), name, path) for name in table.column("id").to_pylist()]
+        made, clipped = build_columns(path, taken, columns, view_text(table.column("text")))
+        piece.add(pa.Table.from_batches([made]))
+        facts["documents"] += num_rows
+        facts["clipped_spans"] += clipped
+    surplus = next(rows, None)
+    if surplus is not None:
+        problem = f"goes on behind the last of {shard.rows} documents of {shard.inputs[0][0]}"
+        raise DataError(path, problem, surplus.line, _HINT)
 
 
 _HINT = "Make the attributes again for these documents, or leave them out with `attributes`."

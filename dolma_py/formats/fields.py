@@ -6,13 +6,19 @@ import datetime as dt
 from typing import Any, NamedTuple
 
 import orjson
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dolma_py.config import Config
 
+# names that stand for a whole map. datatrove writes text, id and metadata; its pipelines keep a page's time in metadata.date
+PRESETS: dict[str, dict[str, Any]] = {"dolma": {}, "datatrove": {"created": "metadata.date"}}
+
 
 class FieldMap(Config):
-    """Names or dotted paths (`meta.page.url`) of the parts of a record; the defaults are Dolma's own names."""
+    """Names or dotted paths (`meta.page.url`) of the parts of a record; the defaults are Dolma's own names.
+
+    In a setting the name of a preset, `dolma` or `datatrove`, may stand for the whole map.
+    """
 
     id: str = Field(
         default="id", description="path of the id; a number is written out; absent: xxh3-128 of source, origin and text"
@@ -30,6 +36,15 @@ class FieldMap(Config):
     keep_origin: bool = Field(
         default=True, description="whether metadata.origin says `file:line` for JSONL and Parquet records"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_preset(cls, values: Any) -> Any:
+        if isinstance(values, str):
+            if values not in PRESETS:
+                raise ValueError(f"expected a mapping or one of {sorted(PRESETS)}")
+            return dict(PRESETS[values])
+        return values
 
 
 class Record(NamedTuple):

@@ -24,7 +24,14 @@ PROMISES = {
     ],
     "5 untrusted input is untrusted": ["tests/jobs/test_hostile_input.py::test_hostile_input_is_refused_or_counted"],
     "6 interoperation is tested with the other side": [
-        "tests/peers/test_peers_shards.py::test_shards_read_as_olmo_core_does"
+        "tests/peers/test_peers_shards.py::test_shards_read_as_olmo_core_does",
+        "tests/peers/test_peers_shards.py::test_a_shard_is_the_one_dolma_tokens_wrote",
+        "tests/peers/test_peers_dolma.py::test_dolmas_mixer_and_our_view_agree",
+        "tests/peers/test_peers_dolma.py::test_attributes_that_dolma_wrote_are_read",
+        "tests/peers/test_peers_dolma.py::test_exported_attributes_are_those_that_came_in",
+        "tests/peers/test_peers_datatrove.py::test_datatrove_reads_our_documents",
+        "tests/peers/test_peers_datatrove.py::test_we_read_what_datatrove_wrote",
+        "tests/peers/test_peers_datatrove.py::test_token_ids_are_datatroves",
     ],
     "7 memory is bounded by settings": ["tests/jobs/test_build_recipe.py::test_dry_run_states_memory_disk_and_time"],
 }

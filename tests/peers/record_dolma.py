@@ -107,8 +107,11 @@ def record(python: str, tree: Path, output: Path, command: str) -> None:
         if command == "mix":
             copy_plain(work / "mixed", target)
         elif command == "tokens":
-            for path in sorted((work / "tokens").iterdir()):
+            for path in sorted((work / "tokens").glob("*.npy")):
                 shutil.copy(path, target / path.name)
+            for path in sorted((work / "tokens").glob("*.csv.gz")):
+                rows = gzip.decompress(path.read_bytes()).decode().replace(f"{work}/tree/", "")
+                (target / path.name).with_suffix("").write_text(rows)
         else:
             for made in sorted((work / "tree" / "attributes").iterdir()):
                 if not (tree / "attributes" / made.name).exists():

@@ -1,4 +1,4 @@
-"""Shards read by the rules of OLMo-core's and dolma's own readers, written down here from their documentation."""
+"""Shards read by the rules of OLMo-core's reader, written down here from its documentation, and compared with those that dolma wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 from mixers import shards
 from mixers.shard_manifest import build_manifest
-from mixers.tokenization import BpeConfig, build_tokenizer, encode_batch, train_bpe
+from mixers.tokenization import BpeConfig, build_tokenizer, encode_batch, load_tokenizer, train_bpe
+from tests.peers import made_tree, our_side
 
 TEXTS = [
     "The first document.",
@@ -83,3 +84,58 @@ def test_the_sidecar_reads_as_dolmas_does(folder):
 def test_gzip_carries_neither_name_nor_time(folder):
     header = (folder[0] / "part-00000.csv.gz").read_bytes()[:10]
     assert header[3] == 0 and header[4:8] == b"\0\0\0\0"
+
+
+def recorded_rows():
+    """(start, end, id, path, line) of the sidecar that dolma tokens wrote."""
+    text = (our_side.RECORDED / "dolma" / "tokens" / "part-0-00000.csv").read_text()
+    return [(int(start), int(end), *rest, int(line)) for start, end, *rest, line in csv.reader(io.StringIO(text))]
+
+
+def made_documents():
+    """id -> (text, line) of the made documents."""
+    found = {}
+    for source in made_tree.TEXTS:
+        for line, document in enumerate(made_tree.make_documents(source), 1):
+            found[document["id"]] = (document["text"], line)
+    return found
+
+
+def test_a_shard_is_the_one_dolma_tokens_wrote(tmp_path):
+    """Byte for byte, and the sidecar row for row, for the same documents in the same order; dolma strips each text first."""
+    made = made_documents()
+    rows = recorded_rows()
+    assert {name for _, _, name, _, _ in rows} == {name for name, (text, _) in made.items() if text.strip()}
+    texts = [made[name][0].strip() for _, _, name, _, _ in rows]
+    tokenizer = load_tokenizer(str(our_side.RECORDED / "tokenizer.json"))
+    ids, offsets = encode_batch(tokenizer, texts)
+    columns = [
+        pa.array(np.arange(len(rows), dtype=np.uint64) << np.uint64(59)), pa.array([row[2] for row in rows]),
+        pa.array(np.zeros(len(rows), np.int32)), pa.array([row[2].split("-")[0] for row in rows]), pa.array([row[3] for row in rows]),
+        pa.array([made[row[2]][1] for row in rows]), pa.array(np.zeros(len(rows), np.int32)), pa.array(np.arange(len(rows))),
+        pa.array([len(text.encode()) for text in texts]), shards.build_tokens(ids, offsets),
+    ]  # fmt: skip
+    typed = [column.cast(field.type) for column, field in zip(columns, shards.PIECE_SCHEMA, strict=True)]
+    table = pa.Table.from_arrays(typed, schema=shards.PIECE_SCHEMA)
+    tokens, sidecar = io.BytesIO(), io.BytesIO()
+    shards.write_part(
+        [table],
+        part=0,
+        dtype=tokenizer.dtype,
+        eos_token_id=tokenizer.eos_token_id,
+        token_sink=tokens,
+        sidecar_sink=sidecar,
+    )
+    assert tokens.getvalue() == (our_side.RECORDED / "dolma" / "tokens" / "part-0-00000.npy").read_bytes()
+    ours = list(csv.reader(io.StringIO(gzip.decompress(sidecar.getvalue()).decode())))
+    assert [[int(a), int(b), name, path, int(line)] for a, b, name, path, line in ours] == [list(row) for row in rows]
+
+
+@pytest.mark.skipif(
+    not (our_side.ENVIRONMENTS / "dolma" / ".installed").exists(), reason="dolma is not there: run make peers"
+)
+def test_dolma_tokens_still_writes_as_recorded(token_tree, tmp_path):
+    our_side.record_dolma_of(token_tree, tmp_path, "tokens")
+    names = ["part-0-00000.csv", "part-0-00000.npy", "recorded.json"]
+    expected = [(our_side.RECORDED / "dolma" / "tokens" / name).read_bytes() for name in names]
+    assert [(tmp_path / "tokens" / name).read_bytes() for name in names] == expected
