@@ -17,7 +17,7 @@ from dolma_py import config, storage, views
 from dolma_py.arrow_buffers import view_text
 from dolma_py.corpus import AttributePiece, Corpus, read_group
 from dolma_py.errors import ConfigError, DataError
-from dolma_py.formats import FieldMap, Limits, Rejection, detect_format, read_any
+from dolma_py.formats import Limits, detect_format
 from dolma_py.formats.decompress import find_codec, iterate_members
 from dolma_py.formats.dolma_attributes import Row, build_columns, build_schema, name_columns, read_rows
 from dolma_py.formats.jsonl import iterate_lines
@@ -214,12 +214,7 @@ def _aligned_rows(corpus: Corpus, shard: Shard, path: str) -> Iterator[Row]:
 
 def _rejected_lines(corpus: Corpus, shard: Shard) -> set[int]:
     """Lines of the document file that became no document."""
-    if not shard.path.startswith("documents/"):
-        events = read_any(
-            shard.path, source=shard.source, limits=Limits(), fields=FieldMap(), added=None, open_stream=storage.open_read
-        )  # fmt: skip
-        return {event.line for event in events if isinstance(event, Rejection)}
-    path = corpus.path("rejected", shard.path.removeprefix("documents/").removesuffix(".parquet") + ".jsonl.gz")
+    path = corpus.path("rejected", views.aligned_path(shard).removesuffix(".parquet") + ".jsonl.gz")
     with storage.open_read(path) as stream:
         limits = Limits()
         blocks = iterate_lines(iterate_members(stream, find_codec(path), limits=limits), limits.max_record_bytes)

@@ -3,7 +3,8 @@
 Small files of a source are packed together, in order, until a unit has about unit_bytes. A plain JSONL file of two units or more
 is cut at record borders into ranges of bytes, a Parquet file between its row groups; every range is a unit. gzip and zstd
 streams, text, HTML and WARC cannot be cut: one task reads such a file, in memory bounded by the limits. However files are cut,
-documents, their order and the line and row numbers in metadata and in rejected/ are those of the whole file. A document file of a Dolma tree is one shard, for its attributes are one file too.
+documents, their order and the line and row numbers in metadata and in rejected/ are those of the whole file.
+A document file of a Dolma tree is one shard, for its attributes are one file too.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from dolma_py.errors import ConfigError
 from dolma_py.formats import FieldMap, Limits, Rejection, read_any
 from dolma_py.storage import open_read
 from mixers.tokenization import encode_batch, load_tokenizer
-from pipelines.ingest_documents import SourceConfig
+from pipelines.ingest_inputs import SourceConfig
 from tests.peers import made_tree, our_side
 
 RECORDED = our_side.RECORDED / "datatrove"

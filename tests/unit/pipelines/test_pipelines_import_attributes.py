@@ -94,16 +94,18 @@ def test_a_mismatch_is_named_with_file_and_line(tmp_path, ids, row, words):
 
 def test_documents_read_in_place_are_met_too(tmp_path):
     """The document file lies where it is, its second line is no record."""
-    made = make_corpus(tmp_path / "corpus")
+    made = make_corpus(tmp_path / "corpus", rejected=(2,))
     lines = [json.dumps({"id": name, "text": text}) for name, text in zip("abc", TEXTS, strict=True)]
     (tmp_path / "0.jsonl").write_text("\n".join([lines[0], "{broken", *lines[1:]]) + "\n")
     (shard,) = made.read_listing().shards
-    groups = ((3, sum(len(text.encode()) for text in TEXTS)),)
+    num_bytes, text_bytes = (tmp_path / "0.jsonl").stat().st_size, sum(len(text.encode()) for text in TEXTS)
     shard = shard._replace(
-        path=str(tmp_path / "0.jsonl"), format="jsonl", row_groups=groups, rejected=(("invalid_json", 1),)
+        path=str(tmp_path / "0.jsonl"), format="jsonl", row_groups=((3, text_bytes),), num_bytes=num_bytes
     )
     (tmp_path / "corpus" / "listing.jsonl").unlink()
     append_shards(made.listing_path, Listing(()), [shard])
+    rejected = tmp_path / "corpus" / "rejected" / "web"
+    (rejected / "part-00000.jsonl.gz").rename(rejected / "in-place-00000.jsonl.gz")
     path = tmp_path / "attributes.jsonl"
     path.write_text("".join(json.dumps({"id": name, "attributes": {}}) + "\n" for name in ["a", None, "b", "c"]))
     params = {"root": made.root, "shard": 0, "set": "dolma-e-v1", "columns": COLUMNS, "path": str(path)}
