@@ -61,7 +61,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and its c
 Partitions = Annotated[
     int | None, typer.Option("--partitions", min=1, help="Spark partitions; changes no byte of the output")
 ]
-Master = Annotated[str | None, typer.Option("--master", help="Spark master; default local[*]")]
+Master = Annotated[
+    str | None, typer.Option("--master", help="Spark master; default local[*,3]: all cores, three tries")
+]
 BundleFolder = Annotated[
     str | None, typer.Option("--bundle", help="folder made by `make bundle`, for a cluster's workers")
 ]

@@ -24,6 +24,7 @@ from pipelines.recipe import FIRST_KINDS, Recipe, Step, build_steps, load_recipe
 from pipelines.recipe_progress import RecipeProgress
 from pipelines.session import SessionConfig, open_session
 from pipelines.steps import StepContext, StepResult, attribute_set_stands, check_attribute_sets, fingerprint_named_sets
+from pipelines.task_errors import explain_failures
 
 logger = logging.getLogger("dolma_py.build")
 
@@ -88,7 +89,8 @@ def build_from(recipe: Recipe, corpus: Corpus, options: BuildOptions, state: Sta
             start = time.perf_counter()
             progress.start_step(step)
             context = _make_context(recipe, step, corpus, state, spark, options, progress)
-            done, skipped = run_step(context, step)
+            with explain_failures(context):
+                done, skipped = run_step(context, step)
             state = _advance(corpus, state, done)
             outcomes.append(Outcome(step.name, skipped, time.perf_counter() - start, done))
             progress.end_step(step, skipped)

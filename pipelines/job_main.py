@@ -44,7 +44,7 @@ def run_job(kind: str, argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog=f"pipelines/{kind}")
     parser.add_argument("--config", required=True, help="YAML with corpus, view and step")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as corpus=DIR")
-    parser.add_argument("--master", default=None, help="Spark master; default: spark-submit's, else local[*]")
+    parser.add_argument("--master", default=None, help="Spark master; default: spark-submit's, else local[*,3]")
     parser.add_argument("--partitions", type=int, default=None, help="Spark partitions; changes no output")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

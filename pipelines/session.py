@@ -5,7 +5,7 @@
 
 Three ways in, one result:
 
-* a command of ours (`dolma-py tag ...`): Spark runs inside this process's machine, master `local[*]`;
+* a command of ours (`dolma-py tag ...`): Spark runs inside this process's machine, master `local[*,3]`: all cores, three tries of a task;
 * `spark-submit pipelines/<job>.py`: Spark is already there; what spark-submit was told wins over our defaults;
 * `master: spark://...`: workers that know nothing of this project get code and packages from `make bundle`.
 
@@ -79,12 +79,15 @@ logger.broadcast.name = org.apache.spark.scheduler.DAGScheduler
 logger.broadcast.level = error
 """
 
+# All cores, and a task whose worker was killed is tried again, as on a cluster; plain local[*] gives up at once.
+LOCAL_MASTER = "local[*,3]"
+
 
 class SessionConfig(Config):
     """Where Spark runs and how large its batches are. None of these fields changes what a job writes."""
 
     master: str | None = Field(
-        None, description="Spark master, such as local[4] or spark://host:7077; null: spark-submit's, else local[*]"
+        None, description="Spark master, such as local[4] or spark://host:7077; null: spark-submit's, else local[*,3]"
     )
     app_name: str = Field("dolma-py", description="name shown in Spark's user interface")
     driver_memory_bytes: int | None = Field(
@@ -161,7 +164,7 @@ def plan_session(config: SessionConfig, *, folder: Path, submitted: bool) -> tup
     if submitted:
         SparkContext._ensure_initialized()  # connects to the waiting JVM, which knows what spark-submit was told
     conf = SparkConf(loadDefaults=submitted)
-    master = config.master or (conf.get("spark.master") if submitted else None) or "local[*]"
+    master = config.master or (conf.get("spark.master") if submitted else None) or LOCAL_MASTER
     local = master.startswith("local")
     settings = _common_settings(config, folder=folder)
     environment: dict[str, str] = {}

@@ -42,7 +42,7 @@ def _spark_of_this_run() -> Iterator[SparkSession]:
     from pipelines.session import SessionConfig, open_session
 
     config = SessionConfig(
-        master="local[2]",  # two tasks at once: races can show
+        master="local[2,3]",  # two tasks at once: races can show; a killed worker is replaced
         app_name="tests",
         driver_memory_bytes=1 << 30,  # the smallest that runs everything: a job that collects shows at once
         num_shuffle_partitions=3,  # odd and not 1: what depends on partitioning shows

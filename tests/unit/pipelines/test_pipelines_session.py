@@ -35,7 +35,7 @@ def plan(tmp_path: Path, **values) -> tuple[dict[str, str], dict[str, str]]:
 
 def test_local_by_default(tmp_path):
     settings, environment = plan(tmp_path)
-    assert settings["spark.master"] == "local[*]"
+    assert settings["spark.master"] == "local[*,3]"
     assert environment["PYSPARK_PYTHON"] == sys.executable
     assert environment["SPARK_LOCAL_IP"] == settings["spark.driver.bindAddress"] == "127.0.0.1"
     assert settings["spark.ui.enabled"] == "false"
