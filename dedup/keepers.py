@@ -17,23 +17,47 @@ from dedup.candidates import Addresses
 from dolma_py.config import Config
 from dolma_py.errors import SchemaError
 
+SOURCE_PRIORITY = "source_priority"
+
 
 class AttributeOrder(Config):
-    """One attribute of the order."""
+    """One thing that members of a cluster are compared by."""
 
-    name: str = Field(description="column of the table of documents: an attribute, a crawl date, a length")
+    name: str = Field(
+        description="`length` (bytes of text in the view), `created`, `added`, `metadata.FIELD` such as metadata.warc_date, "
+        "SET.COLUMN of an attribute set, `source_priority` (its place among the others; it is first where it is not named), or `id`"
+    )
     order: Literal["ascending", "descending"] = Field(
         description="which value is kept: ascending keeps the smallest (oldest), descending the largest (newest); no value comes last"
     )
+    values: Literal["number", "text"] | None = Field(
+        None,
+        description="how values are compared; null: metadata and id as text (code points, right for ISO dates), the rest as numbers",
+    )
+
+    @property
+    def kind(self) -> str:
+        """"number" or "text"."""
+        is_text = self.name == "id" or self.name.startswith("metadata.")
+        return self.values or ("text" if is_text else "number")
 
 
 class KeepPolicy(Config):
-    """A total order: source priority, then attributes, then corpus order. Empty: the first in corpus order is kept."""
+    """A total order: source priority, then attributes, then corpus order. Empty: the first in corpus order is kept.
+
+    The last tiebreak is the address, that is corpus order: shards as the listing has them, rows as they stand in a shard. No two
+    documents have one address, so no tie is left, whatever the attributes say.
+    """
 
     source_priority: tuple[str, ...] = Field(
         (), description="sources from most to least wanted; sources not named follow, as equals"
     )
     attributes: tuple[AttributeOrder, ...] = Field((), description="compared in this order when the sources are equal")
+
+    @property
+    def columns(self) -> tuple[AttributeOrder, ...]:
+        """The attributes that are columns of their own."""
+        return tuple(attribute for attribute in self.attributes if attribute.name != SOURCE_PRIORITY)
 
 
 class Kept(NamedTuple):
@@ -67,12 +91,17 @@ def keep_order(
         columns[f"k{len(columns)}"] = column
         sort_keys.append((f"k{len(columns) - 1}", order))
 
-    if policy.source_priority:
-        found = pc.index_in(
-            _column(table, "source"), value_set=pa.array(policy.source_priority, _column(table, "source").type)
-        )
-        add_key(pc.fill_null(found, len(policy.source_priority)), "ascending")
+    def add_sources(order: str) -> None:
+        source = _column(table, "source")
+        found = pc.index_in(source, value_set=pa.array(policy.source_priority, source.type))
+        add_key(pc.fill_null(found, len(policy.source_priority)), order)
+
+    if policy.source_priority and SOURCE_PRIORITY not in [attribute.name for attribute in policy.attributes]:
+        add_sources("ascending")
     for attribute in policy.attributes:
+        if attribute.name == SOURCE_PRIORITY:
+            add_sources(attribute.order)
+            continue
         column = _column(table, attribute.name)
         if pa.types.is_floating(column.type):
             column = pc.if_else(pc.is_nan(column), None, column)

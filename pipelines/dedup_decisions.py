@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dedup.keepers import KeepPolicy
+from dedup.keepers import AttributeOrder, KeepPolicy
 from dolma_py import config, parquet_files, storage, views
+from dolma_py.arrow_buffers import view_text
 from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.documents import DUPLICATE_SCHEMA
 from dolma_py.errors import ConfigError
 from dolma_py.listing import ROW_BITS
+from dolma_py.metadata import read_fields
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.steps import StepContext, StepResult
 
@@ -26,38 +28,86 @@ MAX_MEMBERS = 100_000_000  # on the driver, some 100 bytes each
 LARGEST = 10
 
 
+DOCUMENT_COLUMNS = ("created", "added")  # keep policies compare them as microseconds
+
+
+def keep_reads(policy: KeepPolicy) -> list[str]:
+    """Columns of a document that keep_columns needs."""
+    names = [attribute.name for attribute in policy.columns]
+    reads = [name for name in DOCUMENT_COLUMNS if name in names]
+    reads += ["text"] if "length" in names else []
+    return reads + (["metadata"] if any(name.startswith("metadata.") for name in names) else [])
+
+
 def keep_columns(corpus: Corpus, batch: ViewBatch, policy: KeepPolicy) -> pa.Table:
-    """The columns that a keep policy compares, row-aligned with the batch: address, source, and `set.column` attributes."""
+    """The columns that a keep policy compares, row-aligned with the batch: address, source and the attributes but `id`, as keep_fields."""
     columns: dict[str, Any] = {"address": pa.array(batch.addresses), "source": batch.documents.column("source")}
-    for attribute in policy.attributes:
-        name, dot, column = attribute.name.rpartition(".")
-        if not dot:
+    fields = [a.name.removeprefix("metadata.") for a in policy.columns if a.name.startswith("metadata.")]
+    found = read_fields(batch.documents.column("metadata"), fields) if fields else {}
+    for attribute in policy.columns:
+        name = attribute.name
+        if name == "id":
+            continue
+        if name == "length":
+            lengths = np.diff(view_text(batch.documents.column("text")).offsets)
+            columns[name] = pa.array(lengths.astype(np.float64))
+        elif name in DOCUMENT_COLUMNS:
+            columns[name] = batch.documents.column(name).cast(pa.int64()).cast(pa.float64())
+        elif name.startswith("metadata."):
+            columns[name] = _metadata_values(found[name.removeprefix("metadata.")], attribute)
+        else:
+            columns[name] = _attribute_values(corpus, batch, attribute)
+    return pa.table(columns, schema=pa.schema(keep_fields(policy)))
+
+
+def _metadata_values(values: list[Any], attribute: AttributeOrder) -> pa.Array:
+    """Numbers or texts of a metadata field; a value of the other kind would be compared in silence as something else."""
+    is_text = attribute.kind == "text"
+    for value in values:
+        fits = isinstance(value, str) if is_text else isinstance(value, int | float)
+        if value is not None and not fits:
             raise ConfigError(
-                "keep.attributes", attribute.name, "expected SET.COLUMN, such as gopher-dclm-v1.word_count"
-            )
-        table = views.read_attributes(corpus.root, name, batch.shard, [batch.group])
-        if column not in table.column_names:
-            raise ConfigError(
-                "keep.attributes", attribute.name, f"expected a column of {name}, one of {table.column_names}"
-            )
-        values = table.column(column).combine_chunks().take(pa.array(batch.rows))
-        if not (
-            pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type)
-        ):
-            raise ConfigError("keep.attributes", attribute.name, f"expected a column of numbers, it is {values.type}")
-        columns[attribute.name] = values.cast(pa.float64())
-    return pa.table(columns)
+                "keep.attributes", value, f"expected {attribute.kind} in {attribute.name}",
+                f"Give it values: {'number' if is_text else 'text'}.",
+            )  # fmt: skip
+    return pa.array(values if is_text else [None if v is None else float(v) for v in values], _kinds[attribute.kind])
+
+
+def _attribute_values(corpus: Corpus, batch: ViewBatch, attribute: AttributeOrder) -> pa.Array:
+    """A column of an attribute set for the rows of the batch."""
+    name, dot, column = attribute.name.rpartition(".")
+    if not dot:
+        raise ConfigError(
+            "keep.attributes", attribute.name,
+            f"expected SET.COLUMN such as gopher-dclm-v1.word_count, metadata.FIELD, length, id or one of {DOCUMENT_COLUMNS}",
+        )  # fmt: skip
+    table = views.read_attributes(corpus.root, name, batch.shard, [batch.group])
+    if column not in table.column_names:
+        raise ConfigError(
+            "keep.attributes", attribute.name, f"expected a column of {name}, one of {table.column_names}"
+        )
+    values = table.column(column).combine_chunks().take(pa.array(batch.rows))
+    kind = values.type
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    if pa.types.is_timestamp(kind):
+        values, is_number = values.cast(pa.int64()), True
+    if not (is_number if attribute.kind == "number" else pa.types.is_string(kind)):
+        raise ConfigError("keep.attributes", attribute.name, f"expected a column of {attribute.kind}s, it is {kind}")
+    return values.cast(_kinds[attribute.kind])
+
+
+_kinds = {"number": pa.float64(), "text": pa.string()}
 
 
 def keep_fields(policy: KeepPolicy) -> list[pa.Field]:
     """Fields of keep_columns."""
-    numbers = [pa.field(attribute.name, pa.float64()) for attribute in policy.attributes]
-    return [pa.field("address", pa.int64()), pa.field("source", pa.string()), *numbers]
+    others = [pa.field(a.name, _kinds[a.kind]) for a in policy.columns if a.name != "id"]
+    return [pa.field("address", pa.int64()), pa.field("source", pa.string()), *others]
 
 
 def spark_fields(fields: list[pa.Field]) -> str:
     """The same fields for Spark."""
-    names = {pa.int64(): "long", pa.string(): "string", pa.float64(): "double", pa.int32(): "int"}
+    names = {pa.int64(): "long", pa.string(): "string", pa.float64(): "double", pa.int32(): "int", pa.bool_(): "boolean"}
     return ", ".join(f"`{field.name}` {names[field.type]}" for field in fields)
 
 

@@ -30,7 +30,7 @@ from dolma_py.corpus import Corpus, ViewBatch, read_view
 from dolma_py.listing import Shard, Split, unpack_address
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
-from pipelines.dedup_decisions import DECISION_SCHEMA, clusters_of, keep_columns, write_decisions
+from pipelines.dedup_decisions import DECISION_SCHEMA, clusters_of, keep_columns, keep_reads, write_decisions
 from pipelines.shuffles import as_signed, collect_sorted, read_frame, reduce_groups
 from pipelines.steps import Rule, StepContext, StepResult, Unit, file_lists, split_name, split_params
 
@@ -197,7 +197,7 @@ def read_members(corpus: Corpus, view: View, addresses: np.ndarray, minhash: Ded
     hashes, counts, keys = [], [], []
     for number in np.unique(numbers).tolist():
         for split in _groups_with(shards[number], rows[numbers == number]):
-            for batch in read_view(corpus, view, split, ["text"]):
+            for batch in read_view(corpus, view, split, ["text", *keep_reads(minhash.keep)]):
                 wanted = np.flatnonzero(np.isin(batch.addresses, addresses))
                 chosen = _select(batch, wanted)
                 sets = shingle_sets(
