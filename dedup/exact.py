@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import xxhash
 from pydantic import Field
 
 from dedup.candidates import Addresses
@@ -65,6 +67,13 @@ def digest_texts(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], *,
     wordless = np.flatnonzero(~is_valid)
     high[wordless], low[wordless] = digest_ranges(data, offsets[:-1][wordless], offsets[1:][wordless])
     return Digests(high, low, is_valid)
+
+
+def add_source(digests: Digests, sources: pa.Array) -> Digests:
+    """The digests of (source, text): other sources' copies get other digests. sources: string (N,)."""
+    encoded = sources.dictionary_encode()
+    bits = np.array([xxhash.xxh64_intdigest(name.encode()) for name in encoded.dictionary.to_pylist()], np.uint64)
+    return digests._replace(high=digests.high ^ bits[encoded.indices.to_numpy(zero_copy_only=False)])
 
 
 def number_digests(high: UInt64s, low: UInt64s) -> npt.NDArray[np.int64]:

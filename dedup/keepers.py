@@ -36,8 +36,13 @@ class AttributeOrder(Config):
     )
 
     @property
+    def column(self) -> str:
+        """Its column in the table of documents. Spark reads a dot in a column's name as a field of a struct."""
+        return self.name.replace(".", "/")
+
+    @property
     def kind(self) -> str:
-        """"number" or "text"."""
+        """ "number" or "text"."""
         is_text = self.name == "id" or self.name.startswith("metadata.")
         return self.values or ("text" if is_text else "number")
 
@@ -102,7 +107,7 @@ def keep_order(
         if attribute.name == SOURCE_PRIORITY:
             add_sources(attribute.order)
             continue
-        column = _column(table, attribute.name)
+        column = _column(table, attribute.column)
         if pa.types.is_floating(column.type):
             column = pc.if_else(pc.is_nan(column), None, column)
         add_key(column, attribute.order)

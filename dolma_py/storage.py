@@ -39,7 +39,10 @@ def is_remote(path: str) -> bool:
 
 
 def join_path(base: str, *parts: str) -> str:
-    """base/part/..., with forward slashes; works for URIs."""
+    """base/part/..., with forward slashes; works for URIs. An absolute path or a URI among the parts stands for itself."""
+    for index in range(len(parts) - 1, -1, -1):
+        if is_remote(parts[index]):
+            return posixpath.join(*parts[index:])
     return posixpath.join(str(base), *parts)
 
 

@@ -29,6 +29,7 @@ LARGEST = 10
 
 
 DOCUMENT_COLUMNS = ("created", "added")  # keep policies compare them as microseconds
+KINDS = {"number": pa.float64(), "text": pa.string()}
 
 
 def keep_reads(policy: KeepPolicy) -> list[str]:
@@ -54,9 +55,9 @@ def keep_columns(corpus: Corpus, batch: ViewBatch, policy: KeepPolicy) -> pa.Tab
         elif name in DOCUMENT_COLUMNS:
             columns[name] = batch.documents.column(name).cast(pa.int64()).cast(pa.float64())
         elif name.startswith("metadata."):
-            columns[name] = _metadata_values(found[name.removeprefix("metadata.")], attribute)
+            columns[attribute.column] = _metadata_values(found[name.removeprefix("metadata.")], attribute)
         else:
-            columns[name] = _attribute_values(corpus, batch, attribute)
+            columns[attribute.column] = _attribute_values(corpus, batch, attribute)
     return pa.table(columns, schema=pa.schema(keep_fields(policy)))
 
 
@@ -70,7 +71,7 @@ def _metadata_values(values: list[Any], attribute: AttributeOrder) -> pa.Array:
                 "keep.attributes", value, f"expected {attribute.kind} in {attribute.name}",
                 f"Give it values: {'number' if is_text else 'text'}.",
             )  # fmt: skip
-    return pa.array(values if is_text else [None if v is None else float(v) for v in values], _kinds[attribute.kind])
+    return pa.array(values if is_text else [None if v is None else float(v) for v in values], KINDS[attribute.kind])
 
 
 def _attribute_values(corpus: Corpus, batch: ViewBatch, attribute: AttributeOrder) -> pa.Array:
@@ -93,21 +94,24 @@ def _attribute_values(corpus: Corpus, batch: ViewBatch, attribute: AttributeOrde
         values, is_number = values.cast(pa.int64()), True
     if not (is_number if attribute.kind == "number" else pa.types.is_string(kind)):
         raise ConfigError("keep.attributes", attribute.name, f"expected a column of {attribute.kind}s, it is {kind}")
-    return values.cast(_kinds[attribute.kind])
-
-
-_kinds = {"number": pa.float64(), "text": pa.string()}
+    return values.cast(KINDS[attribute.kind])
 
 
 def keep_fields(policy: KeepPolicy) -> list[pa.Field]:
     """Fields of keep_columns."""
-    others = [pa.field(a.name, _kinds[a.kind]) for a in policy.columns if a.name != "id"]
+    others = [pa.field(a.column, KINDS[a.kind]) for a in policy.columns if a.name != "id"]
     return [pa.field("address", pa.int64()), pa.field("source", pa.string()), *others]
 
 
 def spark_fields(fields: list[pa.Field]) -> str:
     """The same fields for Spark."""
-    names = {pa.int64(): "long", pa.string(): "string", pa.float64(): "double", pa.int32(): "int", pa.bool_(): "boolean"}
+    names = {
+        pa.int64(): "long",
+        pa.string(): "string",
+        pa.float64(): "double",
+        pa.int32(): "int",
+        pa.bool_(): "boolean",
+    }
     return ", ".join(f"`{field.name}` {names[field.type]}" for field in fields)
 
 

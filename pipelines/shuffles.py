@@ -34,7 +34,7 @@ def read_frame(
     def read(batches: Batches) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for index in batch.column(0).to_pylist():
-                with parquet_files.open_parquet(f"{root}/{paths[index]}") as file:
+                with parquet_files.open_parquet(storage.join_path(root, paths[index])) as file:
                     for group in range(file.num_row_groups):
                         table = file.read_row_group(group, columns=columns, use_threads=False)
                         yield from (transform(table) if transform else table).to_batches()
