@@ -18,6 +18,7 @@ COMMANDS = {
     "tag": "pipelines.commands:run_plain_or_corpus_command",
     "classifier train": "pipelines.commands:run_job_command",
     "dedup exact": "pipelines.commands:run_plain_or_corpus_command",
+    "dedup urls": "pipelines.commands:run_plain_or_corpus_command",
     "dedup minhash": "pipelines.commands:run_plain_or_corpus_command",
     "dedup substring": "pipelines.commands:run_plain_or_corpus_command",
     "decontaminate": "pipelines.commands:run_plain_or_corpus_command",
@@ -219,6 +220,7 @@ _job_command(
     "Train a fastText classifier from files of good and bad text.",
 )
 _plain_job_command(dedup_app, "dedup exact", "dedup_exact", "Exact copies by xxh3-128.")
+_plain_job_command(dedup_app, "dedup urls", "dedup_urls", "Documents of one URL, after normalisation.")
 _plain_job_command(
     dedup_app, "dedup minhash", "dedup_minhash", "Near copies: MinHash bands, components, exact Jaccard."
 )

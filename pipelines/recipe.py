@@ -22,6 +22,7 @@ KINDS = {
     "train_classifier": ("pipelines.train_classifier", "TrainClassifierConfig"),
     "tag": ("pipelines.tag_documents", "TagConfig"),
     "dedup_exact": ("pipelines.dedup_exact", "DedupExactConfig"),
+    "dedup_urls": ("pipelines.dedup_urls", "DedupUrlsConfig"),
     "dedup_minhash": ("pipelines.dedup_minhash", "DedupMinhashConfig"),
     "dedup_substring": ("pipelines.dedup_substring", "DedupSubstringConfig"),
     "train_tokenizer": ("pipelines.train_tokenizer", "TrainTokenizerConfig"),

@@ -1,0 +1,68 @@
+"""URL deduplication: documents whose normalised URL is the same are one cluster, the keep policy names who stays.
+
+Reads a view; writes attributes/urls-v1/ (urls-source-v1 within each source) with the columns of every deduplication. Documents
+without a URL, or with one that has no scheme and host, are alone and counted. No text is read unless the keep policy asks for it.
+
+    spark-submit pipelines/dedup_urls.py --config urls.yaml
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pydantic import Field
+
+from dedup.exact import Digests, add_source
+from dedup.urls import UrlConfig, digest_urls
+from dolma_py import config
+from dolma_py.corpus import ViewBatch
+from dolma_py.metadata import read_fields
+from dolma_py.storage import WrittenFile
+from pipelines.dedup_keys import KeyJob, decide_copies, plan_keys, write_keys
+from pipelines.steps import Rule, StepContext, StepResult
+
+VERSION = 1
+
+
+class DedupUrlsConfig(UrlConfig):
+    """dedup.urls' settings and the rules that follow."""
+
+    rules: list[Rule] = Field(
+        default_factory=lambda: [Rule(name="same_url", keep="not is_duplicate")], description="added to the view"
+    )
+
+
+def run(context: StepContext, urls: DedupUrlsConfig) -> StepResult:
+    """Key every document by its URL, bring equal keys together, write decisions."""
+    facts = {"hash": "xxh3-128", "text": "url", "scope": urls.scope}
+    job = KeyJob("urls-source-v1" if urls.scope == "source" else "urls-v1", urls.keep, facts)
+    return decide_copies(context, job, plan_keys(context, config.dump_config(urls)), digest_split)
+
+
+def digest_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
+    """One task: URL keys of one split."""
+    urls = config.build_config(DedupUrlsConfig, params["settings"])
+    counts = {"without_url": 0, "invalid_urls": 0}
+
+    def digest(batch: ViewBatch) -> Digests:
+        values = read_fields(batch.documents.column("metadata"), list(urls.fields))
+        keys = digest_urls([values[field] for field in urls.fields], urls.spelling)
+        counts["without_url"] += keys.without_url
+        counts["invalid_urls"] += keys.invalid_urls
+        digests = keys.digests
+        return add_source(digests, batch.documents.column("source")) if urls.scope == "source" else digests
+
+    files, facts = write_keys(params, attempts, keep=urls.keep, columns=["metadata"], make_keys=digest)
+    return files, facts | counts
+
+
+def main(argv: list[str] | None = None) -> int:
+    """spark-submit entry."""
+    from pipelines.job_main import run_job
+
+    return run_job("dedup_urls", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
