@@ -19,6 +19,7 @@ COMMANDS = {
     "classifier train": "pipelines.commands:run_job_command",
     "dedup exact": "pipelines.commands:run_plain_or_corpus_command",
     "dedup urls": "pipelines.commands:run_plain_or_corpus_command",
+    "dedup paragraphs": "pipelines.commands:run_plain_or_corpus_command",
     "dedup minhash": "pipelines.commands:run_plain_or_corpus_command",
     "dedup substring": "pipelines.commands:run_plain_or_corpus_command",
     "decontaminate": "pipelines.commands:run_plain_or_corpus_command",
@@ -221,6 +222,9 @@ _job_command(
 )
 _plain_job_command(dedup_app, "dedup exact", "dedup_exact", "Exact copies by xxh3-128.")
 _plain_job_command(dedup_app, "dedup urls", "dedup_urls", "Documents of one URL, after normalisation.")
+_plain_job_command(
+    dedup_app, "dedup paragraphs", "dedup_paragraphs", "Lines or paragraphs that stand somewhere before."
+)
 _plain_job_command(
     dedup_app, "dedup minhash", "dedup_minhash", "Near copies: MinHash bands, components, exact Jaccard."
 )

@@ -35,6 +35,7 @@ COSTS = {
     "tag": Cost(8.0, 3.0, 4.0, 0.02),
     "dedup_exact": Cost(60.0, 2.0, 2.0, 0.01),
     "dedup_urls": Cost(200.0, 2.0, 1.0, 0.01),
+    "dedup_paragraphs": Cost(30.0, 3.0, 6.0, 0.2),
     "dedup_minhash": Cost(12.0, 4.0, 4.0, 0.06),
     "dedup_substring": Cost(4.0, 2.0, 12.0, 0.01),
     "train_tokenizer": Cost(1e6, 8.0, 0.0, 0.01),

@@ -21,10 +21,6 @@ from pipelines.steps import StepContext, StepResult
 
 # of documents in clusters of two or more; everything else is alone
 DECISION_SCHEMA = pa.schema([pa.field("address", pa.int64()), *DUPLICATE_SCHEMA])
-DECISION_SPARK = (
-    "address long, is_duplicate boolean, cluster_id long, cluster_size int, kept_id string, similarity float"
-)
-MAX_MEMBERS = 100_000_000  # on the driver, some 100 bytes each
 LARGEST = 10
 
 

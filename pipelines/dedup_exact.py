@@ -18,9 +18,10 @@ from pydantic import Field
 from dedup.exact import Digests, ExactConfig, add_source, digest_texts
 from dolma_py import config
 from dolma_py.arrow_buffers import view_text
-from dolma_py.corpus import ViewBatch
+from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.storage import WrittenFile
 from pipelines.dedup_keys import KeyJob, decide_copies, plan_keys, write_keys
+from pipelines.seen_keys import BloomConfig, IndexConfig, Seen, fingerprint_seen
 from pipelines.steps import Rule, StepContext, StepResult
 
 VERSION = 2
@@ -29,6 +30,8 @@ VERSION = 2
 class DedupExactConfig(ExactConfig):
     """dedup.exact's settings and the rules that follow."""
 
+    bloom: BloomConfig = Field(BloomConfig(), description="filters of earlier data, and the filter of this")
+    index: IndexConfig = Field(IndexConfig(), description="indexes of earlier data, and the index of this")
     rules: list[Rule] = Field(
         default_factory=lambda: [Rule(name="exact_copy", keep="not is_duplicate")], description="added to the view"
     )
@@ -44,8 +47,14 @@ def name_set(exact: ExactConfig) -> str:
 def run(context: StepContext, exact: DedupExactConfig) -> StepResult:
     """Digest every document, bring equal digests together, write decisions."""
     facts = {"hash": "xxh3-128", "text": exact.text, "scope": exact.scope}
-    job = KeyJob(name_set(exact), exact.keep, facts)
-    return decide_copies(context, job, plan_keys(context, config.dump_config(exact)), digest_split)
+    seen = Seen(exact.bloom, exact.index, {"unit": "document", "text": exact.text, "scope": exact.scope})
+    job = KeyJob(name_set(exact), exact.keep, facts, seen)
+    return decide_copies(context, job, plan_keys(context, config.dump_config(exact), seen), digest_split)
+
+
+def fingerprint_inputs(corpus: Corpus, exact: DedupExactConfig) -> dict[str, str]:
+    """What of earlier data decides the output."""
+    return fingerprint_seen(corpus, exact.bloom, exact.index)
 
 
 def digest_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

@@ -5,6 +5,10 @@
    of ten million copies costs one row per row group. The rows of a key meet, the best of all is found, and every row group
    learns it. One file per shard.
 3. attributes (units): keys of a row group meet its decisions.
+4. kept (one shuffle), where a Bloom filter or an index is saved: the keys of what stays, sorted.
+
+What a filter or an index of earlier data has seen is a duplicate, with all its copies here: kept_id is the id that the index has, null
+for a filter, cluster_size counts this corpus alone.
 
 Nothing of this is held on the driver but a row per shard.
 """
@@ -27,19 +31,23 @@ from dolma_py.documents import DUPLICATE_SCHEMA
 from dolma_py.listing import ROW_BITS, Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
+from dolma_py.xxh3 import pack_digests
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.dedup_decisions import keep_columns, keep_fields, keep_reads, spark_fields
 from pipelines.keyed_files import merge_facts, write_files
+from pipelines.seen_keys import Seen, bucket_of, check_seen, count_buckets, find_seen, read_indexes, save_seen
 from pipelines.shuffles import as_signed, read_frame, reduce_groups
 from pipelines.steps import StepContext, StepResult, Unit, file_lists, split_name, split_params
 
-KEY_FIELDS = [pa.field("high", pa.int64()), pa.field("low", pa.int64()), pa.field("id", pa.string())]
+KEY_FIELDS = [
+    pa.field("high", pa.int64()), pa.field("low", pa.int64()), pa.field("seen", pa.bool_()), pa.field("id", pa.string()),
+]  # fmt: skip
 # of a key in a row group: its first address there, how many documents have it
 MEMBER_FIELDS = [pa.field("first", pa.int64()), pa.field("members", pa.int64())]
 DECISION_FIELDS = [
     pa.field("first", pa.int64()), pa.field("high", pa.int64()), pa.field("low", pa.int64()), pa.field("members", pa.int64()),
     pa.field("cluster_id", pa.int64()), pa.field("cluster_size", pa.int64()), pa.field("kept_address", pa.int64()),
-    pa.field("kept_id", pa.string()),
+    pa.field("kept_id", pa.string()), pa.field("seen", pa.bool_()),
 ]  # fmt: skip
 SHARD = pa.field("shard", pa.int32())
 Keys = Callable[[ViewBatch], Digests]
@@ -51,14 +59,16 @@ class KeyJob(NamedTuple):
     set_name: str
     keep: KeepPolicy
     facts: dict[str, Any]  # what was hashed, for the manifest
+    seen: Seen
 
 
-def plan_keys(context: StepContext, settings: dict[str, Any]) -> list[Unit]:
-    """One unit per split, for a work function that calls write_keys."""
+def plan_keys(context: StepContext, settings: dict[str, Any], seen: Seen) -> list[Unit]:
+    """One unit per split, for a work function that calls write_keys; filters and indexes are looked at first."""
+    shared = {"settings": settings, "work": context.work, "filters": check_seen(context.corpus, seen)}
     return [
-        Unit(split_name(split), split_params(context, split) | {"settings": settings, "work": context.work}, split.text_bytes)
+        Unit(split_name(split), split_params(context, split) | shared, split.text_bytes)
         for split in context.plan_splits()
-    ]  # fmt: skip
+    ]
 
 
 def write_keys(
@@ -77,7 +87,14 @@ def write_keys(
             for batch in read_view(corpus, view, split, [*columns, *keep_reads(keep)]):
                 keys = make_keys(batch)
                 compared = keep_columns(corpus, batch, keep)
-                made = [as_signed(keys.high), as_signed(keys.low), batch.documents.column("id"), *compared.columns]
+                seen = pa.array(find_seen(params["filters"], keys.high, keys.low))
+                made = [
+                    as_signed(keys.high),
+                    as_signed(keys.low),
+                    seen,
+                    batch.documents.column("id"),
+                    *compared.columns,
+                ]
                 table = pa.table(made, schema=schema).filter(pa.array(keys.is_valid))
                 parquet_files.write_row_group(writer, table)
                 facts["documents"] += len(keys.is_valid)
@@ -92,7 +109,7 @@ def decide_copies(
 ) -> StepResult:
     """Run the three phases; `work` is a module's function that calls write_keys."""
     keys, times = context.run_units("keys", units, work)
-    candidates = read_candidates(context, [file["path"] for file in file_lists(keys)], job.keep)
+    candidates = read_candidates(context, [file["path"] for file in file_lists(keys)], job)
     decided = write_files(
         context, find_clusters(candidates, job.keep), phase="decisions", key="shard", order=["first", "high", "low"],
         schema=pa.schema(DECISION_FIELDS), count=count_decisions,
@@ -107,25 +124,34 @@ def decide_copies(
     counts: dict[str, Any] = {"documents": 0, "without_key": 0}
     for line in keys.units.values():
         counts = merge_facts(counts, line["facts"])
-    facts = {"clusters": 0, "members": 0, "duplicates": 0} | decided["facts"]
+    files: dict[str, int] = {}
+    if job.seen.bloom.save is not None or job.seen.index.save is not None:
+        num_bits = count_buckets(counts["documents"] - counts["without_key"])
+        files, kept = save_seen(context, job.seen, find_kept(candidates, job.keep, num_bits), with_ids=True)
+        counts |= kept
+    facts = {"clusters": 0, "members": 0, "duplicates": 0, "seen_before": 0} | decided["facts"]
     largest = [{"kept_id": kept_id, "size": size} for size, _, kept_id in facts.pop("largest", [])]
     return StepResult(
-        {job.set_name: fingerprint}, facts=job.facts | counts | facts | {"largest": largest},
+        {job.set_name: fingerprint}, files=files, facts=job.facts | counts | facts | {"largest": largest},
         times=made._asdict() | {"keys_task_sec": times.task_sec},
     )  # fmt: skip
 
 
-def read_candidates(context: StepContext, paths: list[str], keep: KeepPolicy) -> DataFrame:
-    """One row per key and row group: the best document there with what it is compared by, the first address, the members."""
-    fields = [*KEY_FIELDS, *keep_fields(keep)]
+def read_candidates(context: StepContext, paths: list[str], job: KeyJob) -> DataFrame:
+    """One row per key and row group: the best document there with what it is compared by, the first address, the members.
+
+    And one per key of an index, without members.
+    """
+    fields = [*KEY_FIELDS, *keep_fields(job.keep)]
+    schema = spark_fields([*fields, *MEMBER_FIELDS])
 
     def reduce(table: pa.Table) -> pa.Table:
-        best, first, members = reduce_keys(table, keep)
+        best, first, members = reduce_keys(table, job.keep)
         return best.append_column(MEMBER_FIELDS[0], pa.array(first)).append_column(MEMBER_FIELDS[1], pa.array(members))
 
-    return read_frame(
-        context, paths, [field.name for field in fields], schema=spark_fields([*fields, *MEMBER_FIELDS]), transform=reduce
-    )  # fmt: skip
+    frame = read_frame(context, paths, [field.name for field in fields], schema=schema, transform=reduce)
+    known = read_indexes(context, job.seen, schema, [*fields, *MEMBER_FIELDS])
+    return frame if known is None else frame.unionByName(known)
 
 
 def reduce_keys(table: pa.Table, keep: KeepPolicy) -> tuple[pa.Table, np.ndarray, np.ndarray]:
@@ -140,38 +166,98 @@ def reduce_keys(table: pa.Table, keep: KeepPolicy) -> tuple[pa.Table, np.ndarray
     return table.take(pa.array(order[starts])), first, members
 
 
+class Clusters(NamedTuple):
+    """Candidates of whole keys, those of indexes folded into the others."""
+
+    table: pa.Table  # rows with members
+    best: np.ndarray  # int64 (N,) row of the best of the same key
+    head: np.ndarray  # int64 (K,) best row of each key
+    size: np.ndarray  # int64 (N,) documents of the same key
+    cluster_id: np.ndarray  # int64 (N,) smallest address of the same key
+    seen: np.ndarray  # bool (N,) the key was in earlier data
+    known_id: pa.Array  # string (N,) the smallest id that an index has for it, null when none
+
+
+def gather_clusters(table: pa.Table, keep: KeepPolicy) -> Clusters:
+    """What a shuffle brought together."""
+    everything = table.combine_chunks()
+    number = number_digests(_bits(everything, "high"), _bits(everything, "low"))
+    seen = np.zeros(int(number.max(initial=-1)) + 1, np.bool_)
+    seen[number[everything.column("seen").to_numpy(zero_copy_only=False)]] = True
+    members = everything.column("members").to_numpy()
+    known = np.flatnonzero(members == 0)
+    ids = sorted(
+        zip(number[known].tolist(), everything.column("id").take(pa.array(known)).to_pylist(), strict=True),
+        reverse=True,
+    )
+    known_id = dict(ids)  # the smallest id of a key comes last and stays
+    own = np.flatnonzero(members > 0)
+    table, number = everything.take(pa.array(own)).combine_chunks(), number[own]
+    order = np.lexsort((keep_order(table, policy=keep), number))
+    starts = np.flatnonzero(np.append(True, np.diff(number[order]) != 0))[: len(order)]
+    run = np.empty(len(order), np.int64)
+    run[order] = np.cumsum(np.append(0, np.diff(number[order]) != 0))[: len(order)]
+    head = order[starts]
+    size = np.bincount(run, weights=members[own]).astype(np.int64)[run]
+    first = table.column("first").to_numpy()
+    smallest = np.minimum.reduceat(first[order], starts) if len(order) else first
+    names = pa.array([known_id.get(key) for key in number.tolist()] if known_id else [None] * len(number), pa.string())
+    return Clusters(table, head[run], head, size, smallest[run], seen[number], names)
+
+
 def find_clusters(candidates: DataFrame, keep: KeepPolicy) -> DataFrame:
-    """DECISION_FIELDS and the shard for each candidate whose key has several documents."""
+    """DECISION_FIELDS and the shard for each candidate whose key has several documents or was seen before."""
 
     def decide(table: pa.Table) -> pa.Table:
-        table = table.combine_chunks()
-        number = number_digests(_bits(table, "high"), _bits(table, "low"))
-        order = np.lexsort((keep_order(table, policy=keep), number))
-        counts = np.bincount(number)
-        starts = np.cumsum(counts) - counts
-        best = order[starts][number]
-        sizes = np.bincount(number, weights=table.column("members").to_numpy()).astype(np.int64)[number]
-        first = table.column("first").to_numpy()
-        cluster_id = np.minimum.reduceat(first[order], starts)[number]
-        made = table.select(["first", "high", "low", "members"])
-        made = made.append_column("cluster_id", pa.array(cluster_id)).append_column("cluster_size", pa.array(sizes))
-        made = made.append_column("kept_address", table.column("address").take(pa.array(best)))
-        made = made.append_column("kept_id", table.column("id").take(pa.array(best)))
-        made = made.append_column(SHARD, pa.array((first >> ROW_BITS).astype(np.int32)))
-        return made.filter(pa.array(sizes > 1))
+        found = gather_clusters(table, keep)
+        address = found.table.column("address").to_numpy()[found.best]
+        kept_id = pa.compute.if_else(
+            pa.array(found.seen), found.known_id, found.table.column("id").take(pa.array(found.best))
+        )
+        made = found.table.select(["first", "high", "low", "members"])
+        for name, values in (
+            ("cluster_id", found.cluster_id), ("cluster_size", found.size), ("kept_address", np.where(found.seen, -1, address)),
+            ("kept_id", kept_id), ("seen", found.seen), ("shard", _shards(made).astype(np.int32)),
+        ):  # fmt: skip
+            made = made.append_column(
+                name, values if isinstance(values, pa.ChunkedArray | pa.Array) else pa.array(values)
+            )
+        return made.filter(pa.array((found.size > 1) | found.seen))
 
     schema = spark_fields([*DECISION_FIELDS, SHARD])
-    return reduce_groups(candidates, keys=["high", "low"], order=["first"], reduce=decide, schema=schema)
+    return reduce_groups(candidates, keys=["high", "low"], order=["first", "id"], reduce=decide, schema=schema)
+
+
+def find_kept(candidates: DataFrame, keep: KeepPolicy, num_bits: int) -> DataFrame:
+    """(bucket, digest, id) of the best document of every key that was not seen before."""
+
+    def choose(table: pa.Table) -> pa.Table:
+        found = gather_clusters(table, keep)
+        rows = found.head[~found.seen[found.head]]
+        kept = found.table.take(pa.array(rows)).combine_chunks()
+        high = _bits(kept, "high")
+        digest = pack_digests(high, _bits(kept, "low")).cast(pa.binary())
+        return pa.table({"bucket": pa.array(bucket_of(high, num_bits)), "digest": digest, "id": kept.column("id")})
+
+    schema = "bucket int, digest binary, id string"
+    return reduce_groups(candidates, keys=["high", "low"], order=["first", "id"], reduce=choose, schema=schema)
+
+
+def _shards(table: pa.Table) -> np.ndarray:
+    shards: np.ndarray = table.column("first").to_numpy() >> ROW_BITS
+    return shards
 
 
 def count_decisions(table: pa.Table) -> dict[str, Any]:
     """Of the rows of one file: members, clusters that begin here, documents that leave, and the largest clusters."""
     heads = table.filter(pa.compute.equal(table.column("first"), table.column("cluster_id")))
-    members = int(pa.compute.sum(table.column("members")).as_py() or 0)
+    seen = table.filter(table.column("seen"))
+    members, seen_before = (int(pa.compute.sum(part.column("members")).as_py() or 0) for part in (table, seen))
+    staying = heads.num_rows - int(pa.compute.sum(heads.column("seen")).as_py() or 0)
     largest = heads.sort_by([("cluster_size", "descending"), ("cluster_id", "ascending")]).slice(0, 10)
     rows = largest.select(["cluster_size", "cluster_id", "kept_id"]).to_pylist()
     return {
-        "members": members, "clusters": heads.num_rows, "duplicates": members - heads.num_rows,
+        "members": members, "clusters": heads.num_rows, "duplicates": members - staying, "seen_before": seen_before,
         "largest": [list(row.values()) for row in rows],
     }  # fmt: skip
 
@@ -206,7 +292,7 @@ class CopyMaker:
             pa.compute.not_equal(kept_address, address),
             pa.compute.coalesce(chosen.column("cluster_id"), address),
             chosen.column("cluster_size").fill_null(1).cast(pa.int32()),
-            pa.compute.coalesce(chosen.column("kept_id"), batch.documents.column("id")),
+            pa.compute.if_else(pa.array(index < 0), batch.documents.column("id"), chosen.column("kept_id")),
             pa.array(np.ones(len(index), np.float32)),
         ]
         arrays = [column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column for column in columns]

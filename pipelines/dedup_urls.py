@@ -16,10 +16,11 @@ from pydantic import Field
 from dedup.exact import Digests, add_source
 from dedup.urls import UrlConfig, digest_urls
 from dolma_py import config
-from dolma_py.corpus import ViewBatch
+from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.metadata import read_fields
 from dolma_py.storage import WrittenFile
 from pipelines.dedup_keys import KeyJob, decide_copies, plan_keys, write_keys
+from pipelines.seen_keys import BloomConfig, IndexConfig, Seen, fingerprint_seen
 from pipelines.steps import Rule, StepContext, StepResult
 
 VERSION = 1
@@ -28,6 +29,8 @@ VERSION = 1
 class DedupUrlsConfig(UrlConfig):
     """dedup.urls' settings and the rules that follow."""
 
+    bloom: BloomConfig = Field(BloomConfig(), description="filters of earlier data, and the filter of this")
+    index: IndexConfig = Field(IndexConfig(), description="indexes of earlier data, and the index of this")
     rules: list[Rule] = Field(
         default_factory=lambda: [Rule(name="same_url", keep="not is_duplicate")], description="added to the view"
     )
@@ -36,8 +39,16 @@ class DedupUrlsConfig(UrlConfig):
 def run(context: StepContext, urls: DedupUrlsConfig) -> StepResult:
     """Key every document by its URL, bring equal keys together, write decisions."""
     facts = {"hash": "xxh3-128", "text": "url", "scope": urls.scope}
-    job = KeyJob("urls-source-v1" if urls.scope == "source" else "urls-v1", urls.keep, facts)
-    return decide_copies(context, job, plan_keys(context, config.dump_config(urls)), digest_split)
+    seen = Seen(
+        urls.bloom, urls.index, {"unit": "url", "scope": urls.scope, "spelling": config.dump_config(urls.spelling)}
+    )
+    job = KeyJob("urls-source-v1" if urls.scope == "source" else "urls-v1", urls.keep, facts, seen)
+    return decide_copies(context, job, plan_keys(context, config.dump_config(urls), seen), digest_split)
+
+
+def fingerprint_inputs(corpus: Corpus, urls: DedupUrlsConfig) -> dict[str, str]:
+    """What of earlier data decides the output."""
+    return fingerprint_seen(corpus, urls.bloom, urls.index)
 
 
 def digest_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

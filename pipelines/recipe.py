@@ -23,6 +23,7 @@ KINDS = {
     "tag": ("pipelines.tag_documents", "TagConfig"),
     "dedup_exact": ("pipelines.dedup_exact", "DedupExactConfig"),
     "dedup_urls": ("pipelines.dedup_urls", "DedupUrlsConfig"),
+    "dedup_paragraphs": ("pipelines.dedup_paragraphs", "DedupParagraphsConfig"),
     "dedup_minhash": ("pipelines.dedup_minhash", "DedupMinhashConfig"),
     "dedup_substring": ("pipelines.dedup_substring", "DedupSubstringConfig"),
     "train_tokenizer": ("pipelines.train_tokenizer", "TrainTokenizerConfig"),
