@@ -76,9 +76,8 @@ class Peer(NamedTuple):
     """A command of another project."""
 
     name: str
-    package: str  # folder below the peers' environments
+    package: str  # folder below the peers' environments; empty: this environment
     command: list[str]  # what follows the environment's python
-    is_whole: bool  # False: signatures only
 
 
 def list_peers(source: Path, work: Path, num_files: int) -> list[Peer]:
@@ -87,17 +86,16 @@ def list_peers(source: Path, work: Path, num_files: int) -> list[Peer]:
     for bands, rows in [(14, 8), (26, 11)]:
         for words in ("whitespace", "spaCy"):
             arguments = [str(source), str(work), str(bands), str(rows), words, str(num_files)]
-            peers.append(
-                Peer(f"datatrove {bands} x {rows}, {words}", "datatrove", [str(work / "peer.py"), *arguments], True)
-            )
+            peers.append(Peer(f"datatrove {bands} x {rows}, {words}", "datatrove", [str(work / "peer.py"), *arguments]))
         settings = ["--ngram", "5", "--num_perm", str(bands * rows), "--b", str(bands), "--r", str(rows)]
         files = ["--path", "json", "--data_files", f"{source}/*.jsonl", "--split", "train", "--column", "text"]
         where = ["--output", str(work / "output"), "--cache_dir", str(work / "cache"), "--num_proc", "2"]
         command = ["-m", "text_dedup.minhash", *files, *where, *settings, "--hash_func", "xxh3", "--hash_bits", "32"]
-        peers.append(Peer(f"text-dedup {bands} x {rows}", "text_dedup", command, True))
+        peers.append(Peer(f"text-dedup {bands} x {rows}", "text_dedup", command))
     for kind in ("rensa", "datasketch"):
         command = ["-c", SIGNATURES, str(source), kind, "286"]
-        peers.append(Peer(f"{kind} 286, signatures, 1 process", "datatrove", command, False))
+        package = "datatrove" if kind == "rensa" else ""
+        peers.append(Peer(f"{kind} 286, signatures, 1 process", package, command))
     return peers
 
 

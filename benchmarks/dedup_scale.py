@@ -73,7 +73,9 @@ def measure_job(corpus: Path, job: str, label: str) -> Run:
     facts = {key: value for key, value in manifest["facts"].items() if isinstance(value, int)}
     for folder in [corpus / f"runs/{name}", *corpus.glob(f"attributes/{job}-v*")]:
         shutil.rmtree(folder)
-    return Run(f"{job} {label}", text_mb(corpus), usage, " ".join(f"{key}={value}" for key, value in facts.items()))
+    run = Run(f"{job} {label}", text_mb(corpus), usage, " ".join(f"{key}={value}" for key, value in facts.items()))
+    print(row(run), flush=True)
+    return run
 
 
 def write_jsonl(scratch: Path, source: Path, share: int) -> tuple[Path, float]:
@@ -100,13 +102,17 @@ def measure_peers(folder: Path, num_mb: float, environments: Path, work: Path, n
     """Each peer whose environment is there and whose name holds one of `names`."""
     runs = []
     for peer in list_peers(folder, work, NUM_JSONL):
-        python = environments / peer.package / "bin/python"
+        python = environments / peer.package / "bin/python" if peer.package else Path(sys.executable)
         if not python.exists() or not any(part in peer.name for part in names.split(",")):
             continue
         shutil.rmtree(work, ignore_errors=True)
         write_scripts(work)
         environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(work / "home"), "TOKENIZERS_PARALLELISM": "false"}
-        usage = measure_command([str(python), *peer.command], cwd=work, environment=environment)
+        try:
+            usage = measure_command([str(python), *peer.command], cwd=work, environment=environment)
+        except RuntimeError as error:
+            print(f"{peer.name:34s} failed: {str(error)[-300:]}", flush=True)
+            continue
         runs.append(Run(peer.name, num_mb, usage))
         print(row(runs[-1]), flush=True)
     shutil.rmtree(work, ignore_errors=True)
@@ -146,11 +152,11 @@ def main() -> None:
     options = parser.parse_args()
     documents = [Path(path) for path in sorted(glob.glob(options.documents))]
     sizes = [int(value) for value in options.copies.split(",") if value]
-    print(HEADER)
+    print(HEADER, flush=True)
     corpora = {size: build_corpus(options.scratch, documents, size) for size in sizes}
     for job in options.jobs.split(",") if options.jobs else []:
         runs = [measure_job(corpora[size], job, f"{size}x") for size in sizes]
-        print("\n".join([*map(row, runs), *(slope(a, b) for a, b in zip(runs, runs[1:], strict=False))]), flush=True)
+        print("\n".join(slope(a, b) for a, b in zip(runs, runs[1:], strict=False)), flush=True)
     if options.peers:
         first = write_copies(documents, options.scratch / "copies", 1)[0]
         folder, num_mb = write_jsonl(options.scratch, first, options.peer_share)
