@@ -1,6 +1,6 @@
 """Time, rate and memory of every step of a finished build, as its run.json files say: where the cost table's rates come from.
 
-python -m benchmarks.quickstart_steps demo/corpus [quickstart]
+python -m benchmarks.quickstart_steps [demo/corpus [quickstart]]
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 
 
-def main(corpus: str, recipe: str = "quickstart") -> int:
+def main(corpus: str = "demo/corpus", recipe: str = "quickstart") -> int:
     """Print one line per step."""
+    if not Path(corpus).is_dir():
+        print(f"{corpus} is not there: run make demo first")
+        return 0
     print(f"{'step':<16}{'seconds':>9}{'MB/s':>8}{'task s':>8}{'MB/s per core-s':>17}{'peak worker MB':>16}")
     total = 0.0
     for path in sorted(Path(corpus).glob(f"runs/{recipe}/*/run.json")):

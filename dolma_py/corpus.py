@@ -17,6 +17,7 @@ from dolma_py import parquet_files, spans, storage, views
 from dolma_py.arrow_buffers import build_text, view_text
 from dolma_py.documents import DOCUMENT_SCHEMA, SPANS
 from dolma_py.errors import ConfigError, DataError
+from dolma_py.formats.in_place import check_unchanged, read_shard
 from dolma_py.listing import Listing, Shard, Split, pack_address, read_listing
 from dolma_py.spans import Spans
 from dolma_py.storage import HashingWriter, WrittenFile
@@ -89,9 +90,9 @@ class Corpus:
 def read_group(corpus: Corpus, shard: Shard, group: int, columns: list[str]) -> pa.Table:
     """One row group of a shard's documents."""
     if shard.format == "parquet":
+        if not shard.path.startswith("documents/"):
+            check_unchanged(corpus.shard_path(shard), shard)
         return parquet_files.read_row_groups(corpus.shard_path(shard), [group], columns)
-    from dolma_py.formats.in_place import read_shard
-
     table = read_shard(corpus.shard_path(shard), shard)
     first = sum(rows for rows, _ in shard.row_groups[:group])
     return table.select(columns).slice(first, shard.row_groups[group][0])

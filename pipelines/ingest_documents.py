@@ -25,7 +25,7 @@ import pyarrow as pa
 from dolma_py import parquet_files, storage
 from dolma_py.corpus import SIZES_SCHEMA, AttributePiece, Corpus
 from dolma_py.done import DoneFile, read_done_lines
-from dolma_py.errors import ConfigError, TooManyRejectedError
+from dolma_py.errors import ConfigError, DataError, TooManyRejectedError
 from dolma_py.formats import FieldMap, Limits, Rejection, find_reader
 from dolma_py.formats.in_place import describe_reading
 from dolma_py.formats.jsonl import LineRange, count_newlines
@@ -34,7 +34,14 @@ from dolma_py.listing import Listing, Shard, append_shards
 from dolma_py.storage import Attempt, WrittenFile
 from dolma_py.views import SIZES, aligned_path
 from pipelines.import_attributes import import_attributes
-from pipelines.ingest_inputs import IngestConfig, fingerprint_inputs, list_inputs, plan_units, worker_memory_bytes
+from pipelines.ingest_inputs import (
+    MAX_IN_PLACE_BYTES,
+    IngestConfig,
+    fingerprint_inputs,
+    list_inputs,
+    plan_units,
+    worker_memory_bytes,
+)
 from pipelines.repeated_ids import rename_repeated_ids
 from pipelines.shard_files import SIZES_FINGERPRINT, ShardCounts, add_sizes, text_lengths, write_shard
 from pipelines.steps import StepContext, StepResult, Unit, finish_attribute_set
@@ -224,8 +231,14 @@ def list_file(
                 for group in range(file.num_row_groups):
                     yield text_lengths(file.read_row_group(group, columns=["text"], use_threads=False).column("text"))
             return
-        batches = [text_lengths(batch.column("text")) for batch in _read_pieces(params, rejected)]
-        yield np.concatenate([np.empty(0, np.int64), *batches])
+        batches, text_bytes = [np.empty(0, np.int64)], 0
+        for batch in _read_pieces(params, rejected):
+            batches.append(text_lengths(batch.column("text")))
+            text_bytes += int(batches[-1].sum())
+            if text_bytes > MAX_IN_PLACE_BYTES:  # every later job holds the whole file
+                problem = f"more than {MAX_IN_PLACE_BYTES} bytes of text in a file that cannot be split"
+                raise DataError(piece["path"], problem, hint="Set in_place: false.")
+        yield np.concatenate(batches)
 
     path = f"attributes/{SIZES}/{params['part']}.parquet"
     with storage.open_attempt(params["root"], attempts, path) as attempt:

@@ -16,6 +16,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from dolma_py.done import DoneFile
@@ -70,16 +72,18 @@ def run_units(
     cores = session.sparkContext.defaultParallelism
     waves = [left[start : start + 2 * cores] for start in range(0, len(left), 2 * cores)]
     errors: list[str] = []
-    for receipt in _run_waves(session, waves, work, attempts, partitions):
-        task_sec, peak = task_sec + receipt["task_sec"], max(peak, receipt["peak_bytes"])
-        if "error" in receipt:
-            errors.append(f"{receipt['error']} [unit {receipt['unit']}]")
-            continue
-        done.publish(receipt["unit"], [WrittenFile(*file) for file in receipt["files"]], receipt["facts"])
-        done_bytes += sizes[receipt["unit"]]
-        if progress:
-            progress(done.folder, done_bytes, all_bytes)
-    done.save()
+    try:
+        for receipt in _run_waves(session, waves, work, attempts, partitions):
+            task_sec, peak = task_sec + receipt["task_sec"], max(peak, receipt["peak_bytes"])
+            if "error" in receipt:
+                errors.append(f"{receipt['error']} [unit {receipt['unit']}]")
+                continue
+            done.publish(receipt["unit"], [WrittenFile(*file) for file in receipt["files"]], receipt["facts"])
+            done_bytes += sizes[receipt["unit"]]
+            if progress:
+                progress(done.folder, done_bytes, all_bytes)
+    finally:
+        done.save()  # also when Spark gave a task up: what was published stays done
     if errors:
         raise DolmaError(errors[0] + (f" ({len(errors) - 1} more units failed.)" if len(errors) > 1 else ""))
     return UnitTimes(task_sec, peak)
@@ -88,8 +92,9 @@ def run_units(
 def _run_waves(
     session: SparkSession, waves: list[list[Unit]], work: Work, attempts: str, partitions: int | None
 ) -> Iterator[dict[str, Any]]:
-    """Receipts of all units as waves end; no new wave starts after one with an error."""
+    """Receipts of all units as waves end; no new wave starts after one with an error, and waves in flight are heard out."""
     waiting = list(reversed(waves))
+    gave_up: Py4JError | PySparkException | None = None
     running: set[Future[list[dict[str, Any]]]] = set()
     with ThreadPoolExecutor(WAVES_IN_FLIGHT) as pool:
         while waiting or running:
@@ -97,10 +102,16 @@ def _run_waves(
                 running.add(pool.submit(_run_wave, session, waiting.pop(), work, attempts, partitions))
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
-                receipts = future.result()
+                try:
+                    receipts = future.result()
+                except (Py4JError, PySparkException) as error:
+                    gave_up, waiting = gave_up or error, []
+                    continue
                 if any("error" in receipt for receipt in receipts):
                     waiting = []
                 yield from receipts
+    if gave_up is not None:
+        raise gave_up
 
 
 def _run_wave(

@@ -25,6 +25,14 @@ def describe_reading(limits: Limits, fields: FieldMap, added: datetime | None) -
     }
 
 
+def check_unchanged(path: str, shard: Shard) -> None:
+    """Raise DataError when a file that is read where it lies has another size than when it was listed."""
+    num_bytes = storage.file_bytes(path)
+    if num_bytes != shard.num_bytes:
+        problem = f"{num_bytes} bytes, {shard.num_bytes} when it was listed"
+        raise DataError(shard.path, problem, hint="Restore the file.")
+
+
 def read_shard(path: str, shard: Shard) -> pa.Table:
     """All accepted records of a file in their order, as one table of DOCUMENT_SCHEMA in one chunk.
 
@@ -36,9 +44,7 @@ def read_shard(path: str, shard: Shard) -> pa.Table:
     ------
     DataError       the file does not have the size or the number of documents that it had when it was listed
     """
-    if storage.file_bytes(path) != shard.num_bytes:
-        problem = f"{storage.file_bytes(path)} bytes, {shard.num_bytes} when it was listed"
-        raise DataError(shard.path, problem, hint="Restore the file.")
+    check_unchanged(path, shard)
     reading = shard.reading or describe_reading(Limits(), FieldMap(), None)
     name = shard.inputs[0][0] if shard.inputs else ""
     events = read_any(

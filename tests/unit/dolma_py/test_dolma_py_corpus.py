@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -213,6 +214,19 @@ def test_a_file_in_place_of_another_size_is_refused(tmp_path):
     (tmp_path / "elsewhere" / "x.jsonl").write_text("\n".join([*LINES, ""]).replace("one", "other"))
     with pytest.raises(DataError, match="bytes, .* when it was listed"):
         read_all(made)
+
+
+def test_parquet_in_place_of_another_size_is_refused(tmp_path):
+    """Rows per group may be the same and the texts others: attributes would speak of the wrong ones."""
+    path = tmp_path / "x.parquet"
+    rows = [{"id": "a", "text": "one"}, {"id": "b", "text": "two"}]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    shard = Shard(0, str(path), "parquet", "mine", 2, 6, path.stat().st_size, "c", ((2, 6),))
+    made = Corpus(str(tmp_path / "corpus"))
+    assert corpus.read_group(made, shard, 0, ["text"]).column("text").to_pylist() == ["one", "two"]
+    pq.write_table(pa.Table.from_pylist([{"id": "a", "text": "one"}, {"id": "b", "text": "another"}]), path)
+    with pytest.raises(DataError, match="bytes, .* when it was listed"):
+        corpus.read_group(made, shard, 0, ["text"])
 
 
 def test_a_file_in_place_is_read_under_the_limits_of_its_listing(tmp_path):

@@ -278,3 +278,11 @@ def test_spark_submit_runs_a_file_of_pipelines(tmp_path):
     command = [submit, "--master", "local[1]", "--conf", "spark.sql.shuffle.partitions=5", script]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert "MASTER local[1] 5" in answer.stdout, answer.stderr
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(2, True), (4, True), (5, False)])
+def test_few_cores_are_left_to_the_workers(tmp_path, monkeypatch, cores, expected):
+    monkeypatch.setattr(session, "count_cores", lambda: cores)
+    settings, _ = plan(tmp_path)
+    flags = settings["spark.driver.extraJavaOptions"]
+    assert ("-XX:TieredStopAtLevel=1" in flags and "-XX:+UseSerialGC" in flags) == expected

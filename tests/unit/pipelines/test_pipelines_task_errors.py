@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from py4j.protocol import Py4JError
 
 from dolma_py.corpus import Corpus
 from dolma_py.done import DoneFile
@@ -59,6 +60,25 @@ def test_a_defect_on_the_executor_names_itself(spark, tmp_path):
     with pytest.raises(TaskError) as caught:
         run_one(spark, tmp_path, fail)
     assert caught.value.cause == "KeyError: 'no such thing'"
+
+
+def die_or_write(params, attempts):
+    if params["dies"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    path = f"x/{params['name']}.txt"
+    return [write_attempt(params["root"], attempts, path, lambda sink: sink.write(b"hi") and 1)], {}
+
+
+def test_finished_units_stay_done_when_another_is_given_up(spark, tmp_path):
+    """Two waves of four units; in the first, one always dies."""
+    done = DoneFile(str(tmp_path), "x", "f")
+    units = [Unit(f"u{n}", {"root": str(tmp_path), "name": f"u{n}", "dies": n == 0}, 10 - n) for n in range(8)]
+    with pytest.raises(Py4JError):
+        run_units(lambda: spark, units, die_or_write, done=done, attempts="attempts")
+    finished = set(done.units)
+    assert "u0" not in finished
+    assert len(finished) >= 4  # the wave in flight beside it
+    assert set(DoneFile(str(tmp_path), "x", "f").units) == finished  # and the file says so too
 
 
 @pytest.mark.parametrize(
