@@ -14,6 +14,7 @@ import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
 NOT_YET = np.int64(-1)
+SLACK = 1.0 - 1e-12  # bounds that save work are this much too generous, so that rounding loses no pair
 
 
 @njit(**KERNEL)
@@ -31,12 +32,17 @@ def jaccard_kernel(hashes, first, second, threshold):
     # the smaller set inside the larger one is the best case
     if min(size_1, size_2) / max(size_1, size_2) < threshold:
         return -1.0
+    # |A & B| >= t / (1 + t) (|A| + |B|) where similarity >= t; every hash in one set alone takes from what is left
+    least = np.int64(np.ceil(threshold / (1.0 + threshold) * (size_1 + size_2) * SLACK))
+    limit = i + j + size_1 + size_2 - 2 * least
     shared = 0
-    while i < end_1 and j < end_2:
+    while i < end_1 and j < end_2 and i + j - 2 * shared <= limit:
         a, b = hashes[i], hashes[j]
         shared += a == b
         i += a <= b
         j += b <= a
+    if i + j - 2 * shared > limit:
+        return -1.0
     similarity = shared / (size_1 + size_2 - shared)
     return similarity if similarity >= threshold else -1.0
 

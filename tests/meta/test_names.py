@@ -29,6 +29,8 @@ TWINS = {
     "mark_repeats_kernel": "substring.find_repeats",
     "merge_spans_kernel": "substring.find_repeats",
     "jaccard_pairs_kernel": "verification.jaccard",
+    "join_representatives_kernel": "verification.verify_representatives",
+    "join_pairs_kernel": "verification.verify_pairs",
     "count_code_kernel": "word_stats.count_code",
     "count_lengths_kernel": "word_stats.count_lengths",
     "hash_ngrams_kernel": "ngram_match.ngrams",
