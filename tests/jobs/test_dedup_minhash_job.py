@@ -1,0 +1,292 @@
+"""The MinHash step on made corpora: what leaves, with what evidence, the same for any partitions and either way of components."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from dolma_py.corpus import Corpus
+from dolma_py.errors import ConfigError, DolmaError
+from pipelines import candidate_graph, components_spark
+from pipelines.build_recipe import BuildOptions, build
+from pipelines.recipe import Recipe
+from pipelines.shuffles import write_runs
+from pipelines.steps import StepContext
+from tests.reference import components as components_reference
+from tests.reference import verification as reference
+
+
+def words(rng, count):
+    return [f"w{rng.randrange(10**9)}" for _ in range(count)]
+
+
+def make_texts():
+    """source -> texts: a chain whose ends are unlike, 12 identical, 4 empty, near copies; a few texts of another source."""
+    rng = random.Random(11)
+    line = words(rng, 230)
+    chain = [" ".join(line[start : start + 200]) for start in range(0, 30, 10)]  # neighbours 0.9, ends 0.81 on words
+    far = [" ".join(line[:190]), " ".join(line[15:205]), " ".join(line[30:220])]
+    base = words(rng, 300)
+    near = [" ".join([*base[:at], "changed", *base[at + 1 :]]) for at in range(0, 300, 60)]
+    unlike = [" ".join(words(rng, 100)) for _ in range(8)]
+    big = words(rng, 3000)
+    return {
+        "web": [*far, *chain, *near, *unlike, *[""] * 4, *["The same text again and again. " * 5] * 12],
+        "big": [" ".join(big), "short", " ".join([*big[:-1], "end"])],
+    }
+
+
+def write_inputs(folder, texts):
+    for source, lines in texts.items():
+        (folder / source).mkdir(parents=True, exist_ok=True)
+        rows = [json.dumps({"id": f"{source}-{n}", "text": text, "source": source}) for n, text in enumerate(lines)]
+        (folder / source / "part.jsonl").write_text("\n".join(rows) + "\n")
+
+
+def run(corpus, folder, sources, *, partitions=None, **step):
+    ingest = {
+        "kind": "ingest", "row_group_text_bytes": 20_000,
+        "sources": [{"name": source, "inputs": [str(folder / source)]} for source in sources],
+    }  # fmt: skip
+    recipe = Recipe(recipe="made", seed=1, split_bytes=30_000, steps=[ingest, {"kind": "dedup_minhash", **step}])
+    return build(recipe, str(corpus), BuildOptions(partitions=partitions, show_progress=False))[-1].manifest
+
+
+def read_decisions(corpus):
+    """id -> row of minhash-v1."""
+    found = {}
+    for path in sorted(Path(corpus).glob("documents/*/*.parquet")):
+        ids = pq.read_table(path, columns=["id"]).column("id").to_pylist()
+        own = Path(corpus) / "attributes" / "minhash-v1" / path.relative_to(Path(corpus) / "documents")
+        found.update(zip(ids, pq.read_table(own).to_pylist(), strict=True))
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, _spark_of_this_run):
+    folder = tmp_path_factory.mktemp("minhash")
+    write_inputs(folder / "in", make_texts())
+    manifest = run(folder / "corpus", folder / "in", ["web", "big"], unit_docs=7)
+    return folder, manifest
+
+
+def shingles(text):
+    items = text.lower().replace(".", " ").split()
+    return {tuple(items[i : i + 3]) for i in range(max(1, len(items) - 2))} if items else set()
+
+
+def test_every_removal_has_evidence_that_a_recount_confirms(made):
+    found = read_decisions(made[0] / "corpus")
+    texts = {f"{s}-{n}": text for s, lines in make_texts().items() for n, text in enumerate(lines)}
+    removed = {name: row for name, row in found.items() if row["is_duplicate"]}
+    assert len(removed) >= 11 + 4 + 1
+    for name, row in removed.items():
+        similarity = reference.jaccard(shingles(texts[name]), shingles(texts[row["kept_id"]]))
+        assert row["similarity"] == np.float32(float(similarity)) and similarity >= Fraction("0.8")
+        assert not found[row["kept_id"]]["is_duplicate"]
+    clusters = {}
+    for row in found.values():
+        clusters.setdefault(row["cluster_id"], []).append(row)
+    for rows in clusters.values():
+        assert {row["cluster_size"] for row in rows} == {len(rows)}
+        assert len({row["kept_id"] for row in rows}) == 1
+        assert sum(not row["is_duplicate"] for row in rows) == 1
+    assert not any(found[f"web-{n}"]["is_duplicate"] for n, text in enumerate(make_texts()["web"]) if not text)
+    assert found["big-2"]["kept_id"] == "big-0"
+
+
+def test_both_rules_are_counted(made):
+    facts = made[1]["facts"]
+    counts = facts["would_remove"]
+    assert counts["representative"] == facts["duplicates"]
+    assert counts["representative"] <= counts["pairs"] <= counts["unverified"]
+    assert counts["pairs_not_counted"] == 0
+
+
+@pytest.mark.parametrize(("partitions", "settings"), [(1, {}), (7, {}), (2, {"components": "spark"})])
+def test_attributes_do_not_depend_on_partitions_or_the_way(made, tmp_path, partitions, settings):
+    run(tmp_path / "corpus", made[0] / "in", ["web", "big"], partitions=partitions, unit_docs=7, **settings)
+    for path in sorted((made[0] / "corpus" / "attributes" / "minhash-v1").rglob("*.parquet")):
+        other = tmp_path / "corpus" / path.relative_to(made[0] / "corpus")
+        assert other.read_bytes() == path.read_bytes()
+
+
+def test_a_chain_keeps_its_far_end_under_representative_and_not_under_pairs(tmp_path, _spark_of_this_run):
+    rng = random.Random(3)
+    line = words(rng, 260)
+    texts = [" ".join(line[start : start + 200]) for start in (0, 15, 30)]  # 183/213 = 0.86, ends 168/228 = 0.74
+    write_inputs(tmp_path / "in", {"web": texts})
+    run(tmp_path / "a", tmp_path / "in", ["web"], minhash={"num_bands": 64, "num_rows": 3})
+    assert [row["is_duplicate"] for row in read_decisions(tmp_path / "a").values()] == [False, True, False]
+    step = {"minhash": {"num_bands": 64, "num_rows": 3}, "verification": {"rule": "pairs"}}
+    manifest = run(tmp_path / "b", tmp_path / "in", ["web"], **step)
+    assert [row["is_duplicate"] for row in read_decisions(tmp_path / "b").values()] == [False, True, True]
+    assert manifest["facts"]["would_remove"] == {
+        "representative": 1, "pairs": 2, "pairs_not_counted": 0, "unverified": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["driver", "spark"])
+def test_nothing_alike_gives_no_candidates(tmp_path, _spark_of_this_run, way):
+    rng = random.Random(4)
+    write_inputs(tmp_path / "in", {"web": [*(" ".join(words(rng, 50)) for _ in range(3)), "", ""]})
+    manifest = run(tmp_path / "corpus", tmp_path / "in", ["web"], components=way)
+    assert manifest["facts"]["candidates"] == manifest["facts"]["duplicates"] == 0
+
+
+@pytest.mark.slow
+def test_a_document_of_20_mb_and_its_near_copy(tmp_path, _spark_of_this_run):
+    """Half a minute: 2 million distinct words twice."""
+    big = words(random.Random(5), 1_900_000)
+    write_inputs(tmp_path / "in", {"big": [" ".join(big), "short", " ".join([*big[:-1], "end"])]})
+    manifest = run(tmp_path / "corpus", tmp_path / "in", ["big"])
+    assert manifest["facts"]["duplicates"] == 1
+
+
+def test_a_bucket_beyond_its_bound_names_the_setting(tmp_path, _spark_of_this_run):
+    write_inputs(tmp_path / "in", {"web": ["one two three four five six " * 50] * 60})
+    with pytest.raises(DolmaError, match="max_bucket_bytes"):
+        run(tmp_path / "corpus", tmp_path / "in", ["web"], max_bucket_bytes=1024)
+
+
+# graphs
+
+
+def make_context(folder, spark, partitions):
+    (folder / "corpus").mkdir(exist_ok=True)
+    return StepContext(
+        spark=lambda: spark, corpus=Corpus(str(folder / "corpus")), view=None, name="t", folder="runs/t/t",
+        fingerprint="f", seed=0, artifacts={}, partitions=partitions,
+    )  # fmt: skip
+
+
+def random_edges():
+    rng = random.Random(9)
+    edges = {tuple(sorted(rng.sample(range(400), 2))) for _ in range(300)}
+    return [(a * 7 << 20, b * 7 << 20) for a, b in edges]
+
+
+def shuffled_chain(length):
+    numbers = list(range(length))
+    random.Random(2).shuffle(numbers)
+    return [tuple(sorted(pair)) for pair in zip(numbers, numbers[1:], strict=False)]
+
+
+GRAPHS = {
+    "random": random_edges(),
+    "star": [(0, leaf) for leaf in range(1, 1000)],
+    "star_of_the_largest": [(leaf, 1000) for leaf in range(1000)],
+    "clique": [(a, b) for b in range(60) for a in range(b)],
+    "chain": shuffled_chain(200),
+}
+
+
+@pytest.mark.parametrize(
+    ("graph", "partitions"), [("random", 1), ("random", 2), ("random", 7), ("clique", 2), ("chain", 7)]
+)
+def test_spark_components_equal_the_twin(spark, tmp_path, graph, partitions):
+    compare_components(spark, tmp_path, GRAPHS[graph], partitions)
+
+
+@pytest.mark.parametrize("graph", ["star", "star_of_the_largest"])
+def test_a_giant_star_is_one_component(spark, tmp_path, graph):
+    compare_components(spark, tmp_path, GRAPHS[graph], 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("chain", ["ordered", "shuffled"])
+def test_a_chain_of_10_000_converges(spark, tmp_path, chain):
+    edges = [(n, n + 1) for n in range(10_000)] if chain == "ordered" else shuffled_chain(10_000)
+    compare_components(spark, tmp_path, edges, 2)
+
+
+def compare_components(spark, folder, edges, partitions):
+    context = make_context(folder, spark, partitions)
+    runs = write_edges(context, spark, edges)
+    found = components_spark.spark_components(context, runs, max_rounds=40).toArrow()
+    roots = dict(zip(found.column("address").to_pylist(), found.column("root").to_pylist(), strict=True))
+    assert len(roots) == found.num_rows
+    assert roots == components_reference.connected_components(edges)
+
+
+def write_edges(context, spark, edges):
+    table = pa.table({"first": [a for a, _ in edges], "member": [b for _, b in edges]})
+    return [path for path, _ in write_runs(context, spark.createDataFrame(table), by=["first", "member"])]
+
+
+def test_too_few_rounds_are_an_error(spark, tmp_path):
+    context = make_context(tmp_path, spark, 2)
+    runs = write_edges(context, spark, shuffled_chain(300))
+    with pytest.raises(ConfigError, match="vertices are not settled"):
+        components_spark.spark_components(context, runs, max_rounds=1)
+
+
+def test_roots_that_split_an_edge_are_an_error(spark):
+    edges = spark.createDataFrame([(1, 2), (2, 3)], components_spark.EDGE_SPARK)
+    right = spark.createDataFrame([(1, 1), (2, 1), (3, 1)], candidate_graph.MEMBER_SPARK)
+    components_spark.check_components(edges, right)
+    for rows in ([(1, 1), (2, 1), (3, 3)], [(1, 1), (2, 1)], [(1, 2), (2, 2), (3, 2)]):
+        with pytest.raises(DolmaError, match="under different roots"):
+            components_spark.check_components(edges, spark.createDataFrame(rows, candidate_graph.MEMBER_SPARK))
+
+
+# hot buckets
+
+
+def key_batches(rows, batch_rows):
+    return [
+        pa.RecordBatch.from_pydict({
+            "key": pa.array([k for k, _ in rows[i : i + batch_rows]], pa.int64()),
+            "address": pa.array([a for _, a in rows[i : i + batch_rows]], pa.int64()),
+        })
+        for i in range(0, len(rows), batch_rows)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_rows", [1, 3, 100])
+def test_edges_do_not_depend_on_batches(batch_rows):
+    rows = sorted({(k, a) for k, a in zip([5, 5, 5, -9, 5, 7, 7, 5, 8] * 3, range(27), strict=True)})
+    found = [b.to_pydict() for b in candidate_graph.connect_batches(key_batches(rows, batch_rows))]
+    edges = [edge for b in found for edge in zip(b["first"], b["member"], strict=True)]
+    least = {k: min(a for key, a in rows if key == k) for k, _ in rows}
+    assert edges == [(least[k], a) for k, a in rows if a != least[k]]
+
+
+def test_a_hot_key_costs_one_edge_per_member_and_a_batch_of_memory():
+    """10 million rows of one key in batches: no list of them is ever held."""
+    import tracemalloc
+
+    def batches():
+        for start in range(0, 10_000_000, 100_000):
+            address = np.arange(start, start + 100_000)
+            yield pa.RecordBatch.from_pydict({"key": np.full(100_000, 7), "address": address})
+
+    tracemalloc.start()
+    edges = sum(batch.num_rows for batch in candidate_graph.connect_batches(batches()))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert edges == 9_999_999
+    assert peak < 20 << 20
+
+
+def test_3_000_identical_documents_cost_one_edge_each_after_all_bands(tmp_path, _spark_of_this_run):
+    """Band files of 3,000 copies: 26 keys each, the same for all."""
+    context = make_context(tmp_path, _spark_of_this_run, 2)
+    keys = np.tile(np.arange(26, dtype=np.uint64), (3000, 1))
+    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(208), 3000, [None, pa.py_buffer(keys)])
+    pq.write_table(
+        pa.table({"address": np.arange(3000), "keys": column}), tmp_path / "corpus" / "bands.parquet", row_group_size=1000
+    )  # fmt: skip
+    edges = candidate_graph.candidate_frame(context, ["bands.parquet"], num_bands=26)
+    assert edges.count() == 2999
