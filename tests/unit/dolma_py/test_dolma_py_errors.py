@@ -28,6 +28,10 @@ CASES = [
     ),
     (errors.ResumeMismatchError("lr", 0.1, 0.2, "Start again."), "cannot resume: lr was 0.1, now 0.2. Start again."),
     (errors.NotFiniteError(12, [0, 3], "loss"), "step 12: loss is not finite on ranks [0, 3]"),
+    (
+        errors.TaskError("tag", "a worker died", "runs/r/work/error.txt"),
+        "step tag: Spark gave up a task: a worker died. What was finished stays: run again;",
+    ),
     (errors.MissingDependencyError("pyspark", "spark"), "pyspark is not installed. Run: pip install 'dolma-py[spark]'"),
 ]
 
@@ -58,7 +62,8 @@ def test_every_error_is_in_the_list():
         (CASES[7][0], {"rejected": 6, "total": 100, "allowed_frac": 0.05}),
         (CASES[8][0], {"field": "lr", "saved": 0.1, "current": 0.2}),
         (CASES[9][0], {"step": 12, "ranks": [0, 3]}),
-        (CASES[10][0], {"package": "pyspark", "extra": "spark"}),
+        (CASES[10][0], {"step": "tag", "cause": "a worker died", "details": "runs/r/work/error.txt"}),
+        (CASES[11][0], {"package": "pyspark", "extra": "spark"}),
     ],
     ids=lambda case: type(case).__name__,
 )
