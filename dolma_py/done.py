@@ -29,17 +29,12 @@ class DoneFile:
         self.path = storage.join_path(root, folder, "_done.jsonl")
         self.units: dict[str, dict[str, Any]] = {}
         lines, is_torn = _read_lines(self.path)
-        for line in lines:
-            if line["fingerprint"] == fingerprint and self._files_stand(line):
+        ours = [line for line in lines if line["fingerprint"] == fingerprint]
+        for line, stands in zip(ours, stand_files(root, [line["files"] for line in ours]), strict=True):
+            if stands:
                 self.units[line["unit"]] = line
         self.num_unsaved = 0
         self.has_void_lines = is_torn or len(lines) > len(self.units)
-
-    def _files_stand(self, line: dict[str, Any]) -> bool:
-        sizes = (
-            (storage.file_bytes(storage.join_path(self.root, file["path"])), file["bytes"]) for file in line["files"]
-        )
-        return all(found == expected for found, expected in sizes)
 
     def publish(self, unit: str, files: list[WrittenFile], facts: dict[str, Any]) -> None:
         """Rename the unit's attempt files into place, then add its line. `facts` are JSON values without clocks."""
@@ -85,6 +80,12 @@ class DoneFile:
     def finish(self) -> None:
         """All units are there: put the lines in order and drop those of other fingerprints."""
         self._rewrite()
+
+
+def stand_files(root: str, lists: list[list[dict[str, Any]]]) -> list[bool]:
+    """Whether all files of each list ({"path": relative to root, "bytes": ...}) are there with their sizes."""
+    found = iter(storage.find_sizes([storage.join_path(root, file["path"]) for files in lists for file in files]))
+    return [sum(next(found) == file["bytes"] for file in files) == len(files) for files in lists]
 
 
 def render_line(line: dict[str, Any]) -> bytes:

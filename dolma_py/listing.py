@@ -7,6 +7,8 @@ A shard is one file of documents; its number is its line in `listing.jsonl` and 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +51,10 @@ class Split(NamedTuple):
     text_bytes: int
 
 
-class Listing(NamedTuple):
+@dataclass(frozen=True)
+class Listing:
+    """All shards, in order. Fingerprints are computed once for each object: every task asks for them."""
+
     shards: tuple[Shard, ...]
 
     @property
@@ -60,7 +65,19 @@ class Listing(NamedTuple):
     def text_bytes(self) -> int:
         return sum(shard.text_bytes for shard in self.shards)
 
-    @property
+    def first(self, count: int) -> Listing:
+        """The listing as it was when it had `count` shards; itself when it has no more."""
+        if count >= len(self.shards):
+            return self
+        if count not in self._shorter:
+            self._shorter[count] = Listing(self.shards[:count])
+        return self._shorter[count]
+
+    @cached_property
+    def _shorter(self) -> dict[int, Listing]:
+        return {}
+
+    @cached_property
     def fingerprint(self) -> str:
         """Of every shard's path, rows and checksum, in order, and of how files in place are read."""
         return fingerprint([
@@ -69,10 +86,27 @@ class Listing(NamedTuple):
         ])  # fmt: skip
 
 
+_READ_BEFORE: dict[
+    str, tuple[storage.FileStamp, Listing]
+] = {}  # the last few; a worker serves many tasks of one corpus
+_MAX_READ_BEFORE = 4
+
+
 def read_listing(path: str) -> Listing:
-    """The listing of a file; an empty one when there is none yet."""
-    if storage.file_bytes(path) is None:
+    """The listing of a file; an empty one when there is none yet. Read again only when the file is another one than before."""
+    stamp = storage.stamp_file(path)
+    if stamp is None:
         return Listing(())
+    known = _READ_BEFORE.pop(path, None)
+    if known is None or known[0] != stamp:
+        known = stamp, _parse_listing(path)
+    _READ_BEFORE[path] = known
+    while len(_READ_BEFORE) > _MAX_READ_BEFORE:
+        _READ_BEFORE.pop(next(iter(_READ_BEFORE)))
+    return known[1]
+
+
+def _parse_listing(path: str) -> Listing:
     shards = []
     for number, line in enumerate(storage.read_bytes(path).splitlines()):
         try:

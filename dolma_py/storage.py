@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import posixpath
 import re
@@ -15,6 +16,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -25,6 +27,7 @@ from dolma_py.errors import ConfigError
 
 CHUNK_BYTES = 4 << 20
 SAMPLE_BYTES = 1 << 20
+REQUESTS_AT_ONCE = 32  # to an object store; each waits for the network
 _TEMPORARY = re.compile(r"(?:^|/)\.[^/]+\.[0-9a-f]{32}\.tmp$")  # the names of write_file, nobody else's
 
 
@@ -62,8 +65,16 @@ def find_filesystem(path: str) -> tuple[pa.fs.FileSystem, str]:
         return pa.fs.LocalFileSystem(), path
     scheme, _, rest = path.partition("://")
     host, _, key = rest.partition("/")
-    filesystem, base = pa.fs.FileSystem.from_uri(f"{scheme}://{host}")
+    settings = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    filesystem, base = _open_filesystem(f"{scheme}://{host}", settings, os.getpid())
     return filesystem, posixpath.join(base, key) if key else base
+
+
+@functools.lru_cache(maxsize=16)
+def _open_filesystem(uri: str, settings: tuple[tuple[str, str], ...], process: int) -> tuple[pa.fs.FileSystem, str]:
+    """One client a bucket: a new one for each request would open a new connection. Other credentials or a fork need another."""
+    filesystem, base = pa.fs.FileSystem.from_uri(uri)
+    return filesystem, base
 
 
 def open_read(path: str) -> BinaryIO:
@@ -97,6 +108,34 @@ def file_bytes(path: str) -> int | None:
     filesystem, inner = find_filesystem(path)
     info = filesystem.get_file_info(inner)
     return int(info.size) if info.type == pa.fs.FileType.File else None
+
+
+def find_sizes(paths: list[str]) -> list[int | None]:
+    """`file_bytes` of each path; in an object store many requests are under way at once."""
+    if not any(is_remote(path) for path in paths):
+        return [file_bytes(path) for path in paths]
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        return list(pool.map(file_bytes, paths))
+
+
+class FileStamp(NamedTuple):
+    """What changes when a file is replaced. Files are renamed into place, so a local one then has another inode."""
+
+    num_bytes: int
+    modified_ns: int
+    inode: int  # 0 in object stores
+
+
+def stamp_file(path: str) -> FileStamp | None:
+    """By what a file that was read before is known again, None when there is no such file. One request in an object store."""
+    if not is_remote(path):
+        if not os.path.isfile(path):
+            return None
+        found = os.stat(path)
+        return FileStamp(found.st_size, found.st_mtime_ns, found.st_ino)
+    filesystem, inner = find_filesystem(path)
+    info = filesystem.get_file_info(inner)
+    return FileStamp(int(info.size), int(info.mtime_ns or 0), 0) if info.type == pa.fs.FileType.File else None
 
 
 def list_files(folder: str) -> list[FileInfo]:

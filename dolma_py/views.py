@@ -99,7 +99,7 @@ def save_view(view: View, path: str) -> None:
 
 def check_listing(view: View, listing: Listing) -> Listing:
     """The shards that the view covers. ConfigError when the listing is not the one the view was made for."""
-    covered = Listing(listing.shards[: view.shards])
+    covered = listing.first(view.shards)
     if covered.fingerprint != view.listing:
         raise ConfigError(
             "view.listing",

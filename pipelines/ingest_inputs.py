@@ -31,7 +31,6 @@ from pipelines.import_attributes import find_attributes, is_tree
 from pipelines.steps import Rule, Unit, expand_inputs
 
 MAX_IN_PLACE_BYTES = 256 << 20  # a stream of JSON lines is one task's work
-FINGERPRINT_THREADS = 32  # requests to an object store at once; each waits for the network
 CODE_SUFFIXES = (
     ".py",
     ".c",
@@ -133,7 +132,7 @@ def list_inputs(corpus: Corpus, ingest: IngestConfig) -> list[InputFile]:
                     key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, "", source.in_place, tree
                 ))  # fmt: skip
     files = [found[key] for key in sorted(found)]
-    with ThreadPoolExecutor(FINGERPRINT_THREADS) as pool:
+    with ThreadPoolExecutor(storage.REQUESTS_AT_ONCE) as pool:
         marks = pool.map(lambda file: storage.fingerprint_input(file.path, file.num_bytes), files)
         return [file._replace(mark=mark) for file, mark in zip(files, marks, strict=True)]
 

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from dolma_py import config, storage, views
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus
-from dolma_py.done import DoneFile, read_done_lines, render_line
+from dolma_py.done import DoneFile, read_done_lines, render_line, stand_files
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.listing import Split, plan_splits
 from dolma_py.storage import FileInfo
@@ -151,7 +151,7 @@ def attribute_set_stands(corpus: Corpus, name: str, fingerprint: str) -> bool:
     lines = read_done_lines(corpus.path("attributes", name, "_done.jsonl"))
     if not lines or lines[0]["fingerprint"] != fingerprint:
         return False
-    return all(storage.file_bytes(corpus.path(file["path"])) == file["bytes"] for file in lines[0]["files"])
+    return stand_files(corpus.root, [lines[0]["files"]])[0]
 
 
 def fingerprint_named_sets(corpus: Corpus, settings: dict[str, Any]) -> dict[str, str]:

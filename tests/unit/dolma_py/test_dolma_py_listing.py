@@ -57,6 +57,23 @@ def test_no_file_is_an_empty_listing(path):
     assert read_listing(path) == Listing(()) and Listing(()).rows == 0
 
 
+def test_an_unchanged_file_is_parsed_once_and_a_changed_one_again(path):
+    """A task per split asks for the listing: parsing it each time would cost shards x splits."""
+    append_shards(path, Listing(()), [make_shard(0), make_shard(1)])
+    listing = read_listing(path)
+    assert read_listing(path) is listing
+    assert listing.first(2) is listing and listing.first(1) is listing.first(1)
+    assert listing.first(1) == Listing((make_shard(0),)) and listing.first(1).fingerprint != listing.fingerprint
+    grown = append_shards(path, listing, [make_shard(2)])
+    assert read_listing(path) == grown != listing
+    storage.write_bytes(
+        path, storage.read_bytes(path).replace(b'"source":"web"', b'"source":"wob"')
+    )  # as long as before
+    assert {shard.source for shard in read_listing(path).shards} == {"wob"}
+    storage.remove_file(path)
+    assert read_listing(path) == Listing(())
+
+
 def test_append_keeps_earlier_bytes(path):
     """Even where they are not the bytes that we would write today."""
     append_shards(path, Listing(()), [make_shard(0)])
