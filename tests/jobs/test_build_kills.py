@@ -1,4 +1,4 @@
-"""Kill -9 of a build at random moments, the same command again: the same bytes as a build that nobody disturbed.
+"""Kill -9 of a build at random moments, a quarter of them killed twice; the same command again: the bytes of a build nobody disturbed.
 
 Cost: one undisturbed build and NUM_KILLS disturbed ones, about 20 minutes on two cores.
 """
@@ -47,6 +47,15 @@ def finish_build(folder: Path, corpus: Path) -> float:
     return time.perf_counter() - start
 
 
+def kill_build(folder: Path, corpus: Path, moment: float) -> None:
+    """Start the build, or go on with it, and kill all of it after `moment` seconds."""
+    process = start_build(folder, corpus)
+    time.sleep(moment)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(1)  # Spark's Python daemon has a group of its own and ends when the JVM's pipe closes
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kills")
@@ -62,10 +71,8 @@ def test_killed_and_repeated_gives_the_same_bytes(undisturbed, number):
     # evenly spread over the build, shaken inside each share
     moment = seconds * (number + random.Random(number).random()) / NUM_KILLS
     corpus = folder / f"killed-{number}"
-    process = start_build(folder, corpus)
-    time.sleep(moment)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    time.sleep(1)  # Spark's Python daemon has a group of its own and ends when the JVM's pipe closes
+    kill_build(folder, corpus, moment)
+    if number % 4 == 3:  # what is left of it meets the same fate
+        kill_build(folder, corpus, random.Random(-number).uniform(0.1, 0.9) * (seconds - moment))
     finish_build(folder, corpus)
     assert made_recipe.list_bytes(corpus) == expected

@@ -16,7 +16,8 @@ PROMISES = {
         "tests/jobs/test_build_recipe.py::test_standalone_cluster_writes_the_same_bytes",
     ],
     "2 kill it anywhere, run it again": [
-        "tests/jobs/test_build_kills.py::test_killed_and_repeated_gives_the_same_bytes"
+        "tests/jobs/test_build_kills.py::test_killed_and_repeated_gives_the_same_bytes",
+        "tests/jobs/test_build_s3.py::test_a_corpus_in_a_bucket_has_the_bytes_of_a_local_one",
     ],
     "3 nothing is lost in silence": ["tests/jobs/test_build_recipe.py::test_rows_and_bytes_are_conserved"],
     "4 every run leaves a manifest, and a token leads back to its document": [
@@ -33,7 +34,10 @@ PROMISES = {
         "tests/peers/test_peers_datatrove.py::test_we_read_what_datatrove_wrote",
         "tests/peers/test_peers_datatrove.py::test_token_ids_are_datatroves",
     ],
-    "7 memory is bounded by settings": ["tests/jobs/test_build_recipe.py::test_dry_run_states_memory_disk_and_time"],
+    "7 memory is bounded by settings": [
+        "tests/jobs/test_build_memory.py::test_four_times_the_text_needs_no_more_memory",
+        "tests/jobs/test_build_recipe.py::test_dry_run_states_memory_disk_and_time",
+    ],
 }
 
 
