@@ -1,7 +1,8 @@
 """The only file that opens data: streams through smart_open, Parquet and listings through pyarrow.fs, local or remote.
 
-A path is a local path or a URI (`s3://`, `gs://`, `hdfs://`). Three rules hold for both kinds: a file appears under its
-name only when it is complete; publishing replaces what was there; a failed upload leaves nothing that looks finished.
+A path is a local path or a URI. Local paths and `s3://` are tested; `gs://` and `hdfs://` are expected to work as far as the two
+libraries reach them (docs/inputs.md). Three rules hold for both kinds: a file appears under its name only when it is complete;
+publishing replaces what was there; a failed upload leaves nothing that looks finished.
 """
 
 from __future__ import annotations
@@ -34,6 +35,14 @@ _TEMPORARY = re.compile(r"(?:^|/)\.[^/]+\.[0-9a-f]{32}\.tmp$")  # the names of w
 class FileInfo(NamedTuple):
     path: str
     num_bytes: int
+
+
+class Entry(NamedTuple):
+    """What stands directly in a folder."""
+
+    name: str
+    kind: str  # file, folder, link (a symbolic one to a folder) or other (a broken link, a socket)
+    num_bytes: int  # of a file; 0 for the others
 
 
 def is_remote(path: str) -> bool:
@@ -159,6 +168,27 @@ def list_files(folder: str) -> list[FileInfo]:
             if os.path.isfile(path):
                 found.append(FileInfo(path, os.stat(path).st_size))
     return sorted(found)
+
+
+def list_folder(folder: str) -> list[Entry]:
+    """What stands directly in `folder`, sorted by name; empty when it is missing, its OSError when it cannot be read."""
+    if is_remote(folder):
+        filesystem, inner = find_filesystem(folder)
+        infos = filesystem.get_file_info(pa.fs.FileSelector(inner, allow_not_found=True))
+        kinds = {pa.fs.FileType.File: "file", pa.fs.FileType.Directory: "folder"}
+        return sorted(Entry(info.base_name, kinds.get(info.type, "other"), int(info.size or 0)) for info in infos)
+    if not os.path.isdir(folder):
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(_describe_entry(entry) for entry in entries)
+
+
+def _describe_entry(entry: os.DirEntry[str]) -> Entry:
+    if entry.is_file():
+        return Entry(entry.name, "file", entry.stat().st_size)
+    if entry.is_dir():
+        return Entry(entry.name, "link" if entry.is_symlink() else "folder", 0)
+    return Entry(entry.name, "other", 0)
 
 
 def _raise_error(error: OSError) -> None:

@@ -74,7 +74,7 @@ def estimate_text_bytes(recipe: Recipe, steps: list[Step], corpus: Corpus) -> in
     total = 0
     for step in steps:
         for source in getattr(step.settings, "sources", None) or []:
-            for info in expand_inputs(source.inputs, corpus=corpus):
+            for info in expand_inputs(source.inputs, corpus=corpus).files:
                 total += info.num_bytes * (4 if info.path.endswith((".gz", ".zst")) else 1)
     return total
 

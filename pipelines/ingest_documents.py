@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -30,6 +31,7 @@ from dolma_py.formats import FieldMap, Limits, Rejection, find_reader
 from dolma_py.formats.in_place import describe_reading
 from dolma_py.formats.jsonl import LineRange, count_newlines
 from dolma_py.formats.parquet import GroupRange
+from dolma_py.input_files import describe_left_out
 from dolma_py.listing import Listing, Shard, append_shards
 from dolma_py.storage import Attempt, WrittenFile
 from dolma_py.views import SIZES, aligned_path
@@ -46,6 +48,8 @@ from pipelines.repeated_ids import rename_repeated_ids
 from pipelines.shard_files import SIZES_FINGERPRINT, ShardCounts, add_sizes, text_lengths, write_shard
 from pipelines.steps import StepContext, StepResult, Unit, finish_attribute_set
 
+logger = logging.getLogger("dolma_py.build")
+
 __all__ = ["VERSION", "IngestConfig", "fingerprint_inputs", "run", "worker_memory_bytes"]
 VERSION = 1
 RANGES = {"jsonl": LineRange, "parquet": GroupRange}
@@ -55,7 +59,10 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     """Ingest what the corpus does not have yet."""
     corpus = context.corpus
     listing = corpus.read_listing()
-    units = number_lines(context, plan_units(corpus, ingest, listing))
+    inputs = list_inputs(corpus, ingest)
+    if inputs.left_out:
+        logger.warning("inputs: %s", describe_left_out(inputs.left_out))
+    units = number_lines(context, plan_units(corpus, ingest, listing, inputs.files))
     remove_unlisted(corpus, listing, context.done("documents"))
     done, times = context.run_units("documents", units, ingest_unit)
     remove_unlisted(corpus, listing, done)
@@ -72,9 +79,11 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     if shards:
         listing = append_shards(corpus.listing_path, listing, shards)
     files = {shard.path: shard.num_bytes for shard in listing.shards if shard.path.startswith("documents/")}
-    trees = {(file.source, file.name): file.tree for file in list_inputs(corpus, ingest) if file.tree}
+    trees = {(file.source, file.name): file.tree for file in inputs.files if file.tree}
     sets, read = import_attributes(context, listing, trees, ingest.attributes)
     facts = describe_listing(listing) | ({"attributes": read} if read else {})
+    if inputs.left_out:
+        facts["left_out"] = inputs.left_out
     return StepResult(attributes=sets, files=files, facts=facts, times=times._asdict())
 
 

@@ -26,6 +26,7 @@ from dolma_py.formats import FieldMap, Limits, detect_format
 from dolma_py.formats.decompress import find_codec
 from dolma_py.formats.jsonl import LineRange, cut_bytes
 from dolma_py.formats.parquet import GroupRange, cut_groups
+from dolma_py.input_files import find_root
 from dolma_py.listing import Listing
 from pipelines.import_attributes import find_attributes, is_tree
 from pipelines.steps import Rule, Unit, expand_inputs
@@ -108,19 +109,31 @@ class InputFile(NamedTuple):
     tree: str = ""  # the Dolma tree whose documents/ it lies in
 
 
-def list_inputs(corpus: Corpus, ingest: IngestConfig) -> list[InputFile]:
+class Inputs(NamedTuple):
+    """What the settings name, by the rule of dolma_py.input_files."""
+
+    files: list[InputFile]  # by source and name
+    left_out: list[str]  # names below their inputs' roots
+
+
+def list_inputs(corpus: Corpus, ingest: IngestConfig) -> Inputs:
     """All input files in order of source and name, each once.
 
     Raises ConfigError when two files have one name in one source: the corpus could not tell them apart later.
     """
     found: dict[tuple[str, str], InputFile] = {}
+    left_out: set[str] = set()
     for source in ingest.sources:
         for pattern in source.inputs:
-            root = _pattern_root(pattern, corpus)
-            tree = root if root == _resolve_pattern(pattern, corpus) and is_tree(root) else ""
+            path = storage.resolve_path(pattern.replace("{corpus}", corpus.root))
+            root = find_root(path)
+            tree = root if root == path and is_tree(root) else ""
             if tree:
                 root = pattern = storage.join_path(tree, "documents")
-            for info in expand_inputs([pattern], corpus=corpus):
+            matches = expand_inputs([pattern], corpus=corpus)
+            _refuse_trees([folder for folder in matches.folders if folder != root])
+            left_out.update(path.removeprefix(root.rstrip("/") + "/") for path in matches.left_out)
+            for info in matches.files:
                 name = info.path.removeprefix(root.rstrip("/") + "/")
                 key = (source.name or _guess_source(name, tree or root), name)
                 if key in found and found[key].path != info.path:
@@ -134,21 +147,17 @@ def list_inputs(corpus: Corpus, ingest: IngestConfig) -> list[InputFile]:
     files = [found[key] for key in sorted(found)]
     with ThreadPoolExecutor(storage.REQUESTS_AT_ONCE) as pool:
         marks = pool.map(lambda file: storage.fingerprint_input(file.path, file.num_bytes), files)
-        return [file._replace(mark=mark) for file, mark in zip(files, marks, strict=True)]
+        files = [file._replace(mark=mark) for file, mark in zip(files, marks, strict=True)]
+    return Inputs(files, sorted(left_out))
 
 
-def _pattern_root(pattern: str, corpus: Corpus) -> str:
-    """The folder that names are relative to: the input folder itself, or what stands before the first wildcard."""
-    path = _resolve_pattern(pattern, corpus)
-    parts = path.split("/")
-    wild = next((index for index, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
-    if wild is not None:
-        return "/".join(parts[:wild])
-    return path if storage.file_bytes(path) is None else posixpath.dirname(path)
-
-
-def _resolve_pattern(pattern: str, corpus: Corpus) -> str:
-    return storage.resolve_path(pattern.replace("{corpus}", corpus.root))
+def _refuse_trees(folders: list[str]) -> None:
+    """Raise ConfigError for a Dolma tree behind a wildcard: its attributes would be read as documents."""
+    for folder in folders:
+        if is_tree(folder):
+            raise ConfigError(
+                "inputs", folder, "a Dolma tree is named without wildcards", "Give each tree by its name."
+            )
 
 
 def _guess_source(name: str, root: str) -> str:
@@ -160,7 +169,7 @@ def _guess_source(name: str, root: str) -> str:
 
 def fingerprint_inputs(corpus: Corpus, ingest: IngestConfig) -> str:
     """Of all input files, attributes of Dolma trees included: a new file makes the step run again."""
-    files = list_inputs(corpus, ingest)
+    files = list_inputs(corpus, ingest).files
     found = find_attributes(sorted({file.tree for file in files if file.tree}), ingest.attributes)
     marks = [[file.tree, file.experiment, file.name, file.num_bytes, file.mark] for file in found]
     return config.fingerprint([[file.source, file.name, file.num_bytes, file.mark] for file in files], marks)
@@ -208,11 +217,11 @@ def pack_pieces(files: list[InputFile], unit_bytes: int) -> Iterator[list[Piece]
         yield pack
 
 
-def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing) -> list[Unit]:
-    """The units of all files that the listing does not have. Names follow those already listed."""
+def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing, files: list[InputFile]) -> list[Unit]:
+    """The units of those files that the listing does not have. Names follow those already listed."""
     known = {(shard.source, name): mark for shard in listing.shards for name, _, mark in shard.inputs}
     new: dict[str, list[InputFile]] = {}
-    for file in list_inputs(corpus, ingest):
+    for file in files:
         mark = known.get((file.source, file.name))
         if mark is not None and mark != file.mark:
             raise ConfigError(
@@ -224,9 +233,9 @@ def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing) -> list[U
         if mark is None:
             new.setdefault(file.source, []).append(file)
     units: list[Unit] = []
-    for source, files in new.items():
+    for source, own in new.items():
         first = sum(shard.source == source for shard in listing.shards)
-        for number, pieces in enumerate(pack_pieces(files, ingest.unit_bytes), first):
+        for number, pieces in enumerate(pack_pieces(own, ingest.unit_bytes), first):
             units.append(
                 _make_unit(corpus, ingest, pieces, f"{source}/part-{number:05d}", len(listing.shards) + len(units))
             )
@@ -294,7 +303,8 @@ def describe_inputs(corpus: Corpus, ingest: IngestConfig) -> tuple[int, list[dic
     rows: dict[str, dict[str, Any]] = {}
     text_bytes = 0
     names: dict[str, set[str]] = {}
-    for unit in plan_units(corpus, ingest, corpus.read_listing()):
+    files = list_inputs(corpus, ingest).files
+    for unit in plan_units(corpus, ingest, corpus.read_listing(), files):
         source = unit.params["source"]
         row = rows.setdefault(source, {"source": source, "files": 0, "shards": 0, "bytes": 0, "in_place": 0})
         row["shards"] += 1

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from dolma_py import storage
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.formats.decompress import strip_codec
+from dolma_py.input_files import find_files, find_root
 from dolma_py.storage import FileInfo
-from pipelines.steps import match_pattern
+from pipelines.steps import check_found
 
 SAVED_STATE = "state.json"  # of one saved data set: its files, fingerprint and split
 # what `datasets` writes beside the data; copied, so that the output can be loaded again
@@ -36,7 +37,8 @@ class PlainFile(NamedTuple):
 class PlainInputs(NamedTuple):
     files: tuple[PlainFile, ...]  # sorted by name
     side_files: tuple[PlainFile, ...]  # of saved data sets
-    left_out: tuple[str, ...]  # names of files in input folders that hold no records we read
+    left_out: tuple[str, ...]  # names of what input folders hold beside: files without records we read, hidden ones
+    hidden: tuple[str, ...] = ()  # those of left_out that dolma_py.input_files leaves out
 
 
 def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
@@ -46,22 +48,21 @@ def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
     """
     found: dict[str, FileInfo] = {}
     others: dict[str, FileInfo] = {}
-    bases = []
+    bases, hidden = [], []
     for pattern in patterns:
         path = storage.resolve_path(pattern)
-        is_folder = storage.file_bytes(path) is None and storage.path_exists(path)
-        matches = match_pattern(path)
-        if not matches:
-            raise ConfigError("--input", pattern, "expected at least one file", "Check the path; quote globs.")
-        bases.append(path if is_folder else _fixed_folder(path))
-        for info in matches:
+        matches = find_files(path)
+        check_found(matches, "--input", pattern)
+        bases.append(find_root(path))
+        hidden.extend(matches.left_out)
+        for info in matches.files:
             if info.path.startswith(output + "/"):
                 raise ConfigError(
                     "--output", output, f"expected a folder outside of the inputs, {info.path} is one of them"
                 )
             if _is_data(info.path):
                 found[info.path] = info
-            elif is_folder or posixpath.basename(info.path) in NOT_DATA:
+            elif info.path not in matches.named or posixpath.basename(info.path) in NOT_DATA:
                 others[info.path] = info
             else:
                 raise ConfigError(
@@ -75,8 +76,11 @@ def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
         raise ConfigError("--input", patterns, f"expected at least one file ending in one of {', '.join(FORMATS)}")
     files = tuple(_describe(info, base) for info in found.values())
     side_files = _side_files({posixpath.dirname(file.path) for file in files if file.format == "arrow"}, base)
-    left_out = {path.removeprefix(base + "/") for path in (*others, *unused)} - {file.name for file in side_files}
-    return PlainInputs(tuple(sorted(files)), side_files, tuple(sorted(left_out)))
+    left_out = {path.removeprefix(base + "/") for path in (*others, *unused, *hidden)} - {
+        file.name for file in side_files
+    }
+    names = sorted({path.removeprefix(base + "/") for path in hidden})
+    return PlainInputs(tuple(sorted(files)), side_files, tuple(sorted(left_out)), tuple(names))
 
 
 def _is_data(path: str) -> bool:
@@ -88,14 +92,6 @@ def _find_format(path: str) -> str:
     kind = next((kind for suffix, kind in FORMATS.items() if name.endswith(suffix)), "")
     is_compressed = name != path.lower()
     return "" if is_compressed and kind != "jsonl" else kind
-
-
-def _fixed_folder(path: str) -> str:
-    """The folder before the first wildcard, or the file's own."""
-    parts = path.split("/")
-    wild = next((index for index, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
-    is_file = wild is None or storage.file_bytes(path) is not None
-    return posixpath.dirname(path) if is_file else "/".join(parts[:wild])
 
 
 def _common_folder(bases: list[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -25,6 +26,7 @@ from dolma_py.corpus import SIZES_SCHEMA, SIZES_VERSION, Corpus
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.errors import ConfigError, TooManyRejectedError
 from dolma_py.formats.limits import Limits, Rejection
+from dolma_py.input_files import describe_left_out
 from dolma_py.listing import Listing, Shard, append_shards
 from dolma_py.plain_lines import read_narrow_lines
 from dolma_py.plain_rows import Narrow
@@ -33,6 +35,8 @@ from dolma_py.storage import HashingWriter, WrittenFile
 from dolma_py.views import SIZES
 from pipelines.plain_inputs import PlainFile, PlainInputs, list_plain_inputs
 from pipelines.steps import StepContext, StepResult, Unit, file_lists, finish_attribute_set
+
+logger = logging.getLogger("dolma_py.build")
 
 VERSION = 1
 INPUT_SET = "input-v1"
@@ -84,7 +88,10 @@ def expected_text_bytes(settings: ReadPlainConfig) -> int:
 
 def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:
     """Read every file, or find that this was done."""
-    corpus, files = context.corpus, list_inputs(context.corpus, settings).files
+    corpus, inputs = context.corpus, list_inputs(context.corpus, settings)
+    files = inputs.files
+    if inputs.hidden:
+        logger.warning("inputs: %s", describe_left_out(list(inputs.hidden)))
     listing = corpus.read_listing()
     mark = config.fingerprint(VERSION, settings.text_column, settings.id_column, settings.row_group_text_bytes)
     expected = [((file.name, file.num_bytes, config.fingerprint(file.mark, mark)),) for file in files]

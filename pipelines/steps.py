@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,8 +15,8 @@ from dolma_py.config import Config
 from dolma_py.corpus import Corpus
 from dolma_py.done import DoneFile, read_done_lines, render_line, stand_files
 from dolma_py.errors import ConfigError, DataError
+from dolma_py.input_files import Found, describe_left_out, find_files
 from dolma_py.listing import Split, plan_splits
-from dolma_py.storage import FileInfo
 from dolma_py.views import View
 from pipelines.units import Progress, Unit, UnitTimes, Work, run_units
 
@@ -187,25 +186,24 @@ def check_attribute_sets(corpus: Corpus, view: View) -> None:
             )  # fmt: skip
 
 
-def expand_inputs(patterns: list[str], *, corpus: Corpus) -> list[FileInfo]:
-    """Files of paths, folders and globs, sorted; `{corpus}` stands for the corpus folder. Each pattern must match."""
-    found: dict[str, FileInfo] = {}
+def expand_inputs(patterns: list[str], *, corpus: Corpus) -> Found:
+    """Files of paths, folders and globs; `{corpus}` stands for the corpus folder. ConfigError for a pattern without files."""
+    parts = []
     for pattern in patterns:
-        path = storage.resolve_path(pattern.replace("{corpus}", corpus.root))
-        matches = match_pattern(path)
-        if not matches:
-            raise ConfigError("inputs", pattern, "expected at least one file", "Check the path; quote globs.")
-        found.update((info.path, info) for info in matches)
-    return [found[path] for path in sorted(found)]
+        found = find_files(storage.resolve_path(pattern.replace("{corpus}", corpus.root)))
+        check_found(found, "inputs", pattern)
+        parts.append(found)
+    files = {info.path: info for found in parts for info in found.files}
+    return Found(
+        [files[path] for path in sorted(files)],
+        frozenset().union(*(found.named for found in parts)),
+        sorted({path for found in parts for path in found.folders}),
+        sorted({path for found in parts for path in found.left_out}),
+    )
 
 
-def match_pattern(path: str) -> list[FileInfo]:
-    """Files of one resolved path, folder or glob, sorted; hidden ones in folders are left out."""
-    import glob
-
-    if not storage.is_remote(path) and not os.path.exists(path) and any(sign in path for sign in "*?["):
-        names = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
-        return [FileInfo(name, os.stat(name).st_size) for name in names]
-    size = storage.file_bytes(path)
-    visible = (info for info in storage.list_files(path) if not os.path.basename(info.path).startswith((".", "_")))
-    return [FileInfo(path, size)] if size is not None else list(visible)
+def check_found(found: Found, key: str, pattern: str) -> None:
+    """Raise ConfigError when nothing is left of what a pattern names."""
+    if not found.files:
+        hint = f"Of what is there, {describe_left_out(found.left_out)}." if found.left_out else ""
+        raise ConfigError(key, pattern, "expected at least one file", hint or "Check the path; quote globs.")

@@ -7,6 +7,7 @@ Writes runs/<recipe>/<step>/<name>.bin and its card, and names the model as an a
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -20,8 +21,11 @@ from dolma_py.config import Config
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from dolma_py.formats import FieldMap, Limits, Rejection, read_any
+from dolma_py.input_files import describe_left_out
 from pipelines.steps import StepContext, StepResult, expand_inputs
 from taggers.train_classifier import ClassifierConfig, train_classifier
+
+logger = logging.getLogger("dolma_py.build")
 
 VERSION = 1
 
@@ -47,7 +51,7 @@ def fingerprint_inputs(corpus: Corpus, settings: TrainClassifierConfig) -> str:
     """Of the example files."""
     marks = []
     for patterns in (settings.positives, settings.negatives):
-        for info in expand_inputs(patterns, corpus=corpus):
+        for info in expand_inputs(patterns, corpus=corpus).files:
             marks.append([info.path.removeprefix(corpus.root), storage.fingerprint_input(info.path, info.num_bytes)])
     return config.fingerprint(marks)
 
@@ -93,7 +97,10 @@ def cut_text(text: str, max_bytes: int) -> str:
 
 
 def _read_batches(corpus: Corpus, patterns: list[str]) -> Iterator[pa.RecordBatch]:
-    for info in expand_inputs(patterns, corpus=corpus):
+    found = expand_inputs(patterns, corpus=corpus)
+    if found.left_out:
+        logger.warning("examples: %s", describe_left_out(found.left_out))
+    for info in found.files:
         items: Any = read_any(
             info.path,
             source="examples",

@@ -1,0 +1,134 @@
+"""A pattern names the same files in a folder and in a bucket, and what it leaves out is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dolma_py import storage
+from dolma_py.errors import ConfigError
+from dolma_py.input_files import describe_left_out, find_files, find_root
+
+NAMES = (
+    "a/x.jsonl",
+    "a/deep/er/y.jsonl",
+    "a/.git/config",
+    "a/deep/_SUCCESS",
+    "b/x.jsonl",
+    "b/notes.txt",
+    ".hid/x.jsonl",
+    "_z.jsonl",
+    "top.jsonl",
+)
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """s3://inputs on a server of our own."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                patch.setenv(name, "none")
+            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+            import boto3
+
+            boto3.client("s3").create_bucket(Bucket="inputs")
+            yield "s3://inputs"
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def root(request, tmp_path) -> str:
+    """NAMES in a folder, or below a prefix of the bucket."""
+    folder = str(tmp_path) if request.param == "folder" else f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
+    for name in NAMES:
+        storage.write_bytes(f"{folder}/{name}", name.encode())
+    return folder
+
+
+def names_of(root, paths):
+    return [path.removeprefix(f"{root}/") for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "files", "left_out"),
+    [
+        ("", ["a/deep/er/y.jsonl", "a/x.jsonl", "b/notes.txt", "b/x.jsonl", "top.jsonl"], [".hid", "_z.jsonl", "a/.git", "a/deep/_SUCCESS"]),
+        ("*", ["a/deep/er/y.jsonl", "a/x.jsonl", "b/notes.txt", "b/x.jsonl", "top.jsonl"], [".hid", "_z.jsonl", "a/.git", "a/deep/_SUCCESS"]),
+        ("[a]", ["a/deep/er/y.jsonl", "a/x.jsonl"], ["a/.git", "a/deep/_SUCCESS"]),
+        ("*.jsonl", ["top.jsonl"], ["_z.jsonl"]),
+        ("*/x.jsonl", ["a/x.jsonl", "b/x.jsonl"], [".hid"]),
+        ("**/*.jsonl", ["a/deep/er/y.jsonl", "a/x.jsonl", "b/x.jsonl", "top.jsonl"], [".hid", "_z.jsonl", "a/.git"]),
+        ("a/**", ["a/deep/er/y.jsonl", "a/x.jsonl"], ["a/.git", "a/deep/_SUCCESS"]),
+        ("**/er", ["a/deep/er/y.jsonl"], [".hid", "a/.git"]),
+        ("**/deep/**/y.*", ["a/deep/er/y.jsonl"], [".hid", "a/.git"]),
+        (".h*/*", [".hid/x.jsonl"], []),
+        ("_?.jsonl", ["_z.jsonl"], []),
+        ("a/.git", ["a/.git/config"], []),
+        ("_z.jsonl", ["_z.jsonl"], []),
+        ("?/notes.txt", ["b/notes.txt"], []),
+        ("*/nothing", [], [".hid"]),
+        ("nothing", [], []),
+        ("no/*.jsonl", [], []),
+    ],
+)  # fmt: skip
+def test_a_pattern_names_files(root, pattern, files, left_out):
+    found = find_files(storage.join_path(root, pattern) if pattern else root)
+    assert names_of(root, [info.path for info in found.files]) == files
+    assert names_of(root, found.left_out) == left_out
+    assert [info.num_bytes for info in found.files] == [len(name) for name in files]
+
+
+def test_what_was_named_and_what_lies_in_a_folder(root):
+    found = find_files(f"{root}/*")
+    assert names_of(root, sorted(found.named)) == ["top.jsonl"]
+    assert names_of(root, found.folders) == ["a", "b"]
+    assert find_files(f"{root}/nothing").folders == []
+    roots = [find_root(f"{root}/{pattern}") for pattern in ("a", "top.jsonl", "a/*/y", "*", "gone")]
+    assert names_of(root, roots) == ["a", root, "a", root, "gone"]
+
+
+def test_a_name_with_wildcards_that_exists_is_taken_as_it_is(root):
+    storage.write_bytes(f"{root}/odd[1]/x*.txt", b"1")
+    storage.write_bytes(f"{root}/odd1/xy.txt", b"2")
+    for pattern in ("odd[1]", "odd[1]/x*.txt"):
+        assert names_of(root, [info.path for info in find_files(f"{root}/{pattern}").files]) == ["odd[1]/x*.txt"]
+    assert find_root(f"{root}/odd[1]") == find_root(f"{root}/odd[1]/x*.txt") == f"{root}/odd[1]"
+
+
+def test_links(tmp_path):
+    """To files they are read; to folders they are left out, in folders and globs alike, but not where they are spelled out."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x").write_text("1")
+    inputs = tmp_path / "inputs"
+    (inputs / "sub").mkdir(parents=True)
+    (inputs / "file").symlink_to(tmp_path / "real" / "x")
+    (inputs / "linked").symlink_to(tmp_path / "real")
+    (inputs / "sub" / "loop").symlink_to(inputs)
+    (inputs / "broken").symlink_to(tmp_path / "gone")
+    os.mkfifo(inputs / "sub" / "pipe")
+    for pattern in (inputs, inputs / "*", inputs / "**"):
+        found = find_files(str(pattern))
+        assert names_of(inputs, [info.path for info in found.files]) == ["file"]
+        assert names_of(inputs, found.left_out) == ["broken", "linked", "sub/loop", "sub/pipe"]
+    assert [Path(info.path).name for info in find_files(str(inputs / "linked")).files] == ["x"]
+    assert names_of(inputs, [info.path for info in find_files(str(inputs / "link*" / "x")).files]) == []
+    assert names_of(inputs, [info.path for info in find_files(str(inputs / "**" / "linked")).files]) == ["linked/x"]
+
+
+def test_a_wildcard_for_a_bucket_is_refused(bucket):
+    with pytest.raises(ConfigError, match="without wildcards"):
+        find_files("s3://in*/a.jsonl")
+
+
+def test_the_line_about_what_was_left_out_is_short():
+    assert describe_left_out(list("abcde")).startswith("5 left out: a, b, c and 2 more (")
