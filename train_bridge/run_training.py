@@ -157,6 +157,7 @@ def _prepare_output(folder: Path, shards: str, manifest: ShardManifest, identity
 def _build_parts(
     config: TrainConfig, dataset: InstanceDataset, *, device: torch.device, rank: int, world_size: int
 ) -> LoopParts:
+    torch.manual_seed(config.run.init_seed)  # torch starts each process with another state, and checkpoints hold it
     model = build_model(config.model, seed=config.run.init_seed, device=str(device))
     loader = BatchLoader(
         dataset,

@@ -181,6 +181,9 @@ def test_killed_by_force_it_finishes_with_the_same_weights(make_shards, train_co
     assert 0 < int(list_checkpoints(output)[-1].name.removeprefix("step")) < 60
     run(train_config_file, shards, output, *overrides)
     assert_same_weights(final_weights(tmp_path / "straight"), final_weights(output))
+    straight, killed = (list_checkpoints(path)[-1] for path in (tmp_path / "straight", output))
+    for name in ("model.pt", "train.pt", "loop.json"):  # optimizer and random state too
+        assert (killed / name).read_bytes() == (straight / name).read_bytes(), name
 
 
 def test_half_a_checkpoint_is_not_believed(tmp_path):
