@@ -88,11 +88,24 @@ FEW_CORES_FLAGS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 LOCAL_MASTER = "local[*,3]"
 
 
+def add_tries(master: str) -> str:
+    """local, local[4] and local[*] as Spark would take them, but with three tries of a task; any other master as it is.
+
+    Examples
+    --------
+    >>> add_tries("local[4]"), add_tries("local"), add_tries("local[*,1]")
+    ('local[4,3]', 'local[1,3]', 'local[*,1]')
+    """
+    found = re.fullmatch(r"local(?:\[(\d+|\*)\])?", master)
+    return f"local[{found[1] or 1},3]" if found else master
+
+
 class SessionConfig(Config):
     """Where Spark runs and how large its batches are. None of these fields changes what a job writes."""
 
     master: str | None = Field(
-        None, description="Spark master, such as local[4] or spark://host:7077; null: spark-submit's, else local[*,3]"
+        None,
+        description="Spark master, such as local[4] (a task gets three tries) or spark://host:7077; null: spark-submit's, else local[*,3]",
     )
     app_name: str = Field("dolma-py", description="name shown in Spark's user interface")
     driver_memory_bytes: int | None = Field(
@@ -138,7 +151,7 @@ def open_session(config: SessionConfig | None = None) -> Iterator[SparkSession]:
     leave_script_folder()
     running = SparkSession.getActiveSession()
     if running is not None:
-        if config.master not in (None, running.sparkContext.master):
+        if config.master and add_tries(config.master) != add_tries(running.sparkContext.master):
             raise ConfigError("master", config.master, f"this process already runs on {running.sparkContext.master}")
         yield running
         return
@@ -169,7 +182,8 @@ def plan_session(config: SessionConfig, *, folder: Path, submitted: bool) -> tup
     if submitted:
         SparkContext._ensure_initialized()  # connects to the waiting JVM, which knows what spark-submit was told
     conf = SparkConf(loadDefaults=submitted)
-    master = config.master or (conf.get("spark.master") if submitted else None) or LOCAL_MASTER
+    told = conf.get("spark.master") if submitted else None
+    master = add_tries(config.master or told or LOCAL_MASTER)
     local = master.startswith("local")
     settings = _common_settings(config, folder=folder)
     environment: dict[str, str] = {}

@@ -45,7 +45,7 @@ def test_local_by_default(tmp_path):
 @pytest.mark.parametrize(
     ("values", "key", "value"),
     [
-        ({"master": "local[3]"}, "spark.master", "local[3]"),
+        ({"master": "local[3]"}, "spark.master", "local[3,3]"),
         ({"driver_memory_bytes": 3 << 30}, "spark.driver.memory", "3072m"),
         ({"num_shuffle_partitions": 7}, "spark.sql.shuffle.partitions", "7"),
         ({"arrow_batch_rows": 3}, "spark.sql.execution.arrow.maxRecordsPerBatch", "3"),
