@@ -19,10 +19,10 @@ import zstandard
 
 from benchmarks.minhash_signatures import copy_rate, join_texts, make_text, measure_sec
 from dedup import bloom, exact, paragraphs, urls
-from dolma_py import parquet_files
+from dolma_py import parquet_files, storage
 from dolma_py.arrow_buffers import TextView, build_text, view_text
 from dolma_py.documents import DOCUMENT_SCHEMA
-from dolma_py.formats.in_place import read_shard
+from dolma_py.formats import FieldMap, Limits, read_any
 
 NUM_BYTES = 16_000_000
 DOCUMENT_BYTES = (20, 200, 2_000, 20_000)
@@ -69,7 +69,11 @@ def digest_parquet(path: str) -> None:
 
 
 def digest_jsonl(path: str) -> None:
-    exact.digest_texts(*view_text(read_shard(path, "web").column("text")))
+    for event in read_any(
+        path, source="web", limits=Limits(), fields=FieldMap(), added=None, open_stream=storage.open_read
+    ):
+        assert isinstance(event, pa.RecordBatch), event
+        exact.digest_texts(*view_text(event.column("text")))
 
 
 def print_rows(steps: list[tuple[str, Callable[[], object], int, int]], rate: float, count: int) -> None:
