@@ -324,23 +324,20 @@ def test_files_read_in_place_are_tagged_where_they_are(built, inputs, tmp_path):
 
 
 def test_too_many_unreadable_records_stop_the_job(tmp_path, _spark_of_this_run):
+    """And more of them allowed, the same command goes on from what was read."""
     (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n' + "{broken\n" * 9)
-    recipe = Recipe(
-        recipe="bad",
-        seed=1,
-        steps=[{"kind": "ingest", "sources": [{"name": "bad", "inputs": [str(tmp_path / "bad.jsonl")]}]}],
-    )
+    step = {"kind": "ingest", "sources": [{"name": "bad", "inputs": [str(tmp_path / "bad.jsonl")]}]}
+    corpus = tmp_path / "corpus"
     with pytest.raises(TooManyRejectedError, match="9 of 10 records"):
-        build(recipe, str(tmp_path / "corpus"), BuildOptions(show_progress=False))
-    assert not (tmp_path / "corpus" / "listing.jsonl").exists()
-    assert (
-        len(
-            gzip.decompress(
-                (tmp_path / "corpus" / "rejected" / "bad" / "part-00000.jsonl.gz").read_bytes()
-            ).splitlines()
-        )
-        == 9
-    )
+        build(Recipe(recipe="bad", seed=1, steps=[step]), str(corpus), BuildOptions(show_progress=False))
+    assert not (corpus / "listing.jsonl").exists()
+    rejected = corpus / "rejected" / "bad" / "part-00000.jsonl.gz"
+    assert len(gzip.decompress(rejected.read_bytes()).splitlines()) == 9
+    before = rejected.stat()
+    allowed = Recipe(recipe="bad", seed=1, steps=[step | {"max_rejected_frac": 0.9}])
+    build(allowed, str(corpus), BuildOptions(show_progress=False))
+    assert (corpus / "listing.jsonl").exists()
+    assert (rejected.stat().st_ino, rejected.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_dry_run_states_memory_disk_and_time(inputs, tmp_path):
