@@ -6,7 +6,9 @@ Local or remote, the layout is the same. Nothing here knows Spark: tasks call re
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from contextlib import ExitStack
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -167,12 +169,24 @@ def restore_span_columns(batch: pa.RecordBatch, removed: Spans) -> pa.RecordBatc
 
 
 class AttributePiece:
-    """Writes the attributes of one split as an attempt file, one row group per row group of the documents."""
+    """Writes the attributes of one split as an attempt file, one row group per row group of the documents; a context.
+
+    `rows` counts them; the file is complete when the block has ended.
+    """
 
     def __init__(self, sink: HashingWriter, schema: pa.Schema) -> None:
         self.schema = pa.schema([field.with_nullable(True) for field in schema])
         self.writer = parquet_files.open_writer(sink, self.schema)
         self.rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the writer on an error too: one that is left open would write its footer when its file is long closed."""
+        self.writer.close()
 
     def add(self, table: pa.Table) -> None:
         """One row group."""
@@ -181,25 +195,21 @@ class AttributePiece:
         parquet_files.write_row_group(self.writer, table)
         self.rows += table.num_rows
 
-    def close(self) -> int:
-        """Finish the file; returns its rows."""
-        self.writer.close()
-        return self.rows
-
 
 def stitch_pieces(root: str, pieces: list[str], path: str, attempts: str) -> WrittenFile:
     """One attribute file from the pieces of a shard's splits, in order, row group by row group: the bytes one task would have written."""
 
     def write(sink: HashingWriter) -> int:
         writer: AttributePiece | None = None
-        for piece in pieces:
-            with parquet_files.open_parquet(storage.join_path(root, piece)) as file:
-                writer = writer or AttributePiece(sink, file.schema_arrow)
-                for group in range(file.num_row_groups):
-                    writer.add(file.read_row_group(group, use_threads=False))
+        with ExitStack() as stack:
+            for piece in pieces:
+                with parquet_files.open_parquet(storage.join_path(root, piece)) as file:
+                    writer = writer or stack.enter_context(AttributePiece(sink, file.schema_arrow))
+                    for group in range(file.num_row_groups):
+                        writer.add(file.read_row_group(group, use_threads=False))
         if writer is None:
             raise DataError(path, "no pieces to put together")
-        return writer.close()
+        return writer.rows
 
     return storage.write_attempt(root, attempts, path, write)
 

@@ -118,7 +118,7 @@ def write_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
         for name in params["sets"]:
             path = piece_path(params["pieces"], name, split) if params["pieces"] else views.attribute_path(name, shard)
             file = stack.enter_context(storage.open_attempt(corpus.root, attempts, path))
-            open_pieces[name] = (file, AttributePiece(file.sink, maker.schemas[name]))
+            open_pieces[name] = (file, stack.enter_context(AttributePiece(file.sink, maker.schemas[name])))
         for batch in read_view(corpus, view, split, maker.columns):
             rows += batch.documents.num_rows
             made = maker.make(batch) if batch.documents.num_rows else {}

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from dolma_py import config
 from dolma_py.errors import ConfigError
+from dolma_py.input_files import describe_left_out
 from pipelines.build_recipe import BuildOptions, Outcome, build_named
 from pipelines.bundle import ARCHIVE_NAME, CODE_NAME
 from pipelines.job_main import plan_ingest, plan_step_file, run_step_file
@@ -150,6 +151,8 @@ def print_plan(plan: dict[str, Any]) -> None:
             numbers = [row["files"], row["shards"], row["in_place"], f"{row['bytes'] / 1e6:.1f}"]
             found.add_row(row["source"], *map(str, numbers))
         console.print(found)
+    if plan.get("left_out"):
+        console.print(f"inputs: {describe_left_out(plan['left_out'])}", highlight=False, markup=False, soft_wrap=True)
     table = Table("step", "kind", "seconds", "MB of disk", "MB of memory per task")
     for step in plan["steps"]:
         numbers = [

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 from dolma_py import storage
 from dolma_py.corpus import Corpus
 from dolma_py.views import View
+from pipelines.ingest_inputs import IngestConfig, describe_inputs
 from pipelines.recipe import Recipe, Step
 from pipelines.session import count_cores
-from pipelines.steps import expand_inputs
 
 SESSION_SEC = 8.0  # start of a Spark session
+READING_KINDS = ("installed_text", "ingest", "read_plain")  # they handle what is new, the others all there is
 WORKER_BYTES = 500 << 20  # a Python worker with numba and Arrow loaded, before any text
 
 
@@ -60,23 +61,19 @@ class StepPlan(NamedTuple):
     details: dict[str, Any] = {}  # what only this kind of step can say, by name; the last word of a name is its unit
 
 
-def estimate_text_bytes(recipe: Recipe, steps: list[Step], corpus: Corpus) -> int:
-    """Text the recipe will handle: the corpus' own when it has documents, else its inputs, else what it will write itself."""
+def estimate_text_bytes(steps: list[Step], corpus: Corpus) -> tuple[int, int]:
+    """(bytes of text the steps will handle, those of them new to the corpus): what it has, and what inputs or steps bring."""
     listing = corpus.read_listing()
-    if listing.shards:
-        return listing.text_bytes
     made = sum(
         step.module.expected_text_bytes(step.settings) for step in steps if hasattr(step.module, "expected_text_bytes")
     )
-    own = [source for step in steps for source in getattr(step.settings, "sources", None) or []]
-    if made and all("{corpus}" in pattern for source in own for pattern in source.inputs):
-        return int(made)
-    total = 0
-    for step in steps:
-        for source in getattr(step.settings, "sources", None) or []:
-            for info in expand_inputs(source.inputs, corpus=corpus).files:
-                total += info.num_bytes * (4 if info.path.endswith((".gz", ".zst")) else 1)
-    return total
+    ingests = [step.settings for step in steps if isinstance(step.settings, IngestConfig)]
+    patterns = [pattern for ingest in ingests for source in ingest.sources for pattern in source.inputs]
+    if made and all("{corpus}" in pattern for pattern in patterns):
+        new = 0 if listing.shards else int(made)
+    else:
+        new = sum(describe_inputs(corpus, ingest).text_bytes for ingest in ingests)
+    return listing.text_bytes + new, new
 
 
 def plan_recipe(
@@ -84,13 +81,14 @@ def plan_recipe(
 ) -> tuple[int, list[StepPlan]]:
     """(bytes of text, one line per step); `view` is what the first step reads, all documents where it is None.
 
-    text_bytes: where the caller knows better than estimate_text_bytes.
+    text_bytes: of all steps, where the caller knows better than estimate_text_bytes.
     """
-    text_bytes = estimate_text_bytes(recipe, steps, corpus) if text_bytes is None else text_bytes
+    all_bytes, new_bytes = estimate_text_bytes(steps, corpus) if text_bytes is None else (text_bytes, text_bytes)
     cores = count_cores()
     lines = []
     for step in steps:
         cost = COSTS[step.kind]
+        text_bytes = new_bytes if step.kind in READING_KINDS else all_bytes
         in_flight = float(getattr(step.settings, "pool_bytes", None) or recipe.split_bytes)
         bound = getattr(step.module, "worker_memory_bytes", None)
         held = bound(step.settings) if bound else int(cost.memory_per_split * min(in_flight, text_bytes))
@@ -98,7 +96,7 @@ def plan_recipe(
             step.name, step.kind, cost.fixed_sec + text_bytes / 1e6 / cost.mb_per_core_sec / cores,
             WORKER_BYTES + held, int(cost.disk_frac * text_bytes), plan_details(step, corpus, view),
         ))  # fmt: skip
-    return text_bytes, lines
+    return all_bytes, lines
 
 
 def plan_details(step: Step, corpus: Corpus, view: View | None) -> dict[str, Any]:

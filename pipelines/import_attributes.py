@@ -159,10 +159,9 @@ def write_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
     facts = {"documents": 0, "clipped_spans": 0}
 
     def write(sink: HashingWriter) -> int:
-        piece = AttributePiece(sink, build_schema(params["columns"]))
-        with piece.writer:  # closed on an error too
+        with AttributePiece(sink, build_schema(params["columns"])) as piece:
             _add_groups(piece, corpus, shard, params, facts)
-        return piece.close()
+        return piece.rows
 
     path = views.attribute_path(params["set"], shard)
     return [storage.write_attempt(corpus.root, attempts, path, write)], facts

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dolma_py import parquet_files, storage
+from dolma_py import storage
 from dolma_py.corpus import SIZES_SCHEMA, AttributePiece, Corpus
 from dolma_py.done import DoneFile, read_done_lines
 from dolma_py.errors import ConfigError, DataError, TooManyRejectedError
 from dolma_py.formats import FieldMap, Limits, Rejection, find_reader
-from dolma_py.formats.in_place import describe_reading
+from dolma_py.formats.in_place import describe_reading, read_text_lengths
 from dolma_py.formats.jsonl import LineRange, count_newlines
 from dolma_py.formats.parquet import GroupRange
 from dolma_py.input_files import describe_left_out
@@ -236,9 +236,7 @@ def list_file(
 
     def read() -> Iterator[np.ndarray]:
         if piece["kind"] == "parquet":
-            with parquet_files.open_parquet(piece["path"]) as file:
-                for group in range(file.num_row_groups):
-                    yield text_lengths(file.read_row_group(group, columns=["text"], use_threads=False).column("text"))
+            yield from read_text_lengths(piece["path"], MAX_IN_PLACE_BYTES)
             return
         batches, text_bytes = [np.empty(0, np.int64)], 0
         for batch in _read_pieces(params, rejected):
@@ -251,11 +249,11 @@ def list_file(
 
     path = f"attributes/{SIZES}/{params['part']}.parquet"
     with storage.open_attempt(params["root"], attempts, path) as attempt:
-        sizes = AttributePiece(attempt.sink, SIZES_SCHEMA)
-        for lengths in read():
-            add_sizes(sizes, lengths)
-            counts.add(lengths)
-        rows = sizes.close()
+        with AttributePiece(attempt.sink, SIZES_SCHEMA) as sizes:
+            for lengths in read():
+                add_sizes(sizes, lengths)
+                counts.add(lengths)
+        rows = sizes.rows
     return [attempt.written(rows)], counts.facts()
 
 

@@ -17,21 +17,22 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from dolma_py import config, parquet_files, storage
+from dolma_py import config, storage
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus
-from dolma_py.documents import check_documents
 from dolma_py.errors import ConfigError
 from dolma_py.formats import FieldMap, Limits, detect_format
 from dolma_py.formats.decompress import find_codec
+from dolma_py.formats.in_place import check_parquet
 from dolma_py.formats.jsonl import LineRange, cut_bytes
 from dolma_py.formats.parquet import GroupRange, cut_groups
 from dolma_py.input_files import find_root
 from dolma_py.listing import Listing
+from dolma_py.text_sizes import estimate_text_bytes
 from pipelines.import_attributes import find_attributes, is_tree
 from pipelines.steps import Rule, Unit, expand_inputs
 
-MAX_IN_PLACE_BYTES = 256 << 20  # a stream of JSON lines is one task's work
+MAX_IN_PLACE_BYTES = 256 << 20  # text of a file of JSON lines, or of a Parquet row group: one task holds it
 CODE_SUFFIXES = (
     ".py",
     ".c",
@@ -285,8 +286,7 @@ def check_in_place(file: InputFile) -> None:
     if file.fields != FieldMap() and kind == "jsonl":
         raise ConfigError("in_place", file.path, "expected Dolma's own field names", "Set in_place: false.")
     if kind == "parquet":
-        with parquet_files.open_parquet(file.path) as parquet:
-            check_documents(parquet.schema_arrow, file.path)
+        check_parquet(file.path, MAX_IN_PLACE_BYTES)
 
 
 def worker_memory_bytes(ingest: IngestConfig) -> int:
@@ -298,19 +298,35 @@ def worker_memory_bytes(ingest: IngestConfig) -> int:
     return 6 * (limits.batch_text_bytes + ingest.row_group_text_bytes + limits.max_record_bytes)
 
 
-def describe_inputs(corpus: Corpus, ingest: IngestConfig) -> tuple[int, list[dict[str, Any]]]:
-    """(bytes of text, about; a row per source) of the files that are new to the corpus: files, their bytes, shards to be made."""
+class NewInputs(NamedTuple):
+    """What an ingest would read that the corpus does not have."""
+
+    text_bytes: int  # about
+    rows: list[dict[str, Any]]  # per source: files, their bytes, shards to be made, how many of them in place
+    left_out: list[str]
+
+
+def describe_inputs(corpus: Corpus, ingest: IngestConfig) -> NewInputs:
+    """The files that are new to the corpus; of Parquet the footers are read."""
     rows: dict[str, dict[str, Any]] = {}
-    text_bytes = 0
-    names: dict[str, set[str]] = {}
-    files = list_inputs(corpus, ingest).files
-    for unit in plan_units(corpus, ingest, corpus.read_listing(), files):
+    whole: dict[tuple[str, str], dict[str, Any]] = {}  # (source, name) -> a piece of the file, as if it were all of it
+    inputs = list_inputs(corpus, ingest)
+    for unit in plan_units(corpus, ingest, corpus.read_listing(), inputs.files):
         source = unit.params["source"]
         row = rows.setdefault(source, {"source": source, "files": 0, "shards": 0, "bytes": 0, "in_place": 0})
         row["shards"] += 1
         row["in_place"] += "in_place" in unit.params
         for piece in unit.params["pieces"]:
             row["bytes"] += piece["num_bytes"]
-            text_bytes += piece["num_bytes"] * (4 if find_codec(piece["path"]) else 1)
-            names.setdefault(source, set()).add(piece["name"])
-    return text_bytes, [row | {"files": len(names[source])} for source, row in rows.items()]
+            before = whole.get((source, piece["name"]))
+            row["files"] += before is None
+            whole[source, piece["name"]] = piece | {
+                "num_bytes": piece["num_bytes"] + (before or {"num_bytes": 0})["num_bytes"]
+            }
+
+    def estimate(file: dict[str, Any]) -> int:
+        column = file["fields"]["text"]
+        return estimate_text_bytes(file["path"], file["num_bytes"], kind=file["kind"], text_column=column)
+
+    with ThreadPoolExecutor(storage.REQUESTS_AT_ONCE) as pool:
+        return NewInputs(sum(pool.map(estimate, whole.values())), list(rows.values()), inputs.left_out)

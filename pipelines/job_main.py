@@ -80,8 +80,9 @@ def plan_ingest(values: Any, where: str = "") -> dict[str, Any]:
     steps = build_steps(recipe)
     settings = steps[0].settings
     assert isinstance(settings, IngestConfig), type(settings)
-    text_bytes, inputs = describe_inputs(corpus, settings)
-    return costs.describe_plan(*costs.plan_recipe(recipe, steps, corpus, text_bytes=text_bytes)) | {"inputs": inputs}
+    new = describe_inputs(corpus, settings)
+    plan = costs.describe_plan(*costs.plan_recipe(recipe, steps, corpus, text_bytes=new.text_bytes))
+    return plan | {"inputs": new.rows, "left_out": new.left_out}
 
 
 def read_job(kind: str, values: Any, where: str) -> tuple[Corpus, Recipe, State]:

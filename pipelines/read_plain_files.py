@@ -32,6 +32,7 @@ from dolma_py.plain_lines import read_narrow_lines
 from dolma_py.plain_rows import Narrow
 from dolma_py.plain_tables import read_narrow_table
 from dolma_py.storage import HashingWriter, WrittenFile
+from dolma_py.text_sizes import estimate_text_bytes
 from dolma_py.views import SIZES
 from pipelines.plain_inputs import PlainFile, PlainInputs, list_plain_inputs
 from pipelines.steps import StepContext, StepResult, Unit, file_lists, finish_attribute_set
@@ -42,7 +43,6 @@ VERSION = 1
 INPUT_SET = "input-v1"
 INPUT_SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("given_id", pa.string())])
 _ALL_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, *INPUT_SCHEMA])
-COMPRESSED_RATIO = 4  # text bytes per byte of gzip or zstd, for plans
 WORK_FOLDER = ".dolma-py"  # the working corpus inside the output folder
 
 
@@ -78,12 +78,12 @@ def fingerprint_inputs(corpus: Corpus, settings: ReadPlainConfig) -> str:
 
 
 def expected_text_bytes(settings: ReadPlainConfig) -> int:
-    """For plans; files that are not Parquet are taken as text alone."""
-    sizes = [
-        file.num_bytes * (COMPRESSED_RATIO if file.path.endswith((".gz", ".zst", ".parquet")) else 1)
-        for file in list_plain_inputs(settings.inputs, "/").files
-    ]
-    return sum(sizes)
+    """For plans; Arrow files are taken as text alone."""
+    files = list_plain_inputs(settings.inputs, "/").files
+    return sum(
+        estimate_text_bytes(file.path, file.num_bytes, kind=file.format, text_column=settings.text_column)
+        for file in files
+    )
 
 
 def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:
@@ -203,7 +203,7 @@ def _write_together(
         for path, schema in schemas.items():
             attempt = storage.join_path(root, attempts, f"{storage.unique_name()}.parquet")
             sink = HashingWriter(stack.enter_context(storage.write_file(attempt)))
-            files[path] = (attempt, sink, parquet_files.open_writer(sink, schema))
+            files[path] = (attempt, sink, stack.enter_context(parquet_files.open_writer(sink, schema)))
         for table in groups:
             rows += table.num_rows
             for path, (_, _, writer) in files.items():

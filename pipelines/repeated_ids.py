@@ -35,8 +35,8 @@ def rename_repeated_ids(context: StepContext, listing: Listing, shards: list[Sha
         first, end = np.searchsorted(numbers, [shard.number, shard.number + 1]).tolist()  # addresses are sorted
         mine = renames.column("id").slice(first, end - first)
         if len(mine) and not shard.path.startswith("documents/"):
-            problem = "an id that another document has, in a file read in place"
-            raise DataError(shard.path, problem, int(rows[first]), "Set in_place: false.")
+            problem = f"an id that another document has, in a file read in place: it would become {mine[0].as_py()!r}"
+            raise DataError(shard.path, problem, int(rows[first]) + 1, "Set in_place: false.")  # rows count from 1
         if len(mine):
             ids = dict(zip(map(str, rows[first:end].tolist()), mine.to_pylist(), strict=True))
             params = {"root": context.corpus.root, "path": shard.path, "ids": ids}

@@ -57,15 +57,12 @@ def write_shard(
     with (
         storage.open_attempt(root, attempts, f"documents/{part}.parquet") as documents,
         storage.open_attempt(root, attempts, f"attributes/{SIZES}/{part}.parquet") as sizes,
+        AttributePiece(sizes.sink, SIZES_SCHEMA) as piece,
+        parquet_files.open_writer(documents.sink, DOCUMENT_SCHEMA) as writer,
     ):
-        piece = AttributePiece(sizes.sink, SIZES_SCHEMA)
-        with parquet_files.open_writer(documents.sink, DOCUMENT_SCHEMA) as writer:
-            for table in parquet_files.cut_row_groups(
-                batches, DOCUMENT_SCHEMA, row_group_text_bytes=row_group_text_bytes
-            ):
-                parquet_files.write_row_group(writer, table)
-                lengths = text_lengths(table.column("text"))
-                add_sizes(piece, lengths)
-                counts.add(lengths)
-        rows = piece.close()
-    return [documents.written(rows), sizes.written(rows)], counts.facts()
+        for table in parquet_files.cut_row_groups(batches, DOCUMENT_SCHEMA, row_group_text_bytes=row_group_text_bytes):
+            parquet_files.write_row_group(writer, table)
+            lengths = text_lengths(table.column("text"))
+            add_sizes(piece, lengths)
+            counts.add(lengths)
+    return [documents.written(piece.rows), sizes.written(piece.rows)], counts.facts()

@@ -282,18 +282,18 @@ def _attribute_writer(corpus: Corpus, shard: Shard, name: str, schema: pa.Schema
     """Attributes of every row of the input, null where there is no document."""
 
     def write(sink: HashingWriter) -> int:
-        piece = AttributePiece(sink, schema)
-        first, last = 0, len(shard.row_groups) - 1
-        for group in range(len(shard.row_groups)):
-            rows = views.read_attributes(corpus.root, INPUT_SET, shard, [group]).column("row").to_numpy()
-            stop = stop_row if group == last else int(rows[-1]) + 1
-            index = np.full(stop - first, -1, np.int64)
-            index[rows - first] = np.arange(len(rows))
-            table = views.read_attributes(corpus.root, name, shard, [group])
-            piece.add(table.take(pa.array(index, mask=index < 0)))
-            first = stop
-        if first < stop_row:  # no row of the file could be read
-            piece.add(schema.empty_table().take(pa.nulls(stop_row, pa.int64())))
-        return piece.close()
+        with AttributePiece(sink, schema) as piece:
+            first, last = 0, len(shard.row_groups) - 1
+            for group in range(len(shard.row_groups)):
+                rows = views.read_attributes(corpus.root, INPUT_SET, shard, [group]).column("row").to_numpy()
+                stop = stop_row if group == last else int(rows[-1]) + 1
+                index = np.full(stop - first, -1, np.int64)
+                index[rows - first] = np.arange(len(rows))
+                table = views.read_attributes(corpus.root, name, shard, [group])
+                piece.add(table.take(pa.array(index, mask=index < 0)))
+                first = stop
+            if first < stop_row:  # no row of the file could be read
+                piece.add(schema.empty_table().take(pa.nulls(stop_row, pa.int64())))
+        return piece.rows
 
     return write

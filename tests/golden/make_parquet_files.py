@@ -79,10 +79,10 @@ def write_documents(sink: storage.HashingWriter) -> int:
 
 def write_attributes(sink: storage.HashingWriter) -> int:
     table = make_attributes()
-    piece = AttributePiece(sink, ATTRIBUTE_SCHEMA)
-    for group in (table.slice(0, 300), table.slice(300)):
-        piece.add(group)
-    return piece.close()
+    with AttributePiece(sink, ATTRIBUTE_SCHEMA) as piece:
+        for group in (table.slice(0, 300), table.slice(300)):
+            piece.add(group)
+    return piece.rows
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 
@@ -12,11 +13,13 @@ from typer.testing import CliRunner
 
 from dolma_py.cli import app
 from dolma_py.corpus import Corpus, read_view
-from dolma_py.errors import DataError, TooManyRejectedError
+from dolma_py.errors import DataError, DolmaError, TooManyRejectedError
 from dolma_py.listing import plan_splits
 from pipelines import ingest_documents
 from pipelines.build_recipe import BuildOptions, build
-from pipelines.recipe import Recipe
+from pipelines.costs import estimate_text_bytes
+from pipelines.ingest_inputs import IngestConfig, describe_inputs
+from pipelines.recipe import Recipe, build_steps
 
 
 def ingest(folder, sources, **settings):
@@ -159,6 +162,7 @@ def test_rows_in_place_stay_under_the_limits_of_their_ingest(tmp_path, _spark_of
     assert {time.year for time in batch.documents.column("added").to_pylist()} == {2024}
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_much_text_in_a_small_file_is_not_read_in_place(tmp_path, monkeypatch):
     """Every later job would hold all of it: the bound is on the text, not on the compressed bytes."""
     monkeypatch.setattr(ingest_documents, "MAX_IN_PLACE_BYTES", 1000)
@@ -170,6 +174,54 @@ def test_much_text_in_a_small_file_is_not_read_in_place(tmp_path, monkeypatch):
     params = {"pieces": [piece], "part": "a/in-place-00000", "root": str(tmp_path / "corpus")}
     with pytest.raises(DataError, match="more than 1000 bytes of text"):
         ingest_documents.list_file(params, "attempts", None)
+    gc.collect()  # a writer that was left open would now complain that its file is closed
+    assert not any(path.is_file() for path in (tmp_path / "corpus").rglob("*"))
+
+
+def write_documents(path, texts, **options):
+    """A Parquet file with our columns; None and bytes stand as they are."""
+    raw = pa.array([text.encode() if isinstance(text, str) else text for text in texts], pa.large_binary())
+    text = pa.Array.from_buffers(pa.large_string(), len(raw), raw.buffers(), raw.null_count)
+    ids = pa.array([f"id-{n}" for n in options.pop("ids", range(len(texts)))])
+    table = pa.table({"id": ids, "text": text, "source": pa.array(["web"] * len(texts))})
+    pq.write_table(table, path, **options)
+
+
+def test_parquet_in_place_with_odd_rows_is_refused_and_then_copied(tmp_path, _spark_of_this_run):
+    """File and row are named, nothing is listed; the copy rejects the row."""
+    path = tmp_path / "x.parquet"
+    for texts, ids, words in (
+        (["a", "b", None], range(3), r"x\.parquet:3: a null in column text"),
+        (["a", b"\xff", "c"], range(3), r"x\.parquet:2: bytes in column text"),
+        (["a", "b", "c"], [1, 2, 1], r"x\.parquet:3: an id that another document has.*'id-1#2'"),
+    ):
+        write_documents(path, texts, ids=ids, row_group_size=2)
+        with pytest.raises(DolmaError, match=words):
+            ingest(tmp_path, [{"name": "web", "inputs": [str(path)], "in_place": True}])
+        assert not (tmp_path / "corpus" / "listing.jsonl").exists()
+    write_documents(path, ["a", b"\xff", None])
+    made = ingest(tmp_path, [{"name": "web", "inputs": [str(path)]}])
+    assert made["facts"]["documents"] == 1 and sum(made["facts"]["rejected"]["web"].values()) == 2
+
+
+def test_a_plan_counts_text_and_what_is_new(tmp_path, _spark_of_this_run):
+    """Parquet by its footer, compressed lines by the common ratio; a corpus that has documents is no reason to forget new ones."""
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    write_documents(inputs / "a.parquet", [f"{n} " * 2000 for n in range(50)], compression="zstd", use_dictionary=False)
+    (inputs / "b.jsonl.gz").write_bytes(gzip.compress(b'{"text": "plain words"}\n' * 100))
+    sources = [{"name": "web", "inputs": [str(inputs)]}]
+    corpus, sizes = Corpus(str(tmp_path / "corpus")), {path.name: path.stat().st_size for path in inputs.iterdir()}
+    text_bytes = sum(len(f"{n} " * 2000) for n in range(50))
+    new = describe_inputs(corpus, IngestConfig(sources=sources))
+    assert new.text_bytes - 4 * sizes["b.jsonl.gz"] == pytest.approx(text_bytes, rel=0.1)
+    assert sizes["a.parquet"] < text_bytes / 10
+    steps = build_steps(Recipe(recipe="in", seed=1, steps=[{"kind": "ingest", "sources": sources}]))
+    assert estimate_text_bytes(steps, corpus) == (new.text_bytes, new.text_bytes)
+    ingest(tmp_path, sources)
+    assert describe_inputs(corpus, IngestConfig(sources=sources)) == (0, [], [])
+    (inputs / "c.jsonl").write_text('{"text": "more"}\n')
+    assert estimate_text_bytes(steps, corpus) == (corpus.read_listing().text_bytes + 17, 17)
 
 
 def test_dry_run_shows_what_would_be_read_and_does_nothing(tmp_path):

@@ -369,10 +369,10 @@ def make_groups(sizes) -> list[pa.Table]:
 
 def write_piece(root: str, path: str, groups: list[pa.Table]) -> storage.WrittenFile:
     def write(sink: storage.HashingWriter) -> int:
-        piece = AttributePiece(sink, SCHEMA)
-        for group in groups:
-            piece.add(group)
-        return piece.close()
+        with AttributePiece(sink, SCHEMA) as piece:
+            for group in groups:
+                piece.add(group)
+        return piece.rows
 
     return storage.write_attempt(root, "attempts", path, write)
 
