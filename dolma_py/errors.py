@@ -88,14 +88,12 @@ class NotFiniteError(DolmaError):
 
 
 class TaskError(DolmaError):
-    """Spark gave a task up: a worker died each time it was tried, or our code failed on the executor; `details` has it all."""
+    """Spark failed: a worker died each time a task was tried, our code failed on an executor, the JVM ended; `details` has it all."""
 
-    def __init__(self, step: str, cause: str, details: str) -> None:
-        self.step, self.cause, self.details = step, cause, details
-        super().__init__(
-            f"step {step}: Spark gave up a task: {cause}. What was finished stays: run again; if a worker was killed, "
-            f"give the machine more memory or lower split_bytes. All of Spark's words: {details}"
-        )
+    def __init__(self, step: str, cause: str, details: str, hint: str = "") -> None:
+        self.step, self.cause, self.details, self.hint = step, cause, details, hint
+        text = f"step {step}: Spark failed: {cause}. What was finished stays: run again."
+        super().__init__(f"{text} {hint}".rstrip() + f" All of Spark's words: {details}")
 
 
 class MissingDependencyError(DolmaError):

@@ -24,7 +24,7 @@ from pipelines.recipe import FIRST_KINDS, Recipe, Step, build_steps, load_recipe
 from pipelines.recipe_progress import RecipeProgress
 from pipelines.session import SessionConfig, open_session
 from pipelines.steps import StepContext, StepResult, attribute_set_stands, check_attribute_sets, fingerprint_named_sets
-from pipelines.task_errors import explain_failures
+from pipelines.task_errors import explain_failures, memory_hint
 
 logger = logging.getLogger("dolma_py.build")
 
@@ -89,7 +89,7 @@ def build_from(recipe: Recipe, corpus: Corpus, options: BuildOptions, state: Sta
             start = time.perf_counter()
             progress.start_step(step)
             context = _make_context(recipe, step, corpus, state, spark, options, progress)
-            with explain_failures(context):
+            with explain_failures(context, memory_hint(step, recipe)):
                 done, skipped = run_step(context, step)
             state = _advance(corpus, state, done)
             outcomes.append(Outcome(step.name, skipped, time.perf_counter() - start, done))

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from dolma_py import config, storage, views
@@ -20,7 +21,7 @@ from dolma_py.errors import ConfigError, DataError
 from dolma_py.formats import Limits, detect_format
 from dolma_py.formats.decompress import find_codec, iterate_members
 from dolma_py.formats.dolma_attributes import Row, build_columns, build_schema, name_columns, read_rows
-from dolma_py.formats.jsonl import iterate_lines
+from dolma_py.formats.jsonl import UTF8_BOM, iterate_lines
 from dolma_py.listing import Listing, Shard
 from dolma_py.storage import HashingWriter, WrittenFile
 from pipelines.steps import (
@@ -42,6 +43,14 @@ class AttributeFile(NamedTuple):
     path: str
     num_bytes: int
     mark: str  # fingerprint
+
+
+class TreeFile(NamedTuple):
+    """Where a document file of a tree lies, and what it is."""
+
+    tree: str
+    path: str
+    kind: str  # format
 
 
 class SetPlan(NamedTuple):
@@ -81,24 +90,28 @@ def find_attributes(trees: list[str], experiments: list[str] | None) -> list[Att
 
 
 def import_attributes(
-    context: StepContext, listing: Listing, trees: dict[tuple[str, str], str], experiments: list[str] | None
+    context: StepContext, listing: Listing, trees: dict[tuple[str, str], TreeFile], experiments: list[str] | None
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """(set -> fingerprint, facts per set) of all attributes that the trees have about the corpus' shards.
 
-    trees: (source, name) of an input file -> its tree.
+    trees: (source, name) of an input file -> the file.
 
     Raises
     ------
     DataError       a line that is no record, or that is not about the document in its place; the file and line are named
     """
-    files = find_attributes(sorted(set(trees.values())), experiments)
+    files = find_attributes(sorted({file.tree for file in trees.values()}), experiments)
     by_place: dict[tuple[str, str], dict[str, AttributeFile]] = {}
     for file in files:
         by_place.setdefault((file.tree, file.name), {})[file.experiment] = file
     shards: dict[str, dict[int, AttributeFile]] = {file.experiment: {} for file in files}
+    documents: dict[int, TreeFile] = {}  # shard -> its document file
     for shard in listing.shards:
-        place = (trees.get((shard.source, shard.inputs[0][0]), ""), shard.inputs[0][0]) if shard.inputs else ("", "")
-        for experiment, file in by_place.get(place, {}).items():
+        document = trees.get((shard.source, shard.inputs[0][0])) if shard.inputs else None
+        if document is None:
+            continue
+        documents[shard.number] = document
+        for experiment, file in by_place.get((document.tree, shard.inputs[0][0]), {}).items():
             shards[experiment][shard.number] = file
     used = sorted({file for found in shards.values() for file in found.values()})
     units = [Unit(f"{file.experiment}/{number:05d}", {"path": file.path}, 0) for number, file in enumerate(used)]
@@ -112,7 +125,7 @@ def import_attributes(
         marks = [[number, file.mark] for number, file in sorted(found.items())]
         mark = config.fingerprint(VERSION, experiment, listing.fingerprint, marks, columns)
         plans.append(SetPlan(f"dolma-{storage.safe_name(experiment)}-v{VERSION}", mark, columns, found))
-    facts = _write_sets(context, listing, plans)
+    facts = _write_sets(context, listing, plans, documents)
     for plan, experiment in zip(plans, sorted(shards), strict=True):
         unused = [file for file in files if file.experiment == experiment and file not in plan.files.values()]
         facts[plan.name] |= {"columns": plan.columns, "files_without_documents": len(unused)}
@@ -127,7 +140,9 @@ def list_names(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
     return [], {"names": sorted(names)}
 
 
-def _write_sets(context: StepContext, listing: Listing, plans: list[SetPlan]) -> dict[str, dict[str, Any]]:
+def _write_sets(
+    context: StepContext, listing: Listing, plans: list[SetPlan], documents: dict[int, TreeFile]
+) -> dict[str, dict[str, Any]]:
     """Write all sets in one phase; what their files held, by set."""
     units: dict[str, list[Unit]] = {}
     for plan in plans:
@@ -140,6 +155,7 @@ def _write_sets(context: StepContext, listing: Listing, plans: list[SetPlan]) ->
                 "set": plan.name,
                 "columns": plan.columns,
                 "path": path,
+                "document": None if path is None else list(documents[shard.number]),
             }
             units[plan.name].append(Unit(f"{plan.name}/shard-{shard.number:05d}", params, shard.text_bytes))
         start_attribute_set(context.corpus, plan.name, plan.fingerprint)
@@ -176,7 +192,7 @@ def _add_groups(
         for num_rows, _ in shard.row_groups:
             piece.add(pa.Table.from_pylist([{}] * num_rows, piece.schema))
         return
-    rows = _aligned_rows(corpus, shard, path)
+    rows = _aligned_rows(corpus, shard, path, TreeFile(*params["document"]))
     for group, (num_rows, _) in enumerate(shard.row_groups):
         table = read_group(corpus, shard, group, ["id", "text"]).combine_chunks()
         taken: list[Row | None] = [_match_row(next(rows, None), name, path) for name in table.column("id").to_pylist()]
@@ -203,18 +219,36 @@ def _match_row(row: Row | None, document_id: str, path: str) -> Row:
     return row
 
 
-def _aligned_rows(corpus: Corpus, shard: Shard, path: str) -> Iterator[Row]:
+def _aligned_rows(corpus: Corpus, shard: Shard, path: str, document: TreeFile) -> Iterator[Row]:
     """The rows of an attribute file without those whose document could not be read."""
-    rejected = _rejected_lines(corpus, shard) if shard.rejected else set()
+    rejected = _rejected_records(corpus, shard, document) if shard.rejected else set()
     for number, row in enumerate(read_rows(path, Limits(), storage.open_read), 1):
         if number not in rejected:
             yield row
 
 
-def _rejected_lines(corpus: Corpus, shard: Shard) -> set[int]:
-    """Lines of the document file that became no document."""
+def _rejected_records(corpus: Corpus, shard: Shard, document: TreeFile) -> set[int]:
+    """Which records of the document file, counted from 1, became no document.
+
+    rejected/ names lines. Blank lines are no records, in document files and attribute files alike, so the document file is read
+    again for those that stand before a rejected one.
+    """
     path = corpus.path("rejected", views.aligned_path(shard).removesuffix(".parquet") + ".jsonl.gz")
+    lines = sorted({json.loads(line)["line"] for _, line in _iterate_plain(path) if line})
+    if document.kind != "jsonl":
+        return set(lines)
+    blank = np.fromiter((number for number, line in _iterate_plain(document.path) if _is_blank(number, line)), np.int64)
+    return set((np.array(lines, np.int64) - np.searchsorted(blank, lines)).tolist())
+
+
+def _iterate_plain(path: str) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, bytes) of the lines of a plain or compressed file, up to where it breaks."""
+    limits = Limits()
     with storage.open_read(path) as stream:
-        limits = Limits()
-        blocks = iterate_lines(iterate_members(stream, find_codec(path), limits=limits), limits.max_record_bytes)
-        return {json.loads(line)["line"] for block in blocks for line in block.lines if line}
+        for block in iterate_lines(iterate_members(stream, find_codec(path), limits=limits), limits.max_record_bytes):
+            yield from enumerate(block.lines, block.first_line)
+
+
+def _is_blank(number: int, line: bytes) -> bool:
+    """Whether the JSON Lines reader steps over a line: white space alone, behind the byte order mark of the first."""
+    return not (line.removeprefix(UTF8_BOM) if number == 1 else line).strip()

@@ -27,7 +27,7 @@ from dolma_py import storage
 from dolma_py.corpus import SIZES_SCHEMA, AttributePiece, Corpus
 from dolma_py.done import DoneFile, read_done_lines
 from dolma_py.errors import ConfigError, DataError, TooManyRejectedError
-from dolma_py.formats import FieldMap, Limits, Rejection, find_reader
+from dolma_py.formats import FieldMap, Limits, Rejection, detect_format, find_reader
 from dolma_py.formats.in_place import describe_reading, read_text_lengths
 from dolma_py.formats.jsonl import LineRange, count_newlines
 from dolma_py.formats.parquet import GroupRange
@@ -35,7 +35,7 @@ from dolma_py.input_files import describe_left_out
 from dolma_py.listing import Listing, Shard, append_shards
 from dolma_py.storage import Attempt, WrittenFile
 from dolma_py.views import SIZES, aligned_path
-from pipelines.import_attributes import import_attributes
+from pipelines.import_attributes import TreeFile, import_attributes
 from pipelines.ingest_inputs import (
     MAX_IN_PLACE_BYTES,
     IngestConfig,
@@ -79,7 +79,11 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     if shards:
         listing = append_shards(corpus.listing_path, listing, shards)
     files = {shard.path: shard.num_bytes for shard in listing.shards if shard.path.startswith("documents/")}
-    trees = {(file.source, file.name): file.tree for file in inputs.files if file.tree}
+    trees = {
+        (file.source, file.name): TreeFile(file.tree, file.path, file.kind or detect_format(file.path))
+        for file in inputs.files
+        if file.tree
+    }
     sets, read = import_attributes(context, listing, trees, ingest.attributes)
     facts = describe_listing(listing) | ({"attributes": read} if read else {})
     if inputs.left_out:

@@ -23,6 +23,7 @@ import logging
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -157,14 +158,16 @@ def open_session(config: SessionConfig | None = None) -> Iterator[SparkSession]:
         return
     submitted = is_submitted()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet_py4j())
         folder = stack.enter_context(_temporary_folder())
         conf, environment = plan_session(config, folder=folder, submitted=submitted)
         with _environment(environment):
             spark = SparkSession.builder.config(conf=conf).getOrCreate()
+        _quiet_accumulators(spark)
         try:
             yield spark
         finally:
-            spark.stop()
+            _stop_spark(spark)
             if not submitted:
                 _stop_jvm()
 
@@ -352,13 +355,73 @@ def _remove_if_left(folder: Path) -> None:
         return  # in use, of another user, or just being made
 
 
+@contextlib.contextmanager
+def _quiet_py4j() -> Iterator[None]:
+    """Keep py4j from printing a trace of each error that it also raises; it uses its own logger and, once, the root."""
+    own = logging.getLogger("py4j")
+    level = own.level
+    own.setLevel(logging.CRITICAL)
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        return record.msg != "Exception while sending command."
+
+    logging.root.addFilter(is_ours)
+    try:
+        yield
+    finally:
+        logging.root.removeFilter(is_ours)
+        own.setLevel(level)
+
+
+def _quiet_accumulators(spark: SparkSession) -> None:
+    """Keep Spark's accumulator thread from printing a trace when the JVM's end closes its connection; other errors are shown."""
+    server = getattr(spark.sparkContext, "_accumulatorServer", None)
+    if server is None:
+        return
+    show = server.handle_error
+
+    def handle_error(request: object, address: object) -> None:
+        if not isinstance(sys.exc_info()[1], EOFError | ConnectionError):
+            show(request, address)
+
+    server.handle_error = handle_error
+
+
+def jvm_has_died(wait_sec: float = 0.0) -> bool:
+    """Whether the JVM that this process started has ended; False where there is none, and under spark-submit, whose JVM is the parent.
+
+    wait_sec: how long a JVM whose connections broke may take to be gone.
+    """
+    process = getattr(SparkContext._gateway, "proc", None)
+    if process is None:
+        return False
+    try:
+        process.wait(timeout=wait_sec)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _stop_spark(spark: SparkSession) -> None:
+    """End the session; of one whose JVM has died, forget this process's half, so that another one can be opened."""
+    if not jvm_has_died():
+        spark.stop()
+        return
+    context = spark.sparkContext
+    context._jsc = None
+    context.stop()
+    SparkSession._instantiatedSession = None
+    SparkSession._activeSession = None
+
+
 def _stop_jvm() -> None:
     """End the JVM behind this process, so that its memory is free and the next session may choose other settings."""
     gateway = SparkContext._gateway
     if gateway is None:
         return
-    gateway.shutdown()
     process = getattr(gateway, "proc", None)
+    if not jvm_has_died():
+        gateway.shutdown()
     if process is not None:
         process.stdin.close()  # the JVM ends when this pipe does, also when we are killed
         process.wait(timeout=60)

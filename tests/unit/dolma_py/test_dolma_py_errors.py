@@ -29,8 +29,8 @@ CASES = [
     (errors.ResumeMismatchError("lr", 0.1, 0.2, "Start again."), "cannot resume: lr was 0.1, now 0.2. Start again."),
     (errors.NotFiniteError(12, [0, 3], "loss"), "step 12: loss is not finite on ranks [0, 3]"),
     (
-        errors.TaskError("tag", "a worker died", "runs/r/work/error.txt"),
-        "step tag: Spark gave up a task: a worker died. What was finished stays: run again;",
+        errors.TaskError("tag", "a worker died", "runs/r/work/error.txt", "Lower split_bytes."),
+        "step tag: Spark failed: a worker died. What was finished stays: run again. Lower split_bytes.",
     ),
     (errors.MissingDependencyError("pyspark", "spark"), "pyspark is not installed. Run: pip install 'dolma-py[spark]'"),
 ]

@@ -35,7 +35,7 @@ def make_corpus(folder, ids=("a", "b", "c"), rejected=()):
     return corpus
 
 
-def write(corpus, folder, ids, columns=COLUMNS):
+def write(corpus, folder, ids, columns=COLUMNS, kind="text"):
     """Run the task over an attribute file with one line for each id; returns the set's rows and the task's facts."""
     path = folder / "attributes.jsonl"
     path.write_text("".join(json.dumps({"id": name, "attributes": {"e__t__a": [[0, 2, 0.5]]}}) + "\n" for name in ids))
@@ -45,6 +45,7 @@ def write(corpus, folder, ids, columns=COLUMNS):
         "set": "dolma-e-v1",
         "columns": columns,
         "path": str(path) if ids else None,
+        "document": ["", str(folder / "0.jsonl"), kind],
     }
     (file,), facts = write_unit(params, "attempts")
     publish_file(file.attempt, corpus.path(file.path))
@@ -61,6 +62,31 @@ def test_rows_are_aligned_over_row_groups(tmp_path):
 def test_lines_of_rejected_documents_are_stepped_over(tmp_path):
     rows, _ = write(make_corpus(tmp_path, rejected=(1, 4)), tmp_path, ["x", "a", "b", "y", "c"])
     assert len(rows) == 3
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("blank", [b"", b" \t\r"])
+def test_blank_lines_of_documents_are_no_records(tmp_path, mark, blank):
+    """rejected/ counts them among the lines of the document file; attribute files have no line for them, or a blank one."""
+    lines = [
+        mark + blank,
+        b'{"text": "one"}',
+        blank,
+        b"{broken",
+        blank,
+        blank,
+        b'{"text": "two"}',
+        b"[]",
+        b'{"text": "three"}',
+    ]
+    (tmp_path / "0.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    corpus = make_corpus(tmp_path, rejected=(4, 8))
+    rows, facts = write(corpus, tmp_path, ["a", "x", "b", "y", "c"], kind="jsonl")
+    assert len(rows) == 3 and facts["documents"] == 3
+    with pytest.raises(
+        DataError, match="is about document 'x', expected 'b'"
+    ):  # the lines of the file are not its records
+        write(corpus, tmp_path, ["a", "x", "b", "y", "c"], kind="text")
 
 
 def test_an_id_that_ingest_made_unique_is_known(tmp_path):
@@ -108,7 +134,8 @@ def test_documents_read_in_place_are_met_too(tmp_path):
     (rejected / "part-00000.jsonl.gz").rename(rejected / "in-place-00000.jsonl.gz")
     path = tmp_path / "attributes.jsonl"
     path.write_text("".join(json.dumps({"id": name, "attributes": {}}) + "\n" for name in ["a", None, "b", "c"]))
-    params = {"root": made.root, "shard": 0, "set": "dolma-e-v1", "columns": COLUMNS, "path": str(path)}
+    params = {"root": made.root, "shard": 0, "set": "dolma-e-v1", "columns": COLUMNS, "path": str(path),
+              "document": ["", str(tmp_path / "0.jsonl"), "jsonl"]}  # fmt: skip
     (file,), facts = write_unit(params, "attempts")
     assert (file.rows, facts["documents"], file.path) == (3, 3, "attributes/dolma-e-v1/web/in-place-00000.parquet")
 

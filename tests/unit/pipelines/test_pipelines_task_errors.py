@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 
@@ -12,8 +13,9 @@ from dolma_py.corpus import Corpus
 from dolma_py.done import DoneFile
 from dolma_py.errors import TaskError
 from dolma_py.storage import write_attempt
+from pipelines.recipe import KINDS, Recipe, build_steps
 from pipelines.steps import StepContext
-from pipelines.task_errors import WORKER_DIED, explain_failures, find_cause
+from pipelines.task_errors import MEMORY_SETTINGS, SPLIT_KINDS, WORKER_DIED, explain_failures, find_cause, memory_hint
 from pipelines.units import Unit, run_units
 
 
@@ -36,7 +38,7 @@ def run_one(spark, folder, work, **params):
     context = StepContext(lambda: spark, Corpus(str(folder)), None, "tagging", "runs/r/00-tagging", "f", 0, {})
     done = DoneFile(str(folder), "x", "f")
     units = [Unit("a", {"root": str(folder), "marks": str(marks), **params}, 1)]
-    with explain_failures(context):
+    with explain_failures(context, "Lower it."):
         run_units(context.spark, units, work, done=done, attempts="attempts")
     return done
 
@@ -51,7 +53,7 @@ def test_a_worker_that_always_dies_is_one_sentence(spark, tmp_path):
     with pytest.raises(TaskError) as caught:
         run_one(spark, tmp_path, die_until, deaths=1000)
     assert caught.value.step == "tagging"
-    assert caught.value.cause == WORKER_DIED
+    assert caught.value.cause == WORKER_DIED and "Lower it." in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "Python worker exited" in (tmp_path / "runs/r/00-tagging/work/error.txt").read_text()
 
@@ -60,6 +62,7 @@ def test_a_defect_on_the_executor_names_itself(spark, tmp_path):
     with pytest.raises(TaskError) as caught:
         run_one(spark, tmp_path, fail)
     assert caught.value.cause == "KeyError: 'no such thing'"
+    assert "Lower it." not in str(caught.value)  # nothing died
 
 
 def die_or_write(params, attempts):
@@ -91,3 +94,32 @@ def test_finished_units_stay_done_when_another_is_given_up(spark, tmp_path):
 )  # fmt: skip
 def test_other_causes(text, cause):
     assert find_cause(text) == cause
+
+
+def test_an_error_of_the_network_is_sparks_only_when_its_jvm_is_gone(spark, tmp_path):
+    context = StepContext(lambda: spark, Corpus(str(tmp_path)), None, "tagging", "runs/r/00-tagging", "f", 0, {})
+    with pytest.raises(ConnectionRefusedError), explain_failures(context):
+        raise ConnectionRefusedError("an object store")
+
+
+def test_hints_name_settings_that_exist():
+    """Every kind has its own, or the recipe's, or none; a command of one job has no recipe to change."""
+    for kind, names in MEMORY_SETTINGS.items():
+        module, model = KINDS[kind]
+        for name in names:
+            fields = getattr(importlib.import_module(module), model).model_fields
+            for part in name.split("."):
+                assert part in fields, (kind, name)
+                fields = getattr(fields[part].annotation, "model_fields", {})
+    assert set(SPLIT_KINDS) <= set(KINDS) and not set(SPLIT_KINDS) & set(MEMORY_SETTINGS)
+    steps = [
+        {"kind": "ingest", "sources": [{"inputs": ["x"]}]},
+        {"kind": "dedup_exact"},
+        {"kind": "write_plain", "job": "j", "inputs": ["x"]},
+    ]
+    hints = {}
+    for flow in ("mix", "job"):
+        recipe = Recipe(recipe="r", flow=flow, seed=0, steps=steps)
+        hints[flow] = [memory_hint(step, recipe).partition(", or lower ")[2] for step in build_steps(recipe)]
+    own = "row_group_text_bytes or limits.max_record_bytes of step ingest."
+    assert hints == {"mix": [own, "the recipe's split_bytes.", ""], "job": [own, "", ""]}
