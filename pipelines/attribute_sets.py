@@ -127,8 +127,7 @@ def write_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
                 columns = made[name] if name in made else pa.RecordBatch.from_pylist([], schema)
                 columns = restore_span_columns(columns, batch.removed)
                 piece.add(spread_rows(columns, batch.rows, batch.group_rows, schema))
-        closed = [(file, piece.close()) for file, piece in open_pieces.values()]
-    return [file.written(written) for file, written in closed], {"documents": rows}
+    return [file.written(piece.rows) for file, piece in open_pieces.values()], {"documents": rows}
 
 
 def stitch_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
