@@ -68,6 +68,14 @@ class TooManyRejectedError(DolmaError):
         )
 
 
+class DedupAlarmError(DolmaError):
+    """Deduplication would remove more than its alarms allow; nothing is complete until a person has said so."""
+
+    def __init__(self, step: str, alarms: list[str], rule: str, hint: str) -> None:
+        self.step, self.alarms = step, alarms
+        super().__init__(f"{step}: {'; '.join(alarms)}; {rule}. {hint}")
+
+
 class ResumeMismatchError(DolmaError):
     """Saved state belongs to another configuration; `field` is the first that differs."""
 

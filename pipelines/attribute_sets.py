@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from dedup.alarms import SourceCounts, add_counts
 from dolma_py import storage, views
 from dolma_py.corpus import (
     AttributePiece,
@@ -52,6 +53,14 @@ class Maker(Protocol):
         ...
 
 
+class RemovingMaker(Maker, Protocol):
+    """A maker whose attributes say what leaves."""
+
+    def count_removed(self, batch: ViewBatch, made: dict[str, pa.RecordBatch]) -> dict[str, SourceCounts]:
+        """Of the batch, by source, from what `make` gave for it."""
+        ...
+
+
 def write_attribute_sets(
     context: StepContext,
     maker: str,
@@ -59,10 +68,12 @@ def write_attribute_sets(
     fingerprints: dict[str, str],
     *,
     phase: str = "attributes",
+    accept: Callable[[dict[str, SourceCounts]], None] | None = None,
 ) -> UnitTimes:
     """Make the sets of `fingerprints` (name -> fingerprint) for the whole view and declare them complete.
 
     maker: "module:function" that builds a Maker from `options` on the executor.
+    accept: for a RemovingMaker: gets what leaves by source, and may raise; then the sets are not complete, but the work is kept.
     """
     for name, fingerprint in fingerprints.items():
         start_attribute_set(context.corpus, name, fingerprint)
@@ -76,10 +87,12 @@ def write_attribute_sets(
         whole = len(parts[split.shard]) == 1
         params = split_params(context, split) | {
             "maker": maker, "options": options, "sets": sorted(fingerprints),
-            "pieces": None if whole else f"{context.work}/{phase}/pieces",
+            "pieces": None if whole else f"{context.work}/{phase}/pieces", "count_removed": accept is not None,
         }  # fmt: skip
         units.append(Unit(split_name(split), params, split.text_bytes))
     done, times = context.run_units(phase, units, write_split)
+    if accept:
+        accept(add_counts(line["facts"]["sources"] for line in done.units.values()))
     stitched = []
     for number, pieces in parts.items():
         for name in sorted(fingerprints) if len(pieces) > 1 else []:
@@ -107,12 +120,18 @@ def build_maker(maker: str, options: str) -> Maker:
     return build(json.loads(options))
 
 
+def load_maker(params: dict[str, Any]) -> Any:
+    """The maker of a task's params."""
+    return build_maker(params["maker"], json.dumps(params["options"], sort_keys=True))
+
+
 def write_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: all sets of one split."""
     corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
-    maker = build_maker(params["maker"], json.dumps(params["options"], sort_keys=True))
+    maker = load_maker(params)
     shard = corpus.read_listing().shards[split.shard]
-    rows = 0
+    facts: dict[str, Any] = {"documents": 0}
+    sources: list[dict[str, SourceCounts]] = []
     with ExitStack() as stack:
         open_pieces = {}
         for name in params["sets"]:
@@ -120,14 +139,18 @@ def write_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
             file = stack.enter_context(storage.open_attempt(corpus.root, attempts, path))
             open_pieces[name] = (file, stack.enter_context(AttributePiece(file.sink, maker.schemas[name])))
         for batch in read_view(corpus, view, split, maker.columns):
-            rows += batch.documents.num_rows
+            facts["documents"] += batch.documents.num_rows
             made = maker.make(batch) if batch.documents.num_rows else {}
+            if made and params["count_removed"]:
+                sources.append(maker.count_removed(batch, made))
             for name, (_, piece) in open_pieces.items():
                 schema = maker.schemas[name]
                 columns = made[name] if name in made else pa.RecordBatch.from_pylist([], schema)
                 columns = restore_span_columns(columns, batch.removed)
                 piece.add(spread_rows(columns, batch.rows, batch.group_rows, schema))
-    return [file.written(piece.rows) for file, piece in open_pieces.values()], {"documents": rows}
+    if params["count_removed"]:
+        facts["sources"] = add_counts(sources)
+    return [file.written(piece.rows) for file, piece in open_pieces.values()], facts
 
 
 def stitch_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

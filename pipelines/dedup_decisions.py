@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dedup.alarms import CopyAlarms, SourceCounts, check_clusters, check_sources, count_sources
 from dedup.keepers import AttributeOrder, KeepPolicy
-from dolma_py import config, parquet_files, storage, views
+from dolma_py import config, parquet_files, spans, storage, views
 from dolma_py.arrow_buffers import view_text
 from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.documents import DUPLICATE_SCHEMA
@@ -17,6 +18,7 @@ from dolma_py.errors import ConfigError
 from dolma_py.listing import ROW_BITS
 from dolma_py.metadata import read_fields
 from pipelines.attribute_sets import write_attribute_sets
+from pipelines.changed_decisions import compare_decisions, save_changes
 from pipelines.steps import StepContext, StepResult
 
 # of documents in clusters of two or more; everything else is alone
@@ -34,6 +36,12 @@ def keep_reads(policy: KeepPolicy) -> list[str]:
     reads = [name for name in DOCUMENT_COLUMNS if name in names]
     reads += ["text"] if "length" in names else []
     return reads + (["metadata"] if any(name.startswith("metadata.") for name in names) else [])
+
+
+def keep_sets(policy: KeepPolicy) -> list[str]:
+    """Attribute sets that keep_columns reads."""
+    names = [a.name.rpartition(".")[0] for a in policy.columns if not a.name.startswith("metadata.")]
+    return sorted({name for name in names if name})
 
 
 def keep_columns(corpus: Corpus, batch: ViewBatch, policy: KeepPolicy) -> pa.Table:
@@ -133,15 +141,52 @@ def clusters_of(address: np.ndarray, kept_address: np.ndarray, ids: pa.Array, si
     return table.filter(pa.array(size > 1))
 
 
-def write_decisions(context: StepContext, decisions: pa.Table, set_name: str) -> StepResult:
+def write_duplicates(
+    context: StepContext, maker: str, options: dict[str, Any], *, largest: list[dict[str, Any]], alarms: CopyAlarms
+) -> StepResult:
+    """The set options["set"] by a RemovingMaker; facts: sources, alarms, and `changed` when the corpus has grown.
+
+    largest: kept_id and size of the largest clusters. Raises DedupAlarmError before anything is complete.
+    """
+    set_name = options["set"]
+    check_clusters(context.name, [(row["kept_id"], row["size"]) for row in largest], alarms)
+    changes = compare_decisions(context, maker, options, set_name)
+    sources: dict[str, SourceCounts] = {}
+
+    def accept(counts: dict[str, SourceCounts]) -> None:
+        sources.update(counts)
+        check_sources(context.name, counts, alarms)
+
+    fingerprint = config.fingerprint(context.fingerprint, set_name)
+    times = write_attribute_sets(context, maker, options, {set_name: fingerprint}, accept=accept)
+    changed = save_changes(context, changes)
+    facts = {"sources": describe_sources(sources), "alarms": config.dump_config(alarms)} | changed.facts
+    return StepResult({set_name: fingerprint}, files=changed.files, facts=facts, times=times._asdict())
+
+
+def describe_sources(sources: dict[str, SourceCounts]) -> dict[str, dict[str, int]]:
+    """For the manifest."""
+    return {source: counts._asdict() for source, counts in sources.items()}
+
+
+def count_duplicates(root: str, batch: ViewBatch, is_duplicate: pa.Array) -> dict[str, SourceCounts]:
+    """What leaves of a row group's documents, by source; sizes are those of the view's texts, and no text is read."""
+    sizes = views.read_attributes(root, views.SIZES, batch.shard, [batch.group]).column("text_bytes")
+    num_bytes = sizes.to_numpy()[batch.rows] - spans.count_bytes(batch.removed)
+    removed = is_duplicate.to_numpy(zero_copy_only=False)
+    return count_sources(batch.documents.column("source"), num_bytes, removed, removed * num_bytes)
+
+
+def write_decisions(context: StepContext, decisions: pa.Table, set_name: str, alarms: CopyAlarms) -> StepResult:
     """Decisions as attributes of every document in the view, and what they amount to."""
     decisions = decisions.sort_by("address").combine_chunks()
     path = f"{context.work}/decisions.parquet"
     checksum = parquet_files.write_table(context.corpus.path(path), decisions)
-    fingerprint = config.fingerprint(context.fingerprint, set_name)
     options = {"root": context.corpus.root, "path": path, "set": set_name, "checksum": checksum}
-    times = write_attribute_sets(context, "pipelines.dedup_decisions:DecisionMaker", options, {set_name: fingerprint})
-    return StepResult(attributes={set_name: fingerprint}, facts=describe_decisions(decisions), times=times._asdict())
+    facts = describe_decisions(decisions)
+    maker = "pipelines.dedup_decisions:DecisionMaker"
+    result = write_duplicates(context, maker, options, largest=facts["largest"], alarms=alarms)
+    return result._replace(facts=facts | result.facts)
 
 
 def describe_decisions(decisions: pa.Table) -> dict[str, Any]:
@@ -165,7 +210,7 @@ class DecisionMaker:
     columns: list[str] | None = []
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.set = options["set"]
+        self.set, self.root = options["set"], options["root"]
         self.path = storage.join_path(options["root"], options["path"])
         self.schemas = {self.set: DUPLICATE_SCHEMA}
         self.shard = -1
@@ -201,3 +246,7 @@ class DecisionMaker:
         ]
         arrays = [column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column for column in columns]
         return {self.set: pa.RecordBatch.from_arrays(arrays, schema=DUPLICATE_SCHEMA)}
+
+    def count_removed(self, batch: ViewBatch, made: dict[str, pa.RecordBatch]) -> dict[str, SourceCounts]:
+        """Duplicates by source."""
+        return count_duplicates(self.root, batch, made[self.set].column("is_duplicate"))

@@ -15,13 +15,15 @@ from typing import Any
 
 from pydantic import Field
 
+from dedup.alarms import CopyAlarms
 from dedup.exact import Digests, ExactConfig, add_source, digest_texts
 from dolma_py import config
 from dolma_py.arrow_buffers import view_text
 from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.storage import WrittenFile
-from pipelines.dedup_keys import KeyJob, decide_copies, plan_keys, write_keys
+from pipelines.dedup_keys import KeyJob, decide_copies, write_keys
 from pipelines.seen_keys import BloomConfig, IndexConfig, Seen, fingerprint_seen
+from pipelines.split_files import key_settings
 from pipelines.steps import Rule, StepContext, StepResult
 
 VERSION = 2
@@ -32,6 +34,10 @@ class DedupExactConfig(ExactConfig):
 
     bloom: BloomConfig = Field(BloomConfig(), description="filters of earlier data, and the filter of this")
     index: IndexConfig = Field(IndexConfig(), description="indexes of earlier data, and the index of this")
+    alarms: CopyAlarms = Field(default=CopyAlarms(), description="what stops the step before it is complete")
+    keep_keys: bool = Field(
+        default=True, description="leave keys in the run folder, so that a grown corpus costs its new documents alone"
+    )
     rules: list[Rule] = Field(
         default_factory=lambda: [Rule(name="exact_copy", keep="not is_duplicate")], description="added to the view"
     )
@@ -48,8 +54,8 @@ def run(context: StepContext, exact: DedupExactConfig) -> StepResult:
     """Digest every document, bring equal digests together, write decisions."""
     facts = {"hash": "xxh3-128", "text": exact.text, "scope": exact.scope}
     seen = Seen(exact.bloom, exact.index, {"unit": "document", "text": exact.text, "scope": exact.scope})
-    job = KeyJob(name_set(exact), exact.keep, facts, seen)
-    return decide_copies(context, job, plan_keys(context, config.dump_config(exact), seen), digest_split)
+    job = KeyJob(name_set(exact), exact.keep, facts, seen, exact.alarms, key_settings(exact), exact.keep_keys)
+    return decide_copies(context, job, digest_split)
 
 
 def fingerprint_inputs(corpus: Corpus, exact: DedupExactConfig) -> dict[str, str]:
@@ -59,11 +65,12 @@ def fingerprint_inputs(corpus: Corpus, exact: DedupExactConfig) -> dict[str, str
 
 def digest_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: digests of one split."""
-    exact = config.build_config(DedupExactConfig, params["settings"])
+    exact = config.build_config(DedupExactConfig, params["settings"]["step"])
 
-    def digest(batch: ViewBatch) -> Digests:
+    def digest(batch: ViewBatch) -> tuple[Digests, dict[str, Any]]:
         digests = digest_texts(*view_text(batch.documents.column("text")), text=exact.text)
-        return add_source(digests, batch.documents.column("source")) if exact.scope == "source" else digests
+        is_apart = exact.scope == "source"
+        return add_source(digests, batch.documents.column("source")) if is_apart else digests, {}
 
     return write_keys(params, attempts, keep=exact.keep, columns=["text"], make_keys=digest)
 

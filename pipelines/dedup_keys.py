@@ -1,6 +1,7 @@
 """Copies by key: documents of one 128-bit key are one cluster, the keep policy names who stays. Exact and URL deduplication.
 
-1. keys (units): the key of every document, its id, and what the keep policy compares, one file per split.
+1. keys (units): the key of every document, its id, and what the keep policy compares, one file per split. Over a corpus that grew,
+   those of earlier documents are not made again (pipelines/split_files.py).
 2. decisions (one shuffle): before it each row group is reduced to one row per key - how many, the first, the best - so that a key
    of ten million copies costs one row per row group. The rows of a key meet, the best of all is found, and every row group
    learns it. One file per shard.
@@ -23,21 +24,38 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 
+from dedup.alarms import CopyAlarms, SourceCounts
 from dedup.exact import Digests, number_digests
 from dedup.keepers import KeepPolicy, keep_order
-from dolma_py import config, parquet_files, storage
-from dolma_py.corpus import Corpus, ViewBatch, read_view
+from dolma_py import parquet_files, storage
+from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.documents import DUPLICATE_SCHEMA
-from dolma_py.listing import ROW_BITS, Split
-from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
-from dolma_py.views import View
+from dolma_py.listing import ROW_BITS
+from dolma_py.storage import WrittenFile
 from dolma_py.xxh3 import pack_digests
-from pipelines.attribute_sets import write_attribute_sets
-from pipelines.dedup_decisions import keep_columns, keep_fields, keep_reads, spark_fields
-from pipelines.keyed_files import merge_facts, write_files
-from pipelines.seen_keys import Seen, bucket_of, check_seen, count_buckets, find_seen, read_indexes, save_seen
+from pipelines.dedup_decisions import (
+    count_duplicates,
+    keep_columns,
+    keep_fields,
+    keep_reads,
+    keep_sets,
+    spark_fields,
+    write_duplicates,
+)
+from pipelines.keyed_files import write_files
+from pipelines.seen_keys import (
+    Seen,
+    bucket_of,
+    check_seen,
+    count_buckets,
+    find_seen,
+    read_indexes,
+    save_seen,
+)
 from pipelines.shuffles import as_signed, read_frame, reduce_groups
-from pipelines.steps import StepContext, StepResult, Unit, file_lists, split_name, split_params
+from pipelines.split_files import make_split_files, remove_unused, write_split_file
+from pipelines.steps import StepContext, StepResult
+from pipelines.units import Work
 
 KEY_FIELDS = [
     pa.field("high", pa.int64()), pa.field("low", pa.int64()), pa.field("seen", pa.bool_()), pa.field("id", pa.string()),
@@ -50,7 +68,9 @@ DECISION_FIELDS = [
     pa.field("kept_id", pa.string()), pa.field("seen", pa.bool_()),
 ]  # fmt: skip
 SHARD = pa.field("shard", pa.int32())
-Keys = Callable[[ViewBatch], Digests]
+Keys = Callable[[ViewBatch], tuple[Digests, dict[str, Any]]]  # and what is counted of the batch
+KEYS = "keys"
+KEYS_VERSION = 1  # of the rows in key files
 
 
 class KeyJob(NamedTuple):
@@ -60,15 +80,9 @@ class KeyJob(NamedTuple):
     keep: KeepPolicy
     facts: dict[str, Any]  # what was hashed, for the manifest
     seen: Seen
-
-
-def plan_keys(context: StepContext, settings: dict[str, Any], seen: Seen) -> list[Unit]:
-    """One unit per split, for a work function that calls write_keys; filters and indexes are looked at first."""
-    shared = {"settings": settings, "work": context.work, "filters": check_seen(context.corpus, seen)}
-    return [
-        Unit(split_name(split), split_params(context, split) | shared, split.text_bytes)
-        for split in context.plan_splits()
-    ]
+    alarms: CopyAlarms
+    settings: dict[str, Any]  # what decides the keys, for the tasks
+    keep_keys: bool  # leave them in the run folder
 
 
 def write_keys(
@@ -78,62 +92,53 @@ def write_keys(
 
     columns: of a document that make_keys reads, beside those of the keep policy.
     """
-    corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
+    corpus = Corpus(params["root"])
     schema = pa.schema([*KEY_FIELDS, *keep_fields(keep)])
-    facts = {"documents": 0, "without_key": 0}
 
-    def write(sink: HashingWriter) -> int:
-        with parquet_files.open_writer(sink, schema) as writer:
-            for batch in read_view(corpus, view, split, [*columns, *keep_reads(keep)]):
-                keys = make_keys(batch)
-                compared = keep_columns(corpus, batch, keep)
-                seen = pa.array(find_seen(params["filters"], keys.high, keys.low))
-                made = [
-                    as_signed(keys.high),
-                    as_signed(keys.low),
-                    seen,
-                    batch.documents.column("id"),
-                    *compared.columns,
-                ]
-                table = pa.table(made, schema=schema).filter(pa.array(keys.is_valid))
-                parquet_files.write_row_group(writer, table)
-                facts["documents"] += len(keys.is_valid)
-                facts["without_key"] += len(keys.is_valid) - table.num_rows
-        return facts["documents"] - facts["without_key"]
+    def make(batch: ViewBatch) -> tuple[pa.Table, dict[str, Any]]:
+        keys, counts = make_keys(batch)
+        compared = keep_columns(corpus, batch, keep)
+        seen = pa.array(find_seen(params["places"], keys.high, keys.low))
+        made = [as_signed(keys.high), as_signed(keys.low), seen, batch.documents.column("id"), *compared.columns]
+        table = pa.table(made, schema=schema).filter(pa.array(keys.is_valid))
+        num_docs = len(keys.is_valid)
+        return table, {"documents": num_docs, "without_key": num_docs - table.num_rows, **counts}
 
-    return [write_attempt(corpus.root, attempts, f"{params['work']}/keys/{split_name(split)}.parquet", write)], facts
+    return write_split_file(params, attempts, schema=schema, columns=[*columns, *keep_reads(keep)], make=make)
 
 
-def decide_copies(
-    context: StepContext, job: KeyJob, units: list[Unit], work: Callable[..., tuple[list[WrittenFile], dict[str, Any]]]
-) -> StepResult:
-    """Run the three phases; `work` is a module's function that calls write_keys."""
-    keys, times = context.run_units("keys", units, work)
-    candidates = read_candidates(context, [file["path"] for file in file_lists(keys)], job)
+def decide_copies(context: StepContext, job: KeyJob, work: Work) -> StepResult:
+    """Run the phases; `work` is a module's function that calls write_keys. Filters and indexes are looked at first."""
+    filters = check_seen(context.corpus, job.seen)
+    settings = {"version": KEYS_VERSION, "step": job.settings, "filters": list(filters.values())}
+    keys = make_split_files(
+        context, KEYS, work, settings, keep=job.keep_keys, sets=keep_sets(job.keep), places=list(filters)
+    )
+    candidates = read_candidates(context, keys.paths, job)
     decided = write_files(
         context, find_clusters(candidates, job.keep), phase="decisions", key="shard", order=["first", "high", "low"],
         schema=pa.schema(DECISION_FIELDS), count=count_decisions,
     )  # fmt: skip
-    fingerprint = config.fingerprint(context.fingerprint, job.set_name)
+    facts = {"clusters": 0, "members": 0, "duplicates": 0, "seen_before": 0} | decided["facts"]
+    facts["largest"] = [{"kept_id": kept_id, "size": size} for size, _, kept_id in facts.get("largest", [])]
+    splits = zip(context.plan_splits(), keys.paths, strict=True)
     options = {
         "root": context.corpus.root, "set": job.set_name, "work": context.work,
-        "splits": [[split.shard, split.first_group, split.last_group] for split in context.plan_splits()],
+        "splits": [[split.shard, split.first_group, split.last_group, path] for split, path in splits],
         "decided": [file["path"] for file in decided["files"]], "checksums": [file["checksum"] for file in decided["files"]],
     }  # fmt: skip
-    made = write_attribute_sets(context, "pipelines.dedup_keys:CopyMaker", options, {job.set_name: fingerprint})
-    counts: dict[str, Any] = {"documents": 0, "without_key": 0}
-    for line in keys.units.values():
-        counts = merge_facts(counts, line["facts"])
+    maker = "pipelines.dedup_keys:CopyMaker"
+    result = write_duplicates(context, maker, options, largest=facts["largest"], alarms=job.alarms)
+    counts: dict[str, Any] = {"documents": 0, "without_key": 0} | keys.counts
     files: dict[str, int] = {}
     if job.seen.bloom.save is not None or job.seen.index.save is not None:
         num_bits = count_buckets(counts["documents"] - counts["without_key"])
         files, kept = save_seen(context, job.seen, find_kept(candidates, job.keep, num_bits), with_ids=True)
         counts |= kept
-    facts = {"clusters": 0, "members": 0, "duplicates": 0, "seen_before": 0} | decided["facts"]
-    largest = [{"kept_id": kept_id, "size": size} for size, _, kept_id in facts.pop("largest", [])]
-    return StepResult(
-        {job.set_name: fingerprint}, files=files, facts=job.facts | counts | facts | {"largest": largest},
-        times=made._asdict() | {"keys_task_sec": times.task_sec},
+    remove_unused(context, KEYS, keys.paths)
+    return result._replace(
+        files=result.files | files, facts=job.facts | counts | facts | result.facts,
+        times=result.times | {"keys_task_sec": keys.times.task_sec, "keys_found": keys.found},
     )  # fmt: skip
 
 
@@ -275,7 +280,7 @@ class CopyMaker:
     def __init__(self, options: dict[str, Any]) -> None:
         self.set, self.root, self.work = options["set"], options["root"], options["work"]
         self.schemas = {self.set: DUPLICATE_SCHEMA}
-        self.splits = [Split(*split, 0, 0, 0) for split in options["splits"]]
+        self.splits: list[tuple[int, int, int, str]] = options["splits"]
         self.decided = set(options["decided"])
 
     def make(self, batch: ViewBatch) -> dict[str, pa.RecordBatch]:
@@ -298,13 +303,16 @@ class CopyMaker:
         arrays = [column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column for column in columns]
         return {self.set: pa.RecordBatch.from_arrays(arrays, schema=DUPLICATE_SCHEMA)}
 
+    def count_removed(self, batch: ViewBatch, made: dict[str, pa.RecordBatch]) -> dict[str, SourceCounts]:
+        """Duplicates by source."""
+        return count_duplicates(self.root, batch, made[self.set].column("is_duplicate"))
+
     def _read_keys(self, batch: ViewBatch) -> pa.Table:
         """(high, low, address) of the row group's documents that have a key."""
-        split = next(
-            s for s in self.splits if s.shard == batch.shard.number and s.first_group <= batch.group <= s.last_group
-        )
-        path = storage.join_path(self.root, self.work, "keys", f"{split_name(split)}.parquet")
-        return parquet_files.read_row_groups(path, [batch.group - split.first_group], ["high", "low", "address"])
+        shard, group = batch.shard.number, batch.group
+        _, first, _, path = next(split for split in self.splits if split[0] == shard and split[1] <= group <= split[2])
+        path = storage.join_path(self.root, path)
+        return parquet_files.read_row_groups(path, [group - first], ["high", "low", "address"])
 
     def _read_decisions(self, batch: ViewBatch) -> pa.Table:
         """Decisions whose first document is in the row group."""

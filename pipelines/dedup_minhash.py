@@ -2,6 +2,7 @@
 
 Reads a view; writes attributes/minhash-v1/ with the evidence for every removal. Every text is read for its bands
 (pipelines/candidate_graph.py goes on from there), candidates' texts once more for verification (pipelines/candidate_sets.py).
+Over a corpus that grew, bands of earlier documents are not made again (pipelines/split_files.py).
 
     spark-submit pipelines/dedup_minhash.py --config minhash.yaml
 """
@@ -15,23 +16,25 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from dedup.alarms import NearCopyAlarms
 from dedup.keepers import KeepPolicy
 from dedup.minhash import MinHashConfig, hash_bands
 from dedup.minhash_presets import get_preset
 from dedup.verification import VerificationConfig
-from dolma_py import config, parquet_files
+from dolma_py import config, parquet_files, storage
 from dolma_py.arrow_buffers import view_text
 from dolma_py.config import Config
-from dolma_py.corpus import Corpus, read_view
-from dolma_py.listing import Split
-from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
-from dolma_py.views import View
+from dolma_py.corpus import Corpus, ViewBatch
+from dolma_py.storage import WrittenFile
 from pipelines.candidate_graph import find_components
 from pipelines.candidate_sets import verify_candidates
 from pipelines.dedup_decisions import DECISION_SCHEMA, write_decisions
-from pipelines.steps import Rule, StepContext, StepResult, Unit, file_lists, split_name, split_params
+from pipelines.split_files import make_split_files, remove_unused, write_split_file
+from pipelines.steps import Rule, StepContext, StepResult, checksum_if_file
 
 VERSION = 2
+BANDS_VERSION = 1  # of the keys in band files
+BANDS = "bands"
 SET = "minhash-v1"
 
 
@@ -46,6 +49,7 @@ class DedupMinhashConfig(Config):
         default=VerificationConfig(), description="exact Jaccard that makes a duplicate"
     )
     keep: KeepPolicy = Field(default=KeepPolicy(), description="which member stays")
+    alarms: NearCopyAlarms = Field(default=NearCopyAlarms(), description="what stops the step before it is complete")
     components: Literal["auto", "driver", "spark"] = Field(
         default="auto", description="who finds components; auto: the driver up to max_edges; changes no output"
     )
@@ -59,6 +63,10 @@ class DedupMinhashConfig(Config):
         ge=1 << 10,
         description="shingle sets held by one task of verification; its memory is 3 times that",
     )
+    keep_bands: bool = Field(
+        default=True,
+        description="leave band keys in the run folder, so that a grown corpus costs its new documents alone",
+    )
     rules: list[Rule] = Field(
         default_factory=lambda: [Rule(name="near_copy", keep="not is_duplicate")], description="added to the view"
     )
@@ -70,49 +78,55 @@ class DedupMinhashConfig(Config):
 
 def run(context: StepContext, minhash: DedupMinhashConfig) -> StepResult:
     """Bands, candidate edges, components, verification, decisions."""
-    settings = config.dump_config(minhash)
-    shared = {"minhash": settings, "work": context.work}
-    units = [
-        Unit(split_name(split), split_params(context, split) | shared, split.text_bytes)
-        for split in context.plan_splits()
-    ]
-    bands, times = context.run_units("bands", units, band_split)
+    settings = {
+        "version": BANDS_VERSION,
+        "minhash": config.dump_config(minhash.settings),
+        "tokenizer": mark_tokenizer(minhash),
+    }
+    bands = make_split_files(context, BANDS, band_split, settings, keep=minhash.keep_bands)
     graph = find_components(
-        context, [file["path"] for file in file_lists(bands)], num_bands=minhash.settings.num_bands,
+        context, bands.paths, num_bands=minhash.settings.num_bands,
         way=minhash.components, max_edges=minhash.max_edges, max_rounds=minhash.max_rounds,
     )  # fmt: skip
     paths, would_remove = verify_candidates(context, graph, minhash)
     tables = [parquet_files.read_row_groups(context.corpus.path(path), None, None) for path in paths]
     decisions = pa.concat_tables([DECISION_SCHEMA.empty_table(), *tables])
-    result = write_decisions(context, decisions, SET)
+    result = write_decisions(context, decisions, SET, minhash.alarms)
     facts = {
         "candidate_edges": graph.edges, "candidates": graph.members, "components": graph.components,
         "would_remove": would_remove | {"unverified": graph.members - graph.components},
     }  # fmt: skip
-    return result._replace(facts=result.facts | facts, times=result.times | {"bands_task_sec": times.task_sec})
+    remove_unused(context, BANDS, bands.paths)
+    notes = {"bands_task_sec": bands.times.task_sec, "bands_found": bands.found}
+    return result._replace(facts=result.facts | facts, times=result.times | notes)
+
+
+def fingerprint_inputs(corpus: Corpus, minhash: DedupMinhashConfig) -> Any:
+    """What decides the output beside the settings."""
+    return mark_tokenizer(minhash)
+
+
+def mark_tokenizer(minhash: DedupMinhashConfig) -> Any:
+    """The checksum of the tokenizer's file, its name when it comes from the hub, None without one."""
+    name = minhash.settings.shingles.tokenizer
+    if name is None:
+        return None
+    file = storage.join_path(name, "tokenizer.json")
+    return checksum_if_file(file if storage.file_bytes(file) is not None else name)
 
 
 def band_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: band keys of one split's documents; documents without words have none."""
-    corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
-    settings = config.build_config(DedupMinhashConfig, params["minhash"]).settings
+    settings = config.build_config(MinHashConfig, params["settings"]["minhash"])
     schema = pa.schema([("address", pa.int64()), ("keys", pa.binary(8 * settings.num_bands))])
 
-    def write(sink: HashingWriter) -> int:
-        rows = 0
-        with parquet_files.open_writer(sink, schema) as writer:
-            for batch in read_view(corpus, view, split, ["text"]):
-                found = hash_bands(*view_text(batch.documents.column("text")), config=settings)
-                keys = np.ascontiguousarray(found.keys[found.is_valid])
-                column = pa.FixedSizeBinaryArray.from_buffers(
-                    schema.field("keys").type, len(keys), [None, pa.py_buffer(keys)]
-                )
-                table = pa.table([pa.array(batch.addresses[found.is_valid]), column], schema=schema)
-                parquet_files.write_row_group(writer, table)
-                rows += table.num_rows
-        return rows
+    def make(batch: ViewBatch) -> tuple[pa.Table, dict[str, Any]]:
+        found = hash_bands(*view_text(batch.documents.column("text")), config=settings)
+        keys = np.ascontiguousarray(found.keys[found.is_valid])
+        column = pa.FixedSizeBinaryArray.from_buffers(schema.field("keys").type, len(keys), [None, pa.py_buffer(keys)])
+        return pa.table([pa.array(batch.addresses[found.is_valid]), column], schema=schema), {}
 
-    return [write_attempt(corpus.root, attempts, f"{params['work']}/bands/{split_name(split)}.parquet", write)], {}
+    return write_split_file(params, attempts, schema=schema, columns=["text"], make=make)
 
 
 def main(argv: list[str] | None = None) -> int:

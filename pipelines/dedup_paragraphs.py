@@ -23,21 +23,20 @@ import pyarrow.parquet as pq
 from pydantic import Field
 from pyspark.sql import DataFrame
 
+from dedup.alarms import SourceAlarms, SourceCounts, check_sources, count_sources
 from dedup.exact import Digests, add_source, number_digests
 from dedup.paragraphs import ParagraphConfig, Units, count_digests, cut_units, digest_units, mark_repeats
 from dolma_py import config, storage
 from dolma_py.arrow_buffers import view_text
-from dolma_py.corpus import Corpus, ViewBatch, read_view
+from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.documents import SPANS
-from dolma_py.listing import ROW_BITS, Split
-from dolma_py.parquet_files import open_writer, write_row_group
+from dolma_py.listing import ROW_BITS
 from dolma_py.spans import build_spans, count_bytes
-from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
-from dolma_py.views import View
+from dolma_py.storage import WrittenFile
 from dolma_py.xxh3 import pack_digests
 from pipelines.attribute_sets import write_attribute_sets
-from pipelines.dedup_decisions import spark_fields
-from pipelines.keyed_files import merge_facts, write_files
+from pipelines.dedup_decisions import describe_sources, spark_fields
+from pipelines.keyed_files import write_files
 from pipelines.seen_keys import (
     BloomConfig,
     IndexConfig,
@@ -51,9 +50,12 @@ from pipelines.seen_keys import (
     save_seen,
 )  # fmt: skip
 from pipelines.shuffles import as_signed, read_frame, reduce_groups
-from pipelines.steps import Rule, StepContext, StepResult, Unit, file_lists, split_name, split_params
+from pipelines.split_files import key_settings, make_split_files, remove_unused, write_split_file
+from pipelines.steps import Rule, StepContext, StepResult
 
 VERSION = 1
+UNITS = "units"
+UNITS_VERSION = 1  # of the rows in unit files
 SET_SCHEMA = pa.schema([
     pa.field("spans", SPANS), pa.field("num_units", pa.int64()), pa.field("repeated_units", pa.int64()),
     pa.field("repeated_bytes", pa.int64()), pa.field("left_bytes", pa.int64()), pa.field("little_left", pa.bool_()),
@@ -80,6 +82,11 @@ class DedupParagraphsConfig(ParagraphConfig):
     )
     bloom: BloomConfig = Field(BloomConfig(), description="filters of earlier data, and the filter of this")
     index: IndexConfig = Field(IndexConfig(), description="indexes of earlier data, and the index of this")
+    alarms: SourceAlarms = Field(default=SourceAlarms(), description="what stops the step before it is complete")
+    keep_keys: bool = Field(
+        default=True,
+        description="leave digests in the run folder, so that a grown corpus costs its new documents alone",
+    )
     rules: list[Rule] = Field(default_factory=default_rules, description="added to the view")
 
 
@@ -94,15 +101,12 @@ def run(context: StepContext, paragraphs: DedupParagraphsConfig) -> StepResult:
     """Count digests per row group, find what each loses, write spans."""
     keys = {"unit": paragraphs.unit, "text": paragraphs.text, "scope": paragraphs.scope}
     seen = Seen(paragraphs.bloom, paragraphs.index, keys)
-    settings, name = config.dump_config(paragraphs), name_set(paragraphs)
-    shared = {"settings": settings, "work": context.work, "filters": check_seen(context.corpus, seen)}
-    splits = context.plan_splits()
-    units = [Unit(split_name(split), split_params(context, split) | shared, split.text_bytes) for split in splits]
-    done, times = context.run_units("units", units, count_split)
-    counts: dict[str, Any] = {"documents": 0, "units": 0, "digests": 0}
-    for line in done.units.values():
-        counts = merge_facts(counts, line["facts"])
-    candidates = read_units(context, [file["path"] for file in file_lists(done)], seen)
+    filters = check_seen(context.corpus, seen)
+    settings, name = key_settings(paragraphs), name_set(paragraphs)
+    shared = {"version": UNITS_VERSION, "step": settings, "filters": list(filters.values())}
+    made_units = make_split_files(context, UNITS, count_split, shared, keep=paragraphs.keep_keys, places=list(filters))
+    counts: dict[str, Any] = {"documents": 0, "units": 0, "digests": 0} | made_units.counts
+    candidates = read_units(context, made_units.paths, seen)
     lost = write_files(
         context, find_lost(candidates, paragraphs.keep), phase="lost", key="shard", order=["first", "high", "low"],
         schema=pa.schema([*LOST_FIELDS, MEMBERS_AND_SHARD[0]]), count=count_lost,
@@ -113,7 +117,14 @@ def run(context: StepContext, paragraphs: DedupParagraphsConfig) -> StepResult:
         "root": context.corpus.root, "set": name, "work": context.work, "settings": settings,
         "lost": [file["path"] for file in files], "checksums": [file["checksum"] for file in files],
     }  # fmt: skip
-    made = write_attribute_sets(context, "pipelines.dedup_paragraphs:SpanMaker", options, {name: fingerprint})
+    sources: dict[str, SourceCounts] = {}
+
+    def accept(found: dict[str, SourceCounts]) -> None:
+        sources.update(found)
+        check_sources(context.name, found, paragraphs.alarms)
+
+    maker = "pipelines.dedup_paragraphs:SpanMaker"
+    made = write_attribute_sets(context, maker, options, {name: fingerprint}, accept=accept)
     sums = {"lost": 0, "lost_members": 0} | lost["facts"]
     inside = counts["units"] - counts["digests"] if paragraphs.keep == "first" else 0
     # under "first" a row group keeps one of each digest that it does not lose
@@ -124,15 +135,17 @@ def run(context: StepContext, paragraphs: DedupParagraphsConfig) -> StepResult:
         "documents": counts["documents"],
         "units": counts["units"],
         "repeated_units": repeated,
+        "sources": describe_sources(sources),
+        "alarms": config.dump_config(paragraphs.alarms),
     }
     saved: dict[str, int] = {}
     if seen.bloom.save is not None or seen.index.save is not None:
         kept = find_kept(candidates, paragraphs.keep, count_buckets(counts["digests"]))
         saved, kept_facts = save_seen(context, seen, kept, with_ids=False)
         facts |= kept_facts
-    return StepResult(
-        {name: fingerprint}, files=saved, facts=facts, times=made._asdict() | {"units_task_sec": times.task_sec}
-    )  # fmt: skip
+    remove_unused(context, UNITS, made_units.paths)
+    times = made._asdict() | {"units_task_sec": made_units.times.task_sec, "units_found": made_units.found}
+    return StepResult({name: fingerprint}, files=saved, facts=facts, times=times)
 
 
 def fingerprint_inputs(corpus: Corpus, paragraphs: DedupParagraphsConfig) -> dict[str, str]:
@@ -153,26 +166,19 @@ def find_units(batch: ViewBatch, paragraphs: ParagraphConfig) -> Units:
 
 def count_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: the different digests of one split, one row group per row group of documents."""
-    corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
-    paragraphs = config.build_config(DedupParagraphsConfig, params["settings"])
+    paragraphs = config.build_config(DedupParagraphsConfig, params["settings"]["step"])
     schema = pa.schema(UNIT_FIELDS)
-    facts = {"documents": 0, "units": 0, "digests": 0}
 
-    def write(sink: HashingWriter) -> int:
-        with open_writer(sink, schema) as writer:
-            for batch in read_view(corpus, view, split, ["text"]):
-                units = find_units(batch, paragraphs)
-                high, low, counts = count_digests(units.high, units.low)
-                place = np.full(len(high), (batch.shard.number << ROW_BITS) | batch.group, np.int64)
-                seen = find_seen(params["filters"], high, low)
-                columns = [as_signed(high), as_signed(low), pa.array(seen), pa.array(place), pa.array(counts)]
-                write_row_group(writer, pa.table(columns, schema=schema))
-                facts["documents"] += batch.documents.num_rows
-                facts["units"] += len(units.high)
-                facts["digests"] += len(high)
-        return facts["digests"]
+    def make(batch: ViewBatch) -> tuple[pa.Table, dict[str, Any]]:
+        units = find_units(batch, paragraphs)
+        high, low, counts = count_digests(units.high, units.low)
+        place = np.full(len(high), (batch.shard.number << ROW_BITS) | batch.group, np.int64)
+        seen = find_seen(params["places"], high, low)
+        columns = [as_signed(high), as_signed(low), pa.array(seen), pa.array(place), pa.array(counts)]
+        facts = {"documents": batch.documents.num_rows, "units": len(units.high), "digests": len(high)}
+        return pa.table(columns, schema=schema), facts
 
-    return [write_attempt(corpus.root, attempts, f"{params['work']}/units/{split_name(split)}.parquet", write)], facts
+    return write_split_file(params, attempts, schema=schema, columns=["text"], make=make)
 
 
 def read_units(context: StepContext, paths: list[str], seen: Seen) -> DataFrame:
@@ -263,6 +269,13 @@ class SpanMaker:
             pa.array((gone > 0) & (left < self.paragraphs.min_left_bytes)),
         ]
         return {self.set: pa.RecordBatch.from_arrays(columns, schema=SET_SCHEMA)}
+
+    def count_removed(self, batch: ViewBatch, made: dict[str, pa.RecordBatch]) -> dict[str, SourceCounts]:
+        """Documents with too little text left, and the bytes cut, by source."""
+        columns = made[self.set]
+        gone, left = (columns.column(name).to_numpy() for name in ("repeated_bytes", "left_bytes"))
+        leaves = columns.column("little_left").to_numpy(zero_copy_only=False)
+        return count_sources(batch.documents.column("source"), gone + left, leaves, gone)
 
     def _read_lost(self, batch: ViewBatch) -> tuple[np.ndarray, np.ndarray]:
         path = f"{self.work}/lost/part-{batch.shard.number:05d}.parquet"

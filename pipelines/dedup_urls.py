@@ -13,14 +13,16 @@ from typing import Any
 
 from pydantic import Field
 
+from dedup.alarms import CopyAlarms
 from dedup.exact import Digests, add_source
 from dedup.urls import UrlConfig, digest_urls
 from dolma_py import config
 from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.metadata import read_fields
 from dolma_py.storage import WrittenFile
-from pipelines.dedup_keys import KeyJob, decide_copies, plan_keys, write_keys
+from pipelines.dedup_keys import KeyJob, decide_copies, write_keys
 from pipelines.seen_keys import BloomConfig, IndexConfig, Seen, fingerprint_seen
+from pipelines.split_files import key_settings
 from pipelines.steps import Rule, StepContext, StepResult
 
 VERSION = 1
@@ -31,6 +33,10 @@ class DedupUrlsConfig(UrlConfig):
 
     bloom: BloomConfig = Field(BloomConfig(), description="filters of earlier data, and the filter of this")
     index: IndexConfig = Field(IndexConfig(), description="indexes of earlier data, and the index of this")
+    alarms: CopyAlarms = Field(default=CopyAlarms(), description="what stops the step before it is complete")
+    keep_keys: bool = Field(
+        default=True, description="leave keys in the run folder, so that a grown corpus costs its new documents alone"
+    )
     rules: list[Rule] = Field(
         default_factory=lambda: [Rule(name="same_url", keep="not is_duplicate")], description="added to the view"
     )
@@ -42,8 +48,9 @@ def run(context: StepContext, urls: DedupUrlsConfig) -> StepResult:
     seen = Seen(
         urls.bloom, urls.index, {"unit": "url", "scope": urls.scope, "spelling": config.dump_config(urls.spelling)}
     )
-    job = KeyJob("urls-source-v1" if urls.scope == "source" else "urls-v1", urls.keep, facts, seen)
-    return decide_copies(context, job, plan_keys(context, config.dump_config(urls), seen), digest_split)
+    name = "urls-source-v1" if urls.scope == "source" else "urls-v1"
+    job = KeyJob(name, urls.keep, facts, seen, urls.alarms, key_settings(urls), urls.keep_keys)
+    return decide_copies(context, job, digest_split)
 
 
 def fingerprint_inputs(corpus: Corpus, urls: DedupUrlsConfig) -> dict[str, str]:
@@ -53,19 +60,16 @@ def fingerprint_inputs(corpus: Corpus, urls: DedupUrlsConfig) -> dict[str, str]:
 
 def digest_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: URL keys of one split."""
-    urls = config.build_config(DedupUrlsConfig, params["settings"])
-    counts = {"without_url": 0, "invalid_urls": 0}
+    urls = config.build_config(DedupUrlsConfig, params["settings"]["step"])
 
-    def digest(batch: ViewBatch) -> Digests:
+    def digest(batch: ViewBatch) -> tuple[Digests, dict[str, Any]]:
         values = read_fields(batch.documents.column("metadata"), list(urls.fields))
         keys = digest_urls([values[field] for field in urls.fields], urls.spelling)
-        counts["without_url"] += keys.without_url
-        counts["invalid_urls"] += keys.invalid_urls
         digests = keys.digests
-        return add_source(digests, batch.documents.column("source")) if urls.scope == "source" else digests
+        counts = {"without_url": keys.without_url, "invalid_urls": keys.invalid_urls}
+        return add_source(digests, batch.documents.column("source")) if urls.scope == "source" else digests, counts
 
-    files, facts = write_keys(params, attempts, keep=urls.keep, columns=["metadata"], make_keys=digest)
-    return files, facts | counts
+    return write_keys(params, attempts, keep=urls.keep, columns=["metadata"], make_keys=digest)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -67,9 +67,9 @@ class Step(NamedTuple):
         return run
 
     def identity(self) -> dict[str, Any]:
-        """What of the settings decides the step's output; rules belong to the view, alarms only say whether it may finish."""
+        """What of the settings decides the step's output: rules belong to the view, bounds only say whether it may finish."""
         values = config.dump_config(self.settings)
-        for name in ("rules", "max_rejected_frac"):
+        for name in ("rules", "max_rejected_frac", "alarms"):
             values.pop(name, None)
         return {"kind": self.kind, "version": self.module.VERSION, "config": values}
 

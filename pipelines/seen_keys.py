@@ -76,14 +76,13 @@ def fingerprint_seen(corpus: Corpus, bloom_config: BloomConfig, index_config: In
     return marks
 
 
-def check_seen(corpus: Corpus, seen: Seen) -> list[str]:
-    """The paths of the filters. Raises before any work when a filter or index is missing, damaged or of other keys."""
+def check_seen(corpus: Corpus, seen: Seen) -> dict[str, str]:
+    """Path -> checksum of the filters. Raises before any work when a filter or index is missing, damaged or of other keys."""
     paths = [find_path(corpus, path) for path in seen.bloom.against]
-    for path in paths:
-        bloom.read_header(path, seen.keys)
+    marks = {path: bloom.read_header(path, seen.keys)["checksum"] for path in paths}
     for path in seen.index.against:
         read_index(find_path(corpus, path), seen.keys)
-    return paths
+    return marks
 
 
 @functools.lru_cache(maxsize=4)

@@ -139,7 +139,7 @@ def test_bytes_do_not_depend_on_partitions(tmp_path, partitions):
 def test_a_hot_key_reaches_the_shuffle_once_per_row_group(tmp_path):
     """4,000 copies in two row groups: two candidates, and nothing else is lost or counted twice."""
     shards = [[[{"text": "hot"}] * 1500, [{"text": "hot"}] * 2500]]
-    outcome = run_job("dedup_exact", tmp_path / "corpus", shards, {})
+    outcome = run_job("dedup_exact", tmp_path / "corpus", shards, {"alarms": {"allow": ["web"]}})
     found = verdicts(tmp_path / "corpus", "exact-v1")
     assert [verdict[0] for verdict in found] == [False] + [True] * 3999
     assert set(found[1:]) == {(True, 0, 4000, "0-0-0")}
