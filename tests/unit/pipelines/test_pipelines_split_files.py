@@ -36,6 +36,7 @@ def test_what_decides_it_changes_it(tmp_path):
     found = [
         digest(corpus), digest(corpus, settings={"x": 2}), digest(corpus, {"keep": "n != 1"}), digest(corpus, {"keep": "n != 2"}),
         digest(corpus, {"edit": "spans"}), digest(make(tmp_path / "b", spans=((0, 4), None, None)), {"edit": "spans"}),
+        digest(make(tmp_path / "e", spans=((1, 3), None, None)), {"edit": "spans"}), digest(corpus, {"keep": "n != 0"}),
         digest(make(tmp_path / "c", spans=(None, (0, 3), None)), {"edit": "spans"}),
         digest(make(tmp_path / "d", [[[{"text": "one two"}, {"text": "thref"}], [{"text": "four"}]]])),
         digest(corpus, split=Split(0, 0, 0, 0, 2, 12)),
