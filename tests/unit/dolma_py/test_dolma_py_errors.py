@@ -33,6 +33,12 @@ CASES = [
         "step tag: Spark failed: a worker died. What was finished stays: run again. Lower split_bytes.",
     ),
     (errors.MissingDependencyError("pyspark", "spark"), "pyspark is not installed. Run: pip install 'dolma-py[spark]'"),
+    (
+        errors.DedupAlarmError(
+            "minhash", ["source a loses all", "a cluster is large"], "allowed is 0.5", "Look at it."
+        ),
+        "minhash: source a loses all; a cluster is large; allowed is 0.5. Look at it.",
+    ),
 ]
 
 
@@ -64,6 +70,7 @@ def test_every_error_is_in_the_list():
         (CASES[9][0], {"step": 12, "ranks": [0, 3]}),
         (CASES[10][0], {"step": "tag", "cause": "a worker died", "details": "runs/r/work/error.txt"}),
         (CASES[11][0], {"package": "pyspark", "extra": "spark"}),
+        (CASES[12][0], {"step": "minhash", "alarms": ["source a loses all", "a cluster is large"]}),
     ],
     ids=lambda case: type(case).__name__,
 )
