@@ -266,8 +266,8 @@ def _cluster_settings(config: SessionConfig, *, conf: SparkConf) -> dict[str, st
     elif not conf.get("spark.submit.pyFiles", ""):
         raise ConfigError("code_zip", None, "a cluster's workers need our code", "Run make bundle and name its zip.")
     if config.packages_archive is not None:
-        # a plain path: Spark would take a space in a file: address for a mistake
-        settings["spark.archives"] = f"{Path(config.packages_archive).resolve()}#{UNPACKED_NAME}"
+        # an escaped URI: with a blank in it, a path and its fragment would be taken for a file's name
+        settings["spark.archives"] = f"{Path(config.packages_archive).resolve().as_uri()}#{UNPACKED_NAME}"
         settings["spark.pyspark.python"] = f"./{UNPACKED_NAME}/{PYTHON_IN_ARCHIVE}"
     return settings
 

@@ -369,7 +369,7 @@ def test_standalone_cluster_writes_the_same_bytes(inputs, tmp_path, repository):
     from pipelines.bundle import make_bundle
     from pipelines.standalone_cluster import start_cluster
 
-    bundle = make_bundle(tmp_path / "bundle")
+    bundle = make_bundle(tmp_path / "a bundle")
     base = [sys.executable, "-m", "dolma_py", "build", "mix", "--recipe", str(inputs / "tiny.yaml")]
     environment = {**os.environ, "PYTHONPATH": str(repository)}
     with start_cluster(num_workers=2) as cluster:

@@ -32,7 +32,7 @@ def code(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory, code):
     """Built once for this file: 15 s."""
-    return make_bundle(tmp_path_factory.mktemp("bundle"), root=code)
+    return make_bundle(tmp_path_factory.mktemp("a bundle"), root=code)
 
 
 def test_the_code_is_all_there(bundle, code):

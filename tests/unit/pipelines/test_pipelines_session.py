@@ -85,7 +85,8 @@ def test_local_folders_follow_the_configuration(tmp_path, monkeypatch):
 def test_a_cluster_gets_the_bundle(tmp_path, bundle):
     settings, environment = plan(tmp_path, master="spark://far:7077", **bundle)
     assert settings["spark.submit.pyFiles"] == bundle["code_zip"]
-    assert settings["spark.archives"] == bundle["packages_archive"] + "#packages"
+    assert settings["spark.archives"] == Path(bundle["packages_archive"]).as_uri() + "#packages"
+    assert " " in bundle["packages_archive"] and " " not in settings["spark.archives"]  # else Spark finds no such file
     assert environment["PYSPARK_PYTHON"] == settings["spark.pyspark.python"] == "./packages/bin/python"
     assert "spark.driver.bindAddress" not in settings and "SPARK_LOCAL_IP" not in environment
     assert [key for key in settings if "PYTHONPATH" in key] == []  # no path of this machine
