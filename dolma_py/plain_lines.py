@@ -22,8 +22,9 @@ from dolma_py.formats.decompress import Break, find_codec, iterate_members
 from dolma_py.formats.fields import take_value
 from dolma_py.formats.jsonl import UTF8_BOM, LineBlock, explain_error, iterate_lines
 from dolma_py.formats.limits import Limits, Rejection, make_excerpt
-from dolma_py.plain_rows import NARROW_SCHEMA, KeptRows, Narrow
+from dolma_py.plain_rows import NARROW_SCHEMA, KeptRows, Narrow, render_metadata
 
+Row = tuple[int, str, str | None, str | None]  # as NARROW_SCHEMA
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKET_OR_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
@@ -53,7 +54,7 @@ def read_narrow_lines(path: str, name: str, narrow: Narrow) -> Iterator[pa.Recor
 
     Reasons of rejections are those of dolma_py.formats.jsonl; blank lines are no records.
     """
-    rows: list[tuple[int, str, str | None]] = []
+    rows: list[Row] = []
     rejections: list[Rejection] = []
     held = 0
     for block, _ in iterate_blocks(path, narrow.limits):
@@ -74,9 +75,7 @@ def read_narrow_lines(path: str, name: str, narrow: Narrow) -> Iterator[pa.Recor
     yield from _drain(rows, rejections)
 
 
-def _drain(
-    rows: list[tuple[int, str, str | None]], rejections: list[Rejection]
-) -> Iterator[pa.RecordBatch | Rejection]:
+def _drain(rows: list[Row], rejections: list[Rejection]) -> Iterator[pa.RecordBatch | Rejection]:
     if rows:
         columns = zip(*rows, strict=True)
         yield pa.RecordBatch.from_arrays(
@@ -86,8 +85,8 @@ def _drain(
     yield from rejections
 
 
-def _read_line(line: bytes, number: int, narrow: Narrow) -> tuple[int, str, str | None] | str:
-    """(row, text, id) of a line, or the reason why it is rejected, or "" for a blank one."""
+def _read_line(line: bytes, number: int, narrow: Narrow) -> Row | str:
+    """(row, text, id, metadata) of a line, or the reason why it is rejected, or "" for a blank one."""
     if number == 1:
         line = line.removeprefix(UTF8_BOM)
     if not line or line.isspace():
@@ -106,7 +105,14 @@ def _read_line(line: bytes, number: int, narrow: Narrow) -> tuple[int, str, str 
     given = take_value(value, narrow.id_column or "id")
     if type(given) is float:  # a number beyond 64 bits: orjson rounds it, the standard library does not
         given = take_value(json.loads(line), narrow.id_column or "id")
-    return number - 1, text, None if given is None else str(given)
+    fields = narrow.metadata_fields
+    metadata = render_metadata(fields, (_field_of(value, field) for field in fields)) if fields else None
+    return number - 1, text, None if given is None else str(given), metadata
+
+
+def _field_of(record: dict[str, Any], field: str) -> Any:
+    found = take_value(record, field)
+    return take_value(record, f"metadata.{field}") if found is None else found
 
 
 @contextmanager

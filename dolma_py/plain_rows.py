@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
+import orjson
 import pyarrow as pa
 
 from dolma_py.formats.limits import Limits
@@ -15,6 +16,9 @@ NARROW_SCHEMA = pa.schema(
         pa.field("row", pa.int64(), nullable=False),  # row of the table or line of the file, from 0
         pa.field("text", pa.large_string(), nullable=False),
         pa.field("given_id", pa.string()),  # the record's own id, as text
+        pa.field(
+            "metadata", pa.string()
+        ),  # JSON object of the metadata fields that were asked for, null where it has none
     ]
 )
 
@@ -25,6 +29,14 @@ class Narrow(NamedTuple):
     text_column: str  # name or dotted path
     id_column: str | None  # None: `id` where there is one
     limits: Limits
+    metadata_fields: tuple[str, ...] = ()  # names or dotted paths, of a record or of its `metadata`
+
+
+def render_metadata(fields: tuple[str, ...], values: Iterable[Any]) -> str | None:
+    """The fields of one record that have a value as a JSON object; what JSON does not know is written out."""
+    pairs = zip(fields, values, strict=True)
+    found = {name: value for name, value in pairs if value is not None}
+    return orjson.dumps(found, default=str, option=orjson.OPT_PASSTHROUGH_DATETIME).decode() if found else None
 
 
 class KeptRows:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from dolma_py import parquet_files, storage
 from dolma_py.errors import DataError, SchemaError
 from dolma_py.formats.limits import Rejection, make_excerpt
-from dolma_py.plain_rows import NARROW_SCHEMA, KeptRows, Narrow
+from dolma_py.plain_rows import NARROW_SCHEMA, KeptRows, Narrow, render_metadata
 
 READ_BYTES = 16 << 20  # of a batch, before compression
 READ_ROWS = 1 << 14  # at most
@@ -102,12 +102,26 @@ def read_narrow_table(path: str, name: str, kind: str, narrow: Narrow) -> Iterat
         if narrow.id_column is not None:
             raise SchemaError(id_column, f"one of {schema.names}", "no such column", path)
         id_column = ""
-    columns = list(dict.fromkeys(column for column in (narrow.text_column, id_column) if column))
+    found = find_fields(schema, narrow.metadata_fields, path)
+    columns = list(dict.fromkeys(column for column in (narrow.text_column, id_column, *found.values()) if column))
     first = 0
     with open_table(path, kind, columns) as file:
         for batch in file.batches:
-            yield from _narrow_batch(batch, first, name, narrow, id_column)
+            yield from _narrow_batch(batch, first, name, narrow, (id_column, found))
             first += batch.num_rows
+
+
+def find_fields(schema: pa.Schema, fields: tuple[str, ...], path: str) -> dict[str, str]:
+    """Metadata field -> the column that has it: of its name, or a field of the column `metadata`.
+
+    Raises SchemaError when fields are asked for and the table has none of them.
+    """
+    places = {field: (field, f"metadata.{field}") for field in fields}
+    found = {field: [name for name in names if find_type(schema, name) is not None] for field, names in places.items()}
+    columns = {field: names[0] for field, names in found.items() if names}
+    if fields and not columns:
+        raise SchemaError(" or ".join(fields), f"a column of that name, one of {schema.names}", "no such column", path)
+    return columns
 
 
 def find_type(schema: pa.Schema, path: str) -> pa.DataType | None:
@@ -143,8 +157,9 @@ def _find_column(batch: pa.RecordBatch, path: str) -> pa.Array:
 
 
 def _narrow_batch(
-    batch: pa.RecordBatch, first: int, name: str, narrow: Narrow, id_column: str
+    batch: pa.RecordBatch, first: int, name: str, narrow: Narrow, others: tuple[str, dict[str, str]]
 ) -> Iterator[pa.RecordBatch | Rejection]:
+    id_column, fields = others
     text = _find_column(batch, narrow.text_column)
     text = (text.dictionary_decode() if pa.types.is_dictionary(text.type) else text).cast(pa.large_string())
     rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
@@ -155,12 +170,19 @@ def _narrow_batch(
     good = np.ones(batch.num_rows, bool)
     good[list(reasons)] = False
     mask = pa.array(good)
-    columns = [pa.array(rows[good]), text.filter(mask), given.filter(mask)]
+    columns = [pa.array(rows[good]), text.filter(mask), given.filter(mask), _as_metadata(batch, fields).filter(mask)]
     if good.any():
         yield pa.RecordBatch.from_arrays(columns, schema=NARROW_SCHEMA)
     for index, reason in sorted(reasons.items()):
         raw = text.slice(index, 1).cast(pa.large_binary())[0].as_py() or b""
         yield Rejection(name, first + index + 1, -1, reason, make_excerpt(raw))
+
+
+def _as_metadata(batch: pa.RecordBatch, fields: dict[str, str]) -> pa.Array:
+    if not fields:
+        return pa.nulls(batch.num_rows, pa.string())
+    columns = [_find_column(batch, column).to_pylist() for column in fields.values()]
+    return pa.array([render_metadata(tuple(fields), row) for row in zip(*columns, strict=True)], pa.string())
 
 
 def _as_words(column: pa.Array, name: str) -> pa.Array:

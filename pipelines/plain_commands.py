@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
+from dedup.keepers import KeepPolicy
 from dolma_py import config, manifest, storage
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from pipelines import costs
 from pipelines.build_recipe import BuildOptions, Outcome, State, build_from
 from pipelines.read_plain_files import WORK_FOLDER
-from pipelines.recipe import Recipe, build_steps
+from pipelines.recipe import Recipe, build_step, build_steps
 
 
 class PlainOptions(NamedTuple):
@@ -59,7 +60,9 @@ def make_recipe(kind: str, settings: dict[str, Any], run: dict[str, Any], plain:
     settings = dict(settings)
     inputs = [storage.resolve_path(pattern) for pattern in plain.inputs]
     columns = {"text_column": plain.text_column, "id_column": plain.id_column}
-    shared = {"inputs": inputs} | columns | settings.pop("plain", {})
+    plain_settings = settings.pop("plain", {})
+    fields = {"metadata_fields": compared_fields(kind, run["name"], settings)}
+    shared = {"inputs": inputs} | columns | fields | plain_settings
     steps = [
         {"kind": "read_plain", "name": "read", **shared},
         {"kind": kind, "name": run["name"], **settings},
@@ -69,6 +72,16 @@ def make_recipe(kind: str, settings: dict[str, Any], run: dict[str, Any], plain:
         raise ConfigError("--name", run["name"], "expected another name than those of the steps before and after")
     values = {"recipe": "plain", "flow": "job", "seed": run["seed"], "steps": steps}
     return config.build_config(Recipe, values), corpus
+
+
+def compared_fields(kind: str, name: str, settings: dict[str, Any]) -> list[str]:
+    """Metadata fields that a job reads of each document: its URL, and what its keep policy compares."""
+    step = build_step(0, {"kind": kind, "name": name, **settings}).settings
+    fields = list(getattr(step, "fields", ())) if kind == "dedup_urls" else []
+    keep = getattr(step, "keep", None)
+    names = [attribute.name for attribute in keep.columns] if isinstance(keep, KeepPolicy) else []
+    fields += [found.removeprefix("metadata.") for found in names if found.startswith("metadata.")]
+    return list(dict.fromkeys(fields))
 
 
 def print_plain(outcomes: list[Outcome], output: str) -> None:

@@ -54,6 +54,10 @@ class ReadPlainConfig(Config):
     id_column: str | None = Field(
         default=None, description="name or dotted path of the id; null: `id` where there is one"
     )
+    metadata_fields: tuple[str, ...] = Field(
+        default=(),
+        description="names or dotted paths of fields, of a record or of its `metadata`, that the job compares",
+    )
     row_group_text_bytes: int = Field(default=16 << 20, ge=1, description="text in one row group of the working corpus")
     max_rejected_frac: float = Field(
         default=0.05, ge=0, le=1, description="share of records that may be unreadable before the job stops"
@@ -93,7 +97,8 @@ def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:
     if inputs.hidden:
         logger.warning("inputs: %s", describe_left_out(list(inputs.hidden)))
     listing = corpus.read_listing()
-    mark = config.fingerprint(VERSION, settings.text_column, settings.id_column, settings.row_group_text_bytes)
+    columns = [settings.text_column, settings.id_column, *settings.metadata_fields]
+    mark = config.fingerprint(VERSION, columns, settings.row_group_text_bytes)
     expected = [((file.name, file.num_bytes, config.fingerprint(file.mark, mark)),) for file in files]
     if listing.shards and [shard.inputs for shard in listing.shards] != expected:
         raise ConfigError(
@@ -127,7 +132,7 @@ def _plan_unit(corpus: Corpus, number: int, file: PlainFile, settings: ReadPlain
     source = storage.safe_name(file.name.split("/")[0]) if "/" in file.name else "input"
     params = {
         "root": corpus.root, "source": source, "part": f"{source}/part-{number:05d}", "file": list(file),
-        "narrow": [settings.text_column, settings.id_column, config.dump_config(settings.limits)],
+        "narrow": [settings.text_column, settings.id_column, config.dump_config(settings.limits), list(settings.metadata_fields)],
         "row_group_text_bytes": settings.row_group_text_bytes,
     }  # fmt: skip
     return Unit(f"file-{number:05d}", params, file.num_bytes)
@@ -151,8 +156,8 @@ def read_narrow(file: PlainFile, narrow: Narrow) -> Iterator[pa.RecordBatch | Re
 def read_file(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: one file as one shard."""
     root, part, file = params["root"], params["part"], PlainFile(*params["file"])
-    text_column, id_column, limits = params["narrow"]
-    narrow = Narrow(text_column, id_column, Limits.model_validate(limits))
+    text_column, id_column, limits, fields = params["narrow"]
+    narrow = Narrow(text_column, id_column, Limits.model_validate(limits), tuple(fields))
     facts: dict[str, Any] = {
         "source": params["source"], "rows": 0, "text_bytes": 0, "row_groups": [], "rejected": {}, "stop_row": 0,
     }  # fmt: skip
@@ -220,7 +225,7 @@ def _as_documents(batch: pa.RecordBatch, name: str, source: str) -> pa.RecordBat
     columns = {
         "id": pc.binary_join_element_wise(pa.scalar(name), rows.cast(pa.string()), ":"),
         "text": batch.column("text"), "source": pa.repeat(pa.scalar(source), num_rows), "row": rows,
-        "given_id": batch.column("given_id"),
+        "given_id": batch.column("given_id"), "metadata": batch.column("metadata"),
     }  # fmt: skip
     arrays = [columns.get(field.name, pa.nulls(num_rows, field.type)) for field in _ALL_SCHEMA]
     return pa.RecordBatch.from_arrays(arrays, schema=_ALL_SCHEMA)

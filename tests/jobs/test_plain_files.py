@@ -314,3 +314,46 @@ def test_a_file_without_rows_stays_a_file(tables, tmp_path):
     made.write_parquet(tmp_path, "in/full.parquet", made.make_table(made.make_texts(2, 13)))
     run("dedup_minhash", [tmp_path / "in"], tmp_path / "out")
     assert_same_table(pq.read_table(tmp_path / "out/data/empty.parquet"), pq.read_table(tmp_path / "in/empty.parquet"))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_urls_and_dates_are_columns_or_metadata(tmp_path, kind, nested):
+    """Rows 0, 2 and 3 have one URL; the newest is 2. Row 4 has none."""
+    urls = ["http://a.org/x", "https://a.org/y", "https://a.org/x/", "https://a.org/x?utm_source=m", None]
+    dates = ["2024-01-01", "2024-01-02", "2025-05-05", "2024-09-09", "2020-01-01"]
+    fields = [{"url": url, "date": date} for url, date in zip(urls, dates, strict=True)]
+    rows = [{"text": f"text {n}", "n": n} | ({"metadata": own} if nested else own) for n, own in enumerate(fields)]
+    if kind == "parquet":
+        made.write_parquet(tmp_path, "in.parquet", pa.Table.from_pylist(rows))
+    else:
+        made.write_lines(tmp_path / "in.jsonl", [json.dumps(row).encode() for row in rows])
+    settings = {"keep": {"attributes": [{"name": "metadata.date", "order": "descending"}]}}
+    outcomes = run("dedup_urls", [tmp_path / f"in.{kind}"], tmp_path / "out", settings=settings)
+    found = [(row["row"], row["is_duplicate"], row["kept_row"]) for row in evidence(tmp_path / "out")]
+    assert found == [(2, False, 2), (0, True, 2), (3, True, 2)]
+    assert outcomes[1].manifest["facts"]["without_url"] == 1
+    written = tmp_path / "out" / "data" / f"in.{kind}"
+    left = pq.read_table(written).to_pylist() if kind == "parquet" else [json.loads(line) for line in written.open()]
+    assert [row["n"] for row in left] == [1, 2, 4]
+
+
+def test_a_table_without_urls_is_refused(tables, tmp_path):
+    with pytest.raises(DolmaError, match=r"column url or warc_url: expected a column of that name"):
+        run("dedup_urls", [tables / "a.parquet"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["in.parquet", "in.jsonl"])
+def test_repeated_paragraphs_leave_the_text(tmp_path, name):
+    one, two, three = ("\n".join([text] * 1) for text in made.make_texts(3, 31))
+    texts = [f"{one}\n\n{two}", f"{three}\n\n{two}", three]
+    if name.endswith("parquet"):
+        made.write_parquet(tmp_path, name, made.make_table(texts))
+    else:
+        made.write_lines(tmp_path / name, [json.dumps({"text": text}).encode() for text in texts])
+    run("dedup_paragraphs", [tmp_path / name], tmp_path / "out")
+    path = tmp_path / "out" / "data" / name
+    left = pq.read_table(path).column("text").to_pylist() if name.endswith("parquet") else [
+        json.loads(line)["text"] for line in path.open()
+    ]  # fmt: skip
+    assert left == [texts[0], f"{three}\n\n"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import pyarrow as pa
@@ -23,7 +24,7 @@ def read(path, narrow=NARROW, kind="parquet"):
     """(rows, texts, ids) and the rejections of a file."""
     items = list(read_narrow_table(str(path), "name", kind, narrow))
     batches = [item for item in items if not isinstance(item, Rejection)]
-    rows = [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
+    rows = [tuple(row.values())[:3] for batch in batches for row in batch.to_pylist()]
     return rows, [(item.line, item.reason) for item in items if isinstance(item, Rejection)]
 
 
@@ -130,3 +131,19 @@ def test_nesting_costs_no_stack():
     line = b'{"deep": ' + b"[" * 5000 + b"]" * 5000 + b', "text": "x"}'
     start, end = find_value(line, "text")
     assert line[start:end] == b'"x"'
+
+
+def test_metadata_is_what_was_asked_for_and_is_there(tmp_path):
+    days = [dt.date(2024, 1, 2), None, dt.date(2024, 1, 3)]
+    nested = pa.array([{"url": "u0", "n": 1}, {"url": None, "n": 2}, None])
+    path = write(tmp_path / "x.parquet", {"text": ["a", "b", "c"], "date": days, "metadata": nested})
+    narrow = NARROW._replace(metadata_fields=("url", "date", "absent", "n"))
+    items = [
+        item for item in read_narrow_table(str(path), "name", "parquet", narrow) if isinstance(item, pa.RecordBatch)
+    ]
+    found = [
+        None if text is None else json.loads(text) for item in items for text in item.column("metadata").to_pylist()
+    ]
+    assert found == [{"url": "u0", "date": "2024-01-02", "n": 1}, {"n": 2}, {"date": "2024-01-03"}]
+    with pytest.raises(SchemaError, match="absent"):
+        list(read_narrow_table(str(path), "name", "parquet", NARROW._replace(metadata_fields=("absent",))))
