@@ -2,4 +2,5 @@
 
 from dolma_py.cli import main
 
-main()
+if __name__ == "__main__":  # processes of our own import this file under another name
+    main()

@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 from pydantic import Field
 
-from dolma_py import storage
+from dolma_py import config, storage
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, read_view
 from dolma_py.documents import DOCUMENT_SCHEMA
@@ -28,13 +28,13 @@ from dolma_py.views import SIZES, View
 from pipelines.shard_files import SIZES_FINGERPRINT, write_shard
 from pipelines.steps import StepContext, StepResult, Unit, finish_attribute_set, split_name, split_params
 
-VERSION = 1
+VERSION = 2
 
 
 class MaterializeConfig(Config):
     """Where the new corpus goes."""
 
-    output: str = Field(min_length=1, description="folder of the new corpus; must not hold one yet")
+    output: str = Field(min_length=1, description="folder of the new corpus; must not hold another one yet")
     row_group_text_bytes: int = Field(default=16 << 20, ge=1, description="text in one row group, in bytes")
 
 
@@ -53,18 +53,22 @@ def run(context: StepContext, settings: MaterializeConfig) -> StepResult:
             "row_group_text_bytes": settings.row_group_text_bytes,
         }  # fmt: skip
         units.append(Unit(split_name(split), params, split.text_bytes))
+    mark = config.fingerprint(context.need_view().fingerprint, settings.row_group_text_bytes)
     listing = target.read_listing()
-    if listing.shards and [shard.path for shard in listing.shards] != [
-        f"documents/{unit.params['part']}.parquet" for unit in units
-    ]:
-        raise ConfigError("output", target.root, "expected an empty folder, it holds a corpus", "Give another folder.")
+    expected = [(f"documents/{unit.params['part']}.parquet", unit.name, mark) for unit in units]
+    if listing.shards and [(shard.path, *_origin(shard)) for shard in listing.shards] != expected:
+        raise ConfigError(
+            "output", target.root, "expected an empty folder, it holds another corpus", "Give another folder."
+        )
+    if listing.shards and _files_stand(target, listing):  # killed after the listing was written, or asked for twice
+        return StepResult(facts=_describe(listing))
     done, times = context._replace(corpus=target).run_units("documents", units, copy_split)
     made = []
     for number, unit in enumerate(units):
         line = done.units[unit.name]
         file, facts = line["files"][0], line["facts"]
         groups = tuple((rows, text_bytes) for rows, text_bytes in facts["row_groups"])
-        inputs = ((unit.name, facts["text_bytes"], context.need_view().fingerprint),)
+        inputs = ((unit.name, facts["text_bytes"], mark),)
         made.append(
             Shard(
                 number,
@@ -81,15 +85,30 @@ def run(context: StepContext, settings: MaterializeConfig) -> StepResult:
         )
     sizes = [file for line in done.units.values() for file in line["files"] if file["path"].startswith("attributes/")]
     finish_attribute_set(target, SIZES, SIZES_FINGERPRINT, sizes)
-    listing = append_shards(target.listing_path, Listing(()), made)
+    if not listing.shards:
+        listing = append_shards(target.listing_path, Listing(()), made)
     storage.remove_tree(target.path(context.work))
-    facts = {
+    return StepResult(facts=_describe(listing), times=times._asdict())
+
+
+def _origin(shard: Shard) -> tuple[str, str]:
+    """(split of the corpus that it was made from, mark of view and settings)."""
+    name, _, mark = shard.inputs[0] if shard.inputs else ("", 0, "")
+    return name, mark
+
+
+def _files_stand(target: Corpus, listing: Listing) -> bool:
+    sizes = storage.find_sizes([target.shard_path(shard) for shard in listing.shards])
+    return sizes == [shard.num_bytes for shard in listing.shards]
+
+
+def _describe(listing: Listing) -> dict[str, Any]:
+    return {
         "output_listing": listing.fingerprint,
         "documents": listing.rows,
         "text_bytes": listing.text_bytes,
-        "shards": len(made),
+        "shards": len(listing.shards),
     }
-    return StepResult(facts=facts, times=times._asdict())
 
 
 def copy_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

@@ -75,8 +75,8 @@ class StepContext(NamedTuple):
         """The done file of one phase of the step."""
         return DoneFile(self.corpus.root, f"{self.work}/{phase}", config.fingerprint(self.fingerprint, phase))
 
-    def run_units(self, phase: str, units: list[Unit], work: Work) -> tuple[DoneFile, UnitTimes]:
-        """Run a phase's units and put its done file in order."""
+    def run_units(self, phase: str, units: list[Unit], work: Work, *, here: bool = False) -> tuple[DoneFile, UnitTimes]:
+        """Run a phase's units, on Spark or in processes of this machine, and put its done file in order."""
         done = self.done(phase)
         times = run_units(
             self.spark,
@@ -86,6 +86,7 @@ class StepContext(NamedTuple):
             attempts=self.attempts,
             partitions=self.partitions,
             progress=self.progress,
+            here=here,
         )
         names = {unit.name for unit in units}
         done.units = {name: line for name, line in done.units.items() if name in names}

@@ -9,10 +9,22 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
+import os
 import resource
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -22,6 +34,7 @@ from pyspark.sql import SparkSession
 
 from dolma_py.done import DoneFile
 from dolma_py.errors import DolmaError
+from dolma_py.machine import count_cores
 from dolma_py.storage import WrittenFile
 
 logger = logging.getLogger(__name__)
@@ -50,10 +63,11 @@ class UnitTimes(NamedTuple):
 
 def run_units(
     spark: Callable[[], SparkSession], units: list[Unit], work: Work, *, done: DoneFile, attempts: str,
-    partitions: int | None = None, progress: Progress | None = None,
+    partitions: int | None = None, progress: Progress | None = None, here: bool = False,
 ) -> UnitTimes:  # fmt: skip
     """Do the units that `done` does not hold yet. `spark` opens the session and is called only when there is work.
 
+    here: in processes of this machine instead, for units that read what only this machine has; no session is opened.
     partitions: into how many Spark partitions a wave is cut; None for one per unit. Changes no byte of any file.
 
     Raises
@@ -67,13 +81,11 @@ def run_units(
     task_sec, peak = 0.0, 0
     if not left:
         return UnitTimes(0.0, 0)
-    session = spark()
     left.sort(key=lambda unit: (-unit.num_bytes, unit.name))  # long ones first: nothing waits for a straggler
-    cores = session.sparkContext.defaultParallelism
-    waves = [left[start : start + 2 * cores] for start in range(0, len(left), 2 * cores)]
     errors: list[str] = []
     try:
-        for receipt in _run_waves(session, waves, work, attempts, partitions):
+        receipts = _run_here(left, work, attempts) if here else _run_spark(spark(), left, work, attempts, partitions)
+        for receipt in receipts:
             task_sec, peak = task_sec + receipt["task_sec"], max(peak, receipt["peak_bytes"])
             if "error" in receipt:
                 errors.append(f"{receipt['error']} [unit {receipt['unit']}]")
@@ -89,11 +101,42 @@ def run_units(
     return UnitTimes(task_sec, peak)
 
 
-def _run_waves(
-    session: SparkSession, waves: list[list[Unit]], work: Work, attempts: str, partitions: int | None
+def _run_here(units: list[Unit], work: Work, attempts: str) -> Iterator[dict[str, Any]]:
+    """Receipts as units end, in processes that start afresh: this one has threads, and perhaps a JVM, that a fork would break."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(count_cores(), len(units)), context, _end_with_parent, (os.getpid(),)) as pool:
+        waiting = [pool.submit(_run_unit, unit.name, unit.params, work, attempts) for unit in units]
+        try:
+            for future in as_completed(waiting):
+                receipt = future.result()
+                if "error" in receipt:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                yield receipt
+        except BrokenProcessPool as error:
+            raise DolmaError(
+                f"a process of this machine was killed ({error}). Give it more memory and run again."
+            ) from error
+        except CancelledError:
+            return  # what an error before it has cancelled
+
+
+def _end_with_parent(parent: int) -> None:
+    """In a process of the pool: end when the one that started it was killed, instead of waiting for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _run_spark(
+    session: SparkSession, units: list[Unit], work: Work, attempts: str, partitions: int | None
 ) -> Iterator[dict[str, Any]]:
     """Receipts of all units as waves end; no new wave starts after one with an error, and waves in flight are heard out."""
-    waiting = list(reversed(waves))
+    size = 2 * session.sparkContext.defaultParallelism
+    waiting = [units[start : start + size] for start in range(0, len(units), size)][::-1]
     gave_up: Py4JError | PySparkException | None = None
     running: set[Future[list[dict[str, Any]]]] = set()
     with ThreadPoolExecutor(WAVES_IN_FLIGHT) as pool:

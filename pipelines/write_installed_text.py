@@ -55,7 +55,7 @@ def fingerprint_inputs(corpus: Corpus, settings: InstalledTextStep) -> str:
 
 
 def run(context: StepContext, settings: InstalledTextStep) -> StepResult:
-    """Items, then pages and texts on the executors."""
+    """Items, then pages and texts, in processes of this machine: workers of a cluster hold other packages."""
     items = make_word_problems(settings.num_items, context.seed)
     lines = b"".join(manifest.render_line(item) for item in items)
     storage.write_bytes(context.corpus.path(ITEMS), lines)
@@ -78,7 +78,7 @@ def run(context: StepContext, settings: InstalledTextStep) -> StepResult:
             "texts", base, settings.code_bytes + settings.packages_bytes + settings.files_bytes + settings.system_bytes
         )
     )
-    done, times = context.run_units("write", units, write_unit)
+    done, times = context.run_units("write", units, write_unit, here=True)
     facts: dict[str, Any] = {"items": len(items), "planted": [], "sources": {}}
     for line in done.units.values():
         for source, documents, num_bytes, planted in line["facts"]["counts"]:

@@ -432,3 +432,20 @@ def test_a_job_runs_by_spark_submit(inputs, tmp_path, repository):
         assert answer.returncode == 0, answer.stderr[-3000:]
     table = pq.read_table(tmp_path / "corpus" / "attributes" / "lengths-v1" / "notes" / "part-00000.parquet")
     assert table.num_rows == 30 and table.column("num_words").null_count == 0
+
+
+def test_a_source_of_ones_own_beside_those_that_the_recipe_writes_is_planned(tmp_path):
+    """Their files are not there yet: the dry run counts what the first step will make, and the new source by its files."""
+    (tmp_path / "mine.jsonl").write_text('{"text": "' + "a" * 1_000_000 + '"}\n')
+    plans = []
+    for name, own in (("plain", []), ("edited", [{"name": "mine", "inputs": [str(tmp_path / "mine.jsonl")]}])):
+        sources = [{"name": "docs_pages", "inputs": ["{corpus}/inputs/docs_pages"]}, *own]
+        steps = [{"kind": "installed_text"}, {"kind": "ingest", "sources": sources}]
+        (tmp_path / f"{name}.yaml").write_text(
+            yaml.safe_dump({"recipe": name, "flow": "mix", "seed": 1, "steps": steps})
+        )
+        plans.append(build_named(
+            recipe=str(tmp_path / f"{name}.yaml"), corpus=str(tmp_path / "none"), flow="mix", overrides=[], inputs=[], dry_run=True,
+            options=BuildOptions(),
+        ))  # fmt: skip
+    assert plans[1]["text_bytes"] - plans[0]["text_bytes"] == pytest.approx(1_000_000, rel=0.01)

@@ -1,0 +1,62 @@
+"""A view as a corpus of its own: asked for twice it is made once, and never over another one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dolma_py.corpus import Corpus
+from dolma_py.errors import ConfigError
+from pipelines.build_recipe import BuildOptions, build
+from pipelines.recipe import Recipe
+
+
+def list_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def make(tmp_path, _spark_of_this_run):
+    """make(name, least words, row group bytes) -> runs a recipe whose last step is a materialize into tmp_path/out."""
+    lines = [json.dumps({"id": str(number), "text": "word " * number}) for number in range(1, 9)]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines) + "\n")
+
+    def run(name, min_words, row_group_text_bytes=16 << 20):
+        steps = [
+            {"kind": "ingest", "sources": [{"name": "a", "inputs": [str(tmp_path / "in.jsonl")]}]},
+            {"kind": "tag", "taggers": [{"tagger": "lengths"}],
+             "rules": [{"name": "long", "keep": f"num_words >= {min_words}"}]},
+            {"kind": "materialize", "output": str(tmp_path / "out"), "row_group_text_bytes": row_group_text_bytes},
+        ]  # fmt: skip
+        recipe = Recipe(recipe=name, seed=1, steps=steps)
+        return build(recipe, str(tmp_path / "corpus"), BuildOptions(show_progress=False))[-1].manifest["facts"]
+
+    return run
+
+
+def test_a_second_view_does_not_go_over_the_first(make, tmp_path):
+    assert make("few", 7)["documents"] == 2
+    before = list_bytes(tmp_path / "out")
+    for arguments in (("many", 2), ("few", 7, 8)):  # the same names of files, other rows or row groups
+        with pytest.raises(ConfigError, match="it holds another corpus"):
+            make(*arguments)
+        assert list_bytes(tmp_path / "out") == before
+
+
+def test_repeated_it_finds_its_work(make, tmp_path):
+    """As after a kill between the listing of the new corpus and the manifest of the step."""
+    facts = make("few", 7)
+    before = {path: Path(path).stat().st_mtime_ns for path in list_bytes(tmp_path / "out")}
+    (folder,) = (tmp_path / "corpus" / "runs" / "few").glob("*materialize")
+    shutil.rmtree(folder)
+    assert make("few", 7) == facts
+    assert {path: Path(path).stat().st_mtime_ns for path in list_bytes(tmp_path / "out")} == before
+    shard = next((tmp_path / "out" / "documents").rglob("*.parquet"))
+    expected = shard.read_bytes()
+    shard.unlink()
+    shutil.rmtree(folder)
+    assert make("few", 7) == facts and shard.read_bytes() == expected
+    assert Corpus(str(tmp_path / "out")).read_listing().rows == 2
