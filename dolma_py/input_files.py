@@ -28,7 +28,9 @@ class Found(NamedTuple):
     files: list[FileInfo]
     named: frozenset[str]  # files that the pattern itself matched; the others lie in folders that it matched
     folders: list[str]  # folders that the pattern matched
-    left_out: list[str]  # hidden files and folders, links to folders, sockets and the like
+    left_out: list[
+        str
+    ]  # hidden files and folders, links to folders, sockets and the like; escapes for bytes that are no UTF-8
 
 
 def find_root(path: str) -> str:
@@ -37,16 +39,18 @@ def find_root(path: str) -> str:
         return posixpath.dirname(path)
     parts = path.split("/")
     wild = next((index for index, part in enumerate(parts) if _is_wild(part)), None)
-    return path if wild is None or storage.path_exists(path) else "/".join(parts[:wild])
+    return path if wild is None or storage.path_exists(path) else "/".join(parts[:wild]) or "/"
 
 
 def find_files(path: str) -> Found:
     """The files of one resolved path, folder or glob; none when it matches nothing.
 
-    Raises ConfigError for a wildcard in the name of a bucket or host, and the OSError of a folder that cannot be read.
+    Raises ConfigError for a wildcard in the name of a bucket or host and for a file whose name is not UTF-8, and the OSError of a
+    folder that cannot be read.
     """
     size = storage.file_bytes(path)
     if size is not None:
+        _check_names([path])
         return Found([FileInfo(path, size)], frozenset([path]), [], [])
     search = _Search()
     root = find_root(path)
@@ -60,7 +64,17 @@ def find_files(path: str) -> Found:
     if not search.files:
         search.folders.clear()  # a path that is not there is no folder either
     files = [search.files[name] for name in sorted(search.files)]
-    return Found(files, frozenset(search.named), sorted(search.folders), sorted(search.left_out))
+    _check_names([info.path for info in files])
+    left_out = sorted(storage.printable_name(name) for name in search.left_out)
+    return Found(files, frozenset(search.named), sorted(search.folders), left_out)
+
+
+def _check_names(paths: list[str]) -> None:
+    """Raise ConfigError for a path that no listing, no metadata and no output could spell."""
+    for path in paths:
+        if not storage.is_printable_name(path):
+            shown = storage.printable_name(path)
+            raise ConfigError("inputs", shown, "expected file names in UTF-8", "Rename the file, or leave it out.")
 
 
 def describe_left_out(names: list[str]) -> str:

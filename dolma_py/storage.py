@@ -184,9 +184,13 @@ def list_folder(folder: str) -> list[Entry]:
 
 
 def _describe_entry(entry: os.DirEntry[str]) -> Entry:
-    if entry.is_file():
+    try:
+        is_file, is_folder = entry.is_file(), entry.is_dir()
+    except OSError:  # a symbolic link to itself, or into a folder that is closed to us
+        return Entry(entry.name, "other", 0)
+    if is_file:
         return Entry(entry.name, "file", entry.stat().st_size)
-    if entry.is_dir():
+    if is_folder:
         return Entry(entry.name, "link" if entry.is_symlink() else "folder", 0)
     return Entry(entry.name, "other", 0)
 
@@ -387,6 +391,24 @@ def safe_name(name: str) -> str:
     if kept == name and name and not name.startswith("."):
         return name
     return f"{kept.lstrip('.')}-{xxhash.xxh3_64_hexdigest(name.encode('utf-8', 'surrogatepass'))}"
+
+
+def is_printable_name(name: str) -> bool:
+    """False for a file name whose bytes are no UTF-8: Python holds them as lone surrogates, which no JSON or Arrow string can."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def printable_name(name: str) -> str:
+    """The name with bytes that are no UTF-8 as backslash escapes.
+
+    >>> printable_name("caf\udce9")
+    'caf\\xe9'
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def unique_name() -> str:

@@ -44,11 +44,13 @@ class PlainInputs(NamedTuple):
 def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
     """Every file of the patterns, once.
 
-    Raises ConfigError for a pattern without files, a file of another format that was named itself, or one below `output`.
+    Raises ConfigError for a pattern without files, a file of another format that was named itself, one below `output`, and for
+    patterns of more than one place: names are relative to a folder that all have in common.
     """
     found: dict[str, FileInfo] = {}
     others: dict[str, FileInfo] = {}
     bases, hidden = [], []
+    _check_one_place(patterns)
     for pattern in patterns:
         path = storage.resolve_path(pattern)
         matches = find_files(path)
@@ -81,6 +83,20 @@ def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
     }
     names = sorted({path.removeprefix(base + "/") for path in hidden})
     return PlainInputs(tuple(sorted(files)), side_files, tuple(sorted(left_out)), tuple(names))
+
+
+def _check_one_place(patterns: list[str]) -> None:
+    places = sorted({_find_place(storage.resolve_path(pattern)) for pattern in patterns})
+    if len(places) > 1:
+        raise ConfigError(
+            "--input", patterns, f"expected files of one place, these are of {' and '.join(places)}",
+            "Run the command once for each, or copy the files together.",
+        )  # fmt: skip
+
+
+def _find_place(path: str) -> str:
+    """`this machine`, or scheme and host."""
+    return "/".join(path.split("/")[:3]) if storage.is_remote(path) else "this machine"
 
 
 def _is_data(path: str) -> bool:

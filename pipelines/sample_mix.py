@@ -90,7 +90,7 @@ def _find_cells(context: StepContext, cells: str) -> str:
     path = context.corpus.path(cells)
     if storage.file_bytes(path) is None:
         raise ConfigError(
-            "cells", cells, "expected a file below the corpus", "Such as runs/plan-mix/00-plan-mix/cells.parquet"
+            "cells", cells, "expected a file below the corpus", "Such as runs/mix-plan/00-mix-plan/cells.parquet"
         )
     return path
 

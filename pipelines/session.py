@@ -337,13 +337,26 @@ def _temporary_folder() -> Iterator[Path]:
     parent = Path(tempfile.gettempdir())
     for left in parent.glob(_TEMP_PREFIX + "*"):
         _remove_if_left(left)
-    folder = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX))
-    with open(folder / "lock", "w") as lock_file:
-        fcntl.flock(lock_file, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        folder = None
+        while folder is None:
+            folder = _make_locked(stack)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_locked(stack: contextlib.ExitStack) -> Path | None:
+    """A new folder, locked until `stack` closes; None where a run that started beside ours took it, still without a lock, for left."""
+    folder = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX))
+    try:
+        lock_file = stack.enter_context(open(folder / "lock", "w"))
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
+        is_ours = os.path.samestat(os.fstat(lock_file.fileno()), os.stat(folder / "lock"))
+    except FileNotFoundError:
+        return None
+    return folder if is_ours else None
 
 
 def _remove_if_left(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -101,5 +102,5 @@ def _load(path: Path) -> Any:
     try:
         # weights_only: a checkpoint is data, a pickle that builds other objects is refused
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise DataError(str(path), f"cannot be read ({error})") from error

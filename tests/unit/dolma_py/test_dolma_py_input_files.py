@@ -132,3 +132,35 @@ def test_a_wildcard_for_a_bucket_is_refused(bucket):
 
 def test_the_line_about_what_was_left_out_is_short():
     assert describe_left_out(list("abcde")).startswith("5 left out: a, b, c and 2 more (")
+
+
+def test_a_link_to_itself_is_left_out(tmp_path):
+    (tmp_path / "x").write_text("1")
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    found = find_files(str(tmp_path))
+    assert names_of(tmp_path, [info.path for info in found.files]) == ["x"]
+    assert names_of(tmp_path, found.left_out) == ["round"]
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    """Left out, they can be printed; a file to be read is refused by name, however it was named."""
+    (tmp_path / "x").write_text("1")
+    (tmp_path / os.fsdecode(b"._caf\xe9")).write_text("1")
+    found = find_files(str(tmp_path))
+    assert names_of(tmp_path, found.left_out) == ["._caf\\xe9"]
+    describe_left_out(found.left_out).encode()
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.write_text("1")
+    for path in (tmp_path, tmp_path / "*", odd):
+        with pytest.raises(ConfigError, match="UTF-8") as caught:
+            find_files(str(path))
+        assert "xe9" in str(caught.value)
+        str(caught.value).encode()
+
+
+def test_a_glob_at_the_root_finds_files(tmp_path):
+    (tmp_path / "x").write_text("1")
+    top, *rest = tmp_path.parts[1:]
+    pattern = "/".join(["", top[:-1] + "[" + top[-1] + "]", *rest, "x"])
+    assert find_root(pattern) == "/"
+    assert [info.path for info in find_files(pattern).files] == [str(tmp_path / "x")]

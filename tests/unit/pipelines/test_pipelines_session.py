@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -124,6 +127,37 @@ def test_folders_of_killed_runs_go_and_of_living_ones_stay(tmp_path, monkeypatch
             assert sorted(tmp_path.iterdir()) == sorted([first, second, tmp_path / "other"])
         assert first.exists() and not second.exists()
     assert list(tmp_path.iterdir()) == [tmp_path / "other"]
+
+
+@pytest.mark.parametrize("moment", ["before open", "before lock"])
+def test_a_folder_that_another_start_took_away_is_replaced(tmp_path, monkeypatch, moment):
+    """Between making a folder and locking it, a second start takes it for one that was left."""
+    monkeypatch.setattr(session.tempfile, "tempdir", str(tmp_path))
+    taken = []
+
+    def take(folder):
+        if not taken:
+            taken.append(folder)
+            shutil.rmtree(folder)
+
+    make, lock = tempfile.mkdtemp, fcntl.flock
+
+    def make_and_lose(**options):
+        folder = make(**options)
+        if moment == "before open":
+            take(folder)
+        return folder
+
+    def lose_and_lock(file, how):
+        if moment == "before lock":
+            take(os.path.dirname(file.name))
+        lock(file, how)
+
+    monkeypatch.setattr(session.tempfile, "mkdtemp", make_and_lose)
+    monkeypatch.setattr(session.fcntl, "flock", lose_and_lock)
+    with session._temporary_folder() as folder:
+        assert (folder / "lock").is_file() and str(folder) not in taken and len(taken) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def tell_worker(batches):

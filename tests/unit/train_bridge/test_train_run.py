@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dolma_py.errors import ConfigError, NotFiniteError, ResumeMismatchError
-from train_bridge.checkpoint import list_checkpoints, save_checkpoint
+from dolma_py.errors import ConfigError, DataError, NotFiniteError, ResumeMismatchError
+from train_bridge.checkpoint import list_checkpoints, load_model_weights, save_checkpoint
 from train_bridge.cost import flops_per_token
 from train_bridge.loss import LossConfig
 from train_bridge.model import ModelConfig, build_model
@@ -291,3 +292,12 @@ def test_mistakes_are_named_by_key(override, key, make_shards, train_config_file
 def test_an_unknown_config_lists_the_known_ones():
     with pytest.raises(ConfigError, match="quickstart/pretrain"):
         find_config("quickstart/pretrian")
+
+
+@pytest.mark.parametrize(
+    "content", [pickle.dumps(os.system, 2), b"no pickle at all", b""], ids=["code", "noise", "empty"]
+)
+def test_weights_that_are_no_tensors_are_refused(tmp_path, content):
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(DataError, match=r"model.pt: cannot be read"):
+        load_model_weights(tmp_path, torch.nn.Linear(1, 1))
