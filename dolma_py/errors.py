@@ -5,7 +5,25 @@ Text has one form: what: expected rule, got value (where). What to do. Fields ca
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
+
+TRACE_VARIABLE = "DOLMA_PY_TRACE"
+# number of a system's error -> what a user can do
+_ADVICE = {
+    errno.EACCES: "Give this user the right, or choose another place.",
+    errno.EPERM: "Give this user the right, or choose another place.",
+    errno.EROFS: "Choose a place that can be written.",
+    errno.ENOSPC: "Free space, or choose another disk, and run again: what was finished stays.",
+    errno.EDQUOT: "Free space, or choose another disk, and run again: what was finished stays.",
+    errno.ENOENT: "Check the path.",
+    errno.ENOTDIR: "Check the path: a part of it is a file.",
+    errno.EISDIR: "Check the path: a file is wanted.",
+    errno.ELOOP: "Remove the symbolic link that leads to itself.",
+    errno.EMFILE: "Allow more open files (ulimit -n).",
+    errno.ENFILE: "Allow more open files.",
+}
 
 
 class DolmaError(Exception):
@@ -110,3 +128,27 @@ class MissingDependencyError(DolmaError):
     def __init__(self, package: str, extra: str) -> None:
         self.package, self.extra = package, extra
         super().__init__(f"{package} is not installed. Run: pip install 'dolma-py[{extra}]'")
+
+
+def wants_trace() -> bool:
+    """Whether the environment asks for the whole trace of an error of disk or network."""
+    return bool(os.environ.get(TRACE_VARIABLE))
+
+
+def describe_os_error(error: OSError) -> str:
+    """An error of disk or network as one sentence: where, what, what to do.
+
+    Arrow's errors of object stores have no number and no file name; their text says which bucket or key it was.
+    """
+    names = [name for name in (error.filename, error.filename2) if name is not None]
+    where = " and ".join(
+        os.fsencode(name).decode("utf-8", "backslashreplace") for name in names if type(name) is not int
+    )
+    what = " ".join(str(error.strerror or error).split()).rstrip(".")
+    what = what.encode("utf-8", "backslashreplace").decode()
+    what = what if what[1:2].isupper() else what[:1].lower() + what[1:]
+    advice = _ADVICE.get(error.errno or 0, "Look at the disk and run again: what was finished stays.")
+    if "AWS Error" in what:
+        advice = "Check the address, the credentials (AWS_ACCESS_KEY_ID and the like) and the network."
+    place = f"{where}: " if where else ""
+    return f"{place}{what}. {advice} {TRACE_VARIABLE}=1 shows where it came from."

@@ -16,7 +16,7 @@ from pydantic import Field
 from dolma_py import config
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus
-from dolma_py.errors import ConfigError, DolmaError
+from dolma_py.errors import ConfigError, DolmaError, describe_os_error, wants_trace
 from pipelines import costs
 from pipelines.build_recipe import BuildOptions, Outcome, State, build_from
 from pipelines.ingest_inputs import IngestConfig, describe_inputs
@@ -40,7 +40,7 @@ class JobFile(Config):
 
 
 def run_job(kind: str, argv: list[str] | None) -> int:
-    """Parse arguments, run the job, log what it did. 0, or 2 with one sentence on an error."""
+    """Parse arguments, run the job, log what it did. 0, 2 with one sentence on an error, 130 when stopped by hand."""
     parser = argparse.ArgumentParser(prog=f"pipelines/{kind}")
     parser.add_argument("--config", required=True, help="YAML with corpus, view and step")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as corpus=DIR")
@@ -57,6 +57,14 @@ def run_job(kind: str, argv: list[str] | None) -> int:
     except DolmaError as error:
         logger.error("error: %s", error)
         return 2
+    except OSError as error:
+        if wants_trace():
+            raise
+        logger.error("error: %s", describe_os_error(error))
+        return 2
+    except KeyboardInterrupt:
+        logger.error("stopped; the same command goes on from here")
+        return 130
     for outcome in outcomes:
         logger.info("%s: %s in %.1f s", outcome.name, "was done" if outcome.skipped else "done", outcome.seconds)
     return 0

@@ -351,9 +351,10 @@ def _make_locked(stack: contextlib.ExitStack) -> Path | None:
     """A new folder, locked until `stack` closes; None where a run that started beside ours took it, still without a lock, for left."""
     folder = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX))
     try:
-        lock_file = stack.enter_context(open(folder / "lock", "w"))
-        fcntl.flock(lock_file, fcntl.LOCK_EX)
-        is_ours = os.path.samestat(os.fstat(lock_file.fileno()), os.stat(folder / "lock"))
+        descriptor = os.open(folder / "lock", os.O_CREAT | os.O_WRONLY)
+        stack.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        is_ours = os.path.samestat(os.fstat(descriptor), os.stat(folder / "lock"))
     except FileNotFoundError:
         return None
     return folder if is_ours else None

@@ -83,3 +83,19 @@ def test_an_error_survives_the_way_from_a_worker(error):
     """Spark and multiprocessing send exceptions as pickles."""
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error) and str(copy) == str(error) and vars(copy) == vars(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (PermissionError(13, "Permission denied", "/x/corpus"), "/x/corpus: permission denied. Give this user the right"),
+        (OSError(28, "No space left on device"), "no space left on device. Free space"),
+        (FileNotFoundError(2, "No such file or directory", "/x/\udce9"), "/x/\\xe9: no such file or directory. Check the path."),
+        (OSError(18, "Invalid cross-device link", "/a", None, "/b"), "/a and /b: invalid cross-device link."),
+        (OSError("When asking for key 'k' in bucket 'b':\nAWS Error ACCESS_DENIED"), "key 'k' in bucket 'b': AWS Error ACCESS_DENIED. Check the address"),
+    ],
+)  # fmt: skip
+def test_an_error_of_the_system_is_one_sentence(error, text):
+    said = errors.describe_os_error(error)
+    assert text in said and "\n" not in said and said.endswith("DOLMA_PY_TRACE=1 shows where it came from.")
+    said.encode()

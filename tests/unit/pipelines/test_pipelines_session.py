@@ -133,24 +133,24 @@ def test_folders_of_killed_runs_go_and_of_living_ones_stay(tmp_path, monkeypatch
 def test_a_folder_that_another_start_took_away_is_replaced(tmp_path, monkeypatch, moment):
     """Between making a folder and locking it, a second start takes it for one that was left."""
     monkeypatch.setattr(session.tempfile, "tempdir", str(tmp_path))
-    taken = []
+    made, taken = [], []
 
-    def take(folder):
+    def take():
         if not taken:
-            taken.append(folder)
-            shutil.rmtree(folder)
+            taken.append(made[0])
+            shutil.rmtree(made[0])
 
     make, lock = tempfile.mkdtemp, fcntl.flock
 
     def make_and_lose(**options):
-        folder = make(**options)
+        made.append(make(**options))
         if moment == "before open":
-            take(folder)
-        return folder
+            take()
+        return made[-1]
 
     def lose_and_lock(file, how):
         if moment == "before lock":
-            take(os.path.dirname(file.name))
+            take()
         lock(file, how)
 
     monkeypatch.setattr(session.tempfile, "mkdtemp", make_and_lose)
