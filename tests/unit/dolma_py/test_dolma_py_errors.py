@@ -92,7 +92,7 @@ def test_an_error_survives_the_way_from_a_worker(error):
         (OSError(28, "No space left on device"), "no space left on device. Free space"),
         (FileNotFoundError(2, "No such file or directory", "/x/\udce9"), "/x/\\xe9: no such file or directory. Check the path."),
         (OSError(18, "Invalid cross-device link", "/a", None, "/b"), "/a and /b: invalid cross-device link."),
-        (OSError("When asking for key 'k' in bucket 'b':\nAWS Error ACCESS_DENIED"), "key 'k' in bucket 'b': AWS Error ACCESS_DENIED. Check the address"),
+        (OSError("Asking for 'k' in 'b':\nAWS Error ACCESS_DENIED"), "'k' in 'b': AWS Error ACCESS_DENIED. Check the address"),
     ],
 )  # fmt: skip
 def test_an_error_of_the_system_is_one_sentence(error, text):
