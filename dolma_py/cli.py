@@ -17,6 +17,7 @@ COMMANDS = {
     "ingest": "pipelines.commands:run_ingest",
     "tag": "pipelines.commands:run_plain_or_corpus_command",
     "classifier train": "pipelines.commands:run_job_command",
+    "tokenizer train": "pipelines.commands:run_job_command",
     "dedup exact": "pipelines.commands:run_plain_or_corpus_command",
     "dedup urls": "pipelines.commands:run_plain_or_corpus_command",
     "dedup paragraphs": "pipelines.commands:run_plain_or_corpus_command",
@@ -50,6 +51,8 @@ dedup_app = typer.Typer(
 )
 mix_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Plan and sample a mix.")
 app.add_typer(classifier_app, name="classifier")
+tokenizer_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Train tokenizers.")
+app.add_typer(tokenizer_app, name="tokenizer")
 app.add_typer(dedup_app, name="dedup")
 app.add_typer(mix_app, name="mix")
 export_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Write a corpus in the form of other tools.")
@@ -231,6 +234,9 @@ _job_command(
     "classifier train",
     "train_classifier",
     "Train a fastText classifier from files of good and bad text.",
+)
+_job_command(
+    tokenizer_app, "tokenizer train", "train_tokenizer", "Train a BPE tokenizer on a sample: --set vocab_size=32768."
 )
 _plain_job_command(dedup_app, "dedup exact", "dedup_exact", "Exact copies by xxh3-128.")
 _plain_job_command(dedup_app, "dedup urls", "dedup_urls", "Documents of one URL, after normalisation.")

@@ -9,6 +9,7 @@ A document file of a Dolma tree is one shard, for its attributes are one file to
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ from dolma_py.listing import Listing
 from dolma_py.text_sizes import estimate_text_bytes
 from pipelines.import_attributes import find_attributes, is_tree
 from pipelines.steps import Rule, Unit, expand_inputs
+
+logger = logging.getLogger("dolma_py.build")
 
 MAX_IN_PLACE_BYTES = 256 << 20  # text of a file of JSON lines, or of a Parquet row group: one task holds it
 CODE_SUFFIXES = (
@@ -219,7 +222,12 @@ def pack_pieces(files: list[InputFile], unit_bytes: int) -> Iterator[list[Piece]
 
 
 def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing, files: list[InputFile]) -> list[Unit]:
-    """The units of those files that the listing does not have. Names follow those already listed."""
+    """The units of those files that the listing does not have; a line says how many it has. Names follow those already listed.
+
+    A file is known by its name below its input, its size and a fingerprint: where it lay is no part of a corpus, which may move.
+
+    Raises ConfigError for a file that differs from the one of that name in the listing.
+    """
     known = {(shard.source, name): mark for shard in listing.shards for name, _, mark in shard.inputs}
     new: dict[str, list[InputFile]] = {}
     for file in files:
@@ -228,11 +236,18 @@ def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing, files: li
             raise ConfigError(
                 "inputs",
                 file.path,
-                "was ingested before and has changed since",
-                "A corpus is append-only: make a new one.",
+                f"source {file.source} of the corpus has another file {file.name}",
+                "If it is not the same file: give the folder above both as --input, or another --source. If it was changed: a corpus "
+                "is append-only, make a new one.",
             )
         if mark is None:
             new.setdefault(file.source, []).append(file)
+    known_files = len(files) - sum(map(len, new.values()))
+    if known_files:
+        logger.warning(
+            "inputs: %s of %s files not read again: the corpus has files of that source, name (below --input) and content",
+            known_files, len(files),
+        )  # fmt: skip
     units: list[Unit] = []
     for source, own in new.items():
         first = sum(shard.source == source for shard in listing.shards)
