@@ -116,7 +116,7 @@ def _make_context(
     return StepContext(
         spark=spark, corpus=corpus, view=state.view, name=step.name, folder=f"runs/{recipe.recipe}/{step.index:02d}-{step.name}",
         fingerprint=fingerprint, seed=recipe.seed, artifacts=state.artifacts, partitions=options.partitions,
-        split_bytes=recipe.split_bytes, progress=progress.report,
+        split_bytes=recipe.split_bytes, progress=progress.report, peaks=[],
     )  # fmt: skip
 
 
@@ -146,9 +146,9 @@ def run_step(context: StepContext, step: Step) -> tuple[dict[str, Any], bool]:
     made = _finish_step(context, step, result)
     seconds = time.perf_counter() - start
     text_bytes = sum(counts["bytes"] for counts in _entering(made).values())
-    manifest.write_run(
-        folder, {"seconds": seconds, "mb_per_sec": manifest.mb_per_sec(text_bytes, seconds), **result.times}
-    )
+    speed = {"seconds": seconds, "mb_per_sec": manifest.mb_per_sec(text_bytes, seconds)}
+    peak = {"peak_worker_bytes": max(context.peaks)} if context.peaks else {}  # of all phases
+    manifest.write_run(folder, speed | result.times | peak)
     manifest.write_manifest(folder, made)
     storage.remove_tree(context.corpus.path(context.work))
     return made, False
@@ -171,7 +171,7 @@ def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[s
     funnel = None
     if view is not None:
         first = len(view.steps)
-        view = view.extend(f"{context.folder.split('/')[1]}-{step.name}", view_steps(step, result))
+        view = view.extend(name_view(context.folder.split("/")[1], step.name), view_steps(step, result))
         if context.view is not None and view.name == context.view.name:
             raise ConfigError("name", view.name, "expected another name than that of the view it reads", "Give --name.")
         storage.make_folder(context.corpus.path("views"))
@@ -187,6 +187,11 @@ def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[s
         "files": result.files, "facts": result.facts, "funnel": funnel,
         "artifact_checksums": {name: storage.checksum_file(context.corpus.path(path)) for name, path in result.artifacts.items()},
     }  # fmt: skip
+
+
+def name_view(run: str, step: str) -> str:
+    """The view after a step: RUN-STEP; of a command of one job, whose step has the run's name, RUN."""
+    return run if run == step else f"{run}-{step}"
 
 
 def view_steps(step: Step, result: StepResult) -> list[views.Step]:

@@ -6,11 +6,13 @@ its text, until the step is complete. Memory: the sets of one split, twice.
 Phase `verify`: one task per bucket reads its row group of every file that has one, verifies whole components and decides.
 Memory: three times the bucket's sets, at most 3 x max_bucket_bytes; a component is never cut.
 A task of `verify` opens each file of `sets` that has its bucket: with S splits and B buckets at most S x B reads of consecutive
-bytes, so unit_docs should grow with the corpus (B = candidates / unit_docs).
+bytes, so unit_docs should grow with the corpus. B = candidates / unit_docs, or more where their sets are estimated larger than
+BUCKET_BYTES each (long documents); a done phase stands as long as B is the same.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +36,8 @@ from pipelines.steps import StepContext, Unit, file_lists, split_name, split_par
 if TYPE_CHECKING:
     from pipelines.dedup_minhash import DedupMinhashConfig
 
+SETS_PER_TEXT = 1.4  # bytes of a text's shingle set per byte of it: 8 for each word of 5 letters and a space
+BUCKET_BYTES = 512 << 20  # of estimated sets: no setting, so that a raised max_bucket_bytes does not move the buckets
 INDEX_SCHEMA = pa.schema([("bucket", pa.int32()), ("path", pa.string()), ("group", pa.int32())])
 
 
@@ -41,7 +45,7 @@ def verify_candidates(
     context: StepContext, graph: Graph, minhash: DedupMinhashConfig
 ) -> tuple[list[str], dict[str, Any]]:
     """(files of decisions about members of components, what verification counted)."""
-    num_buckets = -(-graph.members // minhash.unit_docs)
+    num_buckets = count_buckets(graph, minhash.unit_docs)
     shared = {"minhash": config.dump_config(minhash), "work": context.work, "num_buckets": num_buckets}
     units = [
         Unit(
@@ -51,16 +55,32 @@ def verify_candidates(
         )
         for split in graph.splits
     ]
-    sets, _ = context.run_units("sets", units, write_sets)
+    sets, _ = context.run_units("sets", units, write_sets, layout=num_buckets)
     index = write_index(context, file_lists(sets), [line["facts"] for _, line in sorted(sets.units.items())])
     params = shared | {"root": context.corpus.root, "index": index}
     buckets = [
         Unit(f"bucket-{bucket:05d}", params | {"bucket": bucket}, minhash.unit_docs) for bucket in range(num_buckets)
     ]
-    done, _ = context.run_units("verify", buckets, verify_bucket)
+    done, _ = context.run_units("verify", buckets, verify_bucket, layout=num_buckets)
     facts = [line["facts"] for line in done.units.values()]
     names = ("representative", "pairs", "pairs_not_counted")
     return [file["path"] for file in file_lists(done)], {name: sum(fact[name] for fact in facts) for name in names}
+
+
+def count_buckets(graph: Graph, unit_docs: int) -> int:
+    """Buckets of at most unit_docs members and BUCKET_BYTES of sets, on the average; 0 without members.
+
+    A member's text is taken to be as long as the mean of its split.
+    """
+    text_bytes = sum(
+        split.text_bytes * count / max(split.rows, 1) for split, count in zip(graph.splits, graph.counts, strict=True)
+    )
+    return max(-(-graph.members // unit_docs), math.ceil(SETS_PER_TEXT * text_bytes / BUCKET_BYTES))
+
+
+def worker_memory_bytes(minhash: DedupMinhashConfig, text_bytes: int) -> int:
+    """What a task of phase verify holds at most: three times its sets, which are max_bucket_bytes or those of all the text."""
+    return 3 * min(minhash.max_bucket_bytes, int(SETS_PER_TEXT * text_bytes))
 
 
 def sets_schema(minhash: DedupMinhashConfig) -> pa.Schema:

@@ -31,7 +31,7 @@ class Cost(NamedTuple):
 
 COSTS = {
     "installed_text": Cost(2.5, 2.0, 0.0, 0.35),
-    "ingest": Cost(8.0, 1.5, 6.0, 0.35),
+    "ingest": Cost(8.0, 1.5, 0.0, 0.35),
     "train_classifier": Cost(1e6, 8.0, 0.0, 0.02),
     "tag": Cost(8.0, 3.0, 4.0, 0.02),
     "dedup_exact": Cost(60.0, 2.0, 2.0, 0.01),
@@ -91,8 +91,9 @@ def plan_recipe(
         cost = COSTS[step.kind]
         text_bytes = new_bytes if step.kind in READING_KINDS else all_bytes
         in_flight = float(getattr(step.settings, "pool_bytes", None) or recipe.split_bytes)
-        bound = getattr(step.module, "worker_memory_bytes", None)
-        held = bound(step.settings) if bound else int(cost.memory_per_split * min(in_flight, text_bytes))
+        held = int(cost.memory_per_split * min(in_flight, text_bytes))
+        if hasattr(step.module, "worker_memory_bytes"):  # of tasks that hold something else than a split
+            held = max(held, step.module.worker_memory_bytes(step.settings, text_bytes))
         lines.append(StepPlan(
             step.name, step.kind, cost.fixed_sec + text_bytes / 1e6 / cost.mb_per_core_sec / cores,
             WORKER_BYTES + held, int(cost.disk_frac * text_bytes), plan_details(step, corpus, view),

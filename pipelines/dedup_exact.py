@@ -27,6 +27,7 @@ from pipelines.split_files import key_settings
 from pipelines.steps import Rule, StepContext, StepResult
 
 VERSION = 2
+CHANGES_NO_BYTE = ("alarms", "keep_keys")
 
 
 class DedupExactConfig(ExactConfig):

@@ -27,12 +27,16 @@ from dolma_py.config import Config
 from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.storage import WrittenFile
 from pipelines.candidate_graph import find_components
-from pipelines.candidate_sets import verify_candidates
+from pipelines.candidate_sets import verify_candidates, worker_memory_bytes
 from pipelines.dedup_decisions import DECISION_SCHEMA, write_decisions
 from pipelines.split_files import make_split_files, remove_unused, write_split_file
 from pipelines.steps import Rule, StepContext, StepResult, checksum_if_file
 
+__all__ = ["VERSION", "DedupMinhashConfig", "fingerprint_inputs", "run", "worker_memory_bytes"]
 VERSION = 2
+CHANGES_NO_BYTE = (
+    "alarms", "components", "max_edges", "max_rounds", "unit_docs", "max_bucket_bytes", "keep_bands",
+)  # fmt: skip
 BANDS_VERSION = 1  # of the keys in band files
 BANDS = "bands"
 SET = "minhash-v1"
@@ -57,11 +61,13 @@ class DedupMinhashConfig(Config):
         default=200_000_000, ge=1, description="candidate edges on the driver under `auto`, 64 bytes each"
     )
     max_rounds: int = Field(default=50, ge=1, description="of the Spark way; it needs about log2 of the longest chain")
-    unit_docs: int = Field(default=50_000, ge=1, description="members of components verified by one task, about")
+    unit_docs: int = Field(
+        default=50_000, ge=1, description="members of components verified by one task, about, or 512 MiB of their sets"
+    )
     max_bucket_bytes: int = Field(
         default=4 << 30,
         ge=1 << 10,
-        description="shingle sets held by one task of verification; its memory is 3 times that",
+        description="shingle sets that one task of verification may hold; its memory is 3 times what it holds",
     )
     keep_bands: bool = Field(
         default=True,

@@ -54,6 +54,7 @@ from pipelines.split_files import key_settings, make_split_files, remove_unused,
 from pipelines.steps import Rule, StepContext, StepResult
 
 VERSION = 1
+CHANGES_NO_BYTE = ("alarms", "keep_keys")
 UNITS = "units"
 UNITS_VERSION = 1  # of the rows in unit files
 SET_SCHEMA = pa.schema([

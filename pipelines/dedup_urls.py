@@ -26,6 +26,7 @@ from pipelines.split_files import key_settings
 from pipelines.steps import Rule, StepContext, StepResult
 
 VERSION = 1
+CHANGES_NO_BYTE = ("alarms", "keep_keys")
 
 
 class DedupUrlsConfig(UrlConfig):

@@ -52,6 +52,7 @@ logger = logging.getLogger("dolma_py.build")
 
 __all__ = ["VERSION", "IngestConfig", "fingerprint_inputs", "run", "worker_memory_bytes"]
 VERSION = 1
+CHANGES_NO_BYTE = ("max_rejected_frac",)
 RANGES = {"jsonl": LineRange, "parquet": GroupRange}
 
 

@@ -304,7 +304,7 @@ def check_in_place(file: InputFile) -> None:
         check_parquet(file.path, MAX_IN_PLACE_BYTES)
 
 
-def worker_memory_bytes(ingest: IngestConfig) -> int:
+def worker_memory_bytes(ingest: IngestConfig, text_bytes: int) -> int:
     """Text that a task holds at once: a batch, a row group and a longest record, each about six times.
 
     Six: the line, its JSON, Python strings of up to four bytes a character, Arrow's copy. Nothing grows with a file's size.

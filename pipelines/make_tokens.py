@@ -99,6 +99,11 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
                              "peak_worker_bytes": max(times.peak_worker_bytes, part_times.peak_worker_bytes)})  # fmt: skip
 
 
+def worker_memory_bytes(settings: MakeTokensConfig, text_bytes: int) -> int:
+    """What a task of phase parts holds at most, twice: a part's tokens of 4 bytes, no more than one for each byte of text."""
+    return 2 * 4 * min(settings.tokens_per_part, text_bytes)
+
+
 def fingerprint_inputs(corpus: Corpus, settings: MakeTokensConfig) -> list[object]:
     """The tokenizer's file, when it is named by path."""
     return [checksum_if_file(settings.tokenizer)]

@@ -40,6 +40,7 @@ from pipelines.steps import StepContext, StepResult, Unit, file_lists, finish_at
 logger = logging.getLogger("dolma_py.build")
 
 VERSION = 1
+CHANGES_NO_BYTE = ("max_rejected_frac",)
 INPUT_SET = "input-v1"
 INPUT_SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("given_id", pa.string())])
 _ALL_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, *INPUT_SCHEMA])

@@ -15,7 +15,8 @@ from dolma_py.config import Config
 from dolma_py.errors import ConfigError
 from pipelines.steps import Rule, StepContext, StepResult
 
-# kind of a step -> the module of its job; a module has VERSION, one Config for it, and run(context, config)
+# kind of a step -> the module of its job; a module has VERSION, one Config for it, and run(context, config). It may have
+# CHANGES_NO_BYTE (settings that are not part of the fingerprint), expected_text_bytes, fingerprint_inputs, worker_memory_bytes
 KINDS = {
     "installed_text": ("pipelines.write_installed_text", "InstalledTextStep"),
     "ingest": ("pipelines.ingest_documents", "IngestConfig"),
@@ -67,9 +68,9 @@ class Step(NamedTuple):
         return run
 
     def identity(self) -> dict[str, Any]:
-        """What of the settings decides the step's output: rules belong to the view, bounds only say whether it may finish."""
+        """What of the settings decides the step's output: rules belong to the view, others only say how, or whether, it ends."""
         values = config.dump_config(self.settings)
-        for name in ("rules", "max_rejected_frac", "alarms"):
+        for name in ("rules", *getattr(self.module, "CHANGES_NO_BYTE", ())):
             values.pop(name, None)
         return {"kind": self.kind, "version": self.module.VERSION, "config": values}
 

@@ -69,7 +69,7 @@ def make_split_files(
             "folder": folder,
         }
         units.append(Unit(split_name(split), params, split.text_bytes))
-    done, times = context.run_units(phase, units, work)
+    done, times = context.run_units(phase, units, work, layout=folder)
     facts = [done.units[unit.name]["facts"] for unit in units]
     counts: Counts = {}
     for fact in facts:

@@ -51,6 +51,7 @@ class StepContext(NamedTuple):
     partitions: int | None = None
     split_bytes: int = SPLIT_BYTES
     progress: Progress | None = None
+    peaks: list[int] | None = None  # gets the peak of the workers of every phase, in bytes
 
     @property
     def work(self) -> str:
@@ -71,13 +72,19 @@ class StepContext(NamedTuple):
         listing = views.check_listing(self.need_view(), self.corpus.read_listing())
         return plan_splits(listing, self.split_bytes)
 
-    def done(self, phase: str) -> DoneFile:
-        """The done file of one phase of the step."""
-        return DoneFile(self.corpus.root, f"{self.work}/{phase}", config.fingerprint(self.fingerprint, phase))
+    def done(self, phase: str, layout: Any = None) -> DoneFile:
+        """The done file of one phase of the step.
 
-    def run_units(self, phase: str, units: list[Unit], work: Work, *, here: bool = False) -> tuple[DoneFile, UnitTimes]:
-        """Run a phase's units, on Spark or in processes of this machine, and put its done file in order."""
-        done = self.done(phase)
+        layout: what cuts this phase's files, where that follows from settings or numbers outside the step's fingerprint; JSON values.
+        """
+        values = [self.fingerprint, phase] if layout is None else [self.fingerprint, phase, layout]
+        return DoneFile(self.corpus.root, f"{self.work}/{phase}", config.fingerprint(*values))
+
+    def run_units(
+        self, phase: str, units: list[Unit], work: Work, *, here: bool = False, layout: Any = None
+    ) -> tuple[DoneFile, UnitTimes]:
+        """Run a phase's units, on Spark or in processes of this machine, and put its done file in order; layout as in `done`."""
+        done = self.done(phase, layout)
         times = run_units(
             self.spark,
             units,
@@ -88,6 +95,8 @@ class StepContext(NamedTuple):
             progress=self.progress,
             here=here,
         )
+        if self.peaks is not None:
+            self.peaks.append(times.peak_worker_bytes)
         names = {unit.name for unit in units}
         done.units = {name: line for name, line in done.units.items() if name in names}
         done.finish()

@@ -25,6 +25,8 @@ MEMORY_SETTINGS = {
     "ingest": ("row_group_text_bytes", "limits.max_record_bytes"),
     "read_plain": ("row_group_text_bytes", "limits.max_record_bytes"),
     "dedup_substring": ("pool_bytes",),
+    "dedup_minhash": ("unit_docs", "max_bucket_bytes"),
+    "tokenize": ("tokens_per_part",),
 }
 # kinds whose tasks read splits of a view, which the recipe's split_bytes bounds
 SPLIT_KINDS = (
@@ -37,11 +39,10 @@ def memory_hint(step: Step, recipe: Recipe) -> str:
     """What to do when a process dies of this step's memory; names only settings that can be given where the step comes from."""
     names = MEMORY_SETTINGS.get(step.kind, ())
     more = "Give the machine more memory, or run fewer tasks at once with --master local[N]"
-    if names:
-        return f"{more}, or lower {' or '.join(names)} of step {step.name}."
+    lower = [f"{' or '.join(names)} of step {step.name}"] if names else []
     if step.kind in SPLIT_KINDS and recipe.flow != "job":  # a command of one job has no recipe to set it in
-        return f"{more}, or lower the recipe's split_bytes."
-    return f"{more}."
+        lower.append("the recipe's split_bytes")
+    return f"{more}, or lower {', or '.join(lower)}." if lower else f"{more}."
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from pipelines.read_plain_files import INPUT_SET, ReadPlainConfig, list_inputs, 
 from pipelines.steps import StepContext, StepResult, Unit, file_lists
 
 VERSION = 1
+CHANGES_NO_BYTE = ("max_rejected_frac",)
 MARK = "dolma_py_"  # before the names of columns that are added
 EVIDENCE_SCHEMA = pa.schema(
     [

@@ -415,7 +415,7 @@ def test_a_job_runs_by_spark_submit(inputs, tmp_path, repository):
     jobs = {
         "ingest_documents": {"name": "ingest", "step": {"sources": sources, "max_rejected_frac": 0.1}},
         "dedup_exact": {"name": "exact"},
-        "tag_documents": {"name": "tag", "view": "exact-exact", "step": {"taggers": [{"tagger": "lengths"}]}},
+        "tag_documents": {"name": "tag", "view": "exact", "step": {"taggers": [{"tagger": "lengths"}]}},
     }
     for job, values in jobs.items():
         path = tmp_path / f"{job}.yaml"

@@ -159,6 +159,53 @@ def test_a_bucket_beyond_its_bound_names_the_setting(tmp_path, _spark_of_this_ru
         run(tmp_path / "corpus", tmp_path / "in", ["web"], max_bucket_bytes=1024)
 
 
+def test_its_advice_can_be_followed_and_costs_no_finished_phase(tmp_path, _spark_of_this_run, monkeypatch):
+    """After the error the bound is raised: bands and components stand, and the end is that of a run that never failed."""
+    rng = random.Random(6)
+    base = words(rng, 60)
+    texts = [*[" ".join([*base, f"x{n}"]) for n in range(20)], *(" ".join(words(rng, 40)) for _ in range(20))]
+    write_inputs(tmp_path / "in", {"web": texts})
+    run(tmp_path / "whole", tmp_path / "in", ["web"])
+    with pytest.raises(DolmaError, match="max_bucket_bytes"):
+        run(tmp_path / "corpus", tmp_path / "in", ["web"], max_bucket_bytes=1024)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("done again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(candidate_graph, "candidate_frame", refuse)
+        run(tmp_path / "corpus", tmp_path / "in", ["web"], max_bucket_bytes=1 << 30, max_edges=1, unit_docs=3)
+    for name in ("attributes/minhash-v1", "runs/made/01-dedup_minhash"):
+        for path in sorted((tmp_path / "whole" / name).rglob("*")):
+            if path.is_file() and path.name != "run.json":
+                assert (tmp_path / "corpus" / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes(), (
+                    path
+                )
+    costs = [
+        json.loads((tmp_path / name / "runs/made/01-dedup_minhash/run.json").read_text())
+        for name in ("whole", "corpus")
+    ]
+    assert costs[0]["bands_task_sec"] > 0 and costs[1]["bands_task_sec"] == 0
+
+
+def test_a_finished_step_stands_when_settings_that_change_no_byte_do(made):
+    names = ["web", "big"]
+    with_others = {
+        "unit_docs": 5,
+        "max_edges": 1,
+        "components": "spark",
+        "max_bucket_bytes": 1 << 20,
+        "keep_bands": False,
+    }
+    ingest = {
+        "kind": "ingest", "row_group_text_bytes": 20_000,
+        "sources": [{"name": name, "inputs": [str(made[0] / "in" / name)]} for name in names],
+    }  # fmt: skip
+    recipe = Recipe(recipe="made", seed=1, split_bytes=30_000, steps=[ingest, {"kind": "dedup_minhash", **with_others}])
+    outcomes = build(recipe, str(made[0] / "corpus"), BuildOptions(show_progress=False))
+    assert [outcome.skipped for outcome in outcomes] == [True, True]
+
+
 # graphs
 
 

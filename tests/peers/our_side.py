@@ -46,7 +46,7 @@ def make_ours(folder: Path) -> None:
     write_input_tree(folder / "tree")
     step = {"sources": [{"inputs": [str(folder / "tree")]}], "rules": RULES}
     run_step_file("ingest", {"corpus": str(folder / "corpus"), "step": step}, options)
-    for name, view in (("export", None), ("edited", "ingest-ingest")):
+    for name, view in (("export", None), ("edited", "ingest")):
         step = {"output": str(folder / name), "attributes": [SET]}
         run_step_file(
             "export_dolma", {"corpus": str(folder / "corpus"), "view": view, "name": name, "step": step}, options

@@ -48,7 +48,7 @@ def test_dolmas_mixer_and_our_view_agree(ours):
     about = json.loads((RECORDED / "mix" / "recorded.json").read_text())
     assert about["tree_sha256"] == record_dolma.digest_tree(ours / "export"), "the export has changed: record again"
     mixed = {row["id"]: row["text"] for row in made_tree.read_lines(RECORDED / "mix" / "mixed-0000.json")}
-    assert mixed == read_texts(ours, "ingest-ingest")
+    assert mixed == read_texts(ours, "ingest")
     all_ids = {document["id"] for source in made_tree.TEXTS for document in made_tree.make_documents(source)}
     assert 5 < len(mixed) < len(all_ids) and "" in mixed.values()
     assert any(made_tree.NOTICE in text for texts in made_tree.TEXTS.values() for text in texts)
@@ -79,7 +79,7 @@ def test_exported_attributes_are_those_that_came_in(ours):
 
 
 def test_an_edited_view_is_exported_with_its_spans_moved(ours):
-    texts = read_texts(ours, "ingest-ingest")
+    texts = read_texts(ours, "ingest")
     documents, attributes = read_tree(ours / "edited"), read_tree(ours / "edited", "attributes/dolma_made_v1")
     assert {name: row["text"] for name, row in documents.items()} == texts
     assert list(attributes) == list(documents)

@@ -111,15 +111,20 @@ def test_hints_name_settings_that_exist():
             for part in name.split("."):
                 assert part in fields, (kind, name)
                 fields = getattr(fields[part].annotation, "model_fields", {})
-    assert set(SPLIT_KINDS) <= set(KINDS) and not set(SPLIT_KINDS) & set(MEMORY_SETTINGS)
+    assert set(SPLIT_KINDS) <= set(KINDS)
     steps = [
         {"kind": "ingest", "sources": [{"inputs": ["x"]}]},
         {"kind": "dedup_exact"},
         {"kind": "write_plain", "job": "j", "inputs": ["x"]},
+        {"kind": "dedup_minhash"},
+        {"kind": "tokenize", "mix": "m"},
     ]
     hints = {}
     for flow in ("mix", "job"):
         recipe = Recipe(recipe="r", flow=flow, seed=0, steps=steps)
         hints[flow] = [memory_hint(step, recipe).partition(", or lower ")[2] for step in build_steps(recipe)]
     own = "row_group_text_bytes or limits.max_record_bytes of step ingest."
-    assert hints == {"mix": [own, "the recipe's split_bytes.", ""], "job": [own, "", ""]}
+    sets, parts = "unit_docs or max_bucket_bytes of step dedup_minhash", "tokens_per_part of step tokenize"
+    split = "the recipe's split_bytes."
+    assert hints["mix"] == [own, split, "", f"{sets}, or {split}", f"{parts}, or {split}"]
+    assert hints["job"] == [own, "", "", f"{sets}.", f"{parts}."]

@@ -1,0 +1,83 @@
+"""What is in a step's fingerprint and what is not, and that a done phase is not believed when its files are cut otherwise."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from dolma_py.corpus import Corpus
+from dolma_py.listing import Split
+from pipelines import candidate_sets, steps
+from pipelines.build_recipe import name_view
+from pipelines.candidate_graph import Graph
+from pipelines.recipe import KINDS, build_step
+from pipelines.steps import StepContext
+from pipelines.units import UnitTimes
+
+MINHASH = [
+    {"components": "spark"}, {"max_edges": 5}, {"max_rounds": 3}, {"unit_docs": 9}, {"max_bucket_bytes": 1 << 20},
+    {"keep_bands": False}, {"alarms": {"min_source_docs": 7}}, {"rules": []},
+]  # fmt: skip
+
+
+def identity(kind, **settings):
+    return build_step(0, {"kind": kind, "name": "s", **settings}).identity()
+
+
+@pytest.mark.parametrize("settings", MINHASH, ids=lambda settings: next(iter(settings)))
+def test_settings_that_change_no_byte_are_not_in_the_fingerprint(settings):
+    assert identity("dedup_minhash", **settings) == identity("dedup_minhash")
+
+
+def test_those_of_other_kinds_and_those_that_do(tmp_path):
+    for kind in ("dedup_exact", "dedup_urls", "dedup_paragraphs"):
+        assert identity(kind, keep_keys=False) == identity(kind)
+    sources = [{"inputs": ["x"]}]
+    assert identity("ingest", sources=sources, max_rejected_frac=0.5) == identity("ingest", sources=sources)
+    assert identity("dedup_minhash", preset="fineweb") != identity("dedup_minhash")
+    assert identity("dedup_minhash", verification={"threshold": 0.7}) != identity("dedup_minhash")
+    assert identity("dedup_exact", scope="source") != identity("dedup_exact")
+
+
+def test_every_setting_named_exists():
+    for module_name, config_name in KINDS.values():
+        module = importlib.import_module(module_name)
+        fields = getattr(module, config_name).model_fields
+        assert set(getattr(module, "CHANGES_NO_BYTE", ())) <= set(fields), module_name
+        has_bound = {"alarms", "max_rejected_frac"} & set(fields)
+        assert has_bound <= set(getattr(module, "CHANGES_NO_BYTE", ())), module_name
+
+
+def test_a_done_phase_of_another_layout_is_void(tmp_path):
+    context = StepContext(lambda: None, Corpus(str(tmp_path)), None, "s", "runs/r/00-s", "f", 0, {})
+    context.done("sets", 3).publish("a", [], {})
+    assert "a" in context.done("sets", 3).units
+    assert "a" not in context.done("sets", 4).units and "a" not in context.done("sets").units
+    assert context.done("sets").fingerprint != context.done("verify").fingerprint
+
+
+def test_buckets_follow_from_members_or_from_long_texts():
+    short = Split(0, 0, 0, 0, 1000, 1_000_000)
+    long = Split(1, 0, 0, 0, 100, 4 << 30)  # 43 MB each
+    assert candidate_sets.count_buckets(Graph([], [], 0, 0), 10) == 0
+    assert candidate_sets.count_buckets(Graph([short], [25], 0, 0), 10) == 3
+    sets_bytes = 1.4 * (4 << 30) * 50 / 100
+    expected = -(-sets_bytes // candidate_sets.BUCKET_BYTES)
+    assert expected > 5
+    assert candidate_sets.count_buckets(Graph([short, long], [1, 50], 0, 0), 50_000) == expected
+
+
+def test_the_view_of_a_command_of_one_job_is_called_after_its_run():
+    assert name_view("dedup-exact", "dedup-exact") == "dedup-exact"
+    assert name_view("quickstart", "exact") == "quickstart-exact"
+
+
+def test_the_peak_of_every_phase_is_noted(tmp_path, monkeypatch):
+    peaks = iter([5, 9, 2])
+    monkeypatch.setattr(steps, "run_units", lambda *_, **__: UnitTimes(0.0, next(peaks)))
+    context = StepContext(lambda: None, Corpus(str(tmp_path)), None, "s", "runs/r/00-s", "f", 0, {}, peaks=[])
+    for phase in ("sets", "verify"):
+        context.run_units(phase, [], lambda *_: ([], {}))
+    context._replace(view=None).run_units("attributes", [], lambda *_: ([], {}))
+    assert context.peaks == [5, 9, 2]
