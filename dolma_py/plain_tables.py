@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 from dolma_py import parquet_files, storage
 from dolma_py.errors import DataError, SchemaError
 from dolma_py.formats.limits import Rejection, make_excerpt
+from dolma_py.formats.parquet_batches import iter_bounded_batches
 from dolma_py.plain_rows import NARROW_SCHEMA, KeptRows, Narrow, render_metadata
 
-READ_BYTES = 16 << 20  # of a batch, before compression
+READ_BYTES = 16 << 20  # of a batch, in memory
 READ_ROWS = 1 << 14  # at most
 GROUP_BYTES = 64 << 20  # of a written row group, in memory
 GROUP_ROWS = 1 << 20
@@ -62,14 +63,11 @@ def open_table(path: str, kind: str, columns: list[str] | None = None) -> Iterat
 
 def _open_parquet(stream: BinaryIO, columns: list[str] | None) -> TableFile:
     file = pq.ParquetFile(stream, pre_buffer=False)
-    num_rows, compression = file.metadata.num_rows, "zstd"
-    groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
-    if groups and groups[0].num_columns:
-        found = groups[0].column(0).compression.lower()
+    compression = "zstd"
+    if file.metadata.num_row_groups and file.metadata.num_columns:
+        found = file.metadata.row_group(0).column(0).compression.lower()
         compression = {"uncompressed": "none", "lz4_raw": "lz4"}.get(found, found)
-    row_bytes = max(1, sum(group.total_byte_size for group in groups) // max(1, num_rows))
-    batch_rows = max(1, min(READ_ROWS, READ_BYTES // row_bytes))
-    batches = file.iter_batches(batch_rows, columns=columns, use_threads=False)
+    batches = iter_bounded_batches(file, max_bytes=READ_BYTES, max_rows=READ_ROWS, columns=columns)
     return TableFile(file.schema_arrow, batches, compression, False)
 
 

@@ -24,10 +24,12 @@ from dolma_py.errors import DataError
 from dolma_py.formats.dispatch import read_any
 from dolma_py.formats.fields import FieldMap
 from dolma_py.formats.limits import Limits, Rejection
+from dolma_py.formats.parquet_batches import iter_bounded_batches
 from dolma_py.listing import Shard
 
 KEY_COLUMNS = ["id", "text", "source"]  # what every job needs of a row
 READ_ROWS = 1_024  # at once, while a file is checked
+READ_BYTES = 16 << 20
 _COPY = "Set in_place: false; the files are then copied as Parquet, and rows that are no documents rejected."
 
 
@@ -48,7 +50,7 @@ def check_parquet(path: str, max_text_bytes: int) -> None:
 def read_text_lengths(path: str, max_text_bytes: int) -> Iterator[npt.NDArray[np.int64]]:
     """UTF-8 bytes of each text of a Parquet file, one int64 array per row group; every row is checked on the way.
 
-    Memory is READ_ROWS rows. The footer's sizes are not believed: a dictionary of one long text can stand for many rows.
+    Memory is about READ_BYTES of rows. The footer's sizes are not believed: a dictionary of one long text can stand for many rows.
 
     Raises
     ------
@@ -69,7 +71,9 @@ def read_text_lengths(path: str, max_text_bytes: int) -> Iterator[npt.NDArray[np
 
 
 def _read_batches(path: str, file: pq.ParquetFile, group: int) -> Iterator[pa.RecordBatch]:
-    batches = file.iter_batches(READ_ROWS, row_groups=[group], columns=KEY_COLUMNS, use_threads=False)
+    batches = iter_bounded_batches(
+        file, max_bytes=READ_BYTES, max_rows=READ_ROWS, row_groups=[group], columns=KEY_COLUMNS
+    )
     while True:
         try:
             batch = next(batches, None)

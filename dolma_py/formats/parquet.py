@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.fields import FieldMap, split_record
 from dolma_py.formats.limits import Limits, Rejection, make_relative
+from dolma_py.formats.parquet_batches import is_text, iter_bounded_batches, text_lengths
 
 MAX_READ_ROWS = 1_024
 READ_BUFFER_BYTES = 1 << 20
@@ -91,10 +93,8 @@ def read_documents(
 def _read_group(
     builder: BatchBuilder, file: pq.ParquetFile, group: int, row: int, fields: FieldMap
 ) -> Iterator[pa.RecordBatch | Rejection]:
-    summary = file.metadata.row_group(group)
-    row_bytes = max(1, summary.total_byte_size // max(1, summary.num_rows))
-    num_read_rows = max(1, min(MAX_READ_ROWS, builder.limits.batch_text_bytes // row_bytes))
-    batches = file.iter_batches(num_read_rows, row_groups=[group], use_threads=False)
+    max_bytes = builder.limits.batch_text_bytes
+    batches = iter_bounded_batches(file, max_bytes=max_bytes, max_rows=MAX_READ_ROWS, row_groups=[group])
     while True:
         try:
             batch = next(batches, None)
@@ -173,9 +173,17 @@ def _decode(value: bytes) -> str | bytes:
 
 
 def _text_bytes(batch: pa.RecordBatch, name: str) -> list[int]:
-    """UTF-8 bytes of each row's text; the row's share of the batch where the text is no plain column."""
-    index = batch.schema.get_field_index(name)
-    kind = batch.schema.field(index).type if index >= 0 else None
-    if kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return pc.fill_null(pc.binary_length(batch.column(index)), 0).to_pylist()  # type: ignore[no-any-return]
+    """UTF-8 bytes of each row's text, whatever rows stand beside it; the row's share of the batch where it is of another type."""
+    column = None
+    if name in batch.schema.names:
+        column = batch.column(name)
+    else:
+        first, _, rest = name.partition(".")
+        if rest and first in batch.schema.names and pa.types.is_struct(batch.schema.field(first).type):
+            with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # no such field below
+                column = pc.struct_field(batch.column(first), rest.split("."))
+    if column is not None:
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if is_text(kind):
+            return text_lengths(column)
     return [batch.nbytes // max(1, batch.num_rows)] * batch.num_rows
