@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dedup.candidates import candidate_edges, unique_edges
+from dedup.components import DRIVER_EDGE_BYTES
 from dedup.minhash import BandKeys, MinHashConfig, candidate_probability, hash_bands
 from dedup.shingles import shingle_documents
 from dolma_py.arrow_buffers import TextView
@@ -100,7 +101,7 @@ def estimate_cost(stats: SampleStats, size: CorpusSize, *, config: MinHashConfig
         "shuffle_bytes": num_valid * config.num_bands * (KEY_BYTES + ADDRESS_BYTES),
         "candidate edges, low": round(stats.num_edges / share),
         "candidate edges, high": round(high),
-        "driver_edges_bytes": round(high) * 2 * ADDRESS_BYTES,
+        "driver_edges_bytes": round(high) * DRIVER_EDGE_BYTES,
         "signatures_mb_per_core_sec": round(mb_per_sec, 1),
         "signatures_sec": round(size.text_bytes / 1e6 / mb_per_sec / max(size.cores, 1), 1),
     }

@@ -50,7 +50,7 @@ def find_components(
 ) -> Graph:  # fmt: skip
     """Write the members files of all splits; a phase of its own, `members`: once complete it is not done again.
 
-    way: driver (union-find in this process, 64 bytes an edge), spark (pipelines.components_spark; nothing of the size of the edges
+    way: driver (union-find in this process, 150 bytes an edge), spark (pipelines.components_spark; nothing of the size of the edges
     comes to the driver) or auto: driver up to `max_edges`. Same files either way.
     """
     done = context.done("members")

@@ -58,7 +58,7 @@ class DedupMinhashConfig(Config):
         default="auto", description="who finds components; auto: the driver up to max_edges; changes no output"
     )
     max_edges: int = Field(
-        default=200_000_000, ge=1, description="candidate edges on the driver under `auto`, 64 bytes each"
+        default=80_000_000, ge=1, description="candidate edges on the driver under `auto`, 150 bytes each"
     )
     max_rounds: int = Field(default=50, ge=1, description="of the Spark way; it needs about log2 of the longest chain")
     unit_docs: int = Field(

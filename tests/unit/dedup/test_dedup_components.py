@@ -86,3 +86,17 @@ def test_unsorted_or_wrongly_typed_input_is_refused():
         candidates.candidate_edges(np.array([1]), np.array([2]))
     with pytest.raises(SchemaError, match="uint64"):
         components.connected_components(candidates.Edges(np.zeros(1, np.uint64), np.zeros(1, np.int64)))
+
+
+def test_memory_of_an_edge_on_the_driver():
+    """16 bytes as read, 16 each once, and what the components take: no more than the plan says, and not far below."""
+    import tracemalloc
+
+    numbers = np.random.default_rng(0).permutation(200_000).reshape(2, -1)
+    edges = candidates.unique_edges(candidates.Edges(numbers.min(axis=0), numbers.max(axis=0)))
+    components.connected_components(edges)  # compiled
+    tracemalloc.start()
+    components.connected_components(edges)
+    peak = tracemalloc.get_traced_memory()[1] / len(edges.first)
+    tracemalloc.stop()
+    assert 0.7 * components.DRIVER_EDGE_BYTES < 32 + peak <= components.DRIVER_EDGE_BYTES

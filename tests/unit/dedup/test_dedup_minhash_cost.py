@@ -32,7 +32,7 @@ def test_the_formulas():
     assert found["band_file_bytes"] == 9000 * (26 * 8 + 8)
     assert found["shuffle_bytes"] == 9000 * 26 * 16
     assert (found["candidate edges, low"], found["candidate edges, high"]) == (400, 40_000)
-    assert found["driver_edges_bytes"] == 640_000
+    assert found["driver_edges_bytes"] == 6_000_000
     assert found["signatures_mb_per_core_sec"] == 100.0
     assert found["signatures_sec"] == 0.5
 
