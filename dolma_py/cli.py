@@ -23,7 +23,7 @@ COMMANDS = {
     "dedup paragraphs": "pipelines.commands:run_plain_or_corpus_command",
     "dedup minhash": "pipelines.commands:run_plain_or_corpus_command",
     "dedup substring": "pipelines.commands:run_plain_or_corpus_command",
-    "decontaminate": "pipelines.commands:run_plain_or_corpus_command",
+    "decontaminate": "pipelines.commands:run_decontaminate",
     "materialize": "pipelines.commands:run_job_command",
     "mix plan": "pipelines.commands:run_job_command",
     "mix sample": "pipelines.commands:run_job_command",
@@ -250,7 +250,7 @@ _plain_job_command(
     dedup_app, "dedup substring", "dedup_substring", "Byte spans that stand somewhere before, by suffix array."
 )
 _plain_job_command(
-    app, "decontaminate", "tag", "Find evaluation items in documents: a tag run with the tagger `contamination`."
+    app, "decontaminate", "tag", "Drop documents that hold evaluation items: a tag run with the tagger `contamination`."
 )
 _job_command(app, "materialize", "materialize", "Write a view out as a new corpus: --set output=DIR.")
 _job_command(mix_app, "mix plan", "plan_mix", "Tokens per source and quality bucket for a token budget.")
@@ -340,7 +340,7 @@ def report(
 
 @app.command()
 def inspect(
-    corpus: OneCorpus = None,
+    corpus: Annotated[str | None, typer.Option("--corpus", help="corpus folder; or give --output")] = None,
     output: Annotated[str | None, typer.Option("--output", help="output folder of a command over plain files")] = None,
     set: Annotated[
         str | None,

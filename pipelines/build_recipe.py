@@ -20,10 +20,18 @@ from dolma_py.errors import ConfigError
 from dolma_py.storage import lock_folder
 from dolma_py.views import View
 from pipelines import costs, count_view
+from pipelines.ingest_inputs import IngestConfig
 from pipelines.recipe import FIRST_KINDS, Recipe, Step, build_steps, load_recipe
 from pipelines.recipe_progress import RecipeProgress
 from pipelines.session import SessionConfig, open_session
-from pipelines.steps import StepContext, StepResult, attribute_set_stands, check_attribute_sets, fingerprint_named_sets
+from pipelines.steps import (
+    StepContext,
+    StepResult,
+    attribute_set_stands,
+    check_attribute_sets,
+    expand_inputs,
+    fingerprint_named_sets,
+)
 from pipelines.task_errors import explain_failures, memory_hint
 
 logger = logging.getLogger("dolma_py.build")
@@ -65,9 +73,20 @@ def build(recipe: Recipe, corpus_root: str, options: BuildOptions) -> list[Outco
         if options.until not in names:
             raise ConfigError("--until", options.until, f"expected one of {names}")
         steps = steps[: names.index(options.until) + 1]
-    return build_from(
-        recipe.model_copy(update={"steps": recipe.steps[: len(steps)]}), Corpus(corpus_root), options, State(None, {})
-    )
+    corpus = Corpus(corpus_root)
+    check_inputs(steps, corpus)
+    return build_from(recipe.model_copy(update={"steps": recipe.steps[: len(steps)]}), corpus, options, State(None, {}))
+
+
+def check_inputs(steps: list[Step], corpus: Corpus) -> None:
+    """Raise ConfigError for a path of an ingest that matches nothing, now and not after the steps before it.
+
+    What lies in the corpus itself an earlier step may have yet to write.
+    """
+    for step in steps:
+        if isinstance(step.settings, IngestConfig):
+            for source in step.settings.sources:
+                expand_inputs([path for path in source.inputs if "{corpus}" not in path], corpus=corpus)
 
 
 def build_from(recipe: Recipe, corpus: Corpus, options: BuildOptions, state: State) -> list[Outcome]:
@@ -106,7 +125,8 @@ def _session_config(options: BuildOptions) -> SessionConfig:
 def _make_context(
     recipe: Recipe, step: Step, corpus: Corpus, state: State, spark: Any, options: BuildOptions, progress: RecipeProgress
 ) -> StepContext:  # fmt: skip
-    view = None if state.view is None else state.view.fingerprint
+    reads_view = getattr(step.module, "READS_VIEW", True)
+    view = None if state.view is None or not reads_view else state.view.fingerprint
     named_artifacts = {name: path for name, path in state.artifacts.items() if uses_artifact(step.settings, name)}
     used = {name: storage.checksum_file(corpus.path(path)) for name, path in named_artifacts.items()}
     inputs = getattr(step.module, "fingerprint_inputs", None)

@@ -107,6 +107,13 @@ def run_plain_or_corpus_command(
         print_plain(outcomes, plain["output"])
 
 
+def run_decontaminate(**options: Any) -> None:
+    """`dolma-py decontaminate`: contaminated documents leave, unless the settings have rules of their own."""
+    if "rules" not in _load_settings(options["config"], options["overrides"]):
+        options["overrides"] = [*options["overrides"], DROP_CONTAMINATED]
+    run_plain_or_corpus_command(**options)
+
+
 def run_export_dolma(
     *, corpus: str, view: str | None, step: dict[str, Any], overrides: list[str], dry_run: bool, spark: SparkOptions
 ) -> None:
@@ -116,6 +123,9 @@ def run_export_dolma(
         print_plan(plan_step_file("export_dolma", values))
     else:
         print_outcomes(run_step_file("export_dolma", values, make_options(spark)), corpus)
+
+
+DROP_CONTAMINATED = 'rules=[{name: contaminated, keep: "not contaminated"}]'
 
 
 def _load_settings(path: str | None, overrides: list[str]) -> dict[str, Any]:

@@ -10,11 +10,11 @@ Over a corpus that grew, bands of earlier documents are not made again (pipeline
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dedup.alarms import NearCopyAlarms
 from dedup.keepers import KeepPolicy
@@ -76,6 +76,11 @@ class DedupMinhashConfig(Config):
     rules: list[Rule] = Field(
         default_factory=lambda: [Rule(name="near_copy", keep="not is_duplicate")], description="added to the view"
     )
+
+    @model_validator(mode="after")
+    def _check_preset(self) -> Self:
+        self.settings  # noqa: B018 - an unknown preset is told before anything runs
+        return self
 
     @property
     def settings(self) -> MinHashConfig:

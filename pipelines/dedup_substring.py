@@ -1,8 +1,8 @@
 """Substring deduplication: byte spans of at least 500 bytes that stand somewhere before are cut from the text.
 
-Reads a view; writes attributes/substring-v1/ (spans in bytes of the original text, repeated_bytes) whose spans are an edit
-of the view. Documents are gathered in pools by corpus order, each bounded by pool_bytes; a repeat is found when both
-occurrences are in one pool.
+Reads a view; writes attributes/substring-v1/ whose spans are an edit of the view: spans in bytes of the original text,
+repeated_bytes, left_bytes, and little_left (something was cut and less than min_left_bytes stayed). Documents are gathered in
+pools by corpus order, each bounded by pool_bytes; a repeat is found when both occurrences are in one pool.
 
     spark-submit pipelines/dedup_substring.py --config substring.yaml
 """
@@ -18,26 +18,29 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from dedup.substring import SubstringConfig, find_repeated_spans
-from dolma_py import config, parquet_files, storage
+from dolma_py import config, parquet_files, storage, views
 from dolma_py.arrow_buffers import view_text
 from dolma_py.corpus import Corpus, ViewBatch, read_view
 from dolma_py.documents import SPANS
 from dolma_py.listing import Split
-from dolma_py.spans import Spans, build_spans
+from dolma_py.spans import Spans, build_spans, count_bytes
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.steps import Rule, StepContext, StepResult, Unit, file_lists
 
-VERSION = 1
+VERSION = 2
 SET = "substring-v1"
-SET_SCHEMA = pa.schema([pa.field("spans", SPANS), pa.field("repeated_bytes", pa.int64())])
+SET_SCHEMA = pa.schema([
+    pa.field("spans", SPANS), pa.field("repeated_bytes", pa.int64()), pa.field("left_bytes", pa.int64()),
+    pa.field("little_left", pa.bool_()),
+])  # fmt: skip
 FOUND_SCHEMA = pa.schema([("address", pa.int64()), ("start", pa.int32()), ("end", pa.int32())])
 
 
 def default_rules() -> list[Rule]:
-    """Cut the spans; drop what has too little text left."""
-    return [Rule(name="repeated_spans", edit="spans"), Rule(name="little_text_left", min_text_bytes=200)]
+    """Cut the spans; drop what they left too little of. A short text that lost nothing stays."""
+    return [Rule(name="repeated_spans", edit="spans"), Rule(name="little_text_left", keep="not little_left")]
 
 
 class DedupSubstringConfig(SubstringConfig):
@@ -48,6 +51,9 @@ class DedupSubstringConfig(SubstringConfig):
         ge=1 << 10,
         lt=1 << 30,
         description="text in one suffix array, in bytes; memory is about 12 times it",
+    )
+    min_left_bytes: int = Field(
+        200, ge=0, description="a text that lost something and has fewer bytes left is marked little_left"
     )
     rules: list[Rule] = Field(default_factory=default_rules, description="added to the view")
 
@@ -68,11 +74,14 @@ def run(context: StepContext, substring: DedupSubstringConfig) -> StepResult:
     ]
     done, pool_times = context.run_units("pools", units, find_pool)
     files = file_lists(done)
+    ranges = [[done.units[name]["facts"][end] for end in ("first", "last")] for name in sorted(done.units)]
     fingerprint = config.fingerprint(context.fingerprint, SET)
     options = {
         "root": context.corpus.root,
         "paths": [file["path"] for file in files],
         "checksums": [file["checksum"] for file in files],
+        "ranges": ranges,
+        "min_left_bytes": substring.min_left_bytes,
     }
     times = write_attribute_sets(context, "pipelines.dedup_substring:SpanMaker", options, {SET: fingerprint})
     facts = [line["facts"] for line in done.units.values()]
@@ -131,6 +140,7 @@ def find_pool(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile],
     facts = {
         "documents": len(address), "documents_with_spans": int((counts > 0).sum()), "spans": len(spans.start_byte),
         "repeated_bytes": int((spans.end_byte - spans.start_byte).sum(dtype=np.int64)), "text_bytes": len(data),
+        "first": int(address.min(initial=np.iinfo(np.int64).max)), "last": int(address.max(initial=-1)),
     }  # fmt: skip
     path = f"{params['work']}/pools/pool-{params['number']:05d}.parquet"
     return [write_attempt(corpus.root, attempts, path, write)], facts
@@ -143,14 +153,18 @@ class SpanMaker:
     schemas = {SET: SET_SCHEMA}
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.paths = [storage.join_path(options["root"], path) for path in options["paths"]]
+        self.root, self.min_left_bytes = options["root"], options["min_left_bytes"]
+        paths = [storage.join_path(self.root, path) for path in options["paths"]]
+        self.pools = list(zip(paths, options["ranges"], strict=True))  # file, first and last address
 
     def make(self, batch: ViewBatch) -> dict[str, pa.RecordBatch]:
-        """Spans of the batch's documents."""
+        """SET_SCHEMA of the batch's documents; sizes are those of the view's texts, and no text is read."""
         first, last = int(batch.addresses[0]), int(batch.addresses[-1])
         rows = [("address", ">=", first), ("address", "<=", last)]
         tables = []
-        for path in self.paths:
+        for path, (pool_first, pool_last) in self.pools:
+            if pool_first > last or pool_last < first:
+                continue
             filesystem, inner = storage.find_filesystem(path)
             tables.append(pq.read_table(inner, filesystem=filesystem, filters=rows, use_threads=False))
         table = pa.concat_tables([FOUND_SCHEMA.empty_table(), *tables])
@@ -162,7 +176,11 @@ class SpanMaker:
             np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), starts.astype(np.int64), ends.astype(np.int64)
         )
         repeated = np.bincount(index, weights=ends - starts, minlength=len(batch.addresses)).astype(np.int64)
-        return {SET: pa.RecordBatch.from_arrays([build_spans(spans), pa.array(repeated)], schema=SET_SCHEMA)}
+        sizes = views.read_attributes(self.root, views.SIZES, batch.shard, [batch.group]).column("text_bytes")
+        left = sizes.to_numpy()[batch.rows] - count_bytes(batch.removed) - repeated
+        little = (repeated > 0) & (left < self.min_left_bytes)
+        columns = [build_spans(spans), pa.array(repeated), pa.array(left.astype(np.int64)), pa.array(little)]
+        return {SET: pa.RecordBatch.from_arrays(columns, schema=SET_SCHEMA)}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -28,6 +28,7 @@ from taggers.train_classifier import ClassifierConfig, train_classifier
 logger = logging.getLogger("dolma_py.build")
 
 VERSION = 1
+READS_VIEW = False  # files of good and bad text alone
 
 
 class TrainClassifierConfig(Config):

@@ -356,6 +356,15 @@ def test_a_misspelled_step_is_found_before_anything_runs(inputs, tmp_path):
     assert not (tmp_path / "corpus").exists()
     with pytest.raises(ConfigError, match="expected one of"):
         build(load_recipe(str(inputs / "tiny.yaml"), []), str(tmp_path / "corpus"), BuildOptions(until="nothing"))
+    recipe = load_recipe(str(inputs / "tiny.yaml"), ["steps.minhash.preset=finewb"])
+    with pytest.raises(ConfigError, match="fineweb"):
+        build(recipe, str(tmp_path / "corpus"), BuildOptions(until="ingest", show_progress=False))
+    values = yaml.safe_load((inputs / "tiny.yaml").read_text())
+    values["steps"][0]["sources"][0]["inputs"] = [str(tmp_path / "nowhere")]
+    values["steps"].insert(0, {"kind": "installed_text"})  # takes its time
+    with pytest.raises(ConfigError, match="nowhere"):
+        build(Recipe(**values), str(tmp_path / "corpus"), BuildOptions(show_progress=False))
+    assert not (tmp_path / "corpus").exists()
 
 
 def test_the_same_fingerprint_on_any_machine():

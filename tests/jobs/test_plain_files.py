@@ -357,3 +357,25 @@ def test_repeated_paragraphs_leave_the_text(tmp_path, name):
         json.loads(line)["text"] for line in path.open()
     ]  # fmt: skip
     assert left == [texts[0], f"{three}\n\n"]
+
+
+def test_contaminated_rows_leave_unless_rules_say_otherwise(tmp_path, _spark_of_this_run):
+    """What the command does beyond a run of the tagger: the rows that it names are not written."""
+    from pipelines.commands import run_decontaminate
+
+    question = "A lantern maker sells 17 lanterns on Monday and 25 more on Tuesday. How many lanterns were sold by Tuesday evening?"
+    item = {"id": "q", "question": question, "answer": None, "passage": None}
+    (tmp_path / "items.jsonl").write_text(json.dumps(item) + "\n")
+    texts = [*made.make_texts(3, 7), f"{made.make_texts(1, 8)[0]} {question}"]
+    lines = [json.dumps({"text": text}).encode() for text in texts]
+    made.write_lines(tmp_path / "in.jsonl", lines)
+    taggers = f"taggers=[{{tagger: contamination, options: {{items_paths: ['{tmp_path}/items.jsonl']}}}}]"
+    for name, rules, expected in (("out", [], lines[:3]), ("marked", ["rules=[]"], lines)):
+        run_decontaminate(
+            kind="tag", corpus=None, view=None, config=None, overrides=[taggers, *rules], run={"name": "decontaminate", "seed": 0},
+            plain={"inputs": [str(tmp_path / "in.jsonl")], "output": str(tmp_path / name), "text_column": "text", "id_column": None,
+                   "mark": name == "marked"},
+            dry_run=False, spark={"master": None, "partitions": None, "bundle": None},
+        )  # fmt: skip
+        written = (tmp_path / name / "data" / "in.jsonl").read_bytes().splitlines()
+        assert [json.loads(line)["text"] for line in written] == [json.loads(line)["text"] for line in expected]
