@@ -15,15 +15,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    CancelledError,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    as_completed,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
@@ -103,21 +95,23 @@ def run_units(
 
 def _run_here(units: list[Unit], work: Work, attempts: str) -> Iterator[dict[str, Any]]:
     """Receipts as units end, in processes that start afresh: this one has threads, and perhaps a JVM, that a fork would break."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(count_cores(), len(units)), context, _end_with_parent, (os.getpid(),)) as pool:
-        waiting = [pool.submit(_run_unit, unit.name, unit.params, work, attempts) for unit in units]
-        try:
-            for future in as_completed(waiting):
-                receipt = future.result()
-                if "error" in receipt:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                yield receipt
-        except BrokenProcessPool as error:
-            raise DolmaError(
-                f"a process of this machine was killed ({error}). Give it more memory and run again."
-            ) from error
-        except CancelledError:
-            return  # what an error before it has cancelled
+    waiting, running = list(reversed(units)), set[Future[dict[str, Any]]]()
+    context, at_once = multiprocessing.get_context("spawn"), min(count_cores(), len(units))
+    try:
+        with ProcessPoolExecutor(at_once, context, _end_with_parent, (os.getpid(),)) as pool:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    unit = waiting.pop()
+                    running.add(pool.submit(_run_unit, unit.name, unit.params, work, attempts))
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    receipt = future.result()
+                    if "error" in receipt:
+                        waiting = []  # what runs is heard out
+                    yield receipt
+    except BrokenProcessPool as error:
+        text = f"a process of this machine was killed ({error}). Give it more memory and run again."
+        raise DolmaError(text) from error
 
 
 def _end_with_parent(parent: int) -> None:
