@@ -34,6 +34,8 @@ COMMANDS = {
     "report": "dolma_py.report:write_report",
     "inspect": "dolma_py.inspect_documents:run_inspect",
     "export dolma": "pipelines.commands:run_export_dolma",
+    "settings": "pipelines.commands:run_settings",
+    "settings train": "train_bridge.train_config:print_settings",
     "doctor": "dolma_py.doctor:run_doctor",
 }
 # package that a missing module belongs to -> extra that brings it
@@ -60,7 +62,9 @@ app.add_typer(export_app, name="export")
 
 Corpus = Annotated[str, typer.Option("--corpus", help="corpus folder, local or s3:// (gs://, hdfs:// untested)")]
 View = Annotated[str | None, typer.Option("--view", help="view under views/ of the corpus; default: all documents")]
-ConfigFile = Annotated[str | None, typer.Option("--config", help="YAML with the job's settings")]
+ConfigFile = Annotated[
+    str | None, typer.Option("--config", help="YAML with the job's settings; all of them: dolma-py settings COMMAND")
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="setting as a.b=c, stands above the file; may be repeated")
 ]
@@ -359,6 +363,18 @@ def inspect(
     """Look at removed documents beside the ones they repeat, or at what a rule dropped and kept."""
     typer.echo(call("inspect", corpus=corpus, output=output, set=set, view=view, rule=rule, source=source, id=id,
                     sample=sample, seed=seed, html=html))  # fmt: skip
+
+
+@app.command()
+def settings(
+    command: Annotated[list[str], typer.Argument(help="such as: dedup minhash; or the name of a tagger")],
+) -> None:
+    """What --config and --set of a command take: every setting with its default and its meaning, as YAML."""
+    name = " ".join(command)
+    if name == "train":
+        call("settings train")
+    else:
+        call("settings", name=name)
 
 
 @app.command()

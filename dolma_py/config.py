@@ -215,6 +215,19 @@ def fingerprint(*values: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML carries no types
+    """Quotes the words that _StrictLoader would read as something else."""
+
+
+_Dumper.yaml_implicit_resolvers = _StrictLoader.yaml_implicit_resolvers
+
+
 def render_yaml(values: Any) -> str:
-    """Values as block YAML, keys in the given order."""
-    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))
+    """Values as block YAML, keys in the given order; parse_yaml reads the same values."""
+    return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
+
+
+def render_flow(value: Any) -> str:
+    """A value as YAML on one line; parse_yaml reads the same value."""
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 30)
+    return str(text).removesuffix("\n...\n").strip()

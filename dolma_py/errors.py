@@ -76,13 +76,17 @@ class ConservationError(DolmaError):
 
 
 class TooManyRejectedError(DolmaError):
-    """More records were unreadable than the set share allows."""
+    """More records were unreadable than the set share allows. worst: ("input, reason", records) of the largest part."""
 
-    def __init__(self, stage: str, rejected: int, total: int, allowed_frac: float, where: str) -> None:
+    def __init__(
+        self, stage: str, rejected: int, total: int, allowed_frac: float, where: str, key: str = "max_rejected_frac",
+        worst: tuple[str, int] | None = None,
+    ) -> None:  # fmt: skip
         self.stage, self.rejected, self.total, self.allowed_frac = stage, rejected, total, allowed_frac
+        most = f", {worst[1]} of them in {worst[0]}" if worst else ""
         super().__init__(
-            f"{stage}: {rejected} of {total} records were rejected, allowed share {allowed_frac}. "
-            f"Read {where}, mend the input or raise max_rejected_frac."
+            f"{stage}: {rejected} of {total} records were rejected{most}; allowed share {allowed_frac}. "
+            f"Read {where}, mend the input or raise {key}."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import Any, TypedDict
 
 from rich.console import Console
@@ -12,11 +13,14 @@ from rich.table import Table
 from dolma_py import config
 from dolma_py.errors import ConfigError
 from dolma_py.input_files import describe_left_out
+from dolma_py.settings_text import render_settings
 from pipelines.build_recipe import BuildOptions, Outcome, build_named
 from pipelines.bundle import ARCHIVE_NAME, CODE_NAME
 from pipelines.job_main import plan_ingest, plan_step_file, run_step_file
 from pipelines.plain_commands import PlainOptions, plan_plain, print_plain, run_plain
+from pipelines.recipe import settings_class
 from pipelines.session import SessionConfig
+from taggers.registry import TAGGERS, find_tagger
 
 logger = logging.getLogger("dolma_py.build")
 
@@ -83,6 +87,7 @@ def run_job_command(
         print_plan(plan_step_file(kind, values))
     else:
         print_outcomes(run_step_file(kind, values, make_options(spark)), corpus)
+        print_written(values["step"])
 
 
 def run_plain_or_corpus_command(
@@ -123,8 +128,30 @@ def run_export_dolma(
         print_plan(plan_step_file("export_dolma", values))
     else:
         print_outcomes(run_step_file("export_dolma", values, make_options(spark)), corpus)
+        print_written(values["step"])
 
 
+def run_settings(*, name: str) -> None:
+    """`dolma-py settings COMMAND`: what --config and --set of that command take."""
+    if name in TAGGERS:
+        model: Any = getattr(find_tagger(name), "config_model", None)
+        lines = [] if model is None else render_settings(model)
+    elif name in SETTINGS:
+        lines = render_settings(settings_class(SETTINGS[name]))
+    else:
+        known = [*sorted(SETTINGS), *sorted(TAGGERS)]
+        raise ConfigError("settings", name, f"expected a command or a tagger, one of: {', '.join(known)}")
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+# command -> kind of its job
+SETTINGS = {
+    "ingest": "ingest", "tag": "tag", "decontaminate": "tag", "classifier train": "train_classifier",
+    "tokenizer train": "train_tokenizer", "dedup exact": "dedup_exact", "dedup urls": "dedup_urls",
+    "dedup paragraphs": "dedup_paragraphs", "dedup minhash": "dedup_minhash", "dedup substring": "dedup_substring",
+    "materialize": "materialize", "mix plan": "plan_mix", "mix sample": "sample_mix", "tokenize": "tokenize",
+    "export dolma": "export_dolma",
+}  # fmt: skip
 DROP_CONTAMINATED = 'rules=[{name: contaminated, keep: "not contaminated"}]'
 
 
@@ -150,6 +177,12 @@ def print_outcomes(outcomes: list[Outcome], corpus: str) -> None:
     where = [f"view {last['view']}"] if last["view"] else []
     where += [f"{name}: {path}" for name, path in last["artifacts"].items()]
     console.print(f"in {corpus}: {'; '.join(where)}", highlight=False)
+
+
+def print_written(step: dict[str, Any]) -> None:
+    """Where a job that writes outside of the corpus has written."""
+    if "output" in step:
+        Console().print(f"written: {step['output']}", highlight=False, soft_wrap=True)
 
 
 def print_plan(plan: dict[str, Any]) -> None:

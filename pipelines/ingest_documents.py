@@ -46,7 +46,7 @@ from pipelines.ingest_inputs import (
 )
 from pipelines.repeated_ids import rename_repeated_ids
 from pipelines.shard_files import SIZES_FINGERPRINT, ShardCounts, add_sizes, text_lengths, write_shard
-from pipelines.steps import StepContext, StepResult, Unit, finish_attribute_set
+from pipelines.steps import StepContext, StepResult, Unit, find_worst, finish_attribute_set
 
 logger = logging.getLogger("dolma_py.build")
 
@@ -71,7 +71,12 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     rejected = sum(sum(count["rejected"].values()) for count in counts)
     total = rejected + sum(count["rows"] for count in counts)
     if total and rejected / total > ingest.max_rejected_frac:
-        raise TooManyRejectedError("ingest", rejected, total, ingest.max_rejected_frac, corpus.path("rejected"))
+        files = [unit.params["pieces"] for unit in units]
+        names = [pieces[0]["path"] + (f" and {len(pieces) - 1} more" if pieces[1:] else "") for pieces in files]
+        raise TooManyRejectedError(
+            context.name, rejected, total, ingest.max_rejected_frac, corpus.path("rejected"),
+            context.setting_key("max_rejected_frac"), find_worst(names, [count["rejected"] for count in counts]),
+        )  # fmt: skip
     shards = [_make_shard(len(listing.shards) + index, unit, done.units[unit.name]) for index, unit in enumerate(units)]
     if shards and not any(shard.rows for shard in (*listing.shards, *shards)):
         raise ConfigError("inputs", total, "expected at least one readable record", f"Read {corpus.path('rejected')}.")

@@ -2,7 +2,8 @@
 
 The file holds corpus, view (a name; null for all documents), name and seed of the run, and under `step` the job's own settings
 (the commands of `dolma-py` take these settings alone as --config, the rest as options). It is a recipe of one step: same code,
-same manifests under runs/<name>/, same skipping of finished work.
+same manifests under runs/<name>/, same skipping of finished work. A file with `inputs` and `output` in place of the corpus runs the
+job over plain files, as the commands do with --input.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from dolma_py.errors import ConfigError, DolmaError, describe_os_error, wants_tr
 from pipelines import costs
 from pipelines.build_recipe import BuildOptions, Outcome, State, build_from
 from pipelines.ingest_inputs import IngestConfig, describe_inputs
-from pipelines.recipe import Recipe, build_steps
+from pipelines.plain_commands import PlainOptions, run_plain
+from pipelines.recipe import FIRST_KINDS, Recipe, build_steps
 from pipelines.session import SessionConfig
 
 logger = logging.getLogger("dolma_py.build")
@@ -36,6 +38,19 @@ class JobFile(Config):
     artifacts: dict[str, str] = Field(
         default_factory=dict, description="name -> path relative to the corpus, of earlier runs"
     )
+    step: dict[str, Any] = Field(default_factory=dict, description="the job's own settings")
+
+
+class PlainJobFile(Config):
+    """What stands in a job's YAML instead when it runs over plain files."""
+
+    inputs: list[str] = Field(min_length=1, description="files, folders and globs of Parquet, JSON Lines or Arrow")
+    output: str = Field(min_length=1, description="folder of the files that are written")
+    text_column: str = Field(default="text", min_length=1, description="name or dotted path of the text")
+    id_column: str | None = Field(default=None, description="name or dotted path of the id; null: `id`, if there")
+    mark: bool = Field(default=False, description="keep every row and add the verdict as columns")
+    name: str = Field(default="", description="of the job; empty: its kind")
+    seed: int = Field(default=0, ge=0, description="of every random choice")
     step: dict[str, Any] = Field(default_factory=dict, description="the job's own settings")
 
 
@@ -72,6 +87,10 @@ def run_job(kind: str, argv: list[str] | None) -> int:
 
 def run_step_file(kind: str, values: Any, options: BuildOptions, where: str = "") -> list[Outcome]:
     """Run one job given as the values of its file."""
+    if isinstance(values, dict) and "inputs" in values:
+        job = config.build_config(PlainJobFile, values, where=where)
+        plain = PlainOptions(job.inputs, job.output, job.text_column, job.id_column, job.mark)
+        return run_plain(kind, job.step, {"name": job.name or kind.replace("_", "-"), "seed": job.seed}, plain, options)
     corpus, recipe, state = read_job(kind, values, where)
     return build_from(recipe, corpus, options, state)
 
@@ -99,7 +118,7 @@ def read_job(kind: str, values: Any, where: str) -> tuple[Corpus, Recipe, State]
         raise ConfigError("config", type(values).__name__, "expected a mapping", where=where)
     job = config.build_config(JobFile, values, where=where)
     corpus = Corpus(job.corpus)
-    view = None if kind in ("ingest", "installed_text") else corpus.load_view(job.view)
+    view = None if kind in (*FIRST_KINDS, "installed_text") else corpus.load_view(job.view)
     name = job.name or kind.replace("_", "-")
     recipe = Recipe(recipe=name, flow="job", seed=job.seed, steps=[{"kind": kind, "name": name, **job.step}])
     return corpus, recipe, State(view, dict(job.artifacts))

@@ -35,7 +35,7 @@ from dolma_py.storage import HashingWriter, WrittenFile
 from dolma_py.text_sizes import estimate_text_bytes
 from dolma_py.views import SIZES
 from pipelines.plain_inputs import PlainFile, PlainInputs, list_plain_inputs
-from pipelines.steps import StepContext, StepResult, Unit, file_lists, finish_attribute_set
+from pipelines.steps import StepContext, StepResult, Unit, file_lists, find_worst, finish_attribute_set
 
 logger = logging.getLogger("dolma_py.build")
 
@@ -112,7 +112,10 @@ def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:
     rejected = sum(sum(fact["rejected"].values()) for fact in facts)
     total = rejected + sum(fact["rows"] for fact in facts)
     if total and rejected / total > settings.max_rejected_frac:
-        raise TooManyRejectedError("plain", rejected, total, settings.max_rejected_frac, corpus.path("rejected"))
+        raise TooManyRejectedError(
+            "plain", rejected, total, settings.max_rejected_frac, corpus.path("rejected"), "plain.max_rejected_frac",
+            find_worst([file.path for file in files], [fact["rejected"] for fact in facts]),
+        )  # fmt: skip
     if total == rejected:
         raise ConfigError("--input", settings.inputs, "expected at least one readable record")
     for name, fingerprint in ((SIZES, config.fingerprint("sizes", SIZES_VERSION)), (INPUT_SET, context.fingerprint)):

@@ -114,10 +114,16 @@ def build_step(index: int, values: dict[str, Any]) -> Step:
     if kind not in KINDS:
         raise ConfigError(f"steps.{index}.kind", kind, f"expected one of {sorted(KINDS)}")
     name = str(name or kind)
-    module_name, config_name = KINDS[kind]
-    module = importlib.import_module(module_name)
-    settings = config.build_config(getattr(module, config_name), rest, prefix=f"steps.{name}")
+    module = importlib.import_module(KINDS[kind][0])
+    settings = config.build_config(settings_class(kind), rest, prefix=f"steps.{name}")
     for rule in getattr(settings, "rules", []):
         if rule.edit is None and rule.keep is None and rule.min_text_bytes is None:
             raise ConfigError(f"steps.{name}.rules.{rule.name}", None, "expected keep, edit or min_text_bytes")
     return Step(index, name, kind, module, settings)
+
+
+def settings_class(kind: str) -> type[Config]:
+    """The configuration of a kind of step."""
+    module_name, config_name = KINDS[kind]
+    found: type[Config] = getattr(importlib.import_module(module_name), config_name)
+    return found

@@ -102,6 +102,11 @@ class StepContext(NamedTuple):
         done.finish()
         return done, times
 
+    def setting_key(self, setting: str) -> str:
+        """What --set takes for a setting of this step: alone in a command of one job, with the step's name in a recipe."""
+        is_one_job = self.folder.split("/")[1] == self.name
+        return setting if is_one_job else f"steps.{self.name}.{setting}"
+
     def artifact(self, name: str) -> str:
         """The absolute path of an artifact of an earlier step."""
         if name not in self.artifacts:
@@ -217,3 +222,12 @@ def check_found(found: Found, key: str, pattern: str) -> None:
     if not found.files:
         hint = f"Of what is there, {describe_left_out(found.left_out)}." if found.left_out else ""
         raise ConfigError(key, pattern, "expected at least one file", hint or "Check the path; quote globs.")
+
+
+def find_worst(names: list[str], rejected: list[dict[str, int]]) -> tuple[str, int]:
+    """("input: reason", records) of the most rejected for one reason, of inputs with their counts by reason; the first of equals."""
+    counts = [
+        (-number, place, reason) for place, of_input in enumerate(rejected) for reason, number in of_input.items()
+    ]
+    number, place, reason = min(counts)
+    return f"{names[place]}: {reason}", -number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 
 from dolma_py.config import Config, apply_overrides, build_config, load_yaml
 from dolma_py.errors import ConfigError
+from dolma_py.settings_text import render_settings
 from train_bridge.loss import LossConfig
 from train_bridge.manifest import ShardManifest
 from train_bridge.model import ModelConfig, pad_vocab_size
@@ -112,3 +114,8 @@ def load_train_config(name: str, *, overrides: list[str], manifest: ShardManifes
         rule = f"expected {expected}, the {manifest.vocab_size} entries of the shards' tokenizer rounded up to 128"
         raise ConfigError("model.vocab_size", config.model.vocab_size, rule, "Use: --set model.vocab_size=null")
     return config
+
+
+def print_settings() -> None:
+    """`dolma-py settings train`."""
+    sys.stdout.write("".join(f"{line}\n" for line in render_settings(TrainConfig)))

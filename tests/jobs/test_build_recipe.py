@@ -328,7 +328,7 @@ def test_too_many_unreadable_records_stop_the_job(tmp_path, _spark_of_this_run):
     (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n' + "{broken\n" * 9)
     step = {"kind": "ingest", "sources": [{"name": "bad", "inputs": [str(tmp_path / "bad.jsonl")]}]}
     corpus = tmp_path / "corpus"
-    with pytest.raises(TooManyRejectedError, match="9 of 10 records"):
+    with pytest.raises(TooManyRejectedError, match=r"9 of 10 records.*steps\.\w+\.max_rejected_frac"):
         build(Recipe(recipe="bad", seed=1, steps=[step]), str(corpus), BuildOptions(show_progress=False))
     assert not (corpus / "listing.jsonl").exists()
     rejected = corpus / "rejected" / "bad" / "part-00000.jsonl.gz"
@@ -403,44 +403,6 @@ def test_standalone_cluster_writes_the_same_bytes(inputs, tmp_path, repository):
     )
     assert local.returncode == 0, local.stderr[-3000:]
     assert made_recipe.list_bytes(tmp_path / "cluster") == made_recipe.list_bytes(tmp_path / "local")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_job_runs_by_spark_submit(inputs, tmp_path, repository):
-    """`spark-submit pipelines/<job>.py --config X` leaves what the command line leaves."""
-    import pyspark
-
-    from dolma_py.java_home import find_java
-
-    submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
-    environment = {
-        **os.environ,
-        "JAVA_HOME": find_java().home,
-        "PYSPARK_PYTHON": sys.executable,
-        "PYSPARK_DRIVER_PYTHON": sys.executable,
-    }
-    sources = [{"name": "notes", "inputs": [str(inputs / "inputs" / "notes")]}]
-    jobs = {
-        "ingest_documents": {"name": "ingest", "step": {"sources": sources, "max_rejected_frac": 0.1}},
-        "dedup_exact": {"name": "exact"},
-        "tag_documents": {"name": "tag", "view": "exact", "step": {"taggers": [{"tagger": "lengths"}]}},
-    }
-    for job, values in jobs.items():
-        path = tmp_path / f"{job}.yaml"
-        path.write_text(yaml.safe_dump({"corpus": str(tmp_path / "corpus"), **values}))
-        command = [
-            str(submit),
-            "--master",
-            "local[2]",
-            str(repository / "pipelines" / f"{job}.py"),
-            "--config",
-            str(path),
-        ]
-        answer = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert answer.returncode == 0, answer.stderr[-3000:]
-    table = pq.read_table(tmp_path / "corpus" / "attributes" / "lengths-v1" / "notes" / "part-00000.parquet")
-    assert table.num_rows == 30 and table.column("num_words").null_count == 0
 
 
 def test_a_source_of_ones_own_beside_those_that_the_recipe_writes_is_planned(tmp_path):

@@ -99,7 +99,10 @@ def test_rejected_holds_the_last_run_that_stopped_and_nothing_older(tmp_path, _s
     for name in ("a", "b"):
         (tmp_path / f"{name}.jsonl").write_text("{broken\n" * 3 + '{"text": "fine"}\n')
     sources = [{"name": name, "inputs": [str(tmp_path / f"{name}.jsonl")]} for name in ("a", "b")]
-    with pytest.raises(TooManyRejectedError, match="6 of 8 .*/corpus/rejected"):
+    with pytest.raises(
+        TooManyRejectedError,
+        match=r"6 of 8 records were rejected, 3 of them in .*/a\.jsonl: .*/corpus/rejected, .* raise max_rejected_frac",
+    ):
         ingest(tmp_path, sources, max_rejected_frac=0.1)
     assert {name: len(lines) for name, lines in read_rejected(tmp_path).items()} == {
         "a/part-00000.jsonl.gz": 3, "b/part-00000.jsonl.gz": 3}  # fmt: skip

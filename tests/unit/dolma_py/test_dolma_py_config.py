@@ -20,6 +20,7 @@ from dolma_py.config import (
     fingerprint,
     load_yaml,
     parse_yaml,
+    render_flow,
     render_yaml,
 )
 from dolma_py.errors import ConfigError
@@ -231,3 +232,23 @@ def test_what_json_cannot_hold_has_no_fingerprint(value):
 @given(values=st.dictionaries(st.text(string.ascii_lowercase, min_size=2, max_size=5), json_values, max_size=4))
 def test_written_yaml_reads_back(values):
     assert parse_yaml(render_yaml(values), "x") == values
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text()
+        | st.sampled_from(
+            ["no", "1e-3", "null", "~", "2024-01-01", "0x1f", "a: b", "# c", "{corpus}", "on", "=", "<<", "", " ", "-"]
+        ),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+        max_leaves=8,
+    )
+)
+def test_what_is_written_is_read_again(value):
+    text = render_flow(value)
+    assert "\n" not in text and parse_yaml(text, "here") == value
+    assert parse_yaml(render_yaml(value), "here") == value

@@ -24,7 +24,7 @@ CASES = [
     (errors.ConservationError("tag", {"in": 3, "out": 2}), "{'in': 3, 'out': 2}"),
     (
         errors.TooManyRejectedError("ingest", 6, 100, 0.05, "rejected/"),
-        "6 of 100 records were rejected, allowed share 0.05",
+        "6 of 100 records were rejected; allowed share 0.05",
     ),
     (errors.ResumeMismatchError("lr", 0.1, 0.2, "Start again."), "cannot resume: lr was 0.1, now 0.2. Start again."),
     (errors.NotFiniteError(12, [0, 3], "loss"), "step 12: loss is not finite on ranks [0, 3]"),
