@@ -101,7 +101,7 @@ def test_rejected_holds_the_last_run_that_stopped_and_nothing_older(tmp_path, _s
     sources = [{"name": name, "inputs": [str(tmp_path / f"{name}.jsonl")]} for name in ("a", "b")]
     with pytest.raises(
         TooManyRejectedError,
-        match=r"6 of 8 records were rejected, 3 of them in .*/a\.jsonl: .*/corpus/rejected, .* raise max_rejected_frac",
+        match=r"6 of 8 records were rejected, 3 of them in .*/a\.jsonl: invalid_json; .*/corpus/rejected, .* raise steps\.ingest\.max",
     ):
         ingest(tmp_path, sources, max_rejected_frac=0.1)
     assert {name: len(lines) for name, lines in read_rejected(tmp_path).items()} == {
