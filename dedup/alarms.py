@@ -84,9 +84,9 @@ def add_counts(parts: Iterable[Mapping[str, Sequence[int]]]) -> dict[str, Source
     return dict(sorted(total.items()))
 
 
-def check_sources(step: str, sources: Mapping[str, SourceCounts], alarms: SourceAlarms) -> None:
-    """Raise DedupAlarmError that names every source which loses more than its share."""
-    found = []
+def check_sources(step: str, sources: Mapping[str, SourceCounts], alarms: SourceAlarms, key: str = "alarms") -> None:
+    """Raise DedupAlarmError that names every source which loses more than its share; `key`: what --set takes for the alarms."""
+    found, names = [], []
     for source, counts in sorted(sources.items()):
         shares = (
             counts.removed_documents / max(counts.documents, 1),
@@ -95,6 +95,7 @@ def check_sources(step: str, sources: Mapping[str, SourceCounts], alarms: Source
         if source in alarms.allow or counts.documents < alarms.min_source_docs:
             continue
         if max(shares) > alarms.max_source_removed_frac:
+            names.append(source)
             found.append(
                 f"source {source} loses {counts.removed_documents} of {counts.documents} documents ({shares[0]:.1%}) and "
                 f"{counts.removed_bytes} of {counts.bytes} bytes ({shares[1]:.1%})"
@@ -102,17 +103,19 @@ def check_sources(step: str, sources: Mapping[str, SourceCounts], alarms: Source
     if found:
         raise DedupAlarmError(
             step, found, f"allowed is a share of {alarms.max_source_removed_frac}",
-            "Look at what goes; if it is right, name the sources in alarms.allow or raise alarms.max_source_removed_frac, and run again: "
-            "finished work is kept.",
+            f"Look at what goes; if it is right, give --set '{key}.allow=[{', '.join(sorted({*alarms.allow, *names}))}]' (or a larger "
+            f"{key}.max_source_removed_frac) and run again: finished work is kept.",
         )  # fmt: skip
 
 
-def check_clusters(step: str, largest: Sequence[tuple[str | None, int]], alarms: CopyAlarms) -> None:
+def check_clusters(
+    step: str, largest: Sequence[tuple[str | None, int]], alarms: CopyAlarms, key: str = "alarms"
+) -> None:
     """Raise DedupAlarmError that names clusters beyond the bound; `largest`: (id of the document that stays, members)."""
     limit = alarms.max_cluster_size
     found = [f"the cluster of {kept_id} has {size} members" for kept_id, size in largest if size > (limit or size)]
     if found:
         raise DedupAlarmError(
             step, found, f"allowed are {limit}",
-            "Look at some members; if they are copies, raise alarms.max_cluster_size (null: any size) and run again: finished work is kept.",
+            f"Look at some members; if they are copies, raise {key}.max_cluster_size (null: any size) and run again: finished work is kept.",
         )  # fmt: skip

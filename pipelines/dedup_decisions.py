@@ -149,13 +149,15 @@ def write_duplicates(
     largest: kept_id and size of the largest clusters. Raises DedupAlarmError before anything is complete.
     """
     set_name = options["set"]
-    check_clusters(context.name, [(row["kept_id"], row["size"]) for row in largest], alarms)
+    check_clusters(
+        context.name, [(row["kept_id"], row["size"]) for row in largest], alarms, context.setting_key("alarms")
+    )
     changes = compare_decisions(context, maker, options, set_name)
     sources: dict[str, SourceCounts] = {}
 
     def accept(counts: dict[str, SourceCounts]) -> None:
         sources.update(counts)
-        check_sources(context.name, counts, alarms)
+        check_sources(context.name, counts, alarms, context.setting_key("alarms"))
 
     fingerprint = config.fingerprint(context.fingerprint, set_name)
     times = write_attribute_sets(context, maker, options, {set_name: fingerprint}, accept=accept)

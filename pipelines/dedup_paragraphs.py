@@ -122,7 +122,7 @@ def run(context: StepContext, paragraphs: DedupParagraphsConfig) -> StepResult:
 
     def accept(found: dict[str, SourceCounts]) -> None:
         sources.update(found)
-        check_sources(context.name, found, paragraphs.alarms)
+        check_sources(context.name, found, paragraphs.alarms, context.setting_key("alarms"))
 
     maker = "pipelines.dedup_paragraphs:SpanMaker"
     made = write_attribute_sets(context, maker, options, {name: fingerprint}, accept=accept)

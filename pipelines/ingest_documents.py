@@ -29,6 +29,7 @@ from dolma_py.done import DoneFile, read_done_lines
 from dolma_py.errors import ConfigError, DataError, TooManyRejectedError
 from dolma_py.formats import FieldMap, Limits, Rejection, detect_format, find_reader
 from dolma_py.formats.in_place import describe_reading, read_text_lengths
+from dolma_py.formats.json_documents import describe_documents
 from dolma_py.formats.jsonl import LineRange, count_newlines
 from dolma_py.formats.parquet import GroupRange
 from dolma_py.input_files import describe_left_out
@@ -63,6 +64,8 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     inputs = list_inputs(corpus, ingest)
     if inputs.left_out:
         logger.warning("inputs: %s", describe_left_out(inputs.left_out))
+    if inputs.documents:
+        logger.warning("inputs: %s", describe_documents(inputs.documents))
     units = number_lines(context, plan_units(corpus, ingest, listing, inputs.files))
     remove_unlisted(corpus, listing, context.done("documents"))
     done, times = context.run_units("documents", units, ingest_unit)
@@ -94,6 +97,8 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     facts = describe_listing(listing) | ({"attributes": read} if read else {})
     if inputs.left_out:
         facts["left_out"] = inputs.left_out
+    if inputs.documents:
+        facts["left_out_documents"] = inputs.documents
     return StepResult(attributes=sets, files=files, facts=facts, times=times._asdict())
 
 

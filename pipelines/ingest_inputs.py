@@ -22,7 +22,7 @@ from dolma_py import config, storage
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
-from dolma_py.formats import FieldMap, Limits, detect_format
+from dolma_py.formats import FieldMap, Limits, detect_format, json_documents
 from dolma_py.formats.decompress import find_codec
 from dolma_py.formats.in_place import check_parquet
 from dolma_py.formats.jsonl import LineRange, cut_bytes
@@ -118,12 +118,14 @@ class Inputs(NamedTuple):
 
     files: list[InputFile]  # by source and name
     left_out: list[str]  # names below their inputs' roots
+    documents: list[str]  # names of .json files that hold no record a line
 
 
 def list_inputs(corpus: Corpus, ingest: IngestConfig) -> Inputs:
     """All input files in order of source and name, each once.
 
-    Raises ConfigError when two files have one name in one source: the corpus could not tell them apart later.
+    Raises ConfigError when two files have one name in one source: the corpus could not tell them apart later; and for a JSON document
+    that was given by its own name.
     """
     found: dict[tuple[str, str], InputFile] = {}
     left_out: set[str] = set()
@@ -152,7 +154,23 @@ def list_inputs(corpus: Corpus, ingest: IngestConfig) -> Inputs:
     with ThreadPoolExecutor(storage.REQUESTS_AT_ONCE) as pool:
         marks = pool.map(lambda file: storage.fingerprint_input(file.path, file.num_bytes), files)
         files = [file._replace(mark=mark) for file, mark in zip(files, marks, strict=True)]
-    return Inputs(files, sorted(left_out))
+    documents = _find_json_documents(files)
+    given = {storage.resolve_path(pattern) for source in ingest.sources for pattern in source.inputs}
+    for path in documents:
+        if path in given or len(documents) == len(files):
+            raise ConfigError(
+                "inputs", path, f"expected JSON Lines, this is {json_documents.WHAT}", json_documents.HINT
+            )
+    names = [file.name for file in files if file.path in documents]
+    return Inputs([file for file in files if file.path not in documents], sorted(left_out), names)
+
+
+def _find_json_documents(files: list[InputFile]) -> set[str]:
+    """Paths of those .json files, of no given kind, that hold no record a line."""
+    unclear = [file.path for file in files if not file.kind and file.path.lower().endswith(json_documents.SUFFIX)]
+    with ThreadPoolExecutor(storage.REQUESTS_AT_ONCE) as pool:
+        are = list(pool.map(json_documents.is_json_document, unclear))
+    return {path for path, is_one in zip(unclear, are, strict=True) if is_one}
 
 
 def _refuse_trees(folders: list[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from dolma_py import storage
 from dolma_py.errors import ConfigError, DataError
+from dolma_py.formats import json_documents
 from dolma_py.formats.decompress import strip_codec
 from dolma_py.input_files import find_files, find_root
 from dolma_py.storage import FileInfo
@@ -39,6 +40,7 @@ class PlainInputs(NamedTuple):
     side_files: tuple[PlainFile, ...]  # of saved data sets
     left_out: tuple[str, ...]  # names of what input folders hold beside: files without records we read, hidden ones
     hidden: tuple[str, ...] = ()  # those of left_out that dolma_py.input_files leaves out
+    documents: tuple[str, ...] = ()  # those of left_out that are .json files without a record a line
 
 
 def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
@@ -49,7 +51,7 @@ def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
     """
     found: dict[str, FileInfo] = {}
     others: dict[str, FileInfo] = {}
-    bases, hidden = [], []
+    bases, hidden, documents = [], [], []
     _check_one_place(patterns)
     for pattern in patterns:
         path = storage.resolve_path(pattern)
@@ -62,7 +64,12 @@ def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
                 raise ConfigError(
                     "--output", output, f"expected a folder outside of the inputs, {info.path} is one of them"
                 )
-            if _is_data(info.path):
+            if _is_data(info.path) and json_documents.is_json_document(info.path):
+                if info.path == path:
+                    rule = f"expected JSON Lines, this is {json_documents.WHAT}"
+                    raise ConfigError("--input", info.path, rule, json_documents.HINT)
+                documents.append(info.path)
+            elif _is_data(info.path):
                 found[info.path] = info
             elif info.path not in matches.named or posixpath.basename(info.path) in NOT_DATA:
                 others[info.path] = info
@@ -78,11 +85,13 @@ def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
         raise ConfigError("--input", patterns, f"expected at least one file ending in one of {', '.join(FORMATS)}")
     files = tuple(_describe(info, base) for info in found.values())
     side_files = _side_files({posixpath.dirname(file.path) for file in files if file.format == "arrow"}, base)
-    left_out = {path.removeprefix(base + "/") for path in (*others, *unused, *hidden)} - {
+    left_out = {path.removeprefix(base + "/") for path in (*others, *unused, *hidden, *documents)} - {
         file.name for file in side_files
     }
-    names = sorted({path.removeprefix(base + "/") for path in hidden})
-    return PlainInputs(tuple(sorted(files)), side_files, tuple(sorted(left_out)), tuple(names))
+    hidden_names, document_names = (
+        tuple(sorted({path.removeprefix(base + "/") for path in paths})) for paths in (hidden, documents)
+    )
+    return PlainInputs(tuple(sorted(files)), side_files, tuple(sorted(left_out)), hidden_names, document_names)
 
 
 def _check_one_place(patterns: list[str]) -> None:

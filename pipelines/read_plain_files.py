@@ -25,6 +25,7 @@ from dolma_py.config import Config
 from dolma_py.corpus import SIZES_SCHEMA, SIZES_VERSION, Corpus
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.errors import ConfigError, TooManyRejectedError
+from dolma_py.formats.json_documents import describe_documents
 from dolma_py.formats.limits import Limits, Rejection
 from dolma_py.input_files import describe_left_out
 from dolma_py.listing import Listing, Shard, append_shards
@@ -97,6 +98,8 @@ def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:
     files = inputs.files
     if inputs.hidden:
         logger.warning("inputs: %s", describe_left_out(list(inputs.hidden)))
+    if inputs.documents:
+        logger.warning("inputs: %s", describe_documents(list(inputs.documents)))
     listing = corpus.read_listing()
     columns = [settings.text_column, settings.id_column, *settings.metadata_fields]
     mark = config.fingerprint(VERSION, columns, settings.row_group_text_bytes)

@@ -104,7 +104,7 @@ class StepContext(NamedTuple):
 
     def setting_key(self, setting: str) -> str:
         """What --set takes for a setting of this step: alone in a command of one job, with the step's name in a recipe."""
-        is_one_job = self.folder.split("/")[1] == self.name
+        is_one_job = self.folder.split("/")[1] in (self.name, "plain")  # plain: the steps around a job over plain files
         return setting if is_one_job else f"steps.{self.name}.{setting}"
 
     def artifact(self, name: str) -> str:

@@ -31,7 +31,9 @@ def written(root):
 @pytest.mark.parametrize("kind", list(SETS))
 def test_a_source_that_loses_too_much_is_named_and_allowing_it_goes_on(tmp_path, kind):
     root = tmp_path / "corpus"
-    with pytest.raises(DedupAlarmError, match=r"source web loses 11 of 12 documents .*alarms\.allow") as caught:
+    with pytest.raises(
+        DedupAlarmError, match=r"source web loses 11 of 12 documents .*--set 'alarms\.allow=\[web\]'"
+    ) as caught:
         run_job(kind, root, SHARDS, {"alarms": {"min_source_docs": 12}})
     assert "books" not in str(caught.value)
     assert not (root / "attributes" / SETS[kind] / "_done.jsonl").exists()

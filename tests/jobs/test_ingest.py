@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from dolma_py.cli import app
 from dolma_py.corpus import Corpus, read_view
-from dolma_py.errors import DataError, DolmaError, TooManyRejectedError
+from dolma_py.errors import ConfigError, DataError, DolmaError, TooManyRejectedError
 from dolma_py.listing import plan_splits
 from pipelines import ingest_documents
 from pipelines.build_recipe import BuildOptions, build
@@ -238,3 +238,17 @@ def test_dry_run_shows_what_would_be_read_and_does_nothing(tmp_path):
     row = next(line for line in answer.output.splitlines() if " web " in line).replace("\u2502", " ").split()
     assert row[:2] == ["web", "5"] and int(row[2]) > 25
     assert "Nothing" in words and "memory" in answer.output and "disk" in answer.output
+
+
+def test_json_documents_are_left_out_of_a_folder_and_told(tmp_path, _spark_of_this_run, caplog):
+    """And refused where they are named themselves, or where nothing else is there."""
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    (folder / "lines.json").write_text('{"text": "one"}\n{"text": "two"}\n')
+    (folder / "list.json").write_text(json.dumps([{"text": "three"}], indent=1))
+    made = ingest(tmp_path, [{"name": "web", "inputs": [str(folder)]}])
+    assert made["facts"]["left_out_documents"] == ["list.json"] and "list.json. Write a record a line" in caplog.text
+    assert [row["text"] for row in read_rows(tmp_path)] == ["one", "two"] and read_rejected(tmp_path) == {}
+    for inputs in (folder / "list.json", folder / "li*t.json"):
+        with pytest.raises(ConfigError, match=r"expected JSON Lines, this is one JSON document.*list\.json"):
+            ingest(tmp_path / "other", [{"name": "web", "inputs": [str(inputs)]}])

@@ -79,6 +79,7 @@ def test_the_preset_itself_is_what_was_compared():
         ("bigcode", 25, 10, 256, 0.942),
         ("text-dedup", 25, 10, 256, 0.942),
         ("datasketch", 9, 13, 128, 0.399),
+        ("high-recall", 32, 8, 256, 0.997),
     ],
 )
 def test_settings_and_odds_are_the_published_ones(preset, bands, rows, permutations, at_80):

@@ -1,0 +1,92 @@
+"""Every kind of deduplication over one corpus: the same bytes for 1, 2 and 7 partitions and from a standalone cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.build_recipe import BuildOptions, State, build_from
+from pipelines.recipe import Recipe
+from tests.dedup_jobs import list_output
+from tests.jobs.made_copies import JOBS, write_copies
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+def make_recipe() -> dict[str, object]:
+    """All jobs in one session, each over all documents: none adds a rule to the view."""
+    steps = [{"name": name, "kind": kind, "rules": [], **settings} for name, (kind, settings) in JOBS.items()]
+    # one attribute set each: forms of one kind write the same set, the later one over the earlier
+    return {"recipe": "all", "flow": "job", "seed": 1, "split_bytes": 60_000, "steps": steps}
+
+
+def run(root: Path, partitions: int) -> dict[str, bytes]:
+    from dolma_py.corpus import Corpus
+
+    recipe, corpus = Recipe(**make_recipe()), Corpus(str(root))
+    options = BuildOptions(partitions=partitions, show_progress=False)
+    build_from(recipe, corpus, options, State(corpus.load_view(None), {}))
+    return list_output(root)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory, _spark_of_this_run) -> tuple[Path, dict[str, bytes]]:
+    """(corpus without any output, files after all jobs with one partition)."""
+    folder = tmp_path_factory.mktemp("matrix")
+    write_copies(str(folder / "plain"))
+    shutil.copytree(folder / "plain", folder / "one")
+    return folder / "plain", run(folder / "one", 1)
+
+
+def test_every_job_found_something(expected):
+    """Else equal bytes would say little."""
+    files = expected[1]
+    for number, name in enumerate(JOBS):
+        facts = json.loads(files[f"runs/all/{number:02d}-{name}/manifest.json"])["facts"]
+        found = facts.get("duplicates", facts.get("repeated_units", facts.get("repeated_bytes")))
+        assert found > 10, name
+
+
+@pytest.mark.parametrize("partitions", [2, 7])
+def test_bytes_do_not_depend_on_partitions(expected, tmp_path, partitions):
+    shutil.copytree(expected[0], tmp_path / "corpus")
+    assert run(tmp_path / "corpus", partitions) == expected[1]
+
+
+_DRIVER = """
+import sys, yaml
+from dolma_py.corpus import Corpus
+from pipelines.build_recipe import BuildOptions, State, build_from
+from pipelines.commands import make_options
+from pipelines.recipe import Recipe
+
+recipe, root, master, bundle = sys.argv[1:]
+corpus = Corpus(root)
+options = make_options({"master": master, "partitions": None, "bundle": bundle})
+build_from(Recipe(**yaml.safe_load(open(recipe))), corpus, options, State(corpus.load_view(None), {}))
+"""
+
+
+def test_a_standalone_cluster_writes_the_same_bytes(expected, tmp_path, repository):
+    """A master and two workers that get code and packages from the bundle."""
+    from pipelines.bundle import make_bundle
+    from pipelines.standalone_cluster import start_cluster
+
+    shutil.copytree(expected[0], tmp_path / "corpus")
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump(make_recipe()))
+    bundle = make_bundle(tmp_path / "bundle")
+    with start_cluster(num_workers=2) as cluster:
+        arguments = [tmp_path / "all.yaml", tmp_path / "corpus", cluster.master_url, bundle.code_zip.parent]
+        answer = subprocess.run(
+            [sys.executable, "-c", _DRIVER, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(repository)},
+        )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    assert list_output(tmp_path / "corpus") == expected[1]
