@@ -43,7 +43,7 @@ def measure_command(
     ------
     RuntimeError    it failed; with the end of what it printed
     """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _adopt_orphans(True)
     before = _children_cpu_sec()
     begin = time.perf_counter()
     process = subprocess.Popen(
@@ -55,10 +55,15 @@ def measure_command(
     output, _ = process.communicate()
     wall = time.perf_counter() - begin
     _reap_orphans()
+    _adopt_orphans(False)  # nobody would wait for those that come later
     sampler.stop()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {output[-2000:]}")
     return TreeUsage(wall, _children_cpu_sec() - before, sampler.peak, sampler.peak_python, output)
+
+
+def _adopt_orphans(adopts: bool) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(adopts), 0, 0, 0)
 
 
 def _children_cpu_sec() -> float:

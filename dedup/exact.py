@@ -1,4 +1,4 @@
-"""Exact duplicates: 128-bit digests of raw or normalised texts, and which copy stays.
+"""Exact duplicates: 128-bit digests of raw or normalised texts.
 
 Legend: N documents.
 """
@@ -13,9 +13,7 @@ import pyarrow as pa
 import xxhash
 from pydantic import Field
 
-from dedup.candidates import Addresses
-from dedup.keepers import KeepPolicy, Kept
-from dedup.keepers import choose_kept as choose_kept_in_groups
+from dedup.keepers import KeepPolicy
 from dedup.normalise import normalise_texts
 from dolma_py.config import Config
 from dolma_py.errors import SchemaError
@@ -84,29 +82,3 @@ def number_digests(high: UInt64s, low: UInt64s) -> npt.NDArray[np.int64]:
     number = np.empty(len(order), np.int64)
     number[order] = np.cumsum(is_new) - 1
     return number
-
-
-def choose_kept(
-    digest_high: UInt64s, digest_low: UInt64s, *, address: Addresses, place: npt.NDArray[np.int64] | None = None
-) -> Kept:
-    """In each group of equal digests keep the document with the smallest place.
-
-    Works on any set of rows that holds all copies of each text, such as one hash partition; the rows' order does not matter.
-
-    Parameters
-    ----------
-    digest_high, digest_low : uint64 (N,)
-    address : int64 (N,)                    no repeats
-    place : int64 (N,) or None              from keepers.keep_order; None: corpus order
-
-    Returns
-    -------
-    kept : Kept                             in the rows' order
-
-    Raises
-    ------
-    SchemaError                             lengths differ or digests are not uint64
-    """
-    if digest_high.dtype != np.uint64 or digest_low.dtype != np.uint64 or len(digest_high) != len(digest_low):
-        raise SchemaError("digest", "two uint64 columns of one length", f"{digest_high.dtype}, {digest_low.dtype}")
-    return choose_kept_in_groups(number_digests(digest_high, digest_low), address, place=place)

@@ -41,20 +41,27 @@ class Kill(NamedTuple):
 # A mark is the folder of a phase, which begins with the first unit that is published: killed there, the phase is half done. With a
 # delay the kill falls into what follows it: shuffles, and what the driver does alone. `attempts` is the first task of all.
 DRIVER_KILLS = [
-    *(Kill("exact", mark) for mark in ("attempts", "keys", "decisions", "earlier", "attributes", "attributes-stitch", "count-")),
-    Kill("exact", "keys", 1.0), Kill("normalised", "keys", 0.5), Kill("urls", "attempts"), Kill("urls", "decisions"),
-    *(Kill("lines", mark) for mark in ("attempts", "units", "lost", "attributes", "attributes-stitch")),
-    Kill("paragraphs", "units", 1.0),
-    *(Kill("minhash", mark) for mark in ("attempts", "bands", "members", "sets", "verify", "decisions.parquet", "attributes")),
-    Kill("minhash", "bands", 1.5), Kill("minhash", "verify", 1.0), Kill("minhash", "count-"),
-    Kill("minhash-spark", "bands", 2.0), Kill("minhash-spark", "bands", 4.0), Kill("minhash-spark", "bands", 6.0),
-    Kill("substring", "attempts"), Kill("substring", "pools"), Kill("substring", "attributes"),
+    Kill("exact", "attempts"), Kill("exact", "keys", 1.0), Kill("exact", "decisions"), Kill("exact", "attributes"),
+    Kill("lines", "units"), Kill("lines", "lost"), Kill("substring", "pools"),
+    Kill("minhash", "bands"), Kill("minhash", "bands", 1.5), Kill("minhash", "members"), Kill("minhash", "sets"),
+    Kill("minhash", "verify"), Kill("minhash", "decisions.parquet"), Kill("minhash-spark", "bands", 4.0),
 ]  # fmt: skip
 WORKER_KILLS = [
-    Kill("exact", "attempts"), Kill("exact", "keys", 0.5), Kill("lines", "units", 0.5), Kill("minhash", "attempts"),
-    Kill("minhash", "bands", 1.0), Kill("minhash", "members"), Kill("minhash", "sets"), Kill("minhash-spark", "bands", 3.0),
-    Kill("substring", "attempts"),
+    Kill("exact", "keys", 0.5), Kill("lines", "units", 0.5), Kill("minhash", "attempts"), Kill("minhash", "sets"),
+    Kill("minhash-spark", "bands", 3.0),
 ]  # fmt: skip
+if os.environ.get("DOLMA_PY_ALL_KILLS"):  # before a release: twice as many, every phase of every job
+    DRIVER_KILLS += [
+        *(Kill("exact", mark) for mark in ("keys", "earlier", "attributes-stitch", "count-")), Kill("normalised", "keys", 0.5),
+        Kill("urls", "attempts"), Kill("urls", "keys", 1.0), Kill("urls", "decisions"), Kill("lines", "attempts"),
+        Kill("lines", "attributes"), Kill("lines", "attributes-stitch"), Kill("paragraphs", "units", 1.0),
+        Kill("minhash", "attempts"), Kill("minhash", "verify", 1.0), Kill("minhash", "attributes"), Kill("minhash", "count-"),
+        Kill("minhash-spark", "bands", 2.0), Kill("minhash-spark", "bands", 6.0), Kill("substring", "attempts"),
+        Kill("substring", "attributes"),
+    ]  # fmt: skip
+    WORKER_KILLS += [
+        Kill("exact", "attempts"), Kill("minhash", "bands", 1.0), Kill("minhash", "members"), Kill("substring", "attempts"),
+    ]  # fmt: skip
 
 
 def job_values(root: Path, job: str) -> tuple[str, dict[str, object]]:
@@ -79,11 +86,10 @@ def undisturbed(tmp_path_factory, _spark_of_this_run) -> tuple[Path, dict[str, d
 def start(root: Path, job: str) -> subprocess.Popen[bytes]:
     """The job's file in pipelines/, in a process group of its own."""
     kind, values = job_values(root, job)
-    module = {"dedup_exact": "dedup_exact"}.get(kind, kind)
     path = root.parent / "job.yaml"
     path.write_text(yaml.safe_dump(values))
     log = open(root.parent / "job.log", "ab")  # noqa: SIM115 - the process owns it
-    command = [sys.executable, "-m", f"pipelines.{module}", "--config", str(path), "--master", "local[2,3]"]
+    command = [sys.executable, "-m", f"pipelines.{kind}", "--config", str(path), "--master", "local[2,3]"]
     return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
 

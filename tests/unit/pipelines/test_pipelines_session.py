@@ -228,6 +228,14 @@ def processes_below(pid: int) -> set[int]:
     return found - {pid}
 
 
+def is_alive(pid: int) -> bool:
+    """A process that ended and that nobody has waited for yet is not alive."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def wait_until(condition, timeout_sec: float = 120) -> bool:
     deadline = time.monotonic() + timeout_sec
     while not condition() and time.monotonic() < deadline:
@@ -248,7 +256,7 @@ def test_no_process_outlives_the_driver(tmp_path, sent):
     assert jvm in below
     driver.send_signal(sent)
     driver.communicate(timeout=60)
-    assert wait_until(lambda: not [pid for pid in below if Path(f"/proc/{pid}").exists()], timeout_sec=30)
+    assert wait_until(lambda: not [pid for pid in below if is_alive(pid)], timeout_sec=30)
 
 
 _WHOLE = """
