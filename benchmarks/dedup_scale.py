@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--documents", required=True, help="glob of Parquet files of documents")
     parser.add_argument("--copies", default="1,4", help="sizes in copies")
     parser.add_argument("--jobs", default="minhash,exact")
-    parser.add_argument("--peers", type=Path, help="folder with the peers' environments")
+    parser.add_argument("--peers", type=lambda name: Path(name).absolute(), help="folder with the peers' environments")
     parser.add_argument("--peer-names", default="", help="parts of names of the peers to run; empty: all")
     parser.add_argument("--peer-share", type=int, default=1, help="peers read every n-th document of the first copy")
     options = parser.parse_args()
