@@ -1,4 +1,4 @@
-"""Kill -9 in every phase of every deduplication, of the driver with all it started or of one worker: the bytes of a run nobody disturbed.
+"""Kill -9 in the phases of deduplication, of the driver with all it started or of one worker: the bytes of a run nobody disturbed.
 
 About 25 s a kill: the killed command has a JVM of its own, what goes on after it runs in the session of the tests.
 """
