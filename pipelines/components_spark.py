@@ -32,7 +32,7 @@ def spark_components(context: StepContext, edge_paths: list[str], *, max_rounds:
     ------
     ConfigError     vertices are left to settle after `max_rounds` rounds
     DolmaError      an edge's ends came under different roots: our defect, and no result
-    Cost            a round shuffles the edges four times; rounds grow with the logarithm of the longest chain: at most 8 for one of 10,000 (tested)
+    Cost            a round shuffles the edges four times; rounds grow with the logarithm of the longest chain; one of 10,000 settles within 40
     """
     edges = _read(context, edge_paths)
     stars, paths, left = edges, [], -1

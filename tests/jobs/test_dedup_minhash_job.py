@@ -255,13 +255,13 @@ def test_a_giant_star_is_one_component(spark, tmp_path, graph):
 @pytest.mark.parametrize("chain", ["ordered", "shuffled"])
 def test_a_chain_of_10_000_converges(spark, tmp_path, chain):
     edges = [(n, n + 1) for n in range(10_000)] if chain == "ordered" else shuffled_chain(10_000)
-    compare_components(spark, tmp_path, edges, 2, max_rounds=8)
+    compare_components(spark, tmp_path, edges, 2)
 
 
-def compare_components(spark, folder, edges, partitions, max_rounds=40):
+def compare_components(spark, folder, edges, partitions):
     context = make_context(folder, spark, partitions)
     runs = write_edges(context, spark, edges)
-    found = components_spark.spark_components(context, runs, max_rounds=max_rounds).toArrow()
+    found = components_spark.spark_components(context, runs, max_rounds=40).toArrow()
     roots = dict(zip(found.column("address").to_pylist(), found.column("root").to_pylist(), strict=True))
     assert len(roots) == found.num_rows
     assert roots == components_reference.connected_components(edges)
