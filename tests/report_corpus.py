@@ -246,7 +246,10 @@ def make_training_run(tmp_path: Path) -> Path:
         "checkpoint": "step0000003", "window_tokens": 512, "overlap_tokens": 256, "zstd_level": 19, "max_docs_per_source": None,
         "sources": {"web": scores | {"zstd_one_frame_bits_per_byte": 1.75}, "empty": {"documents": 0, "bytes": 0}},
         "all_documents": scores | {"zstd_one_frame_per_source_bits_per_byte": 1.75},
-        "items": {"items": 7, "mean_over_items": 3.125, "standard_error": 0.25, "byte_weighted": 3.0},
+        "items": {
+            "items": 7, "mean_over_items": 3.125, "standard_error": 0.25, "byte_weighted": 3.0, "zstd_given_question_mean_over_items": 7.5,
+            "zstd_given_question_byte_weighted": 7.25, "zstd_each_answer_bits_per_byte": 31.0, "zstd_one_frame_bits_per_byte": 3.5,
+        },
     }  # fmt: skip
     (folder / "eval.json").write_text(json.dumps(evaluation))
     (folder / "sample.txt").write_text("<b>Once</b> \u202eupon")

@@ -15,8 +15,8 @@ import torch
 from dolma_py.config import fingerprint
 from dolma_py.errors import DataError, ResumeMismatchError
 from train_bridge.checkpoint import list_checkpoints, load_model_weights, write_json
-from train_bridge.compression import ZSTD_LEVEL, zstd_bits_per_byte
-from train_bridge.evaluate import Window, bits_per_byte, continuation_window, document_windows, score_windows
+from train_bridge.compression import ZSTD_LEVEL, zstd_bits_given_contexts, zstd_bits_per_byte
+from train_bridge.evaluate import bits_per_byte, continuation_window, document_windows, score_windows
 from train_bridge.manifest import ShardManifest, read_manifest
 from train_bridge.metrics import LOGGER, format_duration
 from train_bridge.model import Olmo3
@@ -24,7 +24,7 @@ from train_bridge.run_training import choose_device
 from train_bridge.text_tokenizer import TextTokenizer
 from train_bridge.train_config import TrainConfig
 
-EVALUATION_VERSION = 1  # raised whenever the same files may give other numbers
+EVALUATION_VERSION = 2  # raised whenever the same files may give other numbers
 ANSWER_FORMAT = "{passage and blank line, if any}Question: {question}\\nAnswer:| {answer}"  # "|" is the border
 
 
@@ -73,9 +73,7 @@ def evaluate(
     }
     if items is not None:
         result["items"] = scorer.score_items(_read_items(Path(items)))
-        LOGGER.info(
-            "answers of %d items: %.3f bits per byte", result["items"]["items"], result["items"]["mean_over_items"]
-        )
+        LOGGER.info("%s", _describe_items(result["items"]))
     write_json(path, result)
     LOGGER.info("all documents: %s", _describe(result["all_documents"]))
     LOGGER.info("%s written in %s", path, format_duration(time.perf_counter() - started))
@@ -144,22 +142,30 @@ class _Scorer:
         }
 
     def score_items(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        windows: list[Window] = []
+        """Bits per byte of " answer" given the question, of the model and of zstandard.
+
+        Three values of zstandard for the same bytes. `given_question` is the one to compare: it compresses what the model
+        reads (passage, question, "Answer:") with and without the answer and takes the difference, so both know the question
+        and only the answer counts. `each_answer` compresses an answer of a few bytes alone: mostly the frame's header.
+        `one_frame` compresses all answers without questions in one frame, where later ones learn from earlier ones, which
+        the model may not. A question longer than the model's window loses its left end for the model only.
+        """
+        contexts = [_item_context(item) for item in items]
         continuations = [" " + item["answer"] for item in items]
-        for index, (item, continuation) in enumerate(zip(items, continuations, strict=True)):
-            passage = f"{item['passage']}\n\n" if item.get("passage") else ""
-            windows.append(
-                continuation_window(
-                    index,
-                    self.tokenizer,
-                    context=f"{passage}Question: {item['question']}\nAnswer:",
-                    continuation=continuation,
-                    eos_token_id=self.eos_token_id,
-                    window_tokens=self.window_tokens,
-                )
+        windows = [
+            continuation_window(
+                index,
+                self.tokenizer,
+                context=context,
+                continuation=continuation,
+                eos_token_id=self.eos_token_id,
+                window_tokens=self.window_tokens,
             )
+            for index, (context, continuation) in enumerate(zip(contexts, continuations, strict=True))
+        ]
         bits = score_windows(self.model, windows, num_texts=len(items))
-        sizes = [len(continuation.encode()) for continuation in continuations]
+        answers = [continuation.encode() for continuation in continuations]
+        sizes = [len(answer) for answer in answers]
         means = bits_per_byte(bits, sizes)
         deviation = math.sqrt(
             sum((b / n - means.mean_over_texts) ** 2 for b, n in zip(bits, sizes, strict=True)) / max(len(items) - 1, 1)
@@ -171,8 +177,29 @@ class _Scorer:
             "mean_over_items": means.mean_over_texts,
             "standard_error": deviation / math.sqrt(len(items)),
             "byte_weighted": means.byte_weighted,
+            **_compress_answers(contexts, answers),
             "per_item": {item["id"]: bits[index] / sizes[index] for index, item in enumerate(items)},
         }
+
+
+def _item_context(item: dict[str, Any]) -> str:
+    """What stands before the border of ANSWER_FORMAT."""
+    passage = f"{item['passage']}\n\n" if item.get("passage") else ""
+    return f"{passage}Question: {item['question']}\nAnswer:"
+
+
+def _compress_answers(contexts: list[str], answers: list[bytes]) -> dict[str, float]:
+    """What zstandard needs for the answers in the three ways of `score_items`."""
+    sizes = [len(answer) for answer in answers]
+    added_bits = zstd_bits_given_contexts([context.encode() for context in contexts], answers)
+    given_question = bits_per_byte([float(value) for value in added_bits], sizes)
+    alone_bits, joined = zstd_bits_per_byte(answers)
+    return {
+        "zstd_given_question_mean_over_items": given_question.mean_over_texts,
+        "zstd_given_question_byte_weighted": given_question.byte_weighted,
+        "zstd_each_answer_bits_per_byte": sum(alone_bits) / sum(sizes),
+        "zstd_one_frame_bits_per_byte": joined,
+    }
 
 
 def _summarize(bits: list[float], zstd_bits: list[int], sizes: list[int]) -> dict[str, Any]:
@@ -212,6 +239,14 @@ def _describe(values: dict[str, Any]) -> str:
     return (
         f"{values['bits_per_byte']:.3f} bits per byte over {values['bytes']:,} bytes of {values['documents']} documents; "
         f"zstd -{ZSTD_LEVEL} needs {values['zstd_each_document_bits_per_byte']:.3f} each alone, {joined:.3f} in one frame"
+    )
+
+
+def _describe_items(values: dict[str, Any]) -> str:
+    return (
+        f"answers of {values['items']} items, given their questions: {values['mean_over_items']:.3f} bits per byte on average; "
+        f"zstd -{ZSTD_LEVEL} needs {values['zstd_given_question_mean_over_items']:.3f} given their questions, "
+        f"{values['zstd_one_frame_bits_per_byte']:.3f} for all answers in one frame without them"
     )
 
 

@@ -70,6 +70,8 @@ def test_the_table_is_on_the_page(corpus, training_run, tmp_path):
     assert "1.500 2.000 1.750 -25.0 %" in words
     assert "Planted evaluation items: 1 of 2 found" in words
     assert "Answers of 7 items, given their questions: 3.125 bits per byte" in words
+    assert "Given the same questions, zstd -19 needs 7.500 on average over items and 7.250 weighted by bytes" in words
+    assert "Without questions it needs 3.500 for all answers in one frame" in words
 
 
 class Walker(html.parser.HTMLParser):

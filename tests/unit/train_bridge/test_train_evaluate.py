@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
-from train_bridge.compression import zstd_bits_per_byte
+from train_bridge.compression import zstd_bits_given_contexts, zstd_bits_per_byte
 from train_bridge.evaluate import (
     bits_per_byte,
     continuation_window,
@@ -47,6 +47,21 @@ def byte_tokenizer(path):
     tokenizer.train_from_iterator(TEXTS, trainer)
     tokenizer.save(str(path))
     return TextTokenizer(path)
+
+
+def zstd_of_items():
+    """What eval.json must say of zstandard and ITEMS, from literal texts."""
+    compress = zstandard.ZstdCompressor(level=19, write_checksum=False).compress
+    contexts = ["Question: How many?\nAnswer:", f"Some lines.\n\nQuestion: {ITEMS[1]['question']}\nAnswer:"]
+    answers = [b" 42", " \u00c4nne".encode()]
+    whole = [len(compress(context.encode() + answer)) for context, answer in zip(contexts, answers, strict=True)]
+    added = [8 * (size - len(compress(context.encode()))) for size, context in zip(whole, contexts, strict=True)]
+    return {
+        "zstd_given_question_mean_over_items": (added[0] / 3 + added[1] / 6) / 2,
+        "zstd_given_question_byte_weighted": sum(added) / 9,
+        "zstd_each_answer_bits_per_byte": 8 * (len(compress(answers[0])) + len(compress(answers[1]))) / 9,
+        "zstd_one_frame_bits_per_byte": 8 * len(compress(b"".join(answers))) / 9,
+    }
 
 
 def small_model(vocab_size=384, window=8):
@@ -125,6 +140,20 @@ def test_zstd_counts_bits_of_frames():
     assert zstd_bits_per_byte([]) == ([], 0.0)
 
 
+def test_zstd_knows_the_context_of_a_continuation():
+    contexts, answers = (
+        [b"the answer is forty-two, again: ", b"", b"the answer is forty-two, again: "],
+        [b"forty-two, again: "] * 3,
+    )
+    compress = zstandard.ZstdCompressor(level=19, write_checksum=False).compress
+    header = len(compress(b""))
+    got = zstd_bits_given_contexts(contexts, answers)
+    assert got[0] == got[2] == 8 * (len(compress(contexts[0] + answers[0])) - len(compress(contexts[0])))
+    assert got[1] == 8 * (len(compress(answers[1])) - header)
+    assert got[0] < got[1] / 2  # a copy of what the context holds costs less than the letters
+    assert zstd_bits_given_contexts([], []) == []
+
+
 @pytest.fixture
 def finished_run(make_shards, train_config_file, tmp_path):
     shards = make_shards(vocab_size=300, heldout={"prose": TEXTS, "empty": []})
@@ -151,6 +180,7 @@ def test_evaluation_counts_what_is_there(finished_run, tmp_path):
     assert result["items"]["answer_bytes"] == len(" 42") + len(" \u00c4nne".encode())
     mean = sum(result["items"]["per_item"].values()) / 2
     assert result["items"]["mean_over_items"] == pytest.approx(mean)
+    assert {name: value for name, value in result["items"].items() if name.startswith("zstd")} == zstd_of_items()
     again = evaluate(
         run=str(output), shards=str(shards), items=str(items), output=str(tmp_path / "e.json"), max_docs_per_source=None
     )
