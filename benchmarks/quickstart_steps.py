@@ -20,14 +20,14 @@ def main(corpus: str = "demo/corpus", recipe: str = "quickstart") -> int:
     for path in sorted(Path(corpus).glob(f"runs/{recipe}/*/run.json")):
         run = json.loads(path.read_text())
         made = json.loads((path.parent / "manifest.json").read_text())
-        task_sec = sum(value for key, value in run.items() if key.endswith("task_sec"))
+        task_sec = run.get("task_sec", 0.0)
         funnel = made["funnel"] and (made["funnel"]["steps"] or [made["funnel"]["kept"]])
         num_bytes = sum(counts["bytes"] for counts in funnel[0]["sources"].values()) if funnel else 0
         per_core = num_bytes / 1e6 / task_sec if task_sec else 0.0
         peak = run.get("peak_worker_bytes", 0) / 1e6
         total += run["seconds"]
         print(
-            f"{made['step']:<16}{run['seconds']:>9.1f}{run['mb_per_sec']:>8.1f}{task_sec:>8.1f}{per_core:>17.1f}{peak:>16.0f}"
+            f"{made['step']:<16}{run['seconds']:>9.1f}{run['mb_per_sec'] or 0.0:>8.1f}{task_sec:>8.1f}{per_core:>17.1f}{peak:>16.0f}"
         )
     print(f"{'all':<16}{total:>9.1f}")
     return 0

@@ -6,13 +6,13 @@ import importlib.metadata
 import json
 import os
 import platform
-import resource
 import socket
 import time
 from typing import Any
 
 from dolma_py import storage
 from dolma_py.errors import DataError
+from dolma_py.machine import read_peak_bytes
 
 PACKAGES = ("dolma-py", "numpy", "pyarrow", "numba", "pyspark", "tokenizers", "fasttext-numpy2", "resiliparse", "torch")
 
@@ -50,7 +50,11 @@ def write_run(folder: str, facts: dict[str, Any]) -> None:
 
 
 def describe_host() -> dict[str, Any]:
-    """Host, cores, Python and package versions, this process' peak memory and the time of day."""
+    """Host, cores, Python and package versions, this process' peak memory and the time of day.
+
+    peak_driver_bytes: the largest resident set of this Python process, without its JVM, since the step began; since the process
+    began where the system does not let a process reset its peak (dolma_py.machine.reset_peak).
+    """
     versions = {}
     for name in PACKAGES:
         try:
@@ -63,7 +67,7 @@ def describe_host() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": versions,
-        "peak_driver_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_driver_bytes": read_peak_bytes(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

@@ -17,6 +17,7 @@ from dolma_py import config, manifest, storage, views
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
+from dolma_py.machine import reset_peak
 from dolma_py.storage import lock_folder
 from dolma_py.views import View
 from pipelines import costs, count_view
@@ -33,6 +34,7 @@ from pipelines.steps import (
     fingerprint_named_sets,
 )
 from pipelines.task_errors import explain_failures, memory_hint
+from pipelines.units import UnitTimes
 
 logger = logging.getLogger("dolma_py.build")
 
@@ -136,7 +138,7 @@ def _make_context(
     return StepContext(
         spark=spark, corpus=corpus, view=state.view, name=step.name, folder=f"runs/{recipe.recipe}/{step.index:02d}-{step.name}",
         fingerprint=fingerprint, seed=recipe.seed, artifacts=state.artifacts, partitions=options.partitions,
-        split_bytes=recipe.split_bytes, progress=progress.report, peaks=[],
+        split_bytes=recipe.split_bytes, progress=progress.report, phase_times=[],
     )  # fmt: skip
 
 
@@ -147,6 +149,7 @@ def uses_artifact(settings: Config, name: str) -> bool:
 
 def run_step(context: StepContext, step: Step) -> tuple[dict[str, Any], bool]:
     """(manifest, skipped) of one step: found again, counted again for changed rules, or run."""
+    reset_peak()  # the driver's figure in run.json is this step's own
     folder = context.corpus.path(context.folder)
     found = manifest.read_manifest(folder)
     rules = [config.dump_config(rule) for rule in step.rules]
@@ -165,22 +168,45 @@ def run_step(context: StepContext, step: Step) -> tuple[dict[str, Any], bool]:
     result = result or step.run(context, step.settings)
     made = _finish_step(context, step, result)
     seconds = time.perf_counter() - start
-    text_bytes = sum(counts["bytes"] for counts in _entering(made).values())
-    speed = {"seconds": seconds, "mb_per_sec": manifest.mb_per_sec(text_bytes, seconds)}
-    peak = {"peak_worker_bytes": max(context.peaks)} if context.peaks else {}  # of all phases
-    manifest.write_run(folder, speed | result.times | peak)
+    text_bytes = count_text_bytes(context, made, result)
+    speed = None if text_bytes is None else manifest.mb_per_sec(text_bytes, seconds)
+    manifest.write_run(folder, {"seconds": seconds, "mb_per_sec": speed} | result.times | sum_phases(context))
     manifest.write_manifest(folder, made)
     storage.remove_tree(context.corpus.path(context.work))
     return made, False
 
 
-def _entering(made: dict[str, Any]) -> dict[str, Any]:
-    funnel = made["funnel"]
-    if funnel is None:
+def count_text_bytes(context: StepContext, made: dict[str, Any], result: StepResult) -> int | None:
+    """Bytes of text that the step went through: those that its funnel begins with, those that the job says, or its view's.
+
+    None where it reads no view, or one of which no run left a funnel.
+    """
+    if made["funnel"] is not None:
+        return _sum_bytes((made["funnel"]["steps"] or [made["funnel"]["kept"]])[0])
+    if "text_bytes" in result.times:
+        return int(result.times["text_bytes"])
+    if context.view is None:
+        return None
+    for info in storage.list_files(context.corpus.path("runs")):
+        found = manifest.read_manifest(info.path.rsplit("/", 1)[0]) if info.path.endswith("/manifest.json") else None
+        if found and found.get("funnel") and found["view_fingerprint"] == context.view.fingerprint:
+            return _sum_bytes(found["funnel"]["kept"])
+    return None
+
+
+def _sum_bytes(line: dict[str, Any]) -> int:
+    """Of a line of a funnel, over its sources."""
+    return sum(counts["bytes"] for counts in line["sources"].values())
+
+
+def sum_phases(context: StepContext) -> dict[str, Any]:
+    """task_sec and peak_worker_bytes over all phases of the step; nothing where it had none."""
+    phases = context.phase_times or []
+    if not phases:
         return {}
-    first = funnel["steps"][0] if funnel["steps"] else funnel["kept"]
-    sources: dict[str, Any] = first["sources"]
-    return sources
+    return UnitTimes(
+        sum(times.task_sec for times in phases), max(times.peak_worker_bytes for times in phases)
+    )._asdict()
 
 
 def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[str, Any]:

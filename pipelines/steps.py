@@ -51,7 +51,7 @@ class StepContext(NamedTuple):
     partitions: int | None = None
     split_bytes: int = SPLIT_BYTES
     progress: Progress | None = None
-    peaks: list[int] | None = None  # gets the peak of the workers of every phase, in bytes
+    phase_times: list[UnitTimes] | None = None  # gets what the tasks of every phase cost
 
     @property
     def work(self) -> str:
@@ -95,8 +95,8 @@ class StepContext(NamedTuple):
             progress=self.progress,
             here=here,
         )
-        if self.peaks is not None:
-            self.peaks.append(times.peak_worker_bytes)
+        if self.phase_times is not None:
+            self.phase_times.append(times)
         names = {unit.name for unit in units}
         done.units = {name: line for name, line in done.units.items() if name in names}
         done.finish()

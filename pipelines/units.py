@@ -11,7 +11,6 @@ import json
 import logging
 import multiprocessing
 import os
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +25,7 @@ from pyspark.sql import SparkSession
 
 from dolma_py.done import DoneFile
 from dolma_py.errors import DolmaError
-from dolma_py.machine import count_cores
+from dolma_py.machine import count_cores, read_peak_bytes, reset_peak
 from dolma_py.storage import WrittenFile
 
 logger = logging.getLogger(__name__)
@@ -47,7 +46,11 @@ class Unit(NamedTuple):
 
 
 class UnitTimes(NamedTuple):
-    """What the tasks of a step cost; goes to run.json, never into data."""
+    """What the tasks of a step cost; goes to run.json, never into data.
+
+    peak_worker_bytes: the largest resident set that a worker's Python process had during one of the units; where the system does
+    not let a process reset its peak (dolma_py.machine.reset_peak), since the worker began, which may have served earlier steps.
+    """
 
     task_sec: float
     peak_worker_bytes: int
@@ -170,6 +173,7 @@ def _run_wave(
 
 def _run_unit(name: str, params: dict[str, Any], work: Work, attempts: str) -> dict[str, Any]:
     """On the executor. Errors a user can mend become part of the receipt; anything else fails the task and Spark tries again."""
+    reset_peak()  # the process may have done other units before
     start = time.perf_counter()
     receipt: dict[str, Any] = {"unit": name}
     try:
@@ -182,5 +186,5 @@ def _run_unit(name: str, params: dict[str, Any], work: Work, attempts: str) -> d
             f"{type(error).__name__}: {error}. Free disk or memory, or make the file readable, and run again."
         )
     receipt["task_sec"] = time.perf_counter() - start
-    receipt["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    receipt["peak_bytes"] = read_peak_bytes()
     return receipt

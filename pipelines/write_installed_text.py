@@ -87,7 +87,8 @@ def run(context: StepContext, settings: InstalledTextStep) -> StepResult:
             sums["bytes"] += num_bytes
             facts["planted"].extend(planted)
     facts["planted"] = sorted(facts["planted"])
-    return StepResult(artifacts={"items": ITEMS}, facts=facts, times=times._asdict())
+    text_bytes = sum(sums["bytes"] for sums in facts["sources"].values())
+    return StepResult(artifacts={"items": ITEMS}, facts=facts, times=times._asdict() | {"text_bytes": text_bytes})
 
 
 def write_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

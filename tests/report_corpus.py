@@ -214,7 +214,8 @@ def make_corpus(tmp_path: Path) -> Corpus:
         manifest.write_manifest(folder, made)
         run = {
             "seconds": 1.5 + number,
-            "mb_per_sec": 2.0,
+            "task_sec": 0.75,
+            "mb_per_sec": None if step == "sources" else 2.0,
             "peak_driver_bytes": 5_000_000,
             "python": "3.11.7",
             "finished": f"{number}",

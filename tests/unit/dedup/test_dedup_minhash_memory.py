@@ -9,22 +9,16 @@ PROGRAM = """
 import numpy as np
 from dedup.minhash import MinHashConfig, hash_bands
 from dedup.shingles import ShingleConfig
-
-
-def read_peak():
-    # of this process: ru_maxrss would start with that of the process which started it
-    line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
-
+from dolma_py.machine import read_peak_bytes
 
 shingles = ShingleConfig(**{shingles!r})
 config = MinHashConfig(shingles=shingles)
 data, offsets = {texts}
 hash_bands(data[:100], np.array([0, 50, 100]), config=config)  # compiles, builds tables
-before = read_peak()
+before = read_peak_bytes()
 bands = hash_bands(data, offsets, config=config)
 assert bands.is_valid.all()
-print(read_peak() - before)
+print(read_peak_bytes() - before)
 """
 # 33 million words in one document; shingles times permutations would be 38 GB, the shingles alone 270 MB
 LARGE = "np.tile(np.frombuffer(b'words ', np.uint8), 200_000_000 // 6), np.array([0, 200_000_000 // 6 * 6])"

@@ -93,6 +93,7 @@ from dolma_py.errors import DataError
 from dolma_py.formats import FieldMap, Limits
 from dolma_py.formats.in_place import read_text_lengths
 from dolma_py.formats.parquet import read_documents
+from dolma_py.machine import read_peak_bytes
 from dolma_py.plain_rows import Narrow
 from dolma_py.plain_tables import read_narrow_table
 
@@ -112,9 +113,7 @@ try:
 except DataError as error:
     assert "more than 1572864000 bytes of text" in str(error), error
     rows = enough
-# not ru_maxrss: a child starts with that of the process which started it
-peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(rows, int(peak.split()[1]) >> 10)
+print(rows, read_peak_bytes() >> 20)
 """
 
 

@@ -69,6 +69,9 @@ def test_the_table_is_on_the_page(corpus, training_run, tmp_path):
     assert "Most went with contaminated: 18.27 % of the bytes" in words
     assert "1.500 2.000 1.750 -25.0 %" in words
     assert "Planted evaluation items: 1 of 2 found" in words
+    assert (
+        "sources installed_text 1.5 s 0.8 s 5 ingest ingest 2.5 s 0.8 s 2.00 5" in words
+    )  # no rate where none means anything
     assert "Answers of 7 items, given their questions: 3.125 bits per byte" in words
     assert "Given the same questions, zstd -19 needs 7.500 on average over items and 7.250 weighted by bytes" in words
     assert "Without questions it needs 3.500 for all answers in one frame" in words

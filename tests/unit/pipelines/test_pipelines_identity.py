@@ -73,11 +73,12 @@ def test_the_view_of_a_command_of_one_job_is_called_after_its_run():
     assert name_view("quickstart", "exact") == "quickstart-exact"
 
 
-def test_the_peak_of_every_phase_is_noted(tmp_path, monkeypatch):
-    peaks = iter([5, 9, 2])
-    monkeypatch.setattr(steps, "run_units", lambda *_, **__: UnitTimes(0.0, next(peaks)))
-    context = StepContext(lambda: None, Corpus(str(tmp_path)), None, "s", "runs/r/00-s", "f", 0, {}, peaks=[])
+def test_what_every_phase_cost_is_noted(tmp_path, monkeypatch):
+    times = [UnitTimes(0.5, 5), UnitTimes(1.5, 9), UnitTimes(0.0, 2)]
+    costs = iter(times)
+    monkeypatch.setattr(steps, "run_units", lambda *_, **__: next(costs))
+    context = StepContext(lambda: None, Corpus(str(tmp_path)), None, "s", "runs/r/00-s", "f", 0, {}, phase_times=[])
     for phase in ("sets", "verify"):
         context.run_units(phase, [], lambda *_: ([], {}))
     context._replace(view=None).run_units("attributes", [], lambda *_: ([], {}))
-    assert context.peaks == [5, 9, 2]
+    assert context.phase_times == times

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from dolma_py.done import DoneFile
 from dolma_py.errors import DataError, DolmaError
 from dolma_py.storage import write_attempt
-from pipelines.units import Unit, run_units
+from pipelines.units import Unit, _run_unit, run_units
 
 
 def write_number(params, attempts):
@@ -82,3 +83,14 @@ def test_processes_end_with_a_killed_parent(tmp_path):
     while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not os.path.exists(f"/proc/{child}")
+
+
+def hold_bytes(params, attempts):
+    """Holds as many bytes as it is told to, and writes nothing."""
+    assert np.ones(params["num_bytes"], np.uint8).all()
+    return [], {}
+
+
+def test_the_peak_of_a_unit_is_its_own():
+    large, small = (_run_unit("one", {"num_bytes": num_bytes}, hold_bytes, "") for num_bytes in (300 << 20, 1))
+    assert small["peak_bytes"] < large["peak_bytes"] - (200 << 20)
