@@ -184,7 +184,7 @@ def _load_step(corpus: Corpus, recipe: str, number: int, name: str) -> StepRun |
 def find_view(corpus: Corpus, before: View | None, made: dict[str, Any]) -> tuple[bool, View | None]:
     """(whether the step belongs behind the view `before`, the view after it): its view must be that and the step's own rules."""
     if made["view"] is None:
-        return before is None, None
+        return True, before  # it reads none, and the step after it that of the step before it
     view = corpus.load_view(made["view"])
     if view.fingerprint != made["view_fingerprint"]:
         return False, view

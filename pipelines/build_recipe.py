@@ -127,16 +127,16 @@ def _session_config(options: BuildOptions) -> SessionConfig:
 def _make_context(
     recipe: Recipe, step: Step, corpus: Corpus, state: State, spark: Any, options: BuildOptions, progress: RecipeProgress
 ) -> StepContext:  # fmt: skip
-    reads_view = getattr(step.module, "READS_VIEW", True)
-    view = None if state.view is None or not reads_view else state.view.fingerprint
+    view = state.view if getattr(step.module, "READS_VIEW", True) else None
     named_artifacts = {name: path for name, path in state.artifacts.items() if uses_artifact(step.settings, name)}
     used = {name: storage.checksum_file(corpus.path(path)) for name, path in named_artifacts.items()}
     inputs = getattr(step.module, "fingerprint_inputs", None)
     seen = inputs(corpus, step.settings) if inputs else None
     named = fingerprint_named_sets(corpus, step.identity())
-    fingerprint = config.fingerprint(step.identity(), recipe.seed, recipe.split_bytes, view, used, named, seen)
+    mark = None if view is None else view.fingerprint
+    fingerprint = config.fingerprint(step.identity(), recipe.seed, recipe.split_bytes, mark, used, named, seen)
     return StepContext(
-        spark=spark, corpus=corpus, view=state.view, name=step.name, folder=f"runs/{recipe.recipe}/{step.index:02d}-{step.name}",
+        spark=spark, corpus=corpus, view=view, name=step.name, folder=f"runs/{recipe.recipe}/{step.index:02d}-{step.name}",
         fingerprint=fingerprint, seed=recipe.seed, artifacts=state.artifacts, partitions=options.partitions,
         split_bytes=recipe.split_bytes, progress=progress.report, phase_times=[],
     )  # fmt: skip

@@ -42,7 +42,7 @@ class StepContext(NamedTuple):
 
     spark: Callable[[], SparkSession]  # opens the session at its first call
     corpus: Corpus
-    view: View | None  # None before ingest
+    view: View | None  # None before ingest, and for jobs without one (READS_VIEW)
     name: str  # of the step
     folder: str  # runs/<recipe>/<step>, relative to the corpus
     fingerprint: str  # of all that decides this step's output

@@ -27,8 +27,8 @@ from taggers.train_classifier import ClassifierConfig, train_classifier
 
 logger = logging.getLogger("dolma_py.build")
 
-VERSION = 1
-READS_VIEW = False  # files of good and bad text alone
+VERSION = 2  # 2: its manifest names no view
+READS_VIEW = False  # files of good and bad text alone: it gets no view and leaves none
 
 
 class TrainClassifierConfig(Config):

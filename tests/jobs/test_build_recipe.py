@@ -214,6 +214,35 @@ def test_a_changed_threshold_evaluates_rules_and_not_taggers(inputs, tmp_path, _
     assert dropped > 0
 
 
+def test_what_changes_before_the_classifier_reaches_every_step_after_it(tmp_path, _spark_of_this_run):
+    """The classifier reads no view and stands: the steps after it read that of the step before it, not one of its own."""
+    for name, text in (("good", "river stone winter"), ("bad", "licence copy warranty")):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": f"{text} {n}"}) + "\n" for n in range(20)))
+    (tmp_path / "in").mkdir()
+    ingest = {"kind": "ingest", "sources": [{"name": "web", "inputs": [str(tmp_path / "in")]}]}
+    after = [
+        {"kind": "train_classifier", "positives": [str(tmp_path / "good.jsonl")], "negatives": [str(tmp_path / "bad.jsonl")]},
+        {"kind": "tag", "taggers": [{"tagger": "lengths"}], "rules": [{"name": "long", "keep": "num_words >= 1"}]},
+        {"kind": "dedup_exact"},
+    ]  # fmt: skip
+    longer = {"rules": [{"name": "longer", "min_text_bytes": 7}]}
+    for name, step, documents in (("a", ingest, 2), ("b", ingest, 4), ("b", ingest | longer, 2)):
+        lines = [json.dumps({"text": text}) for text in (f"short{name}", f"longer {name}")]
+        (tmp_path / "in" / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        outcomes = build(
+            Recipe(recipe="r", seed=1, steps=[step, *after]),
+            str(tmp_path / "corpus"),
+            BuildOptions(show_progress=False),
+        )
+        kept = [outcome.manifest["funnel"]["kept"]["sources"]["web"]["documents"] for outcome in outcomes[::2]]
+        assert (kept, outcomes[3].manifest["funnel"]["kept"]["sources"]["web"]["documents"]) == (
+            [documents] * 2,
+            documents,
+        )
+    assert [outcome.skipped for outcome in outcomes] == [False, True, False, False]
+    assert outcomes[1].manifest["view"] is None
+
+
 CHANGES = {
     "budget": ["steps.plan.budget_frac=0.5"],
     "vocabulary": ["steps.tokenizer.vocab_size=420"],

@@ -110,6 +110,16 @@ def test_rules_of_another_threshold_are_not_mixed(corpus):
     assert [step.name for step in collect(corpus).steps] == STEPS[:3]
 
 
+def test_a_step_without_a_view_leaves_the_one_before_it(corpus):
+    """As a classifier that is trained from files of its own, between steps that read the documents."""
+    expected = collect(corpus)
+    path = Path(corpus.path("runs/made/06-plan/manifest.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"view": None, "view_fingerprint": None}))
+    found = collect(corpus)
+    assert [step.name for step in found.steps] == STEPS
+    assert (found.funnel, found.view, found.notes) == (expected.funnel, expected.view, expected.notes)
+
+
 def test_the_recipe_must_be_clear(corpus):
     shutil.copytree(corpus.path("runs/made"), corpus.path("runs/more"))
     with pytest.raises(ConfigError) as error:
