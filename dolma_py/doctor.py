@@ -21,6 +21,8 @@ GIB = 1 << 30
 MIN_MEMORY_BYTES = 4 * GIB  # the quickstart with its trainer
 MIN_DISK_BYTES = 5 * GIB  # the environment takes 3 GB, the quickstart 1
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
 
 class Finding(NamedTuple):
     """One line of the report; `ok` False means that something will not run or will be skipped."""
@@ -121,14 +123,14 @@ def _sandbox() -> Finding:
     here = shutil.which("bwrap") is not None
     found = "bubblewrap, but it may not make a namespace here" if here else "none"
     advice = "Allow unprivileged user namespaces." if here else "Run: apt-get install bubblewrap."
-    return Finding("sandbox", False, found, f"{advice} Programs written by models are not run without it.")
+    return Finding("sandbox", False, found, f"{advice} Nothing uses it yet: no program written by a model is run.")
 
 
 def _browser() -> Finding:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
+    for name in BROWSERS:
         if shutil.which(name):
             return Finding("browser", True, name, "")
-    return Finding("browser", False, "none", "Only the tests of the report's page use one: apt-get install chromium")
+    return Finding("browser", False, "none", "Only a test of the report's page uses one: apt-get install chromium")
 
 
 def _compiler() -> Finding:
