@@ -52,10 +52,13 @@ demo: $(INSTALLED) ## install, then raw text to a trained model and a report, in
 test: check ## install, check, and every test that is neither slow nor needs a GPU
 	$(BIN)/python -m pytest
 
+# Most of a slow test is the start of a JVM, on one core: two files of tests run at a time, a file's tests one after the other.
+TWO_AT_ONCE := -n 2 --dist loadfile
+
 # Bounds are checked by code compiled for that, hence the cache of its own: numba would reuse what was compiled without.
 test-slow: $(INSTALLED) ## the slow tests (clusters, kills), and all kernels again with array bounds checked
-	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 3600
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$(CURDIR)/.venv/cache/numba-bounds" $(BIN)/python -m pytest tests/unit --timeout 1200
+	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 3600 $(TWO_AT_ONCE)
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$(CURDIR)/.venv/cache/numba-bounds" $(BIN)/python -m pytest tests/unit --timeout 1200 $(TWO_AT_ONCE)
 
 check: $(INSTALLED) ## lint, format and types, without changing a file
 	$(BIN)/ruff check .
