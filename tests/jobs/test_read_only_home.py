@@ -1,4 +1,4 @@
-"""A build on a machine whose home cannot be written, without any Java but the one from pip.
+"""make, and a build, on a machine whose home cannot be written, and without any Java but the one from pip.
 
 Cost: one small build, about half a minute on two cores.
 """
@@ -14,7 +14,6 @@ import sys
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # what Spark's start scripts call; java is not among them
 TOOLS = (
     "bash",
@@ -32,8 +31,39 @@ TOOLS = (
     "sh",
     "uname",
 )
+CACHE_FOLDERS = {
+    "XDG_CACHE_HOME": "",
+    "HF_HOME": "huggingface",
+    "MPLCONFIGDIR": "matplotlib",
+    "NUMBA_CACHE_DIR": "numba",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+}
 
 
+def show_caches(repository, environment):
+    """Variables that name a cache, as a rule of the Makefile has them."""
+    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **environment}
+    answer = subprocess.run(
+        ["make", "--no-print-directory", "--eval=show: ; @env", "show"], cwd=repository, env=environment,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    shown = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
+    return {name: value for name, value in shown.items() if "CACHE" in name or name in CACHE_FOLDERS}
+
+
+@pytest.mark.parametrize("environment", [{"HOME": "/proc"}, {"HOME": "/", "XDG_CACHE_HOME": "/proc/caches"}])
+def test_make_puts_caches_into_the_checkout_where_the_home_cannot_be_written(repository, environment):
+    caches = repository / ".venv" / "cache"
+    expected = {name: str(caches / folder) for name, folder in CACHE_FOLDERS.items()}
+    assert show_caches(repository, environment) == {**expected, "PIP_NO_CACHE_DIR": "1"}
+
+
+def test_make_leaves_caches_where_they_are_in_a_home_that_can_be_written(repository, tmp_path):
+    assert show_caches(repository, {"HOME": str(tmp_path)}) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_build_needs_neither_a_home_nor_a_java(tmp_path):
     """HOME is /proc, where not even root can make a folder: caches go to the temporary folder, and nothing else is left."""
     (tmp_path / "bin").mkdir()
