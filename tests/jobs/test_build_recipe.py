@@ -29,6 +29,7 @@ from dolma_py.listing import plan_splits
 from dolma_py.storage import lock_folder
 from pipelines.build_recipe import BuildOptions, build, build_named
 from pipelines.recipe import Recipe, load_recipe
+from tests.golden import make_step_outputs
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,20 @@ def test_bytes_do_not_depend_on_partitions(built, inputs, tmp_path, partitions):
     options = BuildOptions(partitions=partitions, show_progress=False)
     build(load_recipe(str(inputs / "tiny.yaml"), []), str(tmp_path / "corpus"), options)
     assert made_recipe.list_bytes(tmp_path / "corpus") == made_recipe.list_bytes(built[0])
+
+
+def test_steps_have_the_recorded_bytes(built):
+    """Other bytes mean that a corpus made before is finished by another program: see tests/golden/make_step_outputs.py."""
+    assert make_step_outputs.describe_steps(built[0]) == json.loads(make_step_outputs.RECORD.read_text())
+
+
+def test_other_bytes_under_an_old_version_are_not_recorded():
+    record = json.loads(make_step_outputs.RECORD.read_text())
+    changed = record | {"exact": record["exact"] | {"xxh3_128": "0" * 32}}
+    assert make_step_outputs.find_unannounced(record, record) == []
+    assert make_step_outputs.find_unannounced(record, changed) == ["exact"]
+    raised = record | {"exact": {"version": record["exact"]["version"] + 1, "files": 3, "xxh3_128": "0" * 32}}
+    assert make_step_outputs.find_unannounced(record, raised) == []
 
 
 def test_each_planted_kind_is_dropped_by_its_rule(built):
