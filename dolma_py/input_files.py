@@ -20,6 +20,7 @@ from dolma_py.storage import Entry, FileInfo
 
 WILDCARDS = "*?["
 SHOWN_NAMES = 3
+HIDDEN = "hidden names, which begin with . or _, links to folders, and no files; spell them out to read them"
 
 
 class Found(NamedTuple):
@@ -42,8 +43,10 @@ def find_root(path: str) -> str:
     return path if wild is None or storage.path_exists(path) else "/".join(parts[:wild]) or "/"
 
 
-def find_files(path: str) -> Found:
+def find_files(path: str, *, first_only: bool = False) -> Found:
     """The files of one resolved path, folder or glob; none when it matches nothing.
+
+    first_only: stop at the first file, for who asks whether there is one; what was left out is then complete only without a file.
 
     Raises ConfigError for a wildcard in the name of a bucket or host and for a file whose name is not UTF-8, and the OSError of a
     folder that cannot be read.
@@ -52,7 +55,7 @@ def find_files(path: str) -> Found:
     if size is not None:
         _check_names([path])
         return Found([FileInfo(path, size)], frozenset([path]), [], [])
-    search = _Search()
+    search = _Search(first_only)
     root = find_root(path)
     if root == path:
         search.folders.add(path)
@@ -77,18 +80,15 @@ def _check_names(paths: list[str]) -> None:
             raise ConfigError("inputs", shown, "expected file names in UTF-8", "Rename the file, or leave it out.")
 
 
-def describe_left_out(names: list[str]) -> str:
-    """One line for what was left out, with the first names and the way to have it read after all.
+def describe_left_out(names: list[str], why: str = HIDDEN) -> str:
+    """One line for what was left out, with the first names and why, which tells the way to have it read after all.
 
     >>> describe_left_out(["a/.git", "b/_SUCCESS"])
     '2 left out: a/.git, b/_SUCCESS (hidden names, which begin with . or _, links to folders, and no files; spell them out to read them)'
     """
     more = len(names) - SHOWN_NAMES
     shown = ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
-    return (
-        f"{len(names)} left out: {shown} (hidden names, which begin with . or _, links to folders, and no files; "
-        "spell them out to read them)"
-    )
+    return f"{len(names)} left out: {shown} ({why})"
 
 
 def _is_wild(part: str) -> bool:
@@ -102,16 +102,20 @@ def _is_hidden(name: str, part: str = "*") -> bool:
 class _Search:
     """What one pattern has found so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_only: bool) -> None:
+        self.first_only = first_only
         self.files: dict[str, FileInfo] = {}
         self.named: set[str] = set()
         self.folders: set[str] = set()
         self.left_out: set[str] = set()
         self.seen: set[tuple[str, int]] = set()  # (folder, parts left): `**` reaches a folder in more than one way
 
+    def has_enough(self) -> bool:
+        return self.first_only and bool(self.files)
+
     def match(self, folder: str, parts: tuple[str, ...]) -> None:
         """Everything below `folder` that the rest of a pattern names."""
-        if (folder, len(parts)) in self.seen:
+        if self.has_enough() or (folder, len(parts)) in self.seen:
             return
         self.seen.add((folder, len(parts)))
         part, rest = parts[0], parts[1:]
@@ -122,6 +126,8 @@ class _Search:
                 return
             self.match(folder, rest)
         for path, entry in self._matches(folder, part, is_last=not rest):
+            if self.has_enough():
+                return
             if entry.kind == "file":
                 self.files[path] = FileInfo(path, entry.num_bytes)
                 self.named.add(path)
@@ -151,6 +157,8 @@ class _Search:
             self._take_listing(folder)
             return
         for entry in storage.list_folder(folder):
+            if self.has_enough():
+                return
             path = storage.join_path(folder, entry.name)
             if _is_hidden(entry.name) or entry.kind in ("link", "other"):
                 self.left_out.add(path)
@@ -162,6 +170,8 @@ class _Search:
     def _take_listing(self, folder: str) -> None:
         """The same of an object store, which lists a whole prefix with few requests."""
         for info in storage.list_files(folder):
+            if self.has_enough():
+                return
             parts = info.path.removeprefix(folder + "/").split("/")
             hidden = next((index for index, name in enumerate(parts) if _is_hidden(name)), None)
             if hidden is None:

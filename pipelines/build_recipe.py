@@ -17,6 +17,7 @@ from dolma_py import config, manifest, storage, views
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
+from dolma_py.input_files import find_files
 from dolma_py.machine import reset_peak
 from dolma_py.storage import lock_folder
 from dolma_py.views import View
@@ -30,7 +31,7 @@ from pipelines.steps import (
     StepResult,
     attribute_set_stands,
     check_attribute_sets,
-    expand_inputs,
+    check_found,
     fingerprint_named_sets,
 )
 from pipelines.task_errors import explain_failures, memory_hint
@@ -76,19 +77,19 @@ def build(recipe: Recipe, corpus_root: str, options: BuildOptions) -> list[Outco
             raise ConfigError("--until", options.until, f"expected one of {names}")
         steps = steps[: names.index(options.until) + 1]
     corpus = Corpus(corpus_root)
-    check_inputs(steps, corpus)
+    check_inputs(steps)
     return build_from(recipe.model_copy(update={"steps": recipe.steps[: len(steps)]}), corpus, options, State(None, {}))
 
 
-def check_inputs(steps: list[Step], corpus: Corpus) -> None:
+def check_inputs(steps: list[Step]) -> None:
     """Raise ConfigError for a path of an ingest that matches nothing, now and not after the steps before it.
 
     What lies in the corpus itself an earlier step may have yet to write.
     """
     for step in steps:
         if isinstance(step.settings, IngestConfig):
-            for source in step.settings.sources:
-                expand_inputs([path for path in source.inputs if "{corpus}" not in path], corpus=corpus)
+            for path in [path for source in step.settings.sources for path in source.inputs if "{corpus}" not in path]:
+                check_found(find_files(storage.resolve_path(path), first_only=True), "inputs", path)
 
 
 def build_from(recipe: Recipe, corpus: Corpus, options: BuildOptions, state: State) -> list[Outcome]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from dolma_py import config
 from dolma_py.errors import ConfigError
+from dolma_py.formats.json_documents import WHY_LEFT_OUT
 from dolma_py.input_files import describe_left_out
 from dolma_py.settings_text import render_settings
 from pipelines.build_recipe import BuildOptions, Outcome, build_named
@@ -196,6 +197,9 @@ def print_plan(plan: dict[str, Any]) -> None:
         console.print(found)
     if plan.get("left_out"):
         console.print(f"inputs: {describe_left_out(plan['left_out'])}", highlight=False, markup=False, soft_wrap=True)
+    if plan.get("documents"):
+        said = describe_left_out(plan["documents"], WHY_LEFT_OUT)
+        console.print(f"inputs: {said}", highlight=False, markup=False, soft_wrap=True)
     table = Table("step", "kind", "seconds", "MB of disk", "MB of memory per task")
     for step in plan["steps"]:
         numbers = [

@@ -29,7 +29,7 @@ from dolma_py.done import DoneFile, read_done_lines
 from dolma_py.errors import ConfigError, DataError, TooManyRejectedError
 from dolma_py.formats import FieldMap, Limits, Rejection, detect_format, find_reader
 from dolma_py.formats.in_place import describe_reading, read_text_lengths
-from dolma_py.formats.json_documents import describe_documents
+from dolma_py.formats.json_documents import WHY_LEFT_OUT
 from dolma_py.formats.jsonl import LineRange, count_newlines
 from dolma_py.formats.parquet import GroupRange
 from dolma_py.input_files import describe_left_out
@@ -65,7 +65,7 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     if inputs.left_out:
         logger.warning("inputs: %s", describe_left_out(inputs.left_out))
     if inputs.documents:
-        logger.warning("inputs: %s", describe_documents(inputs.documents))
+        logger.warning("inputs: %s", describe_left_out(inputs.documents, WHY_LEFT_OUT))
     units = number_lines(context, plan_units(corpus, ingest, listing, inputs.files))
     remove_unlisted(corpus, listing, context.done("documents"))
     done, times = context.run_units("documents", units, ingest_unit)

@@ -125,52 +125,54 @@ def list_inputs(corpus: Corpus, ingest: IngestConfig) -> Inputs:
     """All input files in order of source and name, each once.
 
     Raises ConfigError when two files have one name in one source: the corpus could not tell them apart later; and for a JSON document
-    that was given by its own name.
+    that was given by its own name, or beside which nothing is left of a pattern.
     """
+    known = {(shard.source, name) for shard in corpus.read_listing().shards for name, _, _ in shard.inputs}
     found: dict[tuple[str, str], InputFile] = {}
     left_out: set[str] = set()
+    documents: set[tuple[str, str]] = set()
     for source in ingest.sources:
         for pattern in source.inputs:
-            path = storage.resolve_path(pattern.replace("{corpus}", corpus.root))
-            root = find_root(path)
-            tree = root if root == path and is_tree(root) else ""
-            if tree:
-                root = pattern = storage.join_path(tree, "documents")
-            matches = expand_inputs([pattern], corpus=corpus)
-            _refuse_trees([folder for folder in matches.folders if folder != root])
-            left_out.update(path.removeprefix(root.rstrip("/") + "/") for path in matches.left_out)
-            for info in matches.files:
-                name = info.path.removeprefix(root.rstrip("/") + "/")
-                key = (source.name or _guess_source(name, tree or root), name)
-                if key in found and found[key].path != info.path:
+            hidden, own = _match_pattern(corpus, source, pattern)
+            left_out |= hidden
+            unclear = [file for key, file in own.items() if key not in known]  # what was read before holds records
+            others = json_documents.find_json_documents([file.path for file in unclear if not file.kind])
+            given = pattern.replace("{corpus}", corpus.root)
+            json_documents.check_left({file.path for file in own.values()}, others, key="inputs", pattern=given)
+            for key, file in own.items():
+                if file.path in others:
+                    documents.add(key)
+                elif found.setdefault(key, file).path != file.path:
                     hint = "Give them different sources, or one input folder above both."
                     raise ConfigError(
-                        "inputs", info.path, f"has the name of {found[key].path} in source {key[0]}", hint
+                        "inputs", file.path, f"has the name of {found[key].path} in source {key[0]}", hint
                     )
-                found.setdefault(key, InputFile(
-                    key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, "", source.in_place, tree
-                ))  # fmt: skip
     files = [found[key] for key in sorted(found)]
     with ThreadPoolExecutor(storage.REQUESTS_AT_ONCE) as pool:
         marks = pool.map(lambda file: storage.fingerprint_input(file.path, file.num_bytes), files)
         files = [file._replace(mark=mark) for file, mark in zip(files, marks, strict=True)]
-    documents = _find_json_documents(files)
-    given = {storage.resolve_path(pattern) for source in ingest.sources for pattern in source.inputs}
-    for path in documents:
-        if path in given or len(documents) == len(files):
-            raise ConfigError(
-                "inputs", path, f"expected JSON Lines, this is {json_documents.WHAT}", json_documents.HINT
-            )
-    names = [file.name for file in files if file.path in documents]
-    return Inputs([file for file in files if file.path not in documents], sorted(left_out), names)
+    return Inputs(files, sorted(left_out), [name for source, name in sorted(documents - set(found))])
 
 
-def _find_json_documents(files: list[InputFile]) -> set[str]:
-    """Paths of those .json files, of no given kind, that hold no record a line."""
-    unclear = [file.path for file in files if not file.kind and file.path.lower().endswith(json_documents.SUFFIX)]
-    with ThreadPoolExecutor(storage.REQUESTS_AT_ONCE) as pool:
-        are = list(pool.map(json_documents.is_json_document, unclear))
-    return {path for path, is_one in zip(unclear, are, strict=True) if is_one}
+def _match_pattern(
+    corpus: Corpus, source: SourceConfig, pattern: str
+) -> tuple[set[str], dict[tuple[str, str], InputFile]]:
+    """(names left out, the files by source and name) of one pattern."""
+    path = storage.resolve_path(pattern.replace("{corpus}", corpus.root))
+    root = find_root(path)
+    tree = root if root == path and is_tree(root) else ""
+    if tree:
+        root = pattern = storage.join_path(tree, "documents")
+    matches = expand_inputs([pattern], corpus=corpus)
+    _refuse_trees([folder for folder in matches.folders if folder != root])
+    own: dict[tuple[str, str], InputFile] = {}
+    for info in matches.files:
+        name = info.path.removeprefix(root.rstrip("/") + "/")
+        key = (source.name or _guess_source(name, tree or root), name)
+        own[key] = InputFile(
+            key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, "", source.in_place, tree
+        )
+    return {path.removeprefix(root.rstrip("/") + "/") for path in matches.left_out}, own
 
 
 def _refuse_trees(folders: list[str]) -> None:
@@ -190,11 +192,12 @@ def _guess_source(name: str, root: str) -> str:
 
 
 def fingerprint_inputs(corpus: Corpus, ingest: IngestConfig) -> str:
-    """Of all input files, attributes of Dolma trees included: a new file makes the step run again."""
-    files = list_inputs(corpus, ingest).files
-    found = find_attributes(sorted({file.tree for file in files if file.tree}), ingest.attributes)
+    """Of all input files, attributes of Dolma trees included, and of the names left out: a new one makes the step run again."""
+    inputs = list_inputs(corpus, ingest)
+    found = find_attributes(sorted({file.tree for file in inputs.files if file.tree}), ingest.attributes)
     marks = [[file.tree, file.experiment, file.name, file.num_bytes, file.mark] for file in found]
-    return config.fingerprint([[file.source, file.name, file.num_bytes, file.mark] for file in files], marks)
+    files = [[file.source, file.name, file.num_bytes, file.mark] for file in inputs.files]
+    return config.fingerprint(files, marks, inputs.left_out, inputs.documents)
 
 
 class Piece(NamedTuple):
@@ -337,6 +340,7 @@ class NewInputs(NamedTuple):
     text_bytes: int  # about
     rows: list[dict[str, Any]]  # per source: files, their bytes, shards to be made, how many of them in place
     left_out: list[str]
+    documents: list[str]  # left out too: JSON documents
 
 
 def describe_inputs(corpus: Corpus, ingest: IngestConfig) -> NewInputs:
@@ -362,4 +366,6 @@ def describe_inputs(corpus: Corpus, ingest: IngestConfig) -> NewInputs:
         return estimate_text_bytes(file["path"], file["num_bytes"], kind=file["kind"], text_column=column)
 
     with ThreadPoolExecutor(storage.REQUESTS_AT_ONCE) as pool:
-        return NewInputs(sum(pool.map(estimate, whole.values())), list(rows.values()), inputs.left_out)
+        return NewInputs(
+            sum(pool.map(estimate, whole.values())), list(rows.values()), inputs.left_out, inputs.documents
+        )

@@ -46,8 +46,8 @@ class PlainInputs(NamedTuple):
 def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
     """Every file of the patterns, once.
 
-    Raises ConfigError for a pattern without files, a file of another format that was named itself, one below `output`, and for
-    patterns of more than one place: names are relative to a folder that all have in common.
+    Raises ConfigError for a pattern without files, or of JSON documents alone, a file of another format that was named itself, one
+    below `output`, and for patterns of more than one place: names are relative to a folder that all have in common.
     """
     found: dict[str, FileInfo] = {}
     others: dict[str, FileInfo] = {}
@@ -59,15 +59,15 @@ def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
         check_found(matches, "--input", pattern)
         bases.append(find_root(path))
         hidden.extend(matches.left_out)
+        data = [info.path for info in matches.files if _is_data(info.path)]
+        own_documents = json_documents.find_json_documents(data)
+        json_documents.check_left(set(data), own_documents, key="--input", pattern=pattern)
         for info in matches.files:
             if info.path.startswith(output + "/"):
                 raise ConfigError(
                     "--output", output, f"expected a folder outside of the inputs, {info.path} is one of them"
                 )
-            if _is_data(info.path) and json_documents.is_json_document(info.path):
-                if info.path == path:
-                    rule = f"expected JSON Lines, this is {json_documents.WHAT}"
-                    raise ConfigError("--input", info.path, rule, json_documents.HINT)
+            if info.path in own_documents:
                 documents.append(info.path)
             elif _is_data(info.path):
                 found[info.path] = info

@@ -25,7 +25,7 @@ from dolma_py.config import Config
 from dolma_py.corpus import SIZES_SCHEMA, SIZES_VERSION, Corpus
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.errors import ConfigError, TooManyRejectedError
-from dolma_py.formats.json_documents import describe_documents
+from dolma_py.formats.json_documents import WHY_LEFT_OUT
 from dolma_py.formats.limits import Limits, Rejection
 from dolma_py.input_files import describe_left_out
 from dolma_py.listing import Listing, Shard, append_shards
@@ -78,9 +78,10 @@ def list_inputs(corpus: Corpus, settings: ReadPlainConfig) -> PlainInputs:
 
 
 def fingerprint_inputs(corpus: Corpus, settings: ReadPlainConfig) -> str:
-    """Of all input files."""
+    """Of all input files, and of what is told to be left out: names that arrive later are told too."""
     inputs = list_inputs(corpus, settings)
-    return config.fingerprint([[file.name, file.num_bytes, file.mark] for file in (*inputs.files, *inputs.side_files)])
+    marks = [[file.name, file.num_bytes, file.mark] for file in (*inputs.files, *inputs.side_files)]
+    return config.fingerprint(marks, inputs.hidden, inputs.documents)
 
 
 def expected_text_bytes(settings: ReadPlainConfig) -> int:
@@ -99,7 +100,7 @@ def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:
     if inputs.hidden:
         logger.warning("inputs: %s", describe_left_out(list(inputs.hidden)))
     if inputs.documents:
-        logger.warning("inputs: %s", describe_documents(list(inputs.documents)))
+        logger.warning("inputs: %s", describe_left_out(list(inputs.documents), WHY_LEFT_OUT))
     listing = corpus.read_listing()
     columns = [settings.text_column, settings.id_column, *settings.metadata_fields]
     mark = config.fingerprint(VERSION, columns, settings.row_group_text_bytes)

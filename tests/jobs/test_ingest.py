@@ -222,7 +222,7 @@ def test_a_plan_counts_text_and_what_is_new(tmp_path, _spark_of_this_run):
     steps = build_steps(Recipe(recipe="in", seed=1, steps=[{"kind": "ingest", "sources": sources}]))
     assert estimate_text_bytes(steps, corpus) == (new.text_bytes, new.text_bytes)
     ingest(tmp_path, sources)
-    assert describe_inputs(corpus, IngestConfig(sources=sources)) == (0, [], [])
+    assert describe_inputs(corpus, IngestConfig(sources=sources)) == (0, [], [], [])
     (inputs / "c.jsonl").write_text('{"text": "more"}\n')
     assert estimate_text_bytes(steps, corpus) == (corpus.read_listing().text_bytes + 17, 17)
 
@@ -230,6 +230,7 @@ def test_a_plan_counts_text_and_what_is_new(tmp_path, _spark_of_this_run):
 def test_dry_run_shows_what_would_be_read_and_does_nothing(tmp_path):
     """Inputs per source, shards, memory, disk and time; no folder, no Spark."""
     write_inputs(tmp_path / "inputs")
+    (tmp_path / "inputs" / "list.json").write_text("[]")
     command = ["ingest", "--corpus", str(tmp_path / "corpus"), "--input", str(tmp_path / "inputs"), "--source", "web"]
     answer = CliRunner().invoke(app, [*command, "--set", "unit_bytes=500", "--dry-run"])
     assert answer.exit_code == 0, answer.output
@@ -237,6 +238,7 @@ def test_dry_run_shows_what_would_be_read_and_does_nothing(tmp_path):
     words = answer.output.split()
     row = next(line for line in answer.output.splitlines() if " web " in line).replace("\u2502", " ").split()
     assert row[:2] == ["web", "5"] and int(row[2]) > 25
+    assert "1 left out: list.json (each one JSON document" in answer.output
     assert "Nothing" in words and "memory" in answer.output and "disk" in answer.output
 
 
@@ -247,7 +249,10 @@ def test_json_documents_are_left_out_of_a_folder_and_told(tmp_path, _spark_of_th
     (folder / "lines.json").write_text('{"text": "one"}\n{"text": "two"}\n')
     (folder / "list.json").write_text(json.dumps([{"text": "three"}], indent=1))
     made = ingest(tmp_path, [{"name": "web", "inputs": [str(folder)]}])
-    assert made["facts"]["left_out_documents"] == ["list.json"] and "list.json. Write a record a line" in caplog.text
+    assert (
+        made["facts"]["left_out_documents"] == ["list.json"]
+        and "1 left out: list.json (each one JSON document" in caplog.text
+    )
     assert [row["text"] for row in read_rows(tmp_path)] == ["one", "two"] and read_rejected(tmp_path) == {}
     for inputs in (folder / "list.json", folder / "li*t.json"):
         with pytest.raises(ConfigError, match=r"expected JSON Lines, this is one JSON document.*list\.json"):

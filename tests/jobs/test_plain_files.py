@@ -388,7 +388,7 @@ def test_json_documents_are_left_out_of_a_folder_and_told(tmp_path, caplog):
     (folder / "lines.json").write_text('{"text": "one"}\n{"text": "one"}\n')
     (folder / "list.json").write_text(json.dumps([{"text": "three"}], indent=1))
     run("dedup_exact", [folder], tmp_path / "out")
-    assert counts(tmp_path / "out")["kept"] == 1 and "list.json. Write a record a line" in caplog.text
+    assert counts(tmp_path / "out")["kept"] == 1 and "1 left out: list.json (each one JSON document" in caplog.text
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["left_out"] == ["list.json"]
     with pytest.raises(ConfigError, match=r"expected JSON Lines, this is one JSON document.*list\.json"):
         run("dedup_exact", [folder / "list.json"], tmp_path / "out2")

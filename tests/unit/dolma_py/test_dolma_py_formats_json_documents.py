@@ -7,6 +7,7 @@ import pytest
 from dolma_py.formats.json_documents import HEAD_BYTES, is_json_document
 
 RECORDS = [{"text": "a [list] of {signs}", "n": 1}, {"text": "b"}]
+GOOD = "\n".join(map(json.dumps, RECORDS)) + "\n"
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -15,7 +16,12 @@ RECORDS = [{"text": "a [list] of {signs}", "n": 1}, {"text": "b"}]
     ("\n".join(map(json.dumps, RECORDS)), False), (json.dumps(RECORDS[0]), False), ("", False), ("\n\n", False), ("{broken", False),
     ('{"text": "cut in the mid', False), ("no json at all", False), ('"a"', False), ("7\n8\n", False),
     ('{"text": "' + "x" * HEAD_BYTES + '"}', False), ("[" * HEAD_BYTES * 2, True), ('{"a":' * HEAD_BYTES, False),
-    ('{"a":' * (HEAD_BYTES // 8), False)])  # too deep for anyone: the reader rejects it  # fmt: skip
+    ('{"a":' * (HEAD_BYTES // 8), False),  # too deep for anyone: the reader rejects it
+    ('{"n": ' + "1" * 5000 + "}\n" + GOOD, False), ("[" + "1" * 5000 + "]", True), ('{"n":\n' + "1" * 5000 + "}", True),
+    ('{"id": "a",\n' + GOOD, False), ('{"id":\n\n' + GOOD, False), ("{\n" + GOOD, False), ('[{"a": 1}, \n' + GOOD, False),
+    ('{"id": "a",\n' + GOOD * HEAD_BYTES, False), ('["a"]\n["b"]\n', False), ('[{"a": 1}\n\n', True),
+    ('[\n{"a": 1},\n{"b": 2}\n]\n', True), ('[\n{"a": 1},\n{"b": 2},\n]\n', True), ("[" + '\n{"a": "b"},' * HEAD_BYTES, True),
+    (json.dumps(["x" * 900] * 900, indent=1), True), ('{"text": "a\u2028b"}\n' + GOOD, False)])  # fmt: skip
 def test_the_first_line_tells(tmp_path, text, expected):
     path = tmp_path / "file.JSON"
     path.write_text(text, encoding="utf-8")

@@ -88,6 +88,14 @@ def test_a_pattern_names_files(root, pattern, files, left_out):
     assert [info.num_bytes for info in found.files] == [len(name) for name in files]
 
 
+@pytest.mark.parametrize("pattern", ["", "*", "**/*.jsonl", "a/**"])
+def test_the_first_file_is_enough_for_who_asks_for_one(root, pattern):
+    path = storage.join_path(root, pattern) if pattern else root
+    (first,) = find_files(path, first_only=True).files
+    assert first in find_files(path).files
+    assert find_files(f"{root}/*/nothing", first_only=True) == find_files(f"{root}/*/nothing")
+
+
 def test_what_was_named_and_what_lies_in_a_folder(root):
     found = find_files(f"{root}/*")
     assert names_of(root, sorted(found.named)) == ["top.jsonl"]

@@ -8,8 +8,9 @@ import pytest
 
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
-from dolma_py.listing import Listing, Shard
-from pipelines.ingest_inputs import IngestConfig, list_inputs, plan_units
+from dolma_py.formats import json_documents
+from dolma_py.listing import Listing, Shard, append_shards
+from pipelines.ingest_inputs import IngestConfig, fingerprint_inputs, list_inputs, plan_units
 
 EMPTY = Listing(())
 
@@ -66,3 +67,49 @@ def test_a_folder_above_both_grows(tmp_path, days):
     (tmp_path / "day2").rename(tmp_path / "crawl" / "day2")
     second = plan(tmp_path, str(tmp_path / "crawl"), list_of(first[0]))
     assert [[piece["name"] for piece in pieces] for pieces in second] == [["day2/part-00000.jsonl"]]
+
+
+def list_sources(tmp_path, *sources):
+    """The inputs of sources, and their fingerprint."""
+    corpus = Corpus(str(tmp_path / "corpus"))
+    ingest = IngestConfig.model_validate({"sources": list(sources)})
+    return list_inputs(corpus, ingest), fingerprint_inputs(corpus, ingest)
+
+
+@pytest.mark.parametrize("sources", [
+    [{"inputs": ["{corpus}/list.json", "FOLDER"]}], [{"inputs": ["file://FOLDER/../corpus/list.json", "FOLDER"]}],
+    [{"inputs": ["{corpus}"]}, {"inputs": ["FOLDER"], "name": "b"}], [{"inputs": ["{corpus}"]}, {"inputs": ["{corpus}"], "name": "b"}],
+    [{"inputs": ["FOLDER", "{corpus}/*.json"]}],
+])  # fmt: skip
+def test_a_pattern_that_leaves_json_documents_alone_is_an_error(tmp_path, days, sources):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "list.json").write_text("[]")
+    given = [source | {"inputs": [path.replace("FOLDER", days[0]) for path in source["inputs"]]} for source in sources]
+    with pytest.raises(ConfigError, match=r"expected JSON Lines, this is one JSON document.*list\.json"):
+        list_sources(tmp_path, *given)
+
+
+def test_json_documents_and_hidden_names_are_part_of_the_fingerprint(tmp_path, days):
+    """The manifest names them, and its bytes follow from the inputs as they are."""
+    source = {"inputs": [str(tmp_path / "day*")]}
+    marks = [list_sources(tmp_path, source)[1]]
+    for name, text in (("list.json", "[]"), ("_SUCCESS", "")):
+        (tmp_path / "day1" / name).write_text(text)
+        inputs, mark = list_sources(tmp_path, source)
+        marks.append(mark)
+    assert (inputs.documents, inputs.left_out) == (["day1/list.json"], ["day1/_SUCCESS"])
+    assert len(set(marks)) == 3
+    as_records, _ = list_sources(tmp_path, source | {"kind": "jsonl"})
+    assert "day1/list.json" in [file.name for file in as_records.files] and not as_records.documents
+
+
+def test_files_that_the_corpus_has_are_not_looked_into_again(tmp_path, days, monkeypatch):
+    """Reading their heads would cost a request each."""
+    (tmp_path / "day1" / "lines.json").write_text('{"text": "one"}\n')
+    listing = list_of(plan(tmp_path, days[0], EMPTY)[0])
+    append_shards(Corpus(str(tmp_path / "corpus")).listing_path, EMPTY, list(listing.shards))
+    (tmp_path / "day1" / "new.json").write_text("[]")
+    looked: list[str] = []
+    monkeypatch.setattr(json_documents, "is_json_document", lambda path: not looked.append(path))
+    inputs, _ = list_sources(tmp_path, {"name": "web", "inputs": [days[0]]})
+    assert looked == [f"{days[0]}/new.json"] * 2 and inputs.documents == ["new.json"]
