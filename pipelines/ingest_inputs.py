@@ -69,7 +69,7 @@ class SourceConfig(Config):
     fields: FieldMap = Field(default_factory=FieldMap, description="where id, text and the rest stand in a record")
     in_place: bool = Field(
         default=False,
-        description="list the files where they are and copy nothing: Dolma JSONL, or Parquet with our columns",
+        description="list the files where they are and copy nothing: Dolma JSONL (more than 256 MiB of it is copied), or Parquet with our columns",
     )
 
 
@@ -272,7 +272,7 @@ def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing, files: li
     units: list[Unit] = []
     for source, own in new.items():
         first = sum(shard.source == source for shard in listing.shards)
-        for number, pieces in enumerate(pack_pieces(own, ingest.unit_bytes), first):
+        for number, pieces in enumerate(pack_pieces(copy_large_lines(own), ingest.unit_bytes), first):
             units.append(
                 _make_unit(corpus, ingest, pieces, f"{source}/part-{number:05d}", len(listing.shards) + len(units))
             )
@@ -312,17 +312,24 @@ def check_in_place(file: InputFile) -> None:
             "expected Dolma JSONL or Parquet",
             "Set in_place: false; the files are then copied as Parquet.",
         )
-    if kind == "jsonl" and file.num_bytes > MAX_IN_PLACE_BYTES:
-        raise ConfigError(
-            "in_place",
-            file.path,
-            f"expected at most {MAX_IN_PLACE_BYTES} bytes: it cannot be split",
-            "Set in_place: false.",
-        )
     if file.fields != FieldMap() and kind == "jsonl":
         raise ConfigError("in_place", file.path, "expected Dolma's own field names", "Set in_place: false.")
     if kind == "parquet":
         check_parquet(file.path, MAX_IN_PLACE_BYTES)
+
+
+def copy_large_lines(files: list[InputFile]) -> list[InputFile]:
+    """The same files, those of JSON lines that are too large to be read in place to be copied, as row groups; a line says how many."""
+    large = {
+        file.path for file in files
+        if file.in_place and file.num_bytes > MAX_IN_PLACE_BYTES and (file.kind or detect_format(file.path)) == "jsonl"
+    }  # fmt: skip
+    if large:
+        logger.warning(
+            "inputs: %s files of JSON lines copied in spite of in_place, for they are larger than %s MiB and cannot be split: %s",
+            len(large), MAX_IN_PLACE_BYTES >> 20, min(large),
+        )  # fmt: skip
+    return [file._replace(in_place=file.in_place and file.path not in large) for file in files]
 
 
 def worker_memory_bytes(ingest: IngestConfig, text_bytes: int) -> int:

@@ -113,3 +113,23 @@ def test_files_that_the_corpus_has_are_not_looked_into_again(tmp_path, days, mon
     monkeypatch.setattr(json_documents, "is_json_document", lambda path: not looked.append(path))
     inputs, _ = list_sources(tmp_path, {"name": "web", "inputs": [days[0]]})
     assert looked == [f"{days[0]}/new.json"] * 2 and inputs.documents == ["new.json"]
+
+
+def test_large_lines_are_copied_in_spite_of_in_place(tmp_path, days, monkeypatch, caplog):
+    """No later job could split them where they lie; as Parquet they have row groups."""
+    (tmp_path / "day1" / "large.jsonl").write_text('{"text": "more than thirty bytes of it"}\n')
+    (tmp_path / "day1" / "large.parquet").write_bytes(b"x" * 50)
+    monkeypatch.setattr("pipelines.ingest_inputs.MAX_IN_PLACE_BYTES", 30)
+    monkeypatch.setattr("pipelines.ingest_inputs.check_parquet", lambda path, max_text_bytes: None)
+    corpus = Corpus(str(tmp_path / "corpus"))
+    ingest = IngestConfig.model_validate({"sources": [{"name": "web", "inputs": [days[0]], "in_place": True}]})
+    with caplog.at_level(logging.WARNING, "dolma_py.build"):
+        units = plan_units(corpus, ingest, EMPTY, list_inputs(corpus, ingest).files)
+    names = [(unit.name, unit.params["pieces"][0]["name"], "in_place" in unit.params) for unit in units]
+    assert names == [
+        ("web/part-00000", "large.jsonl", False), ("web/part-00001", "large.parquet", True), ("web/part-00002", "part-00000.jsonl", True),
+    ]  # fmt: skip
+    (said,) = caplog.messages
+    assert said.startswith("inputs: 1 files of JSON lines copied in spite of in_place") and said.endswith(
+        "day1/large.jsonl"
+    )
