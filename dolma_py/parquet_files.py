@@ -111,11 +111,30 @@ def read_row_groups(path: str, row_groups: list[int] | None, columns: list[str] 
         return file.read_row_groups(groups, columns=columns, use_threads=False)
 
 
+def write_rows(sink: Any, schema: pa.Schema, tables: Iterable[pa.Table], *, group_rows: int = ROW_GROUP_ROWS) -> int:
+    """Write tables that follow each other as row groups of `group_rows` rows, however they were cut; returns the rows.
+
+    No rows at all are one empty row group. Memory is one row group and one table.
+    """
+    held, held_rows, rows = [schema.empty_table()], 0, 0
+    with open_writer(sink, schema) as writer:
+        for table in tables:
+            start = 0
+            while start < table.num_rows:
+                piece = table.slice(start, group_rows - held_rows)
+                held.append(piece)
+                held_rows, rows, start = held_rows + piece.num_rows, rows + piece.num_rows, start + piece.num_rows
+                if held_rows == group_rows:
+                    write_row_group(writer, pa.concat_tables(held))
+                    held, held_rows = [schema.empty_table()], 0
+        if held_rows or not rows:
+            write_row_group(writer, pa.concat_tables(held))
+    return rows
+
+
 def write_table(path: str, table: pa.Table) -> str:
     """Write a table as a file of its own, row groups of ROW_GROUP_ROWS; returns the checksum. For tables on the driver."""
     with storage.write_file(path) as stream:
         sink = storage.HashingWriter(stream)
-        with open_writer(sink, table.schema) as writer:
-            for start in range(0, max(1, table.num_rows), ROW_GROUP_ROWS):
-                write_row_group(writer, table.slice(start, ROW_GROUP_ROWS))
+        write_rows(sink, table.schema, [table], group_rows=ROW_GROUP_ROWS)
     return sink.checksum

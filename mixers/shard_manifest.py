@@ -27,6 +27,8 @@ def build_manifest(
     seed: int,
     fingerprint: str,
     heldout: dict[str, dict[str, Any]],
+    checksums: dict[str, str],
+    mix: dict[str, dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The content of a shard folder's manifest.json.
 
@@ -36,7 +38,9 @@ def build_manifest(
     tokenizer : LoadedTokenizer         saved beside the parts as tokenizer.json
     seed : int                          of the shuffle and the sampling
     fingerprint : str                   of the inputs and settings that made the mix
-    heldout : by source                 {"path", "documents", "bytes"} of the validation files
+    heldout : by source                 {"path", "documents", "bytes", "checksum"} of the validation files
+    checksums : by path                 of tokenizer.json and lineage.parquet, xxh3-128
+    mix : by source                     {"planned_tokens", "planned_share", "rate"} of the plan; None where nothing was planned
     """
     sources: dict[str, dict[str, int]] = {}
     for part in parts:
@@ -50,7 +54,13 @@ def build_manifest(
         "dtype": tokenizer.dtype.name,
         "vocab_size": tokenizer.vocab_size,
         "eos_token_id": tokenizer.eos_token_id,
-        "tokenizer": {"path": "tokenizer.json", "fingerprint": tokenizer.fingerprint},
+        "tokenizer": {
+            "path": "tokenizer.json",
+            "fingerprint": tokenizer.fingerprint,
+            "checksum": checksums["tokenizer.json"],
+        },
+        "lineage": {"path": "lineage.parquet", "checksum": checksums["lineage.parquet"]},
+        "mix": mix,
         "tokens": sum(part.entry["tokens"] for part in parts),
         "documents": sum(part.entry["documents"] for part in parts),
         "seed": seed,

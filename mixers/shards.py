@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -272,7 +272,33 @@ def _build_lineage(table: pa.Table, part: int, starts: npt.NDArray[np.int64], en
     return pa.Table.from_arrays([columns[name] for name in LINEAGE_SCHEMA.names], schema=LINEAGE_SCHEMA)
 
 
-def sort_lineage(parts: Iterable[pa.Table]) -> pa.Table:
-    """The lineage of a whole mix: rows of all parts sorted by (id, copy). Memory: all rows, some 100 bytes each."""
-    table = pa.concat_tables([LINEAGE_SCHEMA.empty_table(), *parts])
-    return table.sort_by([("id", "ascending"), ("copy", "ascending")]).combine_chunks()
+def sort_lineage(lineage: pa.Table) -> pa.Table:
+    """Rows sorted by (id, copy)."""
+    return lineage.sort_by([("id", "ascending"), ("copy", "ascending")]).combine_chunks()
+
+
+def merge_lineage(runs: Sequence[Iterator[pa.Table]]) -> Iterator[pa.Table]:
+    """The rows of all runs sorted by (id, copy), as tables that follow each other; each run is sorted and cut anyhow.
+
+    Of what is held, rows up to the least of the tables' last rows come before all that is still to be read.
+    Memory: a table of every run, three times over.
+    """
+    held = {place: table for place, run in enumerate(runs) if (table := _next_rows(run)) is not None}
+    while held:
+        last_id, last_copy = min((table["id"][-1].as_py(), table["copy"][-1].as_py()) for table in held.values())
+        ready = []
+        for place, table in list(held.items()):
+            same = pc.and_(pc.equal(table["id"], last_id), pc.less_equal(table["copy"], last_copy))
+            stop = pc.sum(pc.or_(pc.less(table["id"], last_id), same)).as_py()
+            ready.append(table.slice(0, stop))
+            rest = table.slice(stop) if stop < table.num_rows else _next_rows(runs[place])
+            if rest is None:
+                del held[place]
+            else:
+                held[place] = rest
+        yield sort_lineage(pa.concat_tables(ready))
+
+
+def _next_rows(run: Iterator[pa.Table]) -> pa.Table | None:
+    """The next table that has rows, None at the end."""
+    return next((table for table in run if table.num_rows), None)

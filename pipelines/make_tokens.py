@@ -21,7 +21,7 @@ import orjson
 import pyarrow as pa
 from pydantic import Field
 
-from dolma_py import hashing, manifest, parquet_files, storage, views
+from dolma_py import hashing, manifest, storage, views
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, ViewBatch, read_view
 from dolma_py.errors import ConservationError
@@ -32,9 +32,11 @@ from mixers import shards
 from mixers.shard_manifest import build_manifest
 from mixers.shards import LINEAGE_SCHEMA, PIECE_SCHEMA, PartSummary
 from mixers.tokenization import LoadedTokenizer, encode_batch, load_tokenizer, use_one_thread
+from pipelines.merged_lineage import merge_runs, write_run
+from pipelines.sample_mix import find_planned_sources
 from pipelines.steps import StepContext, StepResult, Unit, checksum_if_file, file_lists, split_name, split_params
 
-VERSION = 1
+VERSION = 2
 
 
 class MakeTokensConfig(Config):
@@ -80,13 +82,19 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
     ]
     heldout = {fact["source"]: fact["heldout"] for fact in written if "heldout" in fact}
     copies = sum(fact["copies"] for fact in facts)
+    runs = [file["path"] for file in file_lists(done) if "/lineage/" in file["path"]]
+    lineage = merge_runs(context, runs, f"{out}/lineage.parquet")
+    storage.write_bytes(corpus.path(out, "tokenizer.json"), tokenizer.backend.to_str(pretty=True).encode())
+    checksums = {
+        "lineage.parquet": lineage["checksum"],
+        "tokenizer.json": storage.checksum_file(corpus.path(out, "tokenizer.json")),
+    }
     made = build_manifest(
-        summaries, tokenizer=tokenizer, seed=context.seed, fingerprint=context.fingerprint, heldout=heldout
-    )
+        summaries, tokenizer=tokenizer, seed=context.seed, fingerprint=context.fingerprint, heldout=heldout, checksums=checksums,
+        mix=find_planned_sources(corpus, settings.sample),
+    )  # fmt: skip
     if made["documents"] != copies:
         raise ConservationError("tokenize", {"copies": copies, "written": made["documents"]})
-    _write_lineage(context, out, [file["path"] for file in file_lists(done) if "/lineage/" in file["path"]])
-    storage.write_bytes(corpus.path(out, "tokenizer.json"), tokenizer.backend.to_str(pretty=True).encode())
     _remove_strangers(corpus, out, made)
     storage.write_bytes(corpus.path(out, "manifest.json"), manifest.render_json(made))
     result = {
@@ -267,18 +275,14 @@ def write_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFil
         ))  # fmt: skip
         return int(kept[0].entry["documents"])
 
-    def write_lineage(sink: HashingWriter) -> int:
-        with parquet_files.open_writer(sink, LINEAGE_SCHEMA) as writer:
-            parquet_files.write_row_group(writer, kept[0].lineage)
-        return int(kept[0].lineage.num_rows)
-
     base = f"{params['out']}/part-{bucket:05d}"
     files = [write_attempt(root, attempts, f"{base}.npy", write_tokens)]
     content = sidecar.getvalue()
     files.append(
         write_attempt(root, attempts, f"{base}.csv.gz", functools.partial(_write_lines, content, files[0].rows))
     )
-    files.append(write_attempt(root, attempts, f"{params['work']}/lineage/part-{bucket:05d}.parquet", write_lineage))
+    lineage = functools.partial(write_run, lineage=kept[0].lineage)
+    files.append(write_attempt(root, attempts, f"{params['work']}/lineage/part-{bucket:05d}.parquet", lineage))
     return files, {"entry": kept[0].entry, "sources": kept[0].sources}
 
 
@@ -299,13 +303,10 @@ def write_heldout(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFi
 
     relative = f"heldout/{storage.safe_name(source)}.jsonl.gz"
     files = [write_attempt(root, attempts, f"{params['out']}/{relative}", write)]
-    return files, {"source": source, "heldout": {"path": relative, "documents": len(documents), "bytes": num_bytes}}
-
-
-def _write_lineage(context: StepContext, out: str, paths: list[str]) -> None:
-    tables = [parquet_files.read_row_groups(context.corpus.path(path), None, None) for path in sorted(paths)]
-    lineage = shards.sort_lineage(tables)
-    parquet_files.write_table(context.corpus.path(out, "lineage.parquet"), lineage)
+    return files, {
+        "source": source,
+        "heldout": {"path": relative, "documents": len(documents), "bytes": num_bytes, "checksum": files[0].checksum},
+    }
 
 
 def _remove_strangers(corpus: Corpus, out: str, made: dict[str, Any]) -> None:

@@ -15,15 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from dolma_py import config, parquet_files, storage
-from dolma_py.corpus import ViewBatch
+from dolma_py import config, manifest, parquet_files, storage
+from dolma_py.corpus import Corpus, ViewBatch
+from dolma_py.done import read_done_lines
 from dolma_py.errors import ConfigError
 from mixers.sampling import derive_cell_seeds, sample_copies
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.mix_table import MixInputs, assign_cells, read_mix_table
 from pipelines.steps import StepContext, StepResult
 
-VERSION = 1
+VERSION = 2
 SET = "sample-v1"
 SET_SCHEMA = pa.schema(
     [pa.field("copies", pa.int32()), pa.field("is_heldout", pa.bool_()), pa.field("bucket", pa.int32())]
@@ -79,8 +80,44 @@ def run(context: StepContext, settings: SampleMixConfig) -> StepResult:
     facts = {
         "planned_tokens": int(planned.sum()), "sampled_tokens": int((tokens * copies).sum()), "documents": int((copies > 0).sum()),
         "copies": int(copies.sum()), "heldout_documents": int(heldout.sum()), "heldout_tokens": int(tokens[heldout].sum()),
+        "sources": describe_sources(cells),
     }  # fmt: skip
     return StepResult({SET: fingerprint}, facts=facts, times=times._asdict())
+
+
+def fingerprint_inputs(corpus: Corpus, settings: SampleMixConfig) -> str | None:
+    """The plan's cells, when they are named by path."""
+    path = corpus.path(settings.cells)
+    if settings.cells.startswith("artifact:") or storage.file_bytes(path) is None:
+        return None
+    return storage.checksum_file(path)
+
+
+def describe_sources(cells: pa.Table) -> dict[str, dict[str, Any]]:
+    """Of a plan's cells by source: planned_tokens, planned_share of all planned tokens, rate = planned over available tokens."""
+    sums = (
+        cells.group_by("source").aggregate([("planned_tokens", "sum"), ("tokens", "sum")]).sort_by("source").to_pylist()
+    )
+    total = sum(row["planned_tokens_sum"] for row in sums)
+    return {
+        row["source"]: {
+            "planned_tokens": row["planned_tokens_sum"],
+            "planned_share": row["planned_tokens_sum"] / total if total else 0.0,
+            "rate": row["planned_tokens_sum"] / row["tokens_sum"] if row["tokens_sum"] else 0.0,
+        }
+        for row in sums
+    }
+
+
+def find_planned_sources(corpus: Corpus, sample: str) -> dict[str, dict[str, Any]] | None:
+    """describe_sources of the step that drew the attribute set `sample`; None where no step of the corpus did."""
+    lines = read_done_lines(corpus.path("attributes", sample, "_done.jsonl"))
+    for info in storage.list_files(corpus.path("runs")) if lines else []:
+        found = manifest.read_manifest(info.path.rsplit("/", 1)[0]) if info.path.endswith("/manifest.json") else None
+        if found and found.get("kind") == "sample_mix" and found["attributes"].get(sample) == lines[0]["fingerprint"]:
+            sources: dict[str, dict[str, Any]] = found["facts"]["sources"]
+            return sources
+    return None
 
 
 def _find_cells(context: StepContext, cells: str) -> str:

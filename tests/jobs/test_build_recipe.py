@@ -26,7 +26,7 @@ from dolma_py import config
 from dolma_py.corpus import Corpus, read_view
 from dolma_py.errors import ConfigError, TooManyRejectedError
 from dolma_py.listing import plan_splits
-from dolma_py.storage import lock_folder
+from dolma_py.storage import checksum_file, lock_folder
 from pipelines.build_recipe import BuildOptions, build, build_named
 from pipelines.recipe import Recipe, load_recipe
 from tests.golden import make_step_outputs
@@ -185,6 +185,14 @@ def test_tokens_match_the_plan_and_the_lineage(built):
         planned[cell["source"]] += cell["planned_tokens"]
     for source, counts in manifest["sources"].items():
         assert abs(counts["tokens"] - planned[source]) <= 4 * longest / 2  # half a document per cell, four cells
+    wanted = {source: counts["planned_tokens"] for source, counts in manifest["mix"].items()}
+    assert wanted == planned and sum(counts["planned_share"] for counts in manifest["mix"].values()) == pytest.approx(1)
+    available = sum(cell["tokens"] for cell in cells if cell["source"] == "stories")
+    assert manifest["mix"]["stories"]["rate"] == pytest.approx(planned["stories"] / available)
+    checked = [manifest["tokenizer"], manifest["lineage"], *manifest["heldout"].values()]
+    for entry in checked:
+        assert checksum_file(str(corpus / "tokens" / "tiny" / entry["path"])) == entry["checksum"]
+    assert len(checked) > 2
     lineage = pq.read_table(corpus / "tokens" / "tiny" / "lineage.parquet").to_pylist()
     walked = {(row["id"], f"part-{row['part']:05d}.npy", row["start"], row["end"]) for row in lineage}
     assert walked == {(name, part, start, end) for part, start, end, name, *_ in found}

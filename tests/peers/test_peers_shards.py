@@ -46,7 +46,14 @@ def folder(tmp_path_factory):
             token_sink=tokens,
             sidecar_sink=sidecar,
         )
-    made = build_manifest([part], tokenizer=tokenizer, seed=0, fingerprint="0", heldout={})
+    made = build_manifest(
+        [part],
+        tokenizer=tokenizer,
+        seed=0,
+        fingerprint="0",
+        heldout={},
+        checksums={"tokenizer.json": "t", "lineage.parquet": "l"},
+    )
     (path / "manifest.json").write_text(json.dumps(made))
     return path, tokenizer, made
 

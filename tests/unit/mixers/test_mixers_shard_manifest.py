@@ -101,7 +101,10 @@ def write_mix(folder, tokenizer, mix, *, num_buckets, piece_rows):
                     sidecar_sink=sidecar,
                 )
             )
-    manifest = shard_manifest.build_manifest(parts, tokenizer=tokenizer, seed=SEED, fingerprint="f" * 32, heldout={})
+    checksums = {"tokenizer.json": "t", "lineage.parquet": "l"}
+    manifest = shard_manifest.build_manifest(
+        parts, tokenizer=tokenizer, seed=SEED, fingerprint="f" * 32, heldout={}, checksums=checksums
+    )
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
     return manifest
 
@@ -148,12 +151,13 @@ def test_bytes_do_not_depend_on_pieces_and_order_not_on_buckets(tokenizer, mix, 
 def test_manifest_has_the_agreed_fields(tokenizer, mix, tmp_path):
     manifest = write_mix(tmp_path / "mix", tokenizer, mix, num_buckets=2, piece_rows=100)
     assert list(manifest) == [
-        "format", "version", "dtype", "vocab_size", "eos_token_id", "tokenizer", "tokens", "documents", "seed",
+        "format", "version", "dtype", "vocab_size", "eos_token_id", "tokenizer", "lineage", "mix", "tokens", "documents", "seed",
         "fingerprint", "files", "sources", "heldout",
     ]  # fmt: skip
     assert (manifest["format"], manifest["version"], manifest["dtype"]) == ("dolma-py-shards", 1, "uint16")
     assert list(manifest["files"][0]) == ["path", "tokens", "documents", "bytes", "checksum", "sidecar"]
-    assert manifest["tokenizer"] == {"path": "tokenizer.json", "fingerprint": tokenizer.fingerprint}
+    assert manifest["tokenizer"] == {"path": "tokenizer.json", "fingerprint": tokenizer.fingerprint, "checksum": "t"}
+    assert manifest["lineage"] == {"path": "lineage.parquet", "checksum": "l"} and manifest["mix"] is None
 
 
 def test_damage_is_seen(tokenizer, mix, tmp_path):

@@ -180,13 +180,40 @@ def test_broken_and_foreign_pieces_are_refused():
         shards.write_piece([pa.table({"a": [1]})], io.BytesIO())
 
 
-def test_lineage_is_sorted_by_id_and_copy():
-    rows = [{**base_row(i), "id": f"doc-{i % 20}", "copy": i // 20, "key": i} for i in range(40)]
-    lineages = [write([build_table(rows[start::3])], part=start)[2].lineage for start in range(3)]
-    whole = shards.sort_lineage(lineages)
-    pairs = list(zip(whole["id"].to_pylist(), whole["copy"].to_pylist(), strict=True))
-    assert pairs == sorted(pairs) and len(pairs) == 40
-    assert whole.equals(shards.sort_lineage(lineages[::-1])) and whole.schema.equals(shards.LINEAGE_SCHEMA)
+def cut(table, rows):
+    """The table in pieces, an empty one first."""
+    return iter([table.slice(0, 0), *(table.slice(start, rows) for start in range(0, table.num_rows, rows))])
+
+
+@given(st.lists(ROWS, max_size=4), st.integers(1, 3))
+def test_lineage_is_sorted_by_id_and_copy_however_parts_are_cut(parts, rows):
+    lineages = [write([build_table(part)], part=number)[2].lineage for number, part in enumerate(parts)]
+    runs = [cut(shards.sort_lineage(lineage), rows) for lineage in lineages]
+    merged = pa.concat_tables([shards.LINEAGE_SCHEMA.empty_table(), *shards.merge_lineage(runs)])
+    key = [(row["id"].encode(), row["copy"]) for row in merged.to_pylist()]
+    assert key == sorted(key)
+    straight = [tuple(row.values()) for lineage in lineages for row in lineage.to_pylist()]
+    assert sorted(tuple(row.values()) for row in merged.to_pylist()) == sorted(straight)
+
+
+def test_merging_reads_no_further_than_it_must():
+    ids = [f"doc-{number:04d}" for number in range(400)]
+    lineages = [
+        write([build_table([{**base_row(0), "id": name, "key": 0} for name in ids[place::4]])])[2].lineage
+        for place in range(4)
+    ]
+    read = []
+
+    def note(table):
+        for piece in cut(shards.sort_lineage(table), 10):
+            read.append(piece.num_rows)
+            yield piece
+
+    given = 0
+    for table in shards.merge_lineage([note(lineage) for lineage in lineages]):
+        given += table.num_rows
+        assert sum(read) <= given + 4 * 10
+    assert given == 400
 
 
 @pytest.mark.parametrize(("num_tokens", "expected"), [(0, 1), (1, 1), (100, 1), (101, 2), (10**18, 1 << 20)])
