@@ -292,7 +292,7 @@ def build_named(
     if inputs:
         loaded = replace_inputs(loaded, inputs)
     if dry_run:
-        return costs.describe_plan(*costs.plan_recipe(loaded, build_steps(loaded), Corpus(corpus)))
+        return costs.describe_plan(*costs.plan_recipe(loaded, build_steps(loaded), Corpus(corpus)), options.session)
     return build(loaded, corpus, options)
 
 

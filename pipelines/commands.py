@@ -214,7 +214,9 @@ def print_plan(plan: dict[str, Any]) -> None:
             console.print(f"{step['name']}: {format_detail(name, value)}", highlight=False)
     console.print(
         f"{plan['text_bytes'] / 1e6:.1f} MB of text on {plan['cores']} cores: about {plan['seconds']:.0f} s, "
-        f"{plan['disk_bytes'] / 1e6:.0f} MB of disk, at most {plan['memory_bytes'] / 1e6:.0f} MB of memory for tasks. Nothing was done.",
+        f"{plan['disk_bytes'] / 1e6:.0f} MB of disk, at most {plan['memory_bytes'] / 1e6:.0f} MB of memory for tasks, "
+        f"{plan['driver_memory_bytes'] / 1e6:.0f} MB for the driver and "
+        f"{plan['jvm_memory_bytes'] / 1e6:.0f} MB for its JVM. Nothing was done.",
         highlight=False,
     )
 

@@ -13,11 +13,15 @@ from dolma_py.corpus import Corpus
 from dolma_py.views import View
 from pipelines.ingest_inputs import IngestConfig, describe_inputs
 from pipelines.recipe import Recipe, Step
-from pipelines.session import count_cores
+from pipelines.session import SessionConfig, count_cores, driver_heap_bytes
 
 SESSION_SEC = 8.0  # start of a Spark session
 READING_KINDS = ("installed_text", "ingest", "read_plain")  # they handle what is new, the others all there is
 WORKER_BYTES = 500 << 20  # a Python worker with numba and Arrow loaded, before any text
+DRIVER_BYTES = (
+    700 << 20
+)  # the driver's Python process: the quickstart's, which trains its models in it, has a peak of 604 MB
+JVM_BYTES = 384 << 20  # what a JVM takes beside its heap, or a tenth of the heap: Spark's own estimate for an executor
 
 
 class Cost(NamedTuple):
@@ -58,6 +62,7 @@ class StepPlan(NamedTuple):
     seconds: float
     worker_memory_bytes: int
     disk_bytes: int
+    driver_memory_bytes: int
     details: dict[str, Any] = {}  # what only this kind of step can say, by name; the last word of a name is its unit
 
 
@@ -94,9 +99,13 @@ def plan_recipe(
         held = int(cost.memory_per_split * min(in_flight, text_bytes))
         if hasattr(step.module, "worker_memory_bytes"):  # of tasks that hold something else than a split
             held = max(held, step.module.worker_memory_bytes(step.settings, text_bytes))
+        on_driver = getattr(
+            step.module, "driver_memory_bytes", None
+        )  # of steps that hold what grows with the documents
         lines.append(StepPlan(
             step.name, step.kind, cost.fixed_sec + text_bytes / 1e6 / cost.mb_per_core_sec / cores,
-            WORKER_BYTES + held, int(cost.disk_frac * text_bytes), plan_details(step, corpus, view),
+            WORKER_BYTES + held, int(cost.disk_frac * text_bytes),
+            DRIVER_BYTES + (on_driver(step.settings, text_bytes) if on_driver else 0), plan_details(step, corpus, view),
         ))  # fmt: skip
     return all_bytes, lines
 
@@ -110,14 +119,17 @@ def plan_details(step: Step, corpus: Corpus, view: View | None) -> dict[str, Any
     return minhash_plan.plan_details(step.settings.settings, corpus, view or corpus.load_view(None))
 
 
-def describe_plan(text_bytes: int, lines: list[StepPlan]) -> dict[str, Any]:
-    """A plan as plain values, with its totals."""
+def describe_plan(text_bytes: int, lines: list[StepPlan], session: SessionConfig = SessionConfig()) -> dict[str, Any]:
+    """A plan as plain values, with its totals: memory_bytes of all tasks at once, of the driver, and of its JVM."""
+    heap = driver_heap_bytes(session)
     return {
         "text_bytes": text_bytes,
         "cores": count_cores(),
         "seconds": SESSION_SEC + sum(line.seconds for line in lines),
         "disk_bytes": sum(line.disk_bytes for line in lines),
         "memory_bytes": count_cores() * max(line.worker_memory_bytes for line in lines),
+        "driver_memory_bytes": max(line.driver_memory_bytes for line in lines),
+        "jvm_memory_bytes": heap + max(JVM_BYTES, heap // 10),
         "steps": [line._asdict() for line in lines],
     }
 

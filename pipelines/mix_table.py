@@ -1,6 +1,7 @@
 """The narrow table that planning and sampling share: one row per document of the view, on the driver.
 
-28 bytes a document: source, score, tokens, bytes of the edited text, hash of the id, address.
+A row is 40 bytes and the source's name: score, tokens, bytes of the edited text, hash of the id, address. Joining the tasks'
+tables and ranking inside the cells take DOC_BYTES a document at the peak; `max_docs` bounds it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ ROW_SCHEMA = pa.schema([
     ("address", pa.int64()), ("source", pa.string()), ("score", pa.float32()), ("tokens", pa.int64()),
     ("bytes", pa.int64()), ("id_hash", pa.uint64()),
 ])  # fmt: skip
-MAX_DOCUMENTS = 500_000_000
+CHANGES_NO_BYTE = ("max_docs",)
+DOC_BYTES = 160  # of the driver at the peak: 150 measured with 4 million documents and names of 12 bytes
+MEAN_TEXT_BYTES = 200  # a dry run's bound holds for documents of this many bytes of text on average, or more
 
 
 class MixInputs(Config):
@@ -38,6 +41,11 @@ class MixInputs(Config):
     )
     heldout: HeldoutConfig = Field(
         default=HeldoutConfig(heldout_frac=0.01), description="documents for validation, never sampled"
+    )
+    max_docs: int = Field(
+        default=100_000_000,
+        ge=1,
+        description="most documents of the view; each takes 160 bytes of the driver's memory, so 16 GB at 100 million",
     )
 
 
@@ -53,9 +61,7 @@ def read_mix_table(context: StepContext, inputs: MixInputs) -> pa.Table:
     ]
     done, _ = context.run_units("table", units, table_split)
     files = file_lists(done)
-    rows = sum(file["rows"] for file in files)
-    if rows > MAX_DOCUMENTS:
-        raise ConfigError("documents", rows, f"expected at most {MAX_DOCUMENTS} on the driver")
+    check_docs(context, inputs, sum(file["rows"] for file in files))
     tables = [parquet_files.read_row_groups(context.corpus.path(file["path"]), None, None) for file in files]
     table = pa.concat_tables([ROW_SCHEMA.empty_table(), *tables]).combine_chunks()
     if not table.num_rows:
@@ -63,6 +69,20 @@ def read_mix_table(context: StepContext, inputs: MixInputs) -> pa.Table:
             "view", context.need_view().name, "expected documents to mix, every one was dropped", "Read the funnel."
         )
     return table
+
+
+def check_docs(context: StepContext, inputs: MixInputs, num_docs: int) -> None:
+    """Raise ConfigError for more documents than the driver may hold, before it reads them."""
+    if num_docs > inputs.max_docs:
+        raise ConfigError(
+            context.setting_key("max_docs"), inputs.max_docs, f"expected at least the view's {num_docs} documents",
+            f"Raise it where the driver has {num_docs * DOC_BYTES / 1e9:.1f} GB of memory for them, or drop documents by a rule.",
+        )  # fmt: skip
+
+
+def driver_memory_bytes(inputs: MixInputs, text_bytes: int) -> int:
+    """What the driver holds at most for documents of MEAN_TEXT_BYTES or more on average."""
+    return DOC_BYTES * min(inputs.max_docs, text_bytes // MEAN_TEXT_BYTES)
 
 
 def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

@@ -14,8 +14,10 @@ from pydantic import Field
 from dolma_py import config, parquet_files, storage
 from mixers.percentiles import count_cells
 from mixers.plan import PlanConfig, make_plan
-from pipelines.mix_table import MixInputs, assign_cells, read_mix_table
+from pipelines.mix_table import CHANGES_NO_BYTE, MixInputs, assign_cells, driver_memory_bytes, read_mix_table
 from pipelines.steps import StepContext, StepResult
+
+__all__ = ["CHANGES_NO_BYTE", "VERSION", "PlanMixConfig", "driver_memory_bytes", "run"]
 
 VERSION = 1
 

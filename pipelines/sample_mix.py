@@ -21,8 +21,20 @@ from dolma_py.done import read_done_lines
 from dolma_py.errors import ConfigError
 from mixers.sampling import derive_cell_seeds, sample_copies
 from pipelines.attribute_sets import write_attribute_sets
-from pipelines.mix_table import MixInputs, assign_cells, read_mix_table
+from pipelines.mix_table import CHANGES_NO_BYTE, MixInputs, assign_cells, driver_memory_bytes, read_mix_table
 from pipelines.steps import StepContext, StepResult
+
+__all__ = [
+    "CHANGES_NO_BYTE",
+    "VERSION",
+    "DrawnMaker",
+    "SampleMixConfig",
+    "describe_sources",
+    "driver_memory_bytes",
+    "find_planned_sources",
+    "fingerprint_inputs",
+    "run",
+]
 
 VERSION = 2
 SET = "sample-v1"

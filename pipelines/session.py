@@ -272,11 +272,15 @@ def _cluster_settings(config: SessionConfig, *, conf: SparkConf) -> dict[str, st
     return settings
 
 
+def driver_heap_bytes(config: SessionConfig) -> int:
+    """The most that the heap of the driver's JVM grows to."""
+    return config.driver_memory_bytes or min(max(read_memory_bytes() // 4, GIB), 8 * GIB)
+
+
 def _jvm_settings(config: SessionConfig, *, folder: Path) -> dict[str, str]:
     """What must be known before the JVM starts: memory, logging, and folders it would else make in the home or here."""
     logs = folder / "log4j2.properties"
     logs.write_text(_LOG4J)
-    memory = config.driver_memory_bytes or min(max(read_memory_bytes() // 4, GIB), 8 * GIB)
     options = {
         "log4j2.configurationFile": logs.as_uri(),
         "derby.system.home": str(folder / "derby"),
@@ -286,7 +290,7 @@ def _jvm_settings(config: SessionConfig, *, folder: Path) -> dict[str, str]:
     if count_cores() <= FEW_CORES:
         flags += FEW_CORES_FLAGS
     return {
-        "spark.driver.memory": f"{memory >> 20}m",
+        "spark.driver.memory": f"{driver_heap_bytes(config) >> 20}m",
         "spark.driver.extraJavaOptions": " ".join(flags),
         "spark.jars.ivy": str(folder / "ivy"),
     }

@@ -5,16 +5,24 @@ from __future__ import annotations
 import pytest
 
 from dolma_py.corpus import Corpus
-from pipelines import costs
+from dolma_py.errors import ConfigError
+from pipelines import costs, mix_table
+from pipelines.mix_table import MixInputs
 from pipelines.recipe import Recipe, build_steps
+from pipelines.session import SessionConfig
+from pipelines.steps import StepContext
 
 MIB = 1 << 20
 
 
-def plan_memory(folder, text_bytes, **step):
+def plan_step(folder, text_bytes, **step):
     recipe = Recipe(recipe="r", seed=0, steps=[step])
     _, (line,) = costs.plan_recipe(recipe, build_steps(recipe), Corpus(str(folder)), text_bytes=text_bytes)
-    return line.worker_memory_bytes - costs.WORKER_BYTES
+    return line
+
+
+def plan_memory(folder, text_bytes, **step):
+    return plan_step(folder, text_bytes, **step).worker_memory_bytes - costs.WORKER_BYTES
 
 
 @pytest.mark.parametrize(
@@ -33,3 +41,33 @@ def plan_memory(folder, text_bytes, **step):
 def test_memory_of_a_task(tmp_path, text_bytes, step, expected):
     (tmp_path / "listing.jsonl").write_text("")
     assert plan_memory(tmp_path, text_bytes, **step) == expected
+
+
+@pytest.mark.parametrize("step", [{"kind": "plan_mix", "plan": {"token_budget": 9}}, {"kind": "sample_mix"}])
+@pytest.mark.parametrize(
+    ("text_bytes", "settings", "expected"),
+    [(40_000_000, {}, 160 * 200_000), (1 << 50, {}, 160 * 100_000_000), (1 << 50, {"max_docs": 1000}, 160_000)],
+)
+def test_memory_of_the_driver(tmp_path, text_bytes, step, settings, expected):
+    (tmp_path / "listing.jsonl").write_text("")
+    line = plan_step(tmp_path, text_bytes, **step, **settings)
+    assert line.driver_memory_bytes - costs.DRIVER_BYTES == expected
+    assert plan_step(tmp_path, text_bytes, kind="dedup_exact").driver_memory_bytes == costs.DRIVER_BYTES
+
+
+def test_a_plan_counts_the_driver_and_its_jvm(tmp_path):
+    (tmp_path / "listing.jsonl").write_text("")
+    lines = [plan_step(tmp_path, 40_000_000, kind=kind) for kind in ("sample_mix", "dedup_exact")]
+    small = costs.describe_plan(40_000_000, lines, SessionConfig(driver_memory_bytes=1 << 30))
+    assert small["driver_memory_bytes"] == lines[0].driver_memory_bytes
+    assert small["jvm_memory_bytes"] == (1 << 30) + costs.JVM_BYTES
+    large = costs.describe_plan(40_000_000, lines, SessionConfig(driver_memory_bytes=10 << 30))
+    assert large["jvm_memory_bytes"] == 11 << 30
+
+
+def test_more_documents_than_the_driver_may_hold_are_refused(tmp_path):
+    context = StepContext(lambda: None, Corpus(str(tmp_path)), None, "plan", "runs/r/00-plan", "f", 0, {})
+    mix_table.check_docs(context, MixInputs(max_docs=10), 10)
+    with pytest.raises(ConfigError, match="the view's 25000000 documents.*4.0 GB of memory") as caught:
+        mix_table.check_docs(context, MixInputs(max_docs=10), 25_000_000)
+    assert (caught.value.key, caught.value.got) == ("steps.plan.max_docs", 10)
