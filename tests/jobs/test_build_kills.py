@@ -1,78 +1,82 @@
-"""Kill -9 of a build at random moments, a quarter of them killed twice; the same command again: the bytes of a build nobody disturbed.
+"""Kill -9 of a build in every step, some builds twice; the same command again: the bytes of a build nobody disturbed.
 
-Cost: one undisturbed build and NUM_KILLS disturbed ones, about 20 minutes on two cores.
+Cost: one undisturbed build, and a disturbed one for each of its 12 steps, about 8 minutes on two cores. The killed command has a JVM
+of its own, the one that goes on after it runs in the session of the tests.
 """
 
 from __future__ import annotations
 
-import os
+import json
 import random
-import signal
-import subprocess
+import shutil
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
-import made_recipe
+from pipelines.build_recipe import BuildOptions, build_named
+from tests.jobs import killed_commands, made_recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
-NUM_KILLS = int(os.environ.get("DOLMA_PY_KILLS", "20"))
+NUM_STEPS = 12  # of the recipe
+PLACES = [[0], [1, 6], [2], [3], [4, 10], [5], [6], [7], [8, 8], [9], [10], [11]]  # steps in which one build is killed
+MAX_TRIES = 4
 
 
-def start_build(folder: Path, corpus: Path) -> subprocess.Popen[bytes]:
-    """The command a user types, in a process group of its own so that driver, JVM and workers die together."""
-    command = [
-        sys.executable,
-        "-m",
-        "dolma_py",
-        "build",
-        "mix",
-        "--recipe",
-        str(folder / "tiny.yaml"),
-        "--corpus",
-        str(corpus),
-    ]
-    log = open(folder / "build.log", "ab")  # noqa: SIM115 - the process owns it
-    return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+def start_build(folder: Path, corpus: Path) -> killed_commands.Command:
+    """The command a user types."""
+    recipe = ["--recipe", str(folder / "tiny.yaml"), "--corpus", str(corpus)]
+    return killed_commands.start([sys.executable, "-m", "dolma_py", "build", "mix", *recipe], folder / "build.log")
 
 
-def finish_build(folder: Path, corpus: Path) -> float:
-    start = time.perf_counter()
-    process = start_build(folder, corpus)
-    assert process.wait() == 0, (folder / "build.log").read_text()[-3000:]
-    return time.perf_counter() - start
+def finish_build(folder: Path, corpus: Path) -> None:
+    """The same in this process."""
+    build_named(
+        recipe=str(folder / "tiny.yaml"), corpus=str(corpus), flow="mix", overrides=[], inputs=[], dry_run=False,
+        options=BuildOptions(show_progress=False),
+    )  # fmt: skip
 
 
-def kill_build(folder: Path, corpus: Path, moment: float) -> None:
-    """Start the build, or go on with it, and kill all of it after `moment` seconds."""
-    process = start_build(folder, corpus)
-    time.sleep(moment)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    time.sleep(1)  # Spark's Python daemon has a group of its own and ends when the JVM's pipe closes
+def count_done(corpus: Path) -> int:
+    return len(list(corpus.glob("runs/tiny/*/manifest.json")))
+
+
+def kill_in_step(folder: Path, corpus: Path, step: int, seconds: float) -> Path:
+    """A build, begun or gone on with in a copy of `corpus`, killed `seconds` after the steps before `step` were done.
+
+    What ended before it was killed does not count: another copy is killed in half the time.
+    """
+    for number in range(MAX_TRIES):
+        root = folder / f"{corpus.name}-{step}-{number}"
+        if corpus.exists():
+            shutil.copytree(corpus, root)
+        command = start_build(folder, root)
+        reached = killed_commands.reach(command, lambda root=root: count_done(root) >= step, seconds / 2**number)
+        if killed_commands.kill_all(command) and reached and count_done(root) < NUM_STEPS:
+            return root
+    raise AssertionError(f"ended before each of {MAX_TRIES} kills in step {step}: {command.words()}")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
+    """(folder of the inputs, seconds of each step, all bytes) of a build by the command."""
     folder = tmp_path_factory.mktemp("kills")
     made_recipe.write_inputs(folder)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(made_recipe.make_recipe(folder)))
-    seconds = finish_build(folder, folder / "undisturbed")
+    command = start_build(folder, folder / "undisturbed")
+    assert command.process.wait() == 0, command.words()
+    runs = sorted((folder / "undisturbed").glob("runs/tiny/*/run.json"))
+    seconds = [json.loads(path.read_text())["seconds"] for path in runs]
+    assert len(seconds) == NUM_STEPS
     return folder, seconds, made_recipe.list_bytes(folder / "undisturbed")
 
 
-@pytest.mark.parametrize("number", range(NUM_KILLS))
-def test_killed_and_repeated_gives_the_same_bytes(undisturbed, number):
+@pytest.mark.parametrize("steps", PLACES, ids=str)
+def test_killed_and_repeated_gives_the_same_bytes(undisturbed, steps, _spark_of_this_run):
     folder, seconds, expected = undisturbed
-    # evenly spread over the build, shaken inside each share
-    moment = seconds * (number + random.Random(number).random()) / NUM_KILLS
-    corpus = folder / f"killed-{number}"
-    kill_build(folder, corpus, moment)
-    if number % 4 == 3:  # what is left of it meets the same fate
-        kill_build(folder, corpus, random.Random(-number).uniform(0.1, 0.9) * (seconds - moment))
+    corpus, rng = folder / f"killed-{steps}", random.Random(steps[0])
+    for step in steps:
+        corpus = kill_in_step(folder, corpus, step, rng.random() * seconds[step])
     finish_build(folder, corpus)
     assert made_recipe.list_bytes(corpus) == expected
