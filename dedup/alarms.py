@@ -6,6 +6,7 @@ documents in the view and of their bytes after edits, per source.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from dolma_py.config import Config
+from dolma_py.config import Config, render_flow
 from dolma_py.errors import DedupAlarmError
 
 
@@ -101,9 +102,12 @@ def check_sources(step: str, sources: Mapping[str, SourceCounts], alarms: Source
                 f"{counts.removed_bytes} of {counts.bytes} bytes ({shares[1]:.1%})"
             )
     if found:
+        allowed = shlex.quote(
+            f"{key}.allow={render_flow(sorted({*alarms.allow, *names}))}"
+        )  # the shell's words, then YAML's
         raise DedupAlarmError(
             step, found, f"allowed is a share of {alarms.max_source_removed_frac}",
-            f"Look at what goes; if it is right, give --set '{key}.allow=[{', '.join(sorted({*alarms.allow, *names}))}]' (or a larger "
+            f"Look at what goes; if it is right, give --set {allowed} (or a larger "
             f"{key}.max_source_removed_frac) and run again: finished work is kept.",
         )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Strict configuration: YAML to frozen pydantic models, with the file, line and dotted key of every mistake.
 
 YAML holds values, not code. `1e-3` is a number, a repeated key is an error, `no` is the word "no" where the field is a
-string, `${env:NAME}` is the one interpolation. Precedence: defaults < YAML < --set a.b=c < named options.
+string, `${env:NAME}` is the one interpolation (`$${` stands for a plain `${`). Precedence: defaults < YAML < --set a.b=c < named options.
 """
 
 from __future__ import annotations
@@ -99,11 +99,22 @@ def _interpolate(value: Any, where: str) -> Any:
     if isinstance(value, list):
         return [_interpolate(item, where) for item in value]
     if isinstance(value, str) and "${" in value:
-        return re.sub(r"\$\{(.*?)\}", lambda match: _environment(match, where), value)
+        return re.sub(r"\$\$\{|\$\{(.*?)\}", lambda match: _environment(match, where), value)
     return value
 
 
+def _escape(value: Any) -> Any:
+    """The values that _interpolate turns into these."""
+    if isinstance(value, dict):
+        return {key: _escape(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escape(item) for item in value]
+    return value.replace("${", "$${") if isinstance(value, str) else value
+
+
 def _environment(match: re.Match[str], where: str) -> str:
+    if match.group(0) == "$${":
+        return "${"
     name = match.group(1).removeprefix("env:")
     if not match.group(1).startswith("env:"):
         raise ConfigError("yaml", match.group(0), "only ${env:NAME} is understood", where=where)
@@ -113,7 +124,7 @@ def _environment(match: re.Match[str], where: str) -> str:
 
 
 def apply_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """Set dotted keys: `a.b=c`; list items by number; the right side is YAML. Returns a new tree."""
+    """Set dotted keys: `a.b=c`; list items by number, name or kind; the right side is YAML. Returns a new tree."""
     result: dict[str, Any] = json.loads(json.dumps(values))
     for override in overrides:
         key, sign, text = override.partition("=")
@@ -143,8 +154,8 @@ def _step_into(node: Any, part: str, key: str) -> Any:
 
 
 def _list_index(node: list[Any], part: str, key: str) -> int:
-    """A number, or the `name` of an item."""
-    names = [item.get("name") if isinstance(item, dict) else None for item in node]
+    """A number, or the `name` of an item, or the `kind` of one without a name."""
+    names = [item.get("name") or item.get("kind") if isinstance(item, dict) else None for item in node]
     if part in names:
         return names.index(part)
     if part.isdigit() and int(part) < len(node):
@@ -216,18 +227,26 @@ def fingerprint(*values: Any) -> str:
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML carries no types
-    """Quotes the words that _StrictLoader would read as something else."""
+    """Quotes the words that _StrictLoader, or a reader of YAML 1.1 as others have it, would read as something else."""
 
 
-_Dumper.yaml_implicit_resolvers = _StrictLoader.yaml_implicit_resolvers
+_Dumper.yaml_implicit_resolvers = {
+    first: [
+        *_StrictLoader.yaml_implicit_resolvers.get(first, []),
+        *yaml.SafeLoader.yaml_implicit_resolvers.get(first, []),
+    ]
+    for first in {**_StrictLoader.yaml_implicit_resolvers, **yaml.SafeLoader.yaml_implicit_resolvers}
+}
 
 
 def render_yaml(values: Any) -> str:
     """Values as block YAML, keys in the given order; parse_yaml reads the same values."""
-    return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
+    return str(yaml.dump(_escape(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 def render_flow(value: Any) -> str:
     """A value as YAML on one line; parse_yaml reads the same value."""
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 30)
+    text = yaml.dump(
+        _escape(value), Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 30
+    )
     return str(text).removesuffix("\n...\n").strip()

@@ -1,6 +1,7 @@
 """Alarms name the source or cluster, the numbers and the setting."""
 
 import pickle
+import shlex
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from dedup.alarms import (
     check_sources,
     count_sources,
 )
+from dolma_py.config import apply_overrides
 from dolma_py.errors import DedupAlarmError
 
 CONFIG = CopyAlarms(max_source_removed_frac=0.5, min_source_docs=10, max_cluster_size=100)
@@ -37,6 +39,18 @@ def test_a_source_beyond_its_share_is_named_with_numbers_and_setting():
 @pytest.mark.parametrize("change", [{"allow": ("bad",)}, {"max_source_removed_frac": 0.6}, {"min_source_docs": 11}])
 def test_each_setting_lifts_the_alarm(change):
     check_sources("minhash", {"bad": BAD, "none": SourceCounts(0, 0, 0, 0)}, CONFIG.model_copy(update=change))
+
+
+@pytest.mark.parametrize(
+    "source", ["web", "2020", "1e-3", "no", "cc: news", "a, b", "it's", "a]b", '"', "# c", "${x}", " "]
+)
+def test_the_advice_allows_the_source_whatever_its_name_is(source):
+    """Typed as it stands: words of the shell, then an override."""
+    with pytest.raises(DedupAlarmError) as caught:
+        check_sources("minhash", {source: BAD}, CONFIG.model_copy(update={"allow": ("other",)}))
+    override = shlex.split(str(caught.value).partition("--set ")[2])[0]
+    alarms = CopyAlarms(**apply_overrides({}, [override])["alarms"])
+    assert alarms.allow == tuple(sorted(("other", source)))
 
 
 def test_a_cluster_beyond_the_bound_is_named():

@@ -9,6 +9,7 @@ import string
 
 import pydantic
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,6 +144,13 @@ def test_overrides(override, expected):
     assert json.dumps(values) == before
 
 
+@pytest.mark.parametrize("part", ["ingest", "exact", "0"])
+def test_an_item_without_a_name_is_found_by_its_kind(part):
+    values = {"steps": [{"kind": "ingest"}, {"kind": "ingest", "name": "exact"}]}
+    changed = apply_overrides(values, [f"steps.{part}.seed=1"])["steps"]
+    assert [step.get("seed") for step in changed] == ([None, 1] if part == "exact" else [1, None])
+
+
 @pytest.mark.parametrize(
     ("override", "named"), [("a.b", "a.b"), ("=1", "=1"), ("a.b.c=1", "b"), ("a.c.7=1", "'7'"), ("a.c.z.n=1", "'z'")]
 )
@@ -242,7 +250,29 @@ def test_written_yaml_reads_back(values):
         | st.floats(allow_nan=False, allow_infinity=False)
         | st.text()
         | st.sampled_from(
-            ["no", "1e-3", "null", "~", "2024-01-01", "0x1f", "a: b", "# c", "{corpus}", "on", "=", "<<", "", " ", "-"]
+            [
+                "no",
+                "1e-3",
+                "null",
+                "~",
+                "2024-01-01",
+                "0x1f",
+                "a: b",
+                "# c",
+                "{corpus}",
+                "on",
+                "=",
+                "<<",
+                "",
+                " ",
+                "-",
+                "${x}",
+                "${env:HOME}",
+                "$${x}",
+                "$$${",
+                "${",
+                "$${a${b}}",
+            ]
         ),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
         max_leaves=8,
@@ -252,3 +282,9 @@ def test_what_is_written_is_read_again(value):
     text = render_flow(value)
     assert "\n" not in text and parse_yaml(text, "here") == value
     assert parse_yaml(render_yaml(value), "here") == value
+
+
+@pytest.mark.parametrize("word", ["no", "Yes", "off", "2020-01-01", "1e-3", "1:30", "0o17", "~", "${x}"])
+def test_other_readers_of_yaml_see_words_as_words(word):
+    assert yaml.safe_load(render_yaml({"a": [word]})) == {"a": [word.replace("${", "$${")]}
+    assert yaml.safe_load(render_flow(word)) == word.replace("${", "$${")
