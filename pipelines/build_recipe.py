@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -70,15 +71,20 @@ def build(recipe: Recipe, corpus_root: str, options: BuildOptions) -> list[Outco
 
     Raises ConfigError before anything runs when a step is misspelled, DolmaError when one fails; finished steps stay.
     """
-    steps = build_steps(recipe)
-    if options.until is not None:
-        names = [step.name for step in steps]
-        if options.until not in names:
-            raise ConfigError("--until", options.until, f"expected one of {names}")
-        steps = steps[: names.index(options.until) + 1]
+    recipe = cut_recipe(recipe, options.until)
     corpus = Corpus(corpus_root)
-    check_inputs(steps)
-    return build_from(recipe.model_copy(update={"steps": recipe.steps[: len(steps)]}), corpus, options, State(None, {}))
+    check_inputs(build_steps(recipe))
+    return build_from(recipe, corpus, options, State(None, {}))
+
+
+def cut_recipe(recipe: Recipe, until: str | None) -> Recipe:
+    """The recipe up to the step named `until`, all of it for None; settings of the steps after it are checked too."""
+    names = [step.name for step in build_steps(recipe)]
+    if until is None:
+        return recipe
+    if until not in names:
+        raise ConfigError("--until", until, f"expected one of {names}")
+    return recipe.model_copy(update={"steps": recipe.steps[: names.index(until) + 1]})
 
 
 def check_inputs(steps: list[Step]) -> None:
@@ -92,9 +98,15 @@ def check_inputs(steps: list[Step]) -> None:
                 check_found(find_files(storage.resolve_path(path), first_only=True), "inputs", path)
 
 
-def build_from(recipe: Recipe, corpus: Corpus, options: BuildOptions, state: State) -> list[Outcome]:
-    """Run all steps of a recipe after what `state` says was there before."""
+def build_from(
+    recipe: Recipe, corpus: Corpus, options: BuildOptions, state: State, setting_prefixes: Sequence[str] | None = None
+) -> list[Outcome]:
+    """Run all steps of a recipe after what `state` says was there before.
+
+    setting_prefixes: of each step, what stands before its settings in --set of the user's command; None: the recipe is the user's.
+    """
     steps = build_steps(recipe)
+    prefixes = setting_prefixes or [f"steps.{step.name}." for step in steps]
     outcomes = []
     with ExitStack() as stack:
         stack.enter_context(lock_folder(corpus.root))
@@ -107,10 +119,11 @@ def build_from(recipe: Recipe, corpus: Corpus, options: BuildOptions, state: Sta
             return sessions[0]
 
         progress = stack.enter_context(RecipeProgress(steps, corpus, enabled=options.show_progress))
-        for step in steps:
+        for step, prefix in zip(steps, prefixes, strict=True):
             start = time.perf_counter()
             progress.start_step(step)
             context = _make_context(recipe, step, corpus, state, spark, options, progress)
+            context = context._replace(setting_prefix=prefix)
             with explain_failures(context, memory_hint(step, recipe)):
                 done, skipped = run_step(context, step)
             state = _advance(corpus, state, done)
@@ -292,6 +305,7 @@ def build_named(
     if inputs:
         loaded = replace_inputs(loaded, inputs)
     if dry_run:
+        loaded = cut_recipe(loaded, options.until)
         return costs.describe_plan(*costs.plan_recipe(loaded, build_steps(loaded), Corpus(corpus)), options.session)
     return build(loaded, corpus, options)
 

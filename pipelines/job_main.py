@@ -67,7 +67,7 @@ def run_job(kind: str, argv: list[str] | None) -> int:
         values = config.apply_overrides(config.load_yaml(options.config), options.set)
         session = SessionConfig(master=options.master)
         outcomes = run_step_file(
-            kind, values, BuildOptions(session=session, partitions=options.partitions), options.config
+            kind, values, BuildOptions(session=session, partitions=options.partitions), options.config, "step."
         )
     except DolmaError as error:
         logger.error("error: %s", error)
@@ -85,14 +85,17 @@ def run_job(kind: str, argv: list[str] | None) -> int:
     return 0
 
 
-def run_step_file(kind: str, values: Any, options: BuildOptions, where: str = "") -> list[Outcome]:
-    """Run one job given as the values of its file."""
+def run_step_file(
+    kind: str, values: Any, options: BuildOptions, where: str = "", setting_prefix: str = ""
+) -> list[Outcome]:
+    """Run one job given as the values of its file; setting_prefix: what stands before those of `step` in --set of the user's command."""
     if isinstance(values, dict) and "inputs" in values:
         job = config.build_config(PlainJobFile, values, where=where)
         plain = PlainOptions(job.inputs, job.output, job.text_column, job.id_column, job.mark)
-        return run_plain(kind, job.step, {"name": job.name or kind.replace("_", "-"), "seed": job.seed}, plain, options)
+        run = {"name": job.name or kind.replace("_", "-"), "seed": job.seed}
+        return run_plain(kind, job.step, run, plain, options, setting_prefix)
     corpus, recipe, state = read_job(kind, values, where)
-    return build_from(recipe, corpus, options, state)
+    return build_from(recipe, corpus, options, state, [setting_prefix])
 
 
 def plan_step_file(kind: str, values: Any, where: str = "") -> dict[str, Any]:

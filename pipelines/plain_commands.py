@@ -37,11 +37,13 @@ def plan_plain(kind: str, settings: dict[str, Any], run: dict[str, Any], plain: 
 
 
 def run_plain(
-    kind: str, settings: dict[str, Any], run: dict[str, Any], plain: PlainOptions, options: BuildOptions
-) -> list[Outcome]:
-    """Run the three steps and leave DIR/run.json."""
+    kind: str, settings: dict[str, Any], run: dict[str, Any], plain: PlainOptions, options: BuildOptions,
+    setting_prefix: str = "",
+) -> list[Outcome]:  # fmt: skip
+    """Run the three steps and leave DIR/run.json; setting_prefix: what stands before `settings` in --set of the user's command."""
     recipe, corpus = make_recipe(kind, settings, run, plain)
-    outcomes = build_from(recipe, corpus, options, State(None, {}))
+    ends = f"{setting_prefix}plain."
+    outcomes = build_from(recipe, corpus, options, State(None, {}), [ends, setting_prefix, ends])
     folder = corpus.root.removesuffix(f"/{WORK_FOLDER}")
     if not all(outcome.skipped for outcome in outcomes) or not storage.path_exists(f"{folder}/run.json"):
         seconds = {outcome.name: outcome.seconds for outcome in outcomes}

@@ -117,7 +117,8 @@ def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:
     total = rejected + sum(fact["rows"] for fact in facts)
     if total and rejected / total > settings.max_rejected_frac:
         raise TooManyRejectedError(
-            "plain", rejected, total, settings.max_rejected_frac, corpus.path("rejected"), "plain.max_rejected_frac",
+            "plain", rejected, total, settings.max_rejected_frac, corpus.path("rejected"),
+            context.setting_key("max_rejected_frac"),
             find_worst([file.path for file in files], [fact["rejected"] for fact in facts]),
         )  # fmt: skip
     if total == rejected:

@@ -89,7 +89,7 @@ def find_recipe(name: str) -> str:
 
 
 def load_recipe(name: str, overrides: list[str]) -> Recipe:
-    """A recipe by name or file, with `a.b=c` overrides; steps are addressed by name: steps.quality.seed=3."""
+    """A recipe by name or file, with `a.b=c` overrides; steps are addressed by name, or by kind without one: steps.quality.seed=3."""
     path = find_recipe(name)
     values = config.load_yaml(path)
     if not isinstance(values, dict):

@@ -52,6 +52,7 @@ class StepContext(NamedTuple):
     split_bytes: int = SPLIT_BYTES
     progress: Progress | None = None
     phase_times: list[UnitTimes] | None = None  # gets what the tasks of every phase cost
+    setting_prefix: str = ""  # what --set of the user's command wants before a setting of this step
 
     @property
     def work(self) -> str:
@@ -103,9 +104,8 @@ class StepContext(NamedTuple):
         return done, times
 
     def setting_key(self, setting: str) -> str:
-        """What --set takes for a setting of this step: alone in a command of one job, with the step's name in a recipe."""
-        is_one_job = self.folder.split("/")[1] in (self.name, "plain")  # plain: the steps around a job over plain files
-        return setting if is_one_job else f"steps.{self.name}.{setting}"
+        """What --set of the user's command takes for a setting of this step."""
+        return self.setting_prefix + setting
 
     def artifact(self, name: str) -> str:
         """The absolute path of an artifact of an earlier step."""

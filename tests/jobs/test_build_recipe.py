@@ -397,6 +397,16 @@ def test_dry_run_states_memory_disk_and_time(inputs, tmp_path):
         recipe=str(inputs / "tiny.yaml"), corpus=str(tmp_path / "none"), flow="mix", overrides=[], inputs=[], dry_run=True, options=BuildOptions()
     )  # fmt: skip
     assert len(plan["steps"]) == 12
+    options = BuildOptions(until="ingest")
+    cut = build_named(
+        recipe=str(inputs / "tiny.yaml"), corpus=str(tmp_path / "none"), flow="mix", overrides=[], inputs=[], dry_run=True, options=options
+    )  # fmt: skip
+    assert [step["name"] for step in cut["steps"]] == ["ingest"]
+    with pytest.raises(ConfigError, match="--until: expected one of"):
+        build_named(
+            recipe=str(inputs / "tiny.yaml"), corpus=str(tmp_path / "none"), flow="mix", overrides=[], inputs=[], dry_run=True,
+            options=BuildOptions(until="nothing"),
+        )  # fmt: skip
     assert plan["seconds"] > 0 and plan["disk_bytes"] > 0 and plan["memory_bytes"] > 500 << 20
     assert not (tmp_path / "none").exists()
 

@@ -1,13 +1,18 @@
 """A source that loses too much or a cluster too large stops a job before anything is complete; allowed, it goes on from there."""
 
 import json
+import logging
+import shlex
 
 import pytest
+import yaml
 
-from dolma_py.errors import DedupAlarmError
-from pipelines.build_recipe import BuildOptions
+from dolma_py.errors import DedupAlarmError, TooManyRejectedError
+from pipelines.build_recipe import BuildOptions, build_named
+from pipelines.job_main import run_job as run_job_file
 from pipelines.plain_commands import PlainOptions, run_plain
 from tests.dedup_jobs import list_output, metadata, run_job
+from tests.tiny_corpus import write_corpus
 
 pytestmark = pytest.mark.usefixtures("_spark_of_this_run")
 
@@ -72,3 +77,59 @@ def test_plain_files_are_not_written_before_it_is_allowed(tmp_path):
     outcomes = run_plain("dedup_minhash", settings, run, plain, options)
     assert [outcome.skipped for outcome in outcomes] == [True, False, False]
     assert outcomes[-1].manifest["facts"]["kept"] == 1
+
+
+LINES = f"{json.dumps({'text': TEXT})}\n" * 12 + "{broken\n"
+
+
+def advised_override(text):
+    """What the shell hands over as the argument of --set when the advice is typed as it stands."""
+    return shlex.split(text.partition("--set ")[2])[0]
+
+
+def write_job(folder, **values):
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(values | {"step": {"alarms": {"min_source_docs": 12}}}))
+    return ["--config", str(path)]
+
+
+def test_the_advice_of_a_job_file_is_taken_by_its_own_command(tmp_path, caplog):
+    write_corpus(str(tmp_path / "corpus"), SHARDS)
+    job = write_job(tmp_path, corpus=str(tmp_path / "corpus"))
+    with caplog.at_level(logging.INFO, "dolma_py.build"):
+        assert run_job_file("dedup_exact", job) == 2
+    assert run_job_file("dedup_exact", [*job, "--set", advised_override(caplog.records[-1].getMessage())]) == 0
+
+
+def test_the_advice_of_a_job_file_over_plain_files_is_taken_by_its_own_command(tmp_path, caplog):
+    (tmp_path / "in.jsonl").write_text(LINES)
+    job = write_job(tmp_path, inputs=[str(tmp_path / "in.jsonl")], output=str(tmp_path / "out"))
+    with caplog.at_level(logging.INFO, "dolma_py.build"):
+        assert run_job_file("dedup_exact", job) == 2
+        assert "raise step.plain.max_rejected_frac" in caplog.records[-1].getMessage()
+        job += ["--set", "step.plain.max_rejected_frac=0.5"]
+        assert run_job_file("dedup_exact", job) == 2
+    assert run_job_file("dedup_exact", [*job, "--set", advised_override(caplog.records[-1].getMessage())]) == 0
+
+
+@pytest.mark.parametrize(("recipe", "name"), [("plain", "copies"), ("dedup_exact", None)])
+def test_the_advice_of_a_recipe_is_taken_by_its_own_command(tmp_path, recipe, name):
+    """Whatever the recipe and its step are called, and where a step has no name of its own."""
+    (tmp_path / "in.jsonl").write_text(LINES)
+    steps = [
+        {"kind": "ingest", "sources": [{"name": "2020", "inputs": [str(tmp_path / "in.jsonl")]}]},
+        {"kind": "dedup_exact", "name": name, "alarms": {"min_source_docs": 12}},
+    ]
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump({"recipe": recipe, "seed": 1, "steps": steps}))
+
+    def run(*overrides):
+        return build_named(
+            recipe=str(tmp_path / "r.yaml"), corpus=str(tmp_path / "corpus"), flow=None, overrides=overrides, inputs=[],
+            dry_run=False, options=BuildOptions(show_progress=False),
+        )  # fmt: skip
+
+    with pytest.raises(TooManyRejectedError, match=r"raise steps\.ingest\.max_rejected_frac"):
+        run()
+    with pytest.raises(DedupAlarmError) as caught:
+        run("steps.ingest.max_rejected_frac=0.5")
+    assert len(run("steps.ingest.max_rejected_frac=0.5", advised_override(str(caught.value)))) == 2
