@@ -33,6 +33,7 @@ from pipelines.steps import (
     attribute_set_stands,
     check_attribute_sets,
     check_found,
+    find_rule_set,
     fingerprint_named_sets,
 )
 from pipelines.task_errors import explain_failures, memory_hint
@@ -258,16 +259,7 @@ def view_steps(step: Step, result: StepResult) -> list[views.Step]:
     """The step's rules as lines of a view, tied to the attribute sets it made."""
     lines = []
     for rule in step.rules:
-        name = rule.attributes
-        if name is None and rule.min_text_bytes is None:
-            if len(result.attributes) != 1:
-                known = sorted(result.attributes)
-                raise ConfigError(f"steps.{step.name}.rules.{rule.name}.attributes", None, f"expected one of {known}")
-            name = next(iter(result.attributes))
-        if name is not None and name not in result.attributes:
-            raise ConfigError(
-                f"steps.{step.name}.rules.{rule.name}.attributes", name, f"expected one of {sorted(result.attributes)}"
-            )
+        name = find_rule_set(step.name, rule, result.attributes)
         fingerprint = None if name is None else result.attributes[name]
         lines.append(views.Step(**(rule.model_dump() | {"attributes": name, "fingerprint": fingerprint})))
     return lines

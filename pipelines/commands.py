@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Any, TypedDict
 
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
@@ -18,9 +19,12 @@ from dolma_py.settings_text import render_settings
 from pipelines.build_recipe import BuildOptions, Outcome, build_named
 from pipelines.bundle import ARCHIVE_NAME, CODE_NAME
 from pipelines.job_main import plan_ingest, plan_step_file, run_step_file
-from pipelines.plain_commands import PlainOptions, plan_plain, print_plain, run_plain
+from pipelines.plain_commands import PLAIN_KINDS, PlainOptions, plan_plain, print_plain, run_plain
+from pipelines.read_plain_files import ReadingConfig
 from pipelines.recipe import settings_class
 from pipelines.session import SessionConfig
+from pipelines.steps import Rule
+from pipelines.tag_documents import TagConfig, name_set
 from taggers.registry import TAGGERS, find_tagger
 
 logger = logging.getLogger("dolma_py.build")
@@ -113,11 +117,39 @@ def run_plain_or_corpus_command(
         print_plain(outcomes, plain["output"])
 
 
+class DecontaminateConfig(TagConfig):
+    """Settings of `decontaminate`: those of `tag`, and contaminated documents leave."""
+
+    rules: list[Rule] = Field(
+        default=[Rule(name="contaminated", keep="not contaminated")],
+        description=TagConfig.model_fields["rules"].description,
+    )
+
+
 def run_decontaminate(**options: Any) -> None:
     """`dolma-py decontaminate`: contaminated documents leave, unless the settings have rules of their own."""
-    if "rules" not in _load_settings(options["config"], options["overrides"]):
-        options["overrides"] = [*options["overrides"], DROP_CONTAMINATED]
+    settings = _load_settings(options["config"], options["overrides"])
+    if "rules" not in settings:
+        chosen = {name: value for name, value in settings.items() if name == "taggers"}
+        tag = config.build_config(DecontaminateConfig, chosen, where=options["config"] or "")
+        rules = [rule.model_copy(update={"attributes": find_contamination(tag)}) for rule in tag.rules]
+        rules_text = config.render_flow([config.dump_config(rule) for rule in rules])
+        options["overrides"] = [*options["overrides"], f"rules={rules_text}"]
     run_plain_or_corpus_command(**options)
+
+
+def find_contamination(tag: TagConfig) -> str | None:
+    """The attribute set that the rule of `decontaminate` is over; None: that of the only tagger."""
+    if len(tag.taggers) == 1:
+        return None
+    ours = find_tagger("contamination")
+    found = [choice for choice in tag.taggers if find_tagger(choice.tagger) is ours]
+    if len(found) != 1:
+        raise ConfigError(
+            "taggers", [choice.tagger for choice in tag.taggers], "expected one tagger `contamination`, whose finds are dropped",
+            "Or give rules.",
+        )  # fmt: skip
+    return name_set(found[0], ours)
 
 
 def run_export_dolma(
@@ -138,9 +170,15 @@ def run_settings(*, name: str) -> None:
         model: Any = getattr(find_tagger(name), "config_model", None)
         lines = [] if model is None else render_settings(model)
     elif name in SETTINGS:
-        lines = render_settings(settings_class(SETTINGS[name]))
+        lines = render_settings(DecontaminateConfig if name == "decontaminate" else settings_class(SETTINGS[name]))
+        if SETTINGS[name] in PLAIN_KINDS:
+            plain = [
+                f"plain: # with --input alone: {ReadingConfig.__doc__}",
+                *(f"  {line}" for line in render_settings(ReadingConfig)),
+            ]
+            lines += [f"# {line}" for line in plain]
     else:
-        known = [*sorted(SETTINGS), *sorted(TAGGERS)]
+        known = [*sorted([*SETTINGS, "train"]), *sorted(TAGGERS)]
         raise ConfigError("settings", name, f"expected a command or a tagger, one of: {', '.join(known)}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
@@ -153,7 +191,6 @@ SETTINGS = {
     "materialize": "materialize", "mix plan": "plan_mix", "mix sample": "sample_mix", "tokenize": "tokenize",
     "export dolma": "export_dolma",
 }  # fmt: skip
-DROP_CONTAMINATED = 'rules=[{name: contaminated, keep: "not contaminated"}]'
 
 
 def _load_settings(path: str | None, overrides: list[str]) -> dict[str, Any]:
@@ -165,7 +202,7 @@ def _load_settings(path: str | None, overrides: list[str]) -> dict[str, Any]:
 
 def print_outcomes(outcomes: list[Outcome], corpus: str) -> None:
     """A line per step, the funnel's two ends, and where things are."""
-    console = Console()
+    console = Console(markup=False, emoji=False)
     for outcome in outcomes:
         funnel = outcome.manifest["funnel"]
         left = ""
@@ -183,12 +220,12 @@ def print_outcomes(outcomes: list[Outcome], corpus: str) -> None:
 def print_written(step: dict[str, Any]) -> None:
     """Where a job that writes outside of the corpus has written."""
     if "output" in step:
-        Console().print(f"written: {step['output']}", highlight=False, soft_wrap=True)
+        Console(markup=False, emoji=False).print(f"written: {step['output']}", highlight=False, soft_wrap=True)
 
 
 def print_plan(plan: dict[str, Any]) -> None:
     """The tables of --dry-run."""
-    console = Console()
+    console = Console(markup=False, emoji=False)
     if "inputs" in plan:
         found = Table("source", "new files", "shards", "in place", "MB on disk")
         for row in plan["inputs"]:
@@ -196,10 +233,10 @@ def print_plan(plan: dict[str, Any]) -> None:
             found.add_row(row["source"], *map(str, numbers))
         console.print(found)
     if plan.get("left_out"):
-        console.print(f"inputs: {describe_left_out(plan['left_out'])}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"inputs: {describe_left_out(plan['left_out'])}", highlight=False, soft_wrap=True)
     if plan.get("documents"):
         said = describe_left_out(plan["documents"], WHY_LEFT_OUT)
-        console.print(f"inputs: {said}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"inputs: {said}", highlight=False, soft_wrap=True)
     table = Table("step", "kind", "seconds", "MB of disk", "MB of memory per task")
     for step in plan["steps"]:
         numbers = [

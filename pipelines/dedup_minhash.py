@@ -10,16 +10,16 @@ Over a corpus that grew, bands of earlier documents are not made again (pipeline
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from dedup.alarms import NearCopyAlarms
 from dedup.keepers import KeepPolicy
 from dedup.minhash import MinHashConfig, hash_bands
-from dedup.minhash_presets import get_preset
+from dedup.minhash_presets import PRESETS, get_preset
 from dedup.verification import VerificationConfig
 from dolma_py import config, parquet_files, storage
 from dolma_py.arrow_buffers import view_text
@@ -77,10 +77,12 @@ class DedupMinhashConfig(Config):
         default_factory=lambda: [Rule(name="near_copy", keep="not is_duplicate")], description="added to the view"
     )
 
-    @model_validator(mode="after")
-    def _check_preset(self) -> Self:
-        self.settings  # noqa: B018 - an unknown preset is told before anything runs
-        return self
+    @field_validator("preset")
+    @classmethod
+    def _check_preset(cls, preset: str | None) -> str | None:
+        if preset is not None and preset not in PRESETS:
+            raise ValueError(f"expected one of {sorted(PRESETS)}")
+        return preset
 
     @property
     def settings(self) -> MinHashConfig:

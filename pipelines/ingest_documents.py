@@ -74,11 +74,10 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     rejected = sum(sum(count["rejected"].values()) for count in counts)
     total = rejected + sum(count["rows"] for count in counts)
     if total and rejected / total > ingest.max_rejected_frac:
-        files = [unit.params["pieces"] for unit in units]
-        names = [pieces[0]["path"] + (f" and {len(pieces) - 1} more" if pieces[1:] else "") for pieces in files]
+        by_input = (item for count in counts for item in count["rejected_by_input"].items())
         raise TooManyRejectedError(
             context.name, rejected, total, ingest.max_rejected_frac, corpus.path("rejected"),
-            context.setting_key("max_rejected_frac"), find_worst(names, [count["rejected"] for count in counts]),
+            context.setting_key("max_rejected_frac"), find_worst(by_input),
         )  # fmt: skip
     shards = [_make_shard(len(listing.shards) + index, unit, done.units[unit.name]) for index, unit in enumerate(units)]
     if shards and not any(shard.rows for shard in (*listing.shards, *shards)):
@@ -210,17 +209,19 @@ class RejectedRecords:
     def __init__(self, stack: ExitStack, params: dict[str, Any], attempts: str) -> None:
         self.stack, self.params, self.attempts = stack, params, attempts
         self.counts: dict[str, int] = {}  # by reason
+        self.by_input: dict[str, dict[str, int]] = {}  # path of the file that is read -> the same of it alone
         self.attempt: Attempt | None = None
         self.zipped: gzip.GzipFile | None = None
 
-    def add(self, rejection: Rejection) -> None:
-        """Write one down."""
+    def add(self, rejection: Rejection, input_path: str) -> None:
+        """Write one down, of the file at `input_path`."""
         if self.zipped is None:
             path = f"rejected/{_rejected_name(self.params['part'])}"
             self.attempt = self.stack.enter_context(storage.open_attempt(self.params["root"], self.attempts, path))
             zipped = gzip.GzipFile(fileobj=self.attempt.sink, mode="wb", filename="", mtime=0)  # type: ignore[call-overload]
             self.zipped = self.stack.enter_context(zipped)
-        self.counts[rejection.reason] = self.counts.get(rejection.reason, 0) + 1
+        for counts in (self.counts, self.by_input.setdefault(input_path, {})):
+            counts[rejection.reason] = counts.get(rejection.reason, 0) + 1
         self.zipped.write(json.dumps(rejection._asdict(), sort_keys=True).encode() + b"\n")
 
     def written(self) -> list[WrittenFile]:
@@ -239,7 +240,8 @@ def ingest_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
                 _read_pieces(params, rejected), root=params["root"], attempts=attempts, part=params["part"],
                 row_group_text_bytes=params["row_group_text_bytes"],
             )  # fmt: skip
-    return [*files, *rejected.written()], facts | {"rejected": rejected.counts}
+    counts = {"rejected": rejected.counts, "rejected_by_input": rejected.by_input}
+    return [*files, *rejected.written()], facts | counts
 
 
 def list_file(
@@ -287,7 +289,7 @@ def _read_pieces(params: dict[str, Any], rejected: RejectedRecords) -> Iterator[
         )  # fmt: skip
         for event in events:
             if isinstance(event, Rejection):
-                rejected.add(event)
+                rejected.add(event, piece["path"])
             else:
                 yield event
 

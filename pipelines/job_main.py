@@ -57,7 +57,7 @@ class PlainJobFile(Config):
 def run_job(kind: str, argv: list[str] | None) -> int:
     """Parse arguments, run the job, log what it did. 0, 2 with one sentence on an error, 130 when stopped by hand."""
     parser = argparse.ArgumentParser(prog=f"pipelines/{kind}")
-    parser.add_argument("--config", required=True, help="YAML with corpus, view and step")
+    parser.add_argument("--config", required=True, help="YAML with step, and corpus and view or inputs and output")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as corpus=DIR")
     parser.add_argument("--master", default=None, help="Spark master; default: spark-submit's, else local[*,3]")
     parser.add_argument("--partitions", type=int, default=None, help="Spark partitions; changes no output")

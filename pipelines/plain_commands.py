@@ -19,6 +19,8 @@ from pipelines.build_recipe import BuildOptions, Outcome, State, build_from
 from pipelines.read_plain_files import WORK_FOLDER
 from pipelines.recipe import Recipe, build_step, build_steps
 
+PLAIN_KINDS = ("tag", "dedup_exact", "dedup_urls", "dedup_paragraphs", "dedup_minhash", "dedup_substring")
+
 
 class PlainOptions(NamedTuple):
     """What the command line says about plain files."""
@@ -53,6 +55,9 @@ def run_plain(
 
 def make_recipe(kind: str, settings: dict[str, Any], run: dict[str, Any], plain: PlainOptions) -> tuple[Recipe, Corpus]:
     """The steps, and the working corpus below the output folder."""
+    if kind not in PLAIN_KINDS:
+        rule = f"expected corpus in place of inputs: {kind} does not run over plain files, only {', '.join(PLAIN_KINDS)} do"
+        raise ConfigError("inputs", plain.inputs, rule)
     if not plain.output:
         raise ConfigError("--output", plain.output, "expected a folder for the files that are written")
     folder = storage.resolve_path(plain.output)
@@ -88,7 +93,7 @@ def compared_fields(kind: str, name: str, settings: dict[str, Any]) -> list[str]
 
 def print_plain(outcomes: list[Outcome], output: str) -> None:
     """A line per step, and what was written where."""
-    console = Console()
+    console = Console(markup=False, emoji=False)
     for outcome in outcomes:
         done = "was done" if outcome.skipped else f"{outcome.seconds:6.1f} s"
         console.print(f"{outcome.name:<16} {done:>9}", highlight=False)

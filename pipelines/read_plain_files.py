@@ -48,7 +48,17 @@ _ALL_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, *INPUT_SCHEMA])
 WORK_FOLDER = ".dolma-py"  # the working corpus inside the output folder
 
 
-class ReadPlainConfig(Config):
+class ReadingConfig(Config):
+    """How plain files are read."""
+
+    row_group_text_bytes: int = Field(default=16 << 20, ge=1, description="text in one row group of the working corpus")
+    max_rejected_frac: float = Field(
+        default=0.05, ge=0, le=1, description="share of records that may be unreadable before the job stops"
+    )
+    limits: Limits = Field(default_factory=Limits, description="bounds on records and compression")
+
+
+class ReadPlainConfig(ReadingConfig):
     """What is read of which files."""
 
     inputs: list[str] = Field(min_length=1, description="files, folders and globs")
@@ -60,11 +70,6 @@ class ReadPlainConfig(Config):
         default=(),
         description="names or dotted paths of fields, of a record or of its `metadata`, that the job compares",
     )
-    row_group_text_bytes: int = Field(default=16 << 20, ge=1, description="text in one row group of the working corpus")
-    max_rejected_frac: float = Field(
-        default=0.05, ge=0, le=1, description="share of records that may be unreadable before the job stops"
-    )
-    limits: Limits = Field(default_factory=Limits, description="bounds on records and compression")
 
 
 def output_folder(corpus: Corpus) -> str:
@@ -119,7 +124,7 @@ def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:
         raise TooManyRejectedError(
             "plain", rejected, total, settings.max_rejected_frac, corpus.path("rejected"),
             context.setting_key("max_rejected_frac"),
-            find_worst([file.path for file in files], [fact["rejected"] for fact in facts]),
+            find_worst((file.path, fact["rejected"]) for file, fact in zip(files, facts, strict=True)),
         )  # fmt: skip
     if total == rejected:
         raise ConfigError("--input", settings.inputs, "expected at least one readable record")

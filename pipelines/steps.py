@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -126,6 +127,16 @@ class StepResult(NamedTuple):
     times: dict[str, Any] = {}  # for run.json
 
 
+def find_rule_set(step: str, rule: Rule, sets: Collection[str]) -> str | None:
+    """The attribute set that a rule is over: the one it names, else the step's only one; None for a rule over no set."""
+    name = rule.attributes
+    if name is None and rule.min_text_bytes is None and len(sets) == 1:
+        (name,) = sets
+    if name not in sets and not (name is None and rule.min_text_bytes is not None):
+        raise ConfigError(f"steps.{step}.rules.{rule.name}.attributes", name, f"expected one of {sorted(sets)}")
+    return name
+
+
 def split_params(context: StepContext, split: Split) -> dict[str, Any]:
     """What a task needs to read a split of the view."""
     return {"root": context.corpus.root, "view": config.dump_config(context.need_view()), "split": list(split)}
@@ -224,10 +235,12 @@ def check_found(found: Found, key: str, pattern: str) -> None:
         raise ConfigError(key, pattern, "expected at least one file", hint or "Check the path; quote globs.")
 
 
-def find_worst(names: list[str], rejected: list[dict[str, int]]) -> tuple[str, int]:
-    """("input: reason", records) of the most rejected for one reason, of inputs with their counts by reason; the first of equals."""
-    counts = [
-        (-number, place, reason) for place, of_input in enumerate(rejected) for reason, number in of_input.items()
-    ]
-    number, place, reason = min(counts)
-    return f"{names[place]}: {reason}", -number
+def find_worst(rejected: Iterable[tuple[str, dict[str, int]]]) -> tuple[str, int]:
+    """("input: reason", records) of the most rejected for one reason, of (input, counts by reason); the first of equals.
+
+    An input that was read in ranges stands there more than once; its counts are added up.
+    """
+    counts: Counter[str] = Counter()
+    for path, of_input in rejected:
+        counts.update({f"{path}: {reason}": number for reason, number in sorted(of_input.items())})
+    return counts.most_common(1)[0]

@@ -20,7 +20,7 @@ from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.errors import ConfigError
 from dolma_py.rules import parse_rule
 from pipelines.attribute_sets import write_attribute_sets
-from pipelines.steps import Rule, StepContext, StepResult, attribute_set_stands, checksum_if_file
+from pipelines.steps import Rule, StepContext, StepResult, attribute_set_stands, checksum_if_file, find_rule_set
 from taggers.base import Tagger, tag_checked
 from taggers.registry import build_tagger, find_tagger
 
@@ -69,7 +69,7 @@ def run(context: StepContext, tag: TagConfig) -> StepResult:
     for choice in tag.taggers:
         options, identity = resolve_options(context, choice.options)
         tagger = build_tagger(choice.tagger, options)
-        name = f"{choice.name or tagger.name}-v{tagger.version}"
+        name = name_set(choice, tagger)
         if name in fingerprints:
             raise ConfigError(
                 f"steps.{context.name}.taggers", name, "expected each attribute set once", "Give one a name."
@@ -77,7 +77,9 @@ def run(context: StepContext, tag: TagConfig) -> StepResult:
         view = context.need_view().fingerprint
         fingerprints[name] = config.fingerprint(VERSION, choice.tagger, tagger.version, identity, view)
         chosen.append({"set": name, "tagger": choice.tagger, "options": options, "fingerprint": fingerprints[name]})
-    _check_rules(tag, {choice["set"]: build_tagger(choice["tagger"], choice["options"]).schema for choice in chosen})
+    _check_rules(
+        context, tag, {choice["set"]: build_tagger(choice["tagger"], choice["options"]).schema for choice in chosen}
+    )
     missing = {
         name: value for name, value in fingerprints.items() if not attribute_set_stands(context.corpus, name, value)
     }
@@ -88,11 +90,16 @@ def run(context: StepContext, tag: TagConfig) -> StepResult:
     return StepResult(attributes=fingerprints, times=times)
 
 
-def _check_rules(tag: TagConfig, schemas: dict[str, pa.Schema]) -> None:
-    """A misspelled column is found before hours of tagging, not after."""
+def name_set(choice: TaggerChoice, tagger: Tagger | type[Any]) -> str:
+    """The attribute set that a tagger writes."""
+    return f"{choice.name or tagger.name}-v{tagger.version}"
+
+
+def _check_rules(context: StepContext, tag: TagConfig, schemas: dict[str, pa.Schema]) -> None:
+    """A misspelled set or column is found before hours of tagging, not after."""
     for rule in tag.rules:
-        name = rule.attributes or next(iter(schemas))
-        for clause in parse_rule(rule.keep) if rule.keep and name in schemas else ():
+        name = find_rule_set(context.name, rule, schemas)
+        for clause in parse_rule(rule.keep) if rule.keep and name is not None else ():
             if clause.column not in schemas[name].names:
                 raise ConfigError(
                     f"rules.{rule.name}.keep",

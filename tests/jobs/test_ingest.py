@@ -118,6 +118,21 @@ def test_rejected_holds_the_last_run_that_stopped_and_nothing_older(tmp_path, _s
     assert not (tmp_path / "corpus" / "documents" / "b" / "part-00000.parquet").exists()
 
 
+def test_the_worst_input_is_named_itself_in_a_pack_and_summed_over_its_ranges(tmp_path, _spark_of_this_run):
+    """Small files share a shard and a large one is cut: what is named is the file, with all that was rejected of it."""
+    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n')
+    (tmp_path / "b.jsonl").write_text("{broken\n" * 5)
+    (tmp_path / "c.jsonl").write_text("{broken\n" + '{"text": "fine"}\n')
+    sources = [{"name": "web", "inputs": [str(tmp_path / "*.jsonl")]}]
+    with pytest.raises(
+        TooManyRejectedError, match=r"6 of 8 records were rejected, 5 of them in [^ ]*/b\.jsonl: invalid_json;"
+    ):
+        ingest(tmp_path, sources, max_rejected_frac=0.1)
+    (tmp_path / "c.jsonl").write_text("{broken, and longer than the other lines are\n" * 200)
+    with pytest.raises(TooManyRejectedError, match=r"205 of 206 .* 200 of them in [^ ]*/c\.jsonl: invalid_json;"):
+        ingest(tmp_path, sources, unit_bytes=2000, max_rejected_frac=0.1)
+
+
 def test_rejected_records_of_listed_shards_stay(tmp_path, _spark_of_this_run):
     """A later run, good or stopped, leaves alone what belongs to shards of the listing."""
     (tmp_path / "a.jsonl").write_text('{broken\n{"text": "fine"}\n')

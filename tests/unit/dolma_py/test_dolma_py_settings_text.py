@@ -8,10 +8,11 @@ import pytest
 import yaml
 from pydantic import Field
 
-from dolma_py.config import Config, parse_yaml
+from dolma_py.config import Config, build_config, parse_yaml
 from dolma_py.settings_text import render_settings
-from pipelines.commands import SETTINGS
-from pipelines.recipe import KINDS, settings_class
+from pipelines.commands import SETTINGS, run_settings
+from pipelines.plain_commands import PlainOptions, make_recipe
+from pipelines.recipe import KINDS, build_steps, settings_class
 
 
 class Inner(Config):
@@ -37,13 +38,22 @@ def test_the_text_is_the_defaults():
     assert "one of a, b; how" in lines[-1]
 
 
+# some value for every key that has no default
+NEEDED = {
+    "sources": [{"inputs": ["x"]}], "positives": ["x"], "negatives": ["x"], "taggers": [{"tagger": "lengths"}], "plan": {"token_budget": 1},
+    "mix": "x", "output": "x", "inputs": ["x"], "job": "x",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_job(kind):
+    """What is printed is what a job gets that is given nothing but what it must be given."""
     model = settings_class(kind)
-    values = yaml.safe_load("\n".join(render_settings(model)))
+    values = parse_yaml("\n".join(render_settings(model)), "here")
     assert list(values) == list(model.model_fields)
-    required = {name for name, field in model.model_fields.items() if field.is_required()}
-    assert {name for name, value in values.items() if value is None} >= required
+    needed = {name: NEEDED[name] for name, field in model.model_fields.items() if field.is_required()}
+    assert {values[name] for name in needed} <= {None}
+    assert build_config(model, values | needed) == model(**needed)
 
 
 def test_every_setting_of_every_job_is_described():
@@ -70,7 +80,12 @@ def test_an_unknown_name_is_told_with_the_known():
     answer = subprocess.run(
         [sys.executable, "-m", "dolma_py", "settings", "dedup", "nothing"], capture_output=True, text=True, check=False
     )
-    assert answer.returncode == 2 and "dedup minhash" in answer.stderr and "Traceback" not in answer.stderr
+    assert (
+        answer.returncode == 2
+        and "dedup minhash" in answer.stderr
+        and ", train," in answer.stderr
+        and "Traceback" not in answer.stderr
+    )
 
 
 def test_every_command_of_a_job_is_there():
@@ -82,3 +97,28 @@ def test_every_command_of_a_job_is_there():
         if target.startswith("pipelines.") and name not in ("build", "settings")
     }
     assert jobs == set(SETTINGS)
+
+
+def uncomment(text):
+    """The block of `plain:`, as a user takes it over."""
+    lines = text.splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("# plain:"))
+    return "\n".join(line.removeprefix("# ") for line in lines[start:])
+
+
+@pytest.mark.parametrize("command", ["tag", "decontaminate", "dedup exact", "dedup minhash"])
+def test_how_plain_files_are_read_is_told_for_the_commands_that_take_them(capsys, command):
+    run_settings(name=command)
+    plain = parse_yaml(uncomment(capsys.readouterr().out), "here")["plain"]
+    assert plain["max_rejected_frac"] == 0.05 and plain["limits"]["batch_rows"] > 0
+    kind = SETTINGS[command]
+    settings = {"plain": plain} | ({"taggers": NEEDED["taggers"]} if kind == "tag" else {})
+    recipe, _ = make_recipe(
+        kind, settings, {"name": "job", "seed": 0}, PlainOptions(["in"], "out", "text", None, False)
+    )
+    assert build_steps(recipe)[0].settings.max_rejected_frac == 0.05
+
+
+def test_the_other_commands_say_nothing_of_plain_files(capsys):
+    run_settings(name="tokenize")
+    assert "plain" not in capsys.readouterr().out

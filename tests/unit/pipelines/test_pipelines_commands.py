@@ -1,0 +1,99 @@
+"""Commands as far as they go without Spark: what they hand to a job, and what they show."""
+
+import pytest
+
+from dolma_py.config import build_config, parse_yaml
+from dolma_py.errors import ConfigError
+from pipelines import commands
+from pipelines.plain_commands import PLAIN_KINDS, PlainOptions, make_recipe
+from pipelines.recipe import KINDS, build_step
+from pipelines.steps import find_rule_set, find_worst
+from pipelines.tag_documents import TagConfig
+
+OURS = {"tagger": "contamination", "options": {"items_paths": ["items.jsonl"]}}
+LENGTHS = {"tagger": "lengths"}
+
+
+def decontaminate(monkeypatch, taggers, *overrides):
+    """The settings with which the job of the command would run."""
+    given = []
+    monkeypatch.setattr(commands, "run_plain_or_corpus_command", lambda **options: given.append(options))
+    commands.run_decontaminate(config=None, overrides=[f"taggers={commands.config.render_flow(taggers)}", *overrides])
+    return build_config(TagConfig, commands.config.apply_overrides({}, given[0]["overrides"]))
+
+
+@pytest.mark.parametrize(
+    ("taggers", "expected"),
+    [
+        ([OURS], None), ([OURS | {"name": "evals"}], None), ([OURS, LENGTHS], "contamination-v1"),
+        ([LENGTHS, OURS | {"name": "evals"}], "evals-v1"), ([LENGTHS], None),
+        ([LENGTHS, OURS | {"tagger": "taggers.contamination:ContaminationTagger"}], "contamination-v1"),
+    ],
+)  # fmt: skip
+def test_decontaminate_drops_by_the_set_of_its_tagger(monkeypatch, taggers, expected):
+    (rule,) = decontaminate(monkeypatch, taggers).rules
+    assert (rule.name, rule.keep, rule.attributes) == ("contaminated", "not contaminated", expected)
+    assert decontaminate(monkeypatch, taggers, "rules=[]").rules == []
+
+
+@pytest.mark.parametrize("taggers", [[OURS, OURS | {"name": "b"}], [LENGTHS, LENGTHS | {"name": "b"}]])
+def test_decontaminate_asks_for_rules_where_its_own_is_unclear(monkeypatch, taggers):
+    with pytest.raises(ConfigError, match="expected one tagger `contamination`.*Or give rules"):
+        decontaminate(monkeypatch, taggers)
+
+
+def test_the_settings_of_decontaminate_drop_what_the_command_drops(capsys, monkeypatch):
+    commands.run_settings(name="decontaminate")
+    printed = parse_yaml(capsys.readouterr().out, "here")
+    assert build_config(TagConfig, printed | {"taggers": [OURS]}) == decontaminate(monkeypatch, [OURS])
+
+
+@pytest.mark.parametrize(
+    ("rule", "sets", "expected"),
+    [
+        ({"keep": "a > 1"}, ["x-v1"], "x-v1"), ({"keep": "a > 1", "attributes": "y-v1"}, ["x-v1", "y-v1"], "y-v1"),
+        ({"min_text_bytes": 9}, ["x-v1"], None), ({"min_text_bytes": 9}, [], None),
+    ],
+)  # fmt: skip
+def test_a_rule_is_over_the_set_it_names_or_the_only_one(rule, sets, expected):
+    rule = build_step(0, {"kind": "tag", "taggers": [LENGTHS], "rules": [{"name": "r", **rule}]}).rules[0]
+    assert find_rule_set("tag", rule, sets) == expected
+
+
+@pytest.mark.parametrize(("attributes", "sets"), [(None, ["x-v1", "y-v1"]), (None, []), ("z-v1", ["x-v1", "y-v1"])])
+def test_a_rule_over_an_unclear_set_is_told(attributes, sets):
+    rule = build_step(
+        0, {"kind": "tag", "taggers": [LENGTHS], "rules": [{"name": "r", "keep": "a > 1", "attributes": attributes}]}
+    ).rules[0]
+    with pytest.raises(ConfigError, match=r"steps\.tag\.rules\.r\.attributes"):
+        find_rule_set("tag", rule, sets)
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - set(PLAIN_KINDS)))
+def test_other_jobs_do_not_run_over_plain_files(kind, tmp_path):
+    plain = PlainOptions(["in.jsonl"], str(tmp_path / "out"), "text", None, False)
+    with pytest.raises(ConfigError, match=f"{kind} does not run over plain files, only tag, dedup_exact"):
+        make_recipe(kind, {}, {"name": "job", "seed": 0}, plain)
+
+
+def test_the_worst_input_is_the_sum_of_its_ranges():
+    ranges = [("big", {"x": 4}), ("big", {"x": 4, "y": 1}), ("small", {"x": 5, "y": 7})]
+    assert find_worst(ranges) == ("big: x", 8)
+    assert find_worst([("b", {"y": 2, "x": 2}), ("a", {"x": 2})]) == ("b: x", 2)
+
+
+def test_names_with_brackets_and_colons_are_shown_as_they_are(capsys):
+    commands.print_written({"output": "/data/[old]/:tada:/[/x]"})
+    assert capsys.readouterr().out == "written: /data/[old]/:tada:/[/x]\n"
+    funnel = {"kept": {"sources": {}}}
+    done = {"funnel": funnel, "view": "v", "artifacts": {"model": "[bold]m"}}
+    commands.print_outcomes([commands.Outcome("[a]", True, 0.0, done)], "/data/[old]")
+    shown = capsys.readouterr().out
+    assert "[a] " in shown and "in /data/[old]: view v; model: [bold]m" in shown
+
+
+def test_a_misspelled_preset_is_told_with_its_step_and_the_other_mistakes():
+    with pytest.raises(ConfigError) as caught:
+        build_step(0, {"kind": "dedup_minhash", "name": "near", "preset": "finewb", "unit_dogs": 3})
+    text = str(caught.value)
+    assert "2 mistakes" in text and "steps.near.preset" in text and "fineweb" in text and "steps.near.unit_dogs" in text
