@@ -106,7 +106,7 @@ def _show_cost(config: TrainConfig, device: torch.device) -> dict[str, Any]:
         ),
     )
     LOGGER.info(
-        "about %.2f GiB of memory on one %s, %.2f GiB of checkpoints, %s",
+        "about %.2f GiB of memory on one %s, %.2f GiB of checkpoints; as a guide to the time, with nothing beside it: %s",
         cost["memory_bytes"] / 2**30,
         cost["device"],
         cost["checkpoint_bytes"] / 2**30,

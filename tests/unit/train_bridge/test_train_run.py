@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from dolma_py.errors import ConfigError, DataError, NotFiniteError, ResumeMismatchError
+from train_bridge import cost
 from train_bridge.checkpoint import list_checkpoints, load_model_weights, save_checkpoint
 from train_bridge.cost import flops_per_token
 from train_bridge.loss import LossConfig
@@ -230,6 +231,13 @@ def test_two_ranks_give_the_gradient_of_one(make_shards, train_config_file, tmp_
     one, two = final_weights(tmp_path / "one"), final_weights(tmp_path / "two")
     # 10 steps of Adam at a rate of 1e-2 turn rounding of gradients near 0 into at most this
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-3
+
+
+def test_the_best_of_several_measurements_counts(monkeypatch):
+    """One slow moment of a busy machine does not change the time that --dry-run tells."""
+    rates = iter([3e9, 1e9, 5e9, 2e9, 4e9])
+    monkeypatch.setattr(cost, "_measure_rate", lambda a: next(rates))
+    assert cost.device_flops_per_sec(torch.device("cpu")) == 5e9
 
 
 @pytest.mark.parametrize(
