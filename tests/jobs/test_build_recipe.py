@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,13 +14,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tokenizers
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
+import made_differences
 import made_recipe
 
 from dolma_py import config
@@ -115,43 +114,20 @@ def test_rows_and_bytes_are_conserved(built):
     assert num_bytes == sum(counts["bytes"] for counts in kept.values())
 
 
-def recount(repository, corpus, page):
-    """tests/recount.py in an interpreter that finds none of our packages."""
-    command = [sys.executable, "-I", str(repository / "tests" / "recount.py"), str(corpus), "tiny", "tiny", str(page)]
-    return subprocess.run(command, cwd=corpus, capture_output=True, text=True, check=False)
-
-
 def test_an_independent_recount_agrees(built, repository, tmp_path):
     write_report(corpus=str(built[0]), run=None, output=str(tmp_path / "report.html"), recipe=None)
-    answer = recount(repository, built[0], tmp_path / "report.html")
+    answer = made_differences.recount(repository, built[0], tmp_path / "report.html")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert answer.stdout.count("agrees") == 15
     assert "3-gram Jaccard of 5 near copies" in answer.stdout
 
 
-def say_one_more_copy(corpus):
-    path = next(corpus.glob("runs/tiny/*-exact/manifest.json"))
-    path.write_text(path.read_text().replace('"duplicates": 5', '"duplicates": 6'))
-
-
-def say_other_similarity(corpus):
-    for path in corpus.glob("attributes/minhash-v1/stories/*.parquet"):
-        rows = pq.read_table(path).to_pylist()
-        changed = [row | {"similarity": 0.85 if row["is_duplicate"] else row["similarity"]} for row in rows]
-        pq.write_table(pa.Table.from_pylist(changed, schema=pq.read_schema(path)), path)
-
-
-def say_one_more_document(corpus):
-    page = (corpus / "report.html").read_text()
-    (corpus / "report.html").write_text(re.sub(r"<b>\d+</b><span>documents kept", "<b>9</b><span>documents kept", page))
-
-
 @pytest.mark.parametrize(
     ("spoil", "seen"),
     [
-        (say_one_more_copy, "exact copies"),
-        (say_other_similarity, "3-gram Jaccard of 5 near copies"),
-        (say_one_more_document, "report, documents kept"),
+        (made_differences.say_one_more_copy, "exact copies"),
+        (made_differences.say_other_similarity, "3-gram Jaccard of 5 near copies"),
+        (made_differences.say_one_more_document, "report, documents kept"),
     ],
 )
 def test_the_recount_sees_a_difference(built, repository, tmp_path, spoil, seen):
@@ -159,7 +135,7 @@ def test_the_recount_sees_a_difference(built, repository, tmp_path, spoil, seen)
     shutil.copytree(built[0], corpus)
     write_report(corpus=str(corpus), run=None, output=str(corpus / "report.html"), recipe=None)
     spoil(corpus)
-    answer = recount(repository, corpus, corpus / "report.html")
+    answer = made_differences.recount(repository, corpus, corpus / "report.html")
     assert answer.returncode == 1 and answer.stdout.count("DIFFERS") == 1 and f"DIFFERS: {seen}" in answer.stdout
 
 
