@@ -45,8 +45,14 @@ def render_line(values: Any) -> bytes:
 
 
 def write_run(folder: str, facts: dict[str, Any]) -> None:
-    """Times, rates, memory, host and package versions of one run."""
-    storage.write_bytes(storage.join_path(folder, "run.json"), render_json({**facts, **describe_host()}))
+    """Times, rates, memory, host and package versions of one run; `facts` go before what describe_host says."""
+    storage.write_bytes(storage.join_path(folder, "run.json"), render_json({**describe_host(), **facts}))
+
+
+def read_run(folder: str) -> dict[str, Any]:
+    """What write_run left in the folder."""
+    content: dict[str, Any] = json.loads(storage.read_bytes(storage.join_path(folder, "run.json")))
+    return content
 
 
 def describe_host() -> dict[str, Any]:

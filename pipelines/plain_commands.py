@@ -49,7 +49,13 @@ def run_plain(
     folder = corpus.root.removesuffix(f"/{WORK_FOLDER}")
     if not all(outcome.skipped for outcome in outcomes) or not storage.path_exists(f"{folder}/run.json"):
         seconds = {outcome.name: outcome.seconds for outcome in outcomes}
-        manifest.write_run(folder, {"seconds": sum(seconds.values()), "step_seconds": seconds})
+        steps = [f"runs/{recipe.recipe}/{step.index:02d}-{step.name}" for step in build_steps(recipe)]
+        peak = max(
+            manifest.read_run(corpus.path(step))["peak_driver_bytes"] for step in steps
+        )  # each is its step's own
+        manifest.write_run(
+            folder, {"seconds": sum(seconds.values()), "step_seconds": seconds, "peak_driver_bytes": peak}
+        )
     return outcomes
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
 import shutil
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 
 from dolma_py.config import dump_config, fingerprint
 from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
+from dolma_py.machine import read_peak_bytes
 from train_bridge.checkpoint import list_checkpoints, load_checkpoint, write_json
 from train_bridge.cost import estimate_cost
 from train_bridge.dataset import InstanceDataset
@@ -223,7 +223,7 @@ def _write_results(
         "torch": torch.__version__,
         "device": str(parts.device),
         "num_threads": torch.get_num_threads(),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts in KiB
+        "peak_memory_bytes": read_peak_bytes(),
         "peak_device_memory_bytes": peak,
     }
     write_json(folder / "run.json", run)

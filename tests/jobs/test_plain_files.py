@@ -85,7 +85,10 @@ def test_the_evidence_names_file_row_and_id(deduplicated):
 
 def test_rows_are_conserved(deduplicated):
     assert counts(deduplicated) == {"rows_in": 47, "kept": 44, "dropped": 3, "edited": 0, "rejected": 0}
-    assert json.loads((deduplicated / "run.json").read_text())["seconds"] > 0
+    run = json.loads((deduplicated / "run.json").read_text())
+    steps = [json.loads(path.read_text()) for path in deduplicated.rglob("runs/*/*/run.json")]
+    assert run["seconds"] > 0 and len(steps) == 3
+    assert run["peak_driver_bytes"] == max(step["peak_driver_bytes"] for step in steps)
 
 
 @pytest.mark.parametrize("partitions", [1, 7])
