@@ -50,5 +50,5 @@ JOBS: dict[str, tuple[str, dict[str, Any]]] = {
     "minhash": ("dedup_minhash", {"unit_docs": 20}),
     "minhash-spark": ("dedup_minhash", {
         "unit_docs": 20, "components": "spark", "preset": "fineweb", "verification": {"rule": "pairs", "large_component": 8}}),
-    "substring": ("dedup_substring", {}),
+    "substring": ("dedup_substring", {"pool_bytes": 700_000}),
 }  # fmt: skip

@@ -1,17 +1,16 @@
 """Kill -9 in the phases of deduplication, of the driver with all it started or of one worker: the bytes of a run nobody disturbed.
 
-About 25 s a kill: the killed command has a JVM of its own, what goes on after it runs in the session of the tests.
+About 20 s a kill: the killed command has a JVM of its own, what goes on after it runs in the session of the tests.
 """
 
 from __future__ import annotations
 
+import fnmatch
+import functools
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,47 +20,40 @@ import yaml
 from pipelines.build_recipe import BuildOptions
 from pipelines.job_main import run_step_file
 from tests.dedup_jobs import list_output
+from tests.jobs import killed_commands
 from tests.jobs.made_copies import JOBS, write_copies
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-WAIT_SEC = 120
+MAX_TRIES = 4
 
 
 class Kill(NamedTuple):
-    """When `mark` is first seen in the job's work folder, and `delay_sec` later."""
+    """Once `mark` is there, `delay_sec` later, and before `end` is there: names in the job's work folder, or patterns below one."""
 
     job: str
     mark: str
+    end: str
     delay_sec: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.job}-{self.mark}+{self.delay_sec}"
+        return f"{self.job}-{self.mark}"
 
 
-# A mark is the folder of a phase, which begins with the first unit that is published: killed there, the phase is half done. With a
-# delay the kill falls into what follows it: shuffles, and what the driver does alone. `attempts` is the first task of all.
+# The folder of a phase begins with its first unit that is published: killed there, the phase is half done. Attempts called part are
+# of a shuffle's last stage, those called run are the candidate edges, after which components are found. `..` has the manifest.
 DRIVER_KILLS = [
-    Kill("exact", "attempts"), Kill("exact", "keys", 1.0), Kill("exact", "decisions"), Kill("exact", "attributes"),
-    Kill("lines", "units"), Kill("lines", "lost"), Kill("substring", "pools"),
-    Kill("minhash", "bands"), Kill("minhash", "bands", 1.5), Kill("minhash", "members"), Kill("minhash", "sets"),
-    Kill("minhash", "verify"), Kill("minhash", "decisions.parquet"), Kill("minhash-spark", "bands", 4.0),
+    Kill("exact", "keys", "decisions"), Kill("normalised", "attempts/*-part-*", "decisions"), Kill("urls", "decisions", "attributes"),
+    Kill("urls", "attributes", "../manifest.json"), Kill("exact", "count-*", "../manifest.json"),
+    Kill("paragraphs", "units", "lost"), Kill("lines", "lost", "attributes"), Kill("substring", "pools", "attributes"),
+    Kill("minhash", "bands", "members"), Kill("minhash", "attempts/*-run.parquet", "members"),
+    Kill("minhash-spark", "attempts/*-run.parquet", "members", 1.0), Kill("minhash", "members", "sets"),
+    Kill("minhash", "sets", "verify"), Kill("minhash", "verify", "decisions.parquet"),
+    Kill("minhash", "decisions.parquet", "../manifest.json"),
 ]  # fmt: skip
 WORKER_KILLS = [
-    Kill("exact", "keys", 0.5), Kill("lines", "units", 0.5), Kill("minhash", "attempts"), Kill("minhash", "sets"),
-    Kill("minhash-spark", "bands", 3.0),
+    Kill("normalised", "keys", "../manifest.json"), Kill("paragraphs", "units", "../manifest.json"),
+    Kill("minhash-spark", "attempts/*-run.parquet", "../manifest.json"), Kill("substring", "attempts", "../manifest.json"),
 ]  # fmt: skip
-if os.environ.get("DOLMA_PY_ALL_KILLS"):  # before a release: twice as many, every phase of every job
-    DRIVER_KILLS += [
-        *(Kill("exact", mark) for mark in ("keys", "earlier", "attributes-stitch", "count-")), Kill("normalised", "keys", 0.5),
-        Kill("urls", "attempts"), Kill("urls", "keys", 1.0), Kill("urls", "decisions"), Kill("lines", "attempts"),
-        Kill("lines", "attributes"), Kill("lines", "attributes-stitch"), Kill("paragraphs", "units", 1.0),
-        Kill("minhash", "attempts"), Kill("minhash", "verify", 1.0), Kill("minhash", "attributes"), Kill("minhash", "count-"),
-        Kill("minhash-spark", "bands", 2.0), Kill("minhash-spark", "bands", 6.0), Kill("substring", "attempts"),
-        Kill("substring", "attributes"),
-    ]  # fmt: skip
-    WORKER_KILLS += [
-        Kill("exact", "attempts"), Kill("minhash", "bands", 1.0), Kill("minhash", "members"), Kill("substring", "attempts"),
-    ]  # fmt: skip
 
 
 def job_values(root: Path, job: str) -> tuple[str, dict[str, object]]:
@@ -69,104 +61,79 @@ def job_values(root: Path, job: str) -> tuple[str, dict[str, object]]:
     return kind, {"corpus": str(root), "name": job, "step": step}
 
 
+def finish(root: Path, job: str) -> dict[str, bytes]:
+    """Run the job to its end in this process; what lies in the corpus then."""
+    run_step_file(*job_values(root, job), BuildOptions(show_progress=False))
+    return list_output(root)
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, _spark_of_this_run) -> tuple[Path, dict[str, dict[str, bytes]]]:
-    """(corpus without any output, files that each job leaves)."""
+def undisturbed(tmp_path_factory, _spark_of_this_run) -> tuple[Path, Callable[[str], dict[str, bytes]]]:
+    """(corpus without any output, what a job leaves in it when nobody disturbs it)."""
     folder = tmp_path_factory.mktemp("dedup kills")
     write_copies(str(folder / "plain"))
-    files = {}
-    for job in JOBS:
+
+    @functools.cache
+    def expect(job: str) -> dict[str, bytes]:
         shutil.copytree(folder / "plain", folder / job)
-        kind, values = job_values(folder / job, job)
-        run_step_file(kind, values, BuildOptions(show_progress=False))
-        files[job] = list_output(folder / job)
-    return folder / "plain", files
+        return finish(folder / job, job)
+
+    return folder / "plain", expect
 
 
-def start(root: Path, job: str) -> subprocess.Popen[bytes]:
-    """The job's file in pipelines/, in a process group of its own."""
+def start(root: Path, job: str) -> killed_commands.Command:
+    """The job's file in pipelines/."""
     kind, values = job_values(root, job)
-    path = root.parent / "job.yaml"
+    path = root.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(values))
-    log = open(root.parent / "job.log", "ab")  # noqa: SIM115 - the process owns it
     command = [sys.executable, "-m", f"pipelines.{kind}", "--config", str(path), "--master", "local[2,3]"]
-    return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    return killed_commands.start(command, root.with_suffix(".log"))
 
 
-def wait_for(root: Path, kill: Kill, process: subprocess.Popen[bytes]) -> None:
-    """Return at the kill's moment; the test fails when the job ends before."""
-    work = root / "runs" / kill.job / f"00-{kill.job}" / "work"
-    end = time.monotonic() + WAIT_SEC
-    while time.monotonic() < end:
-        if work.is_dir() and any(name.startswith(kill.mark) for name in list_names(work)):
-            time.sleep(kill.delay_sec)
-            return
-        assert process.poll() is None, f"ended before {kill}: {(root.parent / 'job.log').read_text()[-2000:]}"
-        time.sleep(0.001)
-    raise AssertionError(f"{kill.mark} did not come in {WAIT_SEC} s")
-
-
-def list_names(folder: Path) -> list[str]:
+def is_there(root: Path, job: str, mark: str) -> bool:
+    """A file or folder of that name or pattern in the work folder of the job."""
+    folder, name = os.path.split(os.path.normpath(root / f"runs/{job}/00-{job}/work" / mark))
     try:
-        return os.listdir(folder)
+        return bool(fnmatch.filter(os.listdir(folder), name))
     except FileNotFoundError:
-        return []
+        return False
+
+
+def start_until(plain: Path, root: Path, kill: Kill, delay_sec: float) -> tuple[killed_commands.Command, bool]:
+    """The job over a copy of the corpus at the kill's moment, and whether it came before the command's end."""
+    shutil.copytree(plain, root)
+    command = start(root, kill.job)
+    return command, killed_commands.reach(command, lambda: is_there(root, kill.job, kill.mark), delay_sec)
+
+
+def kill_driver(plain: Path, folder: Path, kill: Kill) -> Path:
+    """The corpus in which the job was killed, in time; what was killed too late is tried again with half the delay."""
+    for number in range(MAX_TRIES):
+        root = folder / f"corpus-{number}"
+        command, reached = start_until(plain, root, kill, kill.delay_sec / 2**number)
+        if killed_commands.kill_all(command) and reached and not is_there(root, kill.job, kill.end):
+            return root
+    raise AssertionError(f"{MAX_TRIES} times too late for {kill}: {command.words()}")
 
 
 @pytest.mark.parametrize("kill", DRIVER_KILLS, ids=str)
 def test_driver_and_all_killed(undisturbed, tmp_path, kill):
-    plain, expected = undisturbed
-    root = tmp_path / "corpus"
-    shutil.copytree(plain, root)
-    process = start(root, kill.job)
-    wait_for(root, kill, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    time.sleep(1)  # Spark's Python daemon has a group of its own and ends when the JVM's pipe closes
-    if not kill.delay_sec:
-        assert not (root / "runs" / kill.job / f"00-{kill.job}" / "manifest.json").exists(), "killed too late"
-    kind, values = job_values(root, kill.job)
-    run_step_file(kind, values, BuildOptions(show_progress=False))
-    assert list_output(root) == expected[kill.job]
+    plain, expect = undisturbed
+    root = kill_driver(plain, tmp_path, kill)
+    assert finish(root, kill.job) == expect(kill.job)
 
 
 @pytest.mark.parametrize("kill", WORKER_KILLS, ids=str)
 def test_one_worker_killed(undisturbed, tmp_path, kill):
     """The run itself goes on: Spark starts the task again in another process."""
-    plain, expected = undisturbed
+    plain, expect = undisturbed
     root = tmp_path / "corpus"
-    shutil.copytree(plain, root)
-    process = start(root, kill.job)
-    wait_for(root, kill, process)
-    killed = None
-    while killed is None and process.poll() is None:
-        killed = next(list_workers(process.pid), None)
-    assert killed is not None, "ended before a worker was seen"
-    os.kill(killed, signal.SIGKILL)
-    assert process.wait(timeout=WAIT_SEC) == 0, (root.parent / "job.log").read_text()[-3000:]
-    assert list_output(root) == expected[kill.job]
+    command, reached = start_until(plain, root, kill, kill.delay_sec)
+    assert reached
+    killed_commands.kill_a_task(command)
+    assert command.process.wait(timeout=killed_commands.WAIT_SEC) == 0, command.words()
+    assert list_output(root) == expect(kill.job)
 
 
-def list_workers(driver: int) -> Iterator[int]:
-    """Python workers below the driver: children of Spark's daemon, which was forked for them."""
-    parents, daemons = {}, set()
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
-            if b"pyspark.daemon" in Path(f"/proc/{name}/cmdline").read_bytes():
-                daemons.add(int(name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    for process in sorted(daemons):
-        if parents.get(process) in daemons and driver in _ancestors(process, parents):
-            yield process
-
-
-def _ancestors(process: int, parents: dict[int, int]) -> list[int]:
-    found = []
-    while process in parents:
-        process = parents[process]
-        found.append(process)
-    return found
+def test_every_job_is_killed():
+    assert {kill.job for kill in DRIVER_KILLS} == set(JOBS)
