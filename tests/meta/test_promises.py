@@ -27,6 +27,7 @@ PROMISES = {
     "3 nothing is lost in silence": ["tests/jobs/test_build_recipe.py::test_rows_and_bytes_are_conserved"],
     "4 every run leaves a manifest, and a token leads back to its document": [
         "tests/jobs/test_build_recipe.py::test_a_token_leads_back_to_its_file_of_origin",
+        "tests/unit/pipelines/test_pipelines_origins.py::test_a_page_leads_by_shard_and_row_to_its_record",
         "tests/unit/dolma_py/test_dolma_py_manifest.py::test_a_run_tells_where_it_ran",
     ],
     # open: "a program written by a model" - nothing runs one yet, and there is no sandbox
