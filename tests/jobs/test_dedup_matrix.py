@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 def make_recipe() -> dict[str, object]:
     """All jobs in one session, each over all documents: none adds a rule to the view."""
     steps = [{"name": name, "kind": kind, "rules": [], **settings} for name, (kind, settings) in JOBS.items()]
-    # one attribute set each: forms of one kind write the same set, the later one over the earlier
+    # one attribute set each, but for the forms of MinHash: both write minhash-v1, the later one over the earlier
     return {"recipe": "all", "flow": "job", "seed": 1, "split_bytes": 60_000, "steps": steps}
 
 
