@@ -7,7 +7,7 @@ Phase `verify`: one task per bucket reads its row group of every file that has o
 Memory: three times the bucket's sets, at most 3 x max_bucket_bytes; a component is never cut.
 A task of `verify` opens each file of `sets` that has its bucket: with S splits and B buckets at most S x B reads of consecutive
 bytes, so unit_docs should grow with the corpus. B = candidates / unit_docs, or more where their sets are estimated larger than
-BUCKET_BYTES each (long documents); a done phase stands as long as B is the same.
+`bucket_bytes` each (long documents); a done phase stands as long as B is the same.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from pipelines.dedup_minhash import DedupMinhashConfig
 
 SETS_PER_TEXT = 1.4  # bytes of a text's shingle set per byte of it: 8 for each word of 5 letters and a space
-BUCKET_BYTES = 512 << 20  # of estimated sets: no setting, so that a raised max_bucket_bytes does not move the buckets
+# Estimated sets of a bucket: no settings, so that a raised max_bucket_bytes does not move the buckets. Small ones keep memory the same for
+# any corpus up to MANY_BUCKETS of them; beyond, they grow to the largest, since each costs a read in nearly every file of sets.
+SMALL_BUCKET_BYTES, LARGE_BUCKET_BYTES, MANY_BUCKETS = 64 << 20, 512 << 20, 256
 INDEX_SCHEMA = pa.schema([("bucket", pa.int32()), ("path", pa.string()), ("group", pa.int32())])
 
 
@@ -68,14 +70,26 @@ def verify_candidates(
 
 
 def count_buckets(graph: Graph, unit_docs: int) -> int:
-    """Buckets of at most unit_docs members and BUCKET_BYTES of sets, on the average; 0 without members.
+    """Buckets of at most unit_docs members and bucket_bytes of sets, on the average; 0 without members.
 
     A member's text is taken to be as long as the mean of its split.
     """
     text_bytes = sum(
         split.text_bytes * count / max(split.rows, 1) for split, count in zip(graph.splits, graph.counts, strict=True)
     )
-    return max(-(-graph.members // unit_docs), math.ceil(SETS_PER_TEXT * text_bytes / BUCKET_BYTES))
+    set_bytes = SETS_PER_TEXT * text_bytes
+    return max(-(-graph.members // unit_docs), math.ceil(set_bytes / bucket_bytes(set_bytes)))
+
+
+def bucket_bytes(set_bytes: float) -> float:
+    """Bytes of sets that a bucket should have when all sets together have `set_bytes`.
+
+    Examples
+    --------
+    >>> [bucket_bytes(gib * 2.0**30) / 2**20 for gib in (0.1, 16, 64, 1000)]
+    [64.0, 64.0, 256.0, 512.0]
+    """
+    return min(max(set_bytes / MANY_BUCKETS, SMALL_BUCKET_BYTES), LARGE_BUCKET_BYTES)
 
 
 def worker_memory_bytes(minhash: DedupMinhashConfig, text_bytes: int) -> int:

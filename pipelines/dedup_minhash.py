@@ -62,8 +62,9 @@ class DedupMinhashConfig(Config):
     )
     max_rounds: int = Field(default=50, ge=1, description="of the Spark way; it needs about log2 of the longest chain")
     unit_docs: int = Field(
-        default=50_000, ge=1, description="members of components verified by one task, about, or 512 MiB of their sets"
-    )
+        default=50_000, ge=1,
+        description="members of components verified by one task, about, or fewer: 64 MiB of their sets (up to 512 MiB in large corpora)",
+    )  # fmt: skip
     max_bucket_bytes: int = Field(
         default=4 << 30,
         ge=1 << 10,

@@ -67,6 +67,7 @@ def test_a_plan_counts_the_driver_and_its_jvm(tmp_path):
 
 def test_more_documents_than_the_driver_may_hold_are_refused(tmp_path):
     context = StepContext(lambda: None, Corpus(str(tmp_path)), None, "plan", "runs/r/00-plan", "f", 0, {})
+    context = context._replace(setting_prefix="steps.plan.")
     mix_table.check_docs(context, MixInputs(max_docs=10), 10)
     with pytest.raises(ConfigError, match="the view's 25000000 documents.*4.0 GB of memory") as caught:
         mix_table.check_docs(context, MixInputs(max_docs=10), 25_000_000)
