@@ -18,21 +18,31 @@ from tests.dedup_jobs import list_output
 from tests.jobs.made_copies import JOBS, write_copies
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+APART = "minhash-spark"
 
 
-def make_recipe() -> dict[str, object]:
-    """All jobs in one session, each over all documents: none adds a rule to the view."""
-    steps = [{"name": name, "kind": kind, "rules": [], **settings} for name, (kind, settings) in JOBS.items()]
-    # one attribute set each, but for the forms of MinHash: both write minhash-v1, the later one over the earlier
-    return {"recipe": "all", "flow": "job", "seed": 1, "split_bytes": 60_000, "steps": steps}
+def make_recipes() -> dict[str, dict[str, object]]:
+    """All jobs, each over all documents: none adds a rule to the view. Both forms of MinHash write one set: one has a corpus of its own."""
+    recipes = {}
+    for recipe, names in {"all": [name for name in JOBS if name != APART], "apart": [APART]}.items():
+        steps = [{"name": name, "kind": JOBS[name][0], "rules": [], **JOBS[name][1]} for name in names]
+        recipes[recipe] = {"recipe": recipe, "flow": "job", "seed": 1, "split_bytes": 60_000, "steps": steps}
+    return recipes
+
+
+def copy_corpora(plain: Path, root: Path) -> None:
+    for name in make_recipes():
+        shutil.copytree(plain, root / name)
 
 
 def run(root: Path, partitions: int) -> dict[str, bytes]:
+    """What lies in the corpora after all jobs."""
     from dolma_py.corpus import Corpus
 
-    recipe, corpus = Recipe(**make_recipe()), Corpus(str(root))
     options = BuildOptions(partitions=partitions, show_progress=False)
-    build_from(recipe, corpus, options, State(corpus.load_view(None), {}))
+    for name, recipe in make_recipes().items():
+        corpus = Corpus(str(root / name))
+        build_from(Recipe(**recipe), corpus, options, State(corpus.load_view(None), {}))
     return list_output(root)
 
 
@@ -41,22 +51,23 @@ def expected(tmp_path_factory, _spark_of_this_run) -> tuple[Path, dict[str, byte
     """(corpus without any output, files after all jobs with one partition)."""
     folder = tmp_path_factory.mktemp("matrix")
     write_copies(str(folder / "plain"))
-    shutil.copytree(folder / "plain", folder / "one")
+    copy_corpora(folder / "plain", folder / "one")
     return folder / "plain", run(folder / "one", 1)
 
 
 def test_every_job_found_something(expected):
     """Else equal bytes would say little."""
-    files = expected[1]
-    for number, name in enumerate(JOBS):
-        facts = json.loads(files[f"runs/all/{number:02d}-{name}/manifest.json"])["facts"]
+    manifests = {path: json.loads(file) for path, file in expected[1].items() if path.endswith("/manifest.json")}
+    assert {made["step"] for made in manifests.values()} == set(JOBS)
+    for path, made in manifests.items():
+        facts = made["facts"]
         found = facts.get("duplicates", facts.get("repeated_units", facts.get("repeated_bytes")))
-        assert found > 10, name
+        assert found > 10, path
 
 
 @pytest.mark.parametrize("partitions", [2, 7])
 def test_bytes_do_not_depend_on_partitions(expected, tmp_path, partitions):
-    shutil.copytree(expected[0], tmp_path / "corpus")
+    copy_corpora(expected[0], tmp_path / "corpus")
     assert run(tmp_path / "corpus", partitions) == expected[1]
 
 
@@ -66,11 +77,14 @@ from dolma_py.corpus import Corpus
 from pipelines.build_recipe import BuildOptions, State, build_from
 from pipelines.commands import make_options
 from pipelines.recipe import Recipe
+from pipelines.session import open_session
 
-recipe, root, master, bundle = sys.argv[1:]
-corpus = Corpus(root)
+recipes, root, master, bundle = sys.argv[1:]
 options = make_options({"master": master, "partitions": None, "bundle": bundle})
-build_from(Recipe(**yaml.safe_load(open(recipe))), corpus, options, State(corpus.load_view(None), {}))
+with open_session(options.session):
+    for name, recipe in yaml.safe_load(open(recipes)).items():
+        corpus = Corpus(root + "/" + name)
+        build_from(Recipe(**recipe), corpus, options, State(corpus.load_view(None), {}))
 """
 
 
@@ -79,11 +93,11 @@ def test_a_standalone_cluster_writes_the_same_bytes(expected, tmp_path, reposito
     from pipelines.bundle import make_bundle
     from pipelines.standalone_cluster import start_cluster
 
-    shutil.copytree(expected[0], tmp_path / "corpus")
-    (tmp_path / "all.yaml").write_text(yaml.safe_dump(make_recipe()))
+    copy_corpora(expected[0], tmp_path / "corpus")
+    (tmp_path / "recipes.yaml").write_text(yaml.safe_dump(make_recipes()))
     bundle = make_bundle(tmp_path / "bundle")
     with start_cluster(num_workers=2) as cluster:
-        arguments = [tmp_path / "all.yaml", tmp_path / "corpus", cluster.master_url, bundle.code_zip.parent]
+        arguments = [tmp_path / "recipes.yaml", tmp_path / "corpus", cluster.master_url, bundle.code_zip.parent]
         answer = subprocess.run(
             [sys.executable, "-c", _DRIVER, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, check=False,
             env={**os.environ, "PYTHONPATH": str(repository)},
