@@ -6,6 +6,7 @@ allows. They run under the peer's Python, so they stand here as text.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,6 +73,29 @@ print(total)
 """
 
 
+# Ours without Spark, as one task of the job reads and hashes, and what the shuffle would find.
+EXACT = """
+import glob, sys
+import numpy as np
+import pyarrow as pa
+from dedup import exact
+from dolma_py import storage
+from dolma_py.arrow_buffers import view_text
+from dolma_py.formats import FieldMap, Limits, read_any
+keys = []
+for path in sorted(glob.glob(sys.argv[1] + "/*.jsonl")):
+    for event in read_any(path, source="web", limits=Limits(), fields=FieldMap(), added=None, open_stream=storage.open_read):
+        assert isinstance(event, pa.RecordBatch), event
+        digests = exact.digest_texts(*view_text(event.column("text")))
+        keys.append(np.stack([digests.high, digests.low], axis=1))
+keys = np.concatenate(keys)
+order = np.lexsort(keys.T)
+print("copies:", int((keys[order[1:]] == keys[order[:-1]]).all(axis=1).sum()))
+"""
+
+BLOOM = "dolma, Bloom filter of texts"
+
+
 class Peer(NamedTuple):
     """A command of another project."""
 
@@ -92,6 +116,8 @@ def list_peers(source: Path, work: Path, num_files: int) -> list[Peer]:
         where = ["--output", str(work / "output"), "--cache_dir", str(work / "cache"), "--num_proc", "2"]
         command = ["-m", "text_dedup.minhash", *files, *where, *settings, "--hash_func", "xxh3", "--hash_bits", "32"]
         peers.append(Peer(f"text-dedup {bands} x {rows}", "text_dedup", command))
+    peers.append(Peer(BLOOM, "dolma", ["-m", "dolma.cli", "-c", str(work / "dolma.json"), "dedupe"]))
+    peers.append(Peer("ours, exact keys, 1 process", "", ["-c", EXACT, str(source)]))
     for kind in ("rensa", "datasketch"):
         command = ["-c", SIGNATURES, str(source), kind, "286"]
         package = "datatrove" if kind == "rensa" else ""
@@ -99,7 +125,18 @@ def list_peers(source: Path, work: Path, num_files: int) -> list[Peer]:
     return peers
 
 
-def write_scripts(work: Path) -> None:
-    """Scripts that workers import by path."""
+def write_scripts(source: Path, work: Path) -> None:
+    """Scripts that workers import by path, and settings in files; `source` as for list_peers, in a folder called documents."""
     work.mkdir(parents=True, exist_ok=True)
     (work / "peer.py").write_text(DATATROVE)
+    bloom = {
+        "file": str(work / "bloom.bin"),
+        "read_only": False,
+        "estimated_doc_count": 10**6,
+        "desired_false_positive_rate": 1e-6,
+    }
+    settings = {
+        "documents": [f"{source}/*.jsonl"], "processes": 2, "bloom_filter": bloom,
+        "dedupe": {"name": "bloom", "documents": {"attribute_name": "copy", "key": "$.text"}, "skip_empty": True},
+    }  # fmt: skip
+    (work / "dolma.json").write_text(json.dumps(settings))

@@ -106,7 +106,7 @@ def measure_peers(folder: Path, num_mb: float, environments: Path, work: Path, n
         if not python.exists() or not any(part in peer.name for part in names.split(",")):
             continue
         shutil.rmtree(work, ignore_errors=True)
-        write_scripts(work)
+        write_scripts(folder, work)
         environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(work / "home"), "TOKENIZERS_PARALLELISM": "false"}
         try:
             usage = measure_command([str(python), *peer.command], cwd=work, environment=environment)
