@@ -49,11 +49,12 @@ demo: $(INSTALLED) ## install, then raw text to a trained model and a report, in
 	$(BIN)/dolma-py report --corpus demo/corpus --run demo/run --output demo/report.html
 
 # Two files of tests run at a time, a file's tests one after the other: much of a test is the start of a JVM, on one core.
+# In the order of their names, which begins with the long ones of tests/jobs; the slow ones by their number of tests.
 TWO_AT_ONCE := -n 2 --dist loadfile
 
 # pytest is last and names what was skipped and why just before its count line
 test: check ## install, check, and every test that is neither slow nor needs a GPU
-	$(BIN)/python -m pytest $(TWO_AT_ONCE)
+	$(BIN)/python -m pytest $(TWO_AT_ONCE) --no-loadscope-reorder
 
 # Bounds are checked by code compiled for that, hence the cache of its own: numba would reuse what was compiled without.
 test-slow: $(INSTALLED) ## the slow tests (clusters, kills), and all kernels again with array bounds checked
