@@ -25,10 +25,9 @@ def main(corpus: str = "demo/corpus", recipe: str = "quickstart") -> int:
         num_bytes = sum(counts["bytes"] for counts in funnel[0]["sources"].values()) if funnel else 0
         per_core = num_bytes / 1e6 / task_sec if task_sec else 0.0
         peak = run.get("peak_worker_bytes", 0) / 1e6
+        speed = "" if run["mb_per_sec"] is None else f"{run['mb_per_sec']:.1f}"
         total += run["seconds"]
-        print(
-            f"{made['step']:<16}{run['seconds']:>9.1f}{run['mb_per_sec'] or 0.0:>8.1f}{task_sec:>8.1f}{per_core:>17.1f}{peak:>16.0f}"
-        )
+        print(f"{made['step']:<16}{run['seconds']:>9.1f}{speed:>8}{task_sec:>8.1f}{per_core:>17.1f}{peak:>16.0f}")
     print(f"{'all':<16}{total:>9.1f}")
     return 0
 

@@ -239,6 +239,18 @@ _Dumper.yaml_implicit_resolvers = {
 }
 
 
+class _FlowDumper(_Dumper):
+    """Writes a string with a line break between double quotes, which keeps it on one line."""
+
+
+def _represent_text(dumper: Any, text: str) -> Any:
+    style = '"' if text.splitlines() not in ([], [text]) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_FlowDumper.add_representer(str, _represent_text)
+
+
 def render_yaml(values: Any) -> str:
     """Values as block YAML, keys in the given order; parse_yaml reads the same values."""
     return str(yaml.dump(_escape(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
@@ -247,6 +259,6 @@ def render_yaml(values: Any) -> str:
 def render_flow(value: Any) -> str:
     """A value as YAML on one line; parse_yaml reads the same value."""
     text = yaml.dump(
-        _escape(value), Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 30
+        _escape(value), Dumper=_FlowDumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 30
     )
     return str(text).removesuffix("\n...\n").strip()

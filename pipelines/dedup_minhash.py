@@ -29,16 +29,19 @@ from dolma_py.storage import WrittenFile
 from pipelines.candidate_graph import find_components
 from pipelines.candidate_sets import verify_candidates, worker_memory_bytes
 from pipelines.dedup_decisions import DECISION_SCHEMA, write_decisions
+from pipelines.mix_table import MEAN_TEXT_BYTES
 from pipelines.split_files import make_split_files, remove_unused, write_split_file
 from pipelines.steps import Rule, StepContext, StepResult, checksum_if_file
 
-__all__ = ["VERSION", "DedupMinhashConfig", "fingerprint_inputs", "run", "worker_memory_bytes"]
+__all__ = ["VERSION", "DedupMinhashConfig", "driver_memory_bytes", "fingerprint_inputs", "run", "worker_memory_bytes"]
 VERSION = 2
 CHANGES_NO_BYTE = (
     "alarms", "components", "max_edges", "max_rounds", "unit_docs", "max_bucket_bytes", "keep_bands",
 )  # fmt: skip
 BANDS_VERSION = 1  # of the keys in band files
 BANDS = "bands"
+# On the driver: an edge in the union-find, and a decision, once as it is read and once sorted.
+EDGE_BYTES, DECISION_BYTES = 150, 130
 SET = "minhash-v1"
 
 
@@ -88,6 +91,16 @@ class DedupMinhashConfig(Config):
     @property
     def settings(self) -> MinHashConfig:
         return self.minhash or get_preset(self.preset or "olmo3-web")
+
+
+def driver_memory_bytes(minhash: DedupMinhashConfig, text_bytes: int) -> int:
+    """What the driver holds at most for documents of MEAN_TEXT_BYTES or more on average, each with a candidate edge.
+
+    Edges, while it finds the components itself, and the decision on every member of one.
+    """
+    num_docs = text_bytes // MEAN_TEXT_BYTES
+    edges = {"spark": 0, "driver": num_docs, "auto": min(minhash.max_edges, num_docs)}[minhash.components]
+    return EDGE_BYTES * edges + DECISION_BYTES * num_docs
 
 
 def run(context: StepContext, minhash: DedupMinhashConfig) -> StepResult:

@@ -121,7 +121,11 @@ def read_job(kind: str, values: Any, where: str) -> tuple[Corpus, Recipe, State]
         raise ConfigError("config", type(values).__name__, "expected a mapping", where=where)
     job = config.build_config(JobFile, values, where=where)
     corpus = Corpus(job.corpus)
-    view = None if kind in (*FIRST_KINDS, "installed_text") else corpus.load_view(job.view)
     name = job.name or kind.replace("_", "-")
     recipe = Recipe(recipe=name, flow="job", seed=job.seed, steps=[{"kind": kind, "name": name, **job.step}])
+    (step,) = build_steps(recipe)
+    reads_view = kind not in (*FIRST_KINDS, "installed_text") and getattr(step.module, "READS_VIEW", True)
+    if job.view is not None and not reads_view:
+        raise ConfigError("view", job.view, f"{kind} reads no view", "Leave it out.", where=where)
+    view = corpus.load_view(job.view) if reads_view else None
     return corpus, recipe, State(view, dict(job.artifacts))

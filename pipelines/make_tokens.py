@@ -32,7 +32,7 @@ from mixers import shards
 from mixers.shard_manifest import build_manifest
 from mixers.shards import LINEAGE_SCHEMA, PIECE_SCHEMA, PartSummary
 from mixers.tokenization import LoadedTokenizer, encode_batch, load_tokenizer, use_one_thread
-from pipelines.merged_lineage import merge_runs, write_run
+from pipelines.merged_lineage import MERGE_BYTES, ROW_BYTES, merge_runs, write_run
 from pipelines.sample_mix import find_planned_sources
 from pipelines.steps import StepContext, StepResult, Unit, checksum_if_file, file_lists, split_name, split_params
 
@@ -108,8 +108,10 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
 
 
 def worker_memory_bytes(settings: MakeTokensConfig, text_bytes: int) -> int:
-    """What a task of phase parts holds at most, twice: a part's tokens of 4 bytes, no more than one for each byte of text."""
-    return 2 * 4 * min(settings.tokens_per_part, text_bytes)
+    """The most of what a task of phase parts holds, twice, a part's tokens of 4 bytes, no more than one for each byte of text, and
+    of what the merge of the lineage holds.
+    """
+    return max(2 * 4 * min(settings.tokens_per_part, text_bytes), min(MERGE_BYTES, ROW_BYTES * text_bytes))
 
 
 def fingerprint_inputs(corpus: Corpus, settings: MakeTokensConfig) -> list[object]:

@@ -18,6 +18,9 @@ from pipelines.steps import StepContext, Unit, file_lists
 
 FAN_IN = 64  # runs that one task merges
 RUN_ROWS = 1 << 13  # rows of a run that are in memory at a time: its row groups
+ROW_BYTES = 100  # of a lineage row, about
+
+MERGE_BYTES = 3 * FAN_IN * RUN_ROWS * ROW_BYTES
 
 
 def write_run(sink: HashingWriter, lineage: pa.Table) -> int:

@@ -127,7 +127,7 @@ def find_planned_sources(corpus: Corpus, sample: str) -> dict[str, dict[str, Any
     for info in storage.list_files(corpus.path("runs")) if lines else []:
         found = manifest.read_manifest(info.path.rsplit("/", 1)[0]) if info.path.endswith("/manifest.json") else None
         if found and found.get("kind") == "sample_mix" and found["attributes"].get(sample) == lines[0]["fingerprint"]:
-            sources: dict[str, dict[str, Any]] = found["facts"]["sources"]
+            sources: dict[str, dict[str, Any]] | None = found["facts"].get("sources")  # none before VERSION 2
             return sources
     return None
 

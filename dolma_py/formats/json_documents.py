@@ -13,8 +13,8 @@ SUFFIX = ".json"
 HEAD_BYTES = 1 << 16
 WHAT = "one JSON document, not a record a line"
 HINT = (
-    "Write a record a line, such as by: jq -c '.[]' FILE > records.jsonl. If its lines are records, one of them torn, name it .jsonl, "
-    "or give kind: jsonl to its source of an ingest."
+    "Write a record a line, such as by: jq -c 'if type == \"array\" then .[] else . end' FILE > records.jsonl. "
+    "If its lines are records, one of them torn, name it .jsonl, or give kind: jsonl to its source of an ingest."
 )
 WHY_LEFT_OUT = f"each {WHAT}. {HINT}"  # for dolma_py.input_files.describe_left_out
 _UNFINISHED, _BROKEN = object(), object()
@@ -32,18 +32,18 @@ def is_json_document(path: str) -> bool:
     with storage.open_read(path) as stream:
         head = bytes(stream.read(HEAD_BYTES))
     lines = head.decode("utf-8-sig", errors="replace").lstrip().split("\n")
-    if len(head) == HEAD_BYTES:
-        if len(lines) == 1:
-            return lines[0].startswith("[")  # else a long first line that begins as a record does
-        lines.pop()  # cut by us
+    if len(head) == HEAD_BYTES and len(lines) == 1:
+        return lines[0].startswith("[")  # else a long first line that begins as a record does
+    cut = lines.pop().strip() if len(head) == HEAD_BYTES else ""  # by us
     lines = [line.strip() for line in lines if line.strip()]
     if not lines:
         return False
     first = _read(lines[0])
     if first is _UNFINISHED or (first is _BROKEN and lines[0].startswith("[")):
-        goes_on = _read("\n".join(lines)) is not _BROKEN
-        return goes_on or not any(isinstance(_read(line), dict) for line in lines[1:])
-    return isinstance(first, list) and len(lines) == 1
+        goes_on = _read("\n".join([*lines, cut[:1]])) is not _BROKEN
+        is_record = cut.startswith("{") or any(isinstance(_read(line), dict) for line in lines[1:])
+        return goes_on or not is_record
+    return isinstance(first, list) and len(lines) == 1 and not cut
 
 
 def _read(text: str) -> Any:

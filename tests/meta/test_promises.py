@@ -14,6 +14,7 @@ PROMISES = {
     "1 same input, config and seed give the same bytes": [
         "tests/jobs/test_build_recipe.py::test_bytes_do_not_depend_on_partitions",
         "tests/jobs/test_build_recipe.py::test_standalone_cluster_writes_the_same_bytes",
+        "tests/jobs/test_build_recipe.py::test_steps_have_the_recorded_bytes",
     ],
     "2 kill it anywhere, run it again": [
         "tests/jobs/test_build_kills.py::test_killed_and_repeated_gives_the_same_bytes",

@@ -284,7 +284,7 @@ def test_what_is_written_is_read_again(value):
     assert parse_yaml(render_yaml(value), "here") == value
 
 
-@pytest.mark.parametrize("word", ["no", "Yes", "off", "2020-01-01", "1e-3", "1:30", "0o17", "~", "${x}"])
+@pytest.mark.parametrize("word", ["no", "Yes", "off", "2020-01-01", "1e-3", "1:30", "0o17", "~", "${x}", "a\nb"])
 def test_other_readers_of_yaml_see_words_as_words(word):
     assert yaml.safe_load(render_yaml({"a": [word]})) == {"a": [word.replace("${", "$${")]}
     assert yaml.safe_load(render_flow(word)) == word.replace("${", "$${")

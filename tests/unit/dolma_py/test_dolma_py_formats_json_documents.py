@@ -21,7 +21,10 @@ GOOD = "\n".join(map(json.dumps, RECORDS)) + "\n"
     ('{"id": "a",\n' + GOOD, False), ('{"id":\n\n' + GOOD, False), ("{\n" + GOOD, False), ('[{"a": 1}, \n' + GOOD, False),
     ('{"id": "a",\n' + GOOD * HEAD_BYTES, False), ('["a"]\n["b"]\n', False), ('[{"a": 1}\n\n', True),
     ('[\n{"a": 1},\n{"b": 2}\n]\n', True), ('[\n{"a": 1},\n{"b": 2},\n]\n', True), ("[" + '\n{"a": "b"},' * HEAD_BYTES, True),
-    (json.dumps(["x" * 900] * 900, indent=1), True), ('{"text": "a\u2028b"}\n' + GOOD, False)])  # fmt: skip
+    (json.dumps(["x" * 900] * 900, indent=1), True), ('{"text": "a\u2028b"}\n' + GOOD, False),
+    ('{"id": "a",\n{"text": "' + "x" * HEAD_BYTES + '"}\n', False), ('["a"]\n{"text": "' + "x" * HEAD_BYTES + '"}\n', False),
+    ('[\n{"text": "' + "x" * HEAD_BYTES + '"}\n]', True), ('{"a":\n{"text": "' + "x" * HEAD_BYTES + '"}\n}', True),
+    ('[\n"' + "x" * HEAD_BYTES + '"\n]', True)])  # fmt: skip
 def test_the_first_line_tells(tmp_path, text, expected):
     path = tmp_path / "file.JSON"
     path.write_text(text, encoding="utf-8")

@@ -5,6 +5,7 @@ import pytest
 from dolma_py.config import build_config, parse_yaml
 from dolma_py.errors import ConfigError
 from pipelines import commands
+from pipelines.job_main import read_job
 from pipelines.plain_commands import PLAIN_KINDS, PlainOptions, make_recipe
 from pipelines.recipe import KINDS, build_step
 from pipelines.steps import find_rule_set, find_worst
@@ -97,3 +98,12 @@ def test_a_misspelled_preset_is_told_with_its_step_and_the_other_mistakes():
         build_step(0, {"kind": "dedup_minhash", "name": "near", "preset": "finewb", "unit_dogs": 3})
     text = str(caught.value)
     assert "2 mistakes" in text and "steps.near.preset" in text and "fineweb" in text and "steps.near.unit_dogs" in text
+
+
+@pytest.mark.parametrize("kind", ["ingest", "train_classifier"])
+def test_a_view_for_a_job_that_reads_none_is_refused(tmp_path, kind):
+    step = {"sources": [{"inputs": ["*.jsonl"]}]} if kind == "ingest" else {"positives": ["a"], "negatives": ["b"]}
+    job = {"corpus": str(tmp_path), "step": step}
+    assert read_job(kind, job, "")[2].view is None
+    with pytest.raises(ConfigError, match=f"{kind} reads no view"):
+        read_job(kind, job | {"view": "v"}, "")

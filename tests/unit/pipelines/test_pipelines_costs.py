@@ -55,6 +55,21 @@ def test_memory_of_the_driver(tmp_path, text_bytes, step, settings, expected):
     assert plan_step(tmp_path, text_bytes, kind="dedup_exact").driver_memory_bytes == costs.DRIVER_BYTES
 
 
+@pytest.mark.parametrize(
+    ("text_bytes", "settings", "expected"),
+    [
+        (40_000_000, {}, (150 + 130) * 200_000),
+        (40_000_000, {"components": "spark"}, 130 * 200_000),
+        (40_000_000, {"max_edges": 1000}, 150_000 + 130 * 200_000),
+        (40_000_000, {"max_edges": 1000, "components": "driver"}, (150 + 130) * 200_000),
+    ],
+)
+def test_memory_of_the_driver_for_candidates(tmp_path, text_bytes, settings, expected):
+    (tmp_path / "listing.jsonl").write_text("")
+    line = plan_step(tmp_path, text_bytes, kind="dedup_minhash", **settings)
+    assert line.driver_memory_bytes - costs.DRIVER_BYTES == expected
+
+
 def test_a_plan_counts_the_driver_and_its_jvm(tmp_path):
     (tmp_path / "listing.jsonl").write_text("")
     lines = [plan_step(tmp_path, 40_000_000, kind=kind) for kind in ("sample_mix", "dedup_exact")]
