@@ -31,7 +31,6 @@ def find_browser() -> str | None:
 
 def open_page(browser: str, page: Path, *, question: str, profile: Path) -> Look:
     """Open a file and evaluate the JavaScript expression `question` there, when it has been drawn."""
-    profile.mkdir(exist_ok=True)
     commands_read, commands_write = os.pipe()
     events_read, events_write = os.pipe()
     shell = f'exec "$0" "$@" 3<&{commands_read} 4>&{events_write}'
@@ -40,7 +39,6 @@ def open_page(browser: str, page: Path, *, question: str, profile: Path) -> Look
     process = subprocess.Popen(
         ["bash", "-c", shell, browser, *options], pass_fds=(commands_read, events_write),
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "TMPDIR": str(profile)},  # it leaves folders there
     )  # fmt: skip
     os.close(commands_read)
     os.close(events_write)
