@@ -8,6 +8,7 @@ import os
 import platform
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from dolma_py import storage
@@ -32,6 +33,23 @@ def read_manifest(folder: str) -> dict[str, Any] | None:
     except ValueError as error:
         raise DataError(path, "not JSON", hint="Remove the file to run the step again.") from error
     return content
+
+
+def iterate_manifests(runs: str) -> Iterator[dict[str, Any]]:
+    """The manifests of all complete steps, `runs`/RECIPE/STEP/manifest.json, in the order of their paths.
+
+    Lists two levels of folders, never a step's work files. A damaged manifest is left out: it is the business of the
+    recipe whose step it is, which stops at it.
+    """
+    for recipe in storage.list_folder(runs):
+        folder = storage.join_path(runs, recipe.name)
+        for step in storage.list_folder(folder) if recipe.kind == "folder" else []:
+            try:
+                found = read_manifest(storage.join_path(folder, step.name)) if step.kind == "folder" else None
+            except DataError:
+                continue
+            if found is not None:
+                yield found
 
 
 def render_json(values: Any) -> bytes:

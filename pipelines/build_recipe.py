@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from pyspark.sql import SparkSession
@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from dolma_py import config, manifest, storage, views
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus
-from dolma_py.errors import ConfigError, DataError
+from dolma_py.errors import ConfigError
 from dolma_py.input_files import find_files
 from dolma_py.machine import reset_peak
 from dolma_py.storage import lock_folder
@@ -202,12 +202,8 @@ def count_text_bytes(context: StepContext, made: dict[str, Any], result: StepRes
         return int(result.times["text_bytes"])
     if context.view is None:
         return None
-    for info in storage.list_files(context.corpus.path("runs")):
-        found = None
-        if info.path.endswith("/manifest.json"):
-            with suppress(DataError):  # a damaged one of another run is that run's business
-                found = manifest.read_manifest(info.path.rsplit("/", 1)[0])
-        if found and found.get("funnel") and found["view_fingerprint"] == context.view.fingerprint:
+    for found in manifest.iterate_manifests(context.corpus.path("runs")):
+        if found.get("funnel") and found["view_fingerprint"] == context.view.fingerprint:
             return _sum_bytes(found["funnel"]["kept"])
     return None
 
@@ -301,7 +297,10 @@ def build_named(
         loaded = replace_inputs(loaded, inputs)
     if dry_run:
         loaded = cut_recipe(loaded, options.until)
-        return costs.describe_plan(*costs.plan_recipe(loaded, build_steps(loaded), Corpus(corpus)), options.session)
+        steps, target = build_steps(loaded), Corpus(corpus)
+        new = costs.describe_new_inputs(steps, target)
+        plan = costs.describe_plan(*costs.plan_recipe(loaded, steps, target, inputs=new), options.session)
+        return plan | costs.name_inputs(new)
     return build(loaded, corpus, options)
 
 

@@ -226,7 +226,7 @@ def print_written(step: dict[str, Any]) -> None:
 def print_plan(plan: dict[str, Any]) -> None:
     """The tables of --dry-run."""
     console = Console(markup=False, emoji=False)
-    if "inputs" in plan:
+    if plan.get("inputs"):
         found = Table("source", "new files", "shards", "in place", "MB on disk")
         for row in plan["inputs"]:
             numbers = [row["files"], row["shards"], row["in_place"], f"{row['bytes'] / 1e6:.1f}"]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from dolma_py import storage
 from dolma_py.corpus import Corpus
 from dolma_py.views import View
-from pipelines.ingest_inputs import IngestConfig, describe_inputs
+from pipelines.ingest_inputs import IngestConfig, NewInputs, describe_inputs
 from pipelines.recipe import Recipe, Step
 from pipelines.session import SessionConfig, count_cores, driver_heap_bytes
 
@@ -66,30 +66,53 @@ class StepPlan(NamedTuple):
     details: dict[str, Any] = {}  # what only this kind of step can say, by name; the last word of a name is its unit
 
 
-def estimate_text_bytes(steps: list[Step], corpus: Corpus) -> tuple[int, int]:
-    """(bytes of text the steps will handle, those of them new to the corpus): what it has, and what inputs or steps bring."""
-    listing = corpus.read_listing()
-    made = sum(
-        step.module.expected_text_bytes(step.settings) for step in steps if hasattr(step.module, "expected_text_bytes")
-    )
-    ingests = [step.settings for step in steps if isinstance(step.settings, IngestConfig)]
-    new = 0 if listing.shards else int(made)
-    for ingest in ingests:
-        # what lies in the corpus itself an earlier step of the recipe writes: it is counted as made, and not there yet
-        own = [source for source in ingest.sources if not (made and all("{corpus}" in path for path in source.inputs))]
+def describe_new_inputs(steps: list[Step], corpus: Corpus) -> NewInputs:
+    """What the ingest steps would read that the corpus has not, but for what an earlier step of them is to write."""
+    makes = _made_bytes(steps) > 0
+    found = NewInputs(0, [], [], [])
+    for step in steps:
+        if not isinstance(step.settings, IngestConfig):
+            continue
+        # what lies in the corpus itself an earlier step writes: it is counted as made, and not there yet
+        sources = step.settings.sources
+        own = [source for source in sources if not (makes and all("{corpus}" in path for path in source.inputs))]
         if own:
-            new += describe_inputs(corpus, ingest.model_copy(update={"sources": own})).text_bytes
+            more = describe_inputs(corpus, step.settings.model_copy(update={"sources": own}))
+            found = NewInputs(*(mine + its for mine, its in zip(found, more, strict=True)))
+    return found
+
+
+def name_inputs(inputs: NewInputs) -> dict[str, Any]:
+    """A plan's words about its inputs: a row per source, and what they leave out."""
+    return {"inputs": inputs.rows, "left_out": inputs.left_out, "documents": inputs.documents}
+
+
+def estimate_text_bytes(steps: list[Step], corpus: Corpus, inputs: NewInputs | None = None) -> tuple[int, int]:
+    """(bytes of text the steps will handle, those of them new to the corpus): what it has, and what inputs or steps bring.
+
+    inputs: describe_new_inputs of the same, where the caller has it.
+    """
+    listing = corpus.read_listing()
+    new = (inputs or describe_new_inputs(steps, corpus)).text_bytes + (0 if listing.shards else _made_bytes(steps))
     return listing.text_bytes + new, new
 
 
+def _made_bytes(steps: list[Step]) -> int:
+    """Bytes of text that steps make without any input."""
+    makers = [step for step in steps if hasattr(step.module, "expected_text_bytes")]
+    return int(sum(step.module.expected_text_bytes(step.settings) for step in makers))
+
+
 def plan_recipe(
-    recipe: Recipe, steps: list[Step], corpus: Corpus, view: View | None = None, text_bytes: int | None = None
-) -> tuple[int, list[StepPlan]]:
+    recipe: Recipe, steps: list[Step], corpus: Corpus, view: View | None = None, *,
+    text_bytes: int | None = None, inputs: NewInputs | None = None,
+) -> tuple[int, list[StepPlan]]:  # fmt: skip
     """(bytes of text, one line per step); `view` is what the first step reads, all documents where it is None.
 
-    text_bytes: of all steps, where the caller knows better than estimate_text_bytes.
+    text_bytes: of all steps, where the caller knows better than estimate_text_bytes. inputs: describe_new_inputs of the
+    same, where the caller has it.
     """
-    all_bytes, new_bytes = estimate_text_bytes(steps, corpus) if text_bytes is None else (text_bytes, text_bytes)
+    all_bytes, new_bytes = (text_bytes,) * 2 if text_bytes is not None else estimate_text_bytes(steps, corpus, inputs)
     cores = count_cores()
     lines = []
     for step in steps:

@@ -112,7 +112,7 @@ def plan_ingest(values: Any, where: str = "") -> dict[str, Any]:
     assert isinstance(settings, IngestConfig), type(settings)
     new = describe_inputs(corpus, settings)
     plan = costs.describe_plan(*costs.plan_recipe(recipe, steps, corpus, text_bytes=new.text_bytes))
-    return plan | {"inputs": new.rows, "left_out": new.left_out, "documents": new.documents}
+    return plan | costs.name_inputs(new)
 
 
 def read_job(kind: str, values: Any, where: str) -> tuple[Corpus, Recipe, State]:

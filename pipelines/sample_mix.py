@@ -124,9 +124,8 @@ def describe_sources(cells: pa.Table) -> dict[str, dict[str, Any]]:
 def find_planned_sources(corpus: Corpus, sample: str) -> dict[str, dict[str, Any]] | None:
     """describe_sources of the step that drew the attribute set `sample`; None where no step of the corpus did."""
     lines = read_done_lines(corpus.path("attributes", sample, "_done.jsonl"))
-    for info in storage.list_files(corpus.path("runs")) if lines else []:
-        found = manifest.read_manifest(info.path.rsplit("/", 1)[0]) if info.path.endswith("/manifest.json") else None
-        if found and found.get("kind") == "sample_mix" and found["attributes"].get(sample) == lines[0]["fingerprint"]:
+    for found in manifest.iterate_manifests(corpus.path("runs")) if lines else []:
+        if found.get("kind") == "sample_mix" and found["attributes"].get(sample) == lines[0]["fingerprint"]:
             sources: dict[str, dict[str, Any]] | None = found["facts"].get("sources")  # none before VERSION 2
             return sources
     return None

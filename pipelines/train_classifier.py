@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ from taggers.train_classifier import ClassifierConfig, train_classifier
 
 logger = logging.getLogger("dolma_py.build")
 
-VERSION = 2  # 2: its manifest names no view
+VERSION = 3  # 2: its manifest names no view; 3: and counts the examples that could not be read
 READS_VIEW = False  # files of good and bad text alone: it gets no view and leaves none
 
 
@@ -59,26 +60,35 @@ def fingerprint_inputs(corpus: Corpus, settings: TrainClassifierConfig) -> str:
 
 def run(context: StepContext, settings: TrainClassifierConfig) -> StepResult:
     """Read, train, write model and card."""
+    unreadable: Counter[str] = Counter()  # by reason
     sides = [
-        read_examples(context, settings.positives, settings.positives_where, settings),
-        read_examples(context, settings.negatives, settings.negatives_where, settings),
+        read_examples(context, settings.positives, settings.positives_where, settings, unreadable),
+        read_examples(context, settings.negatives, settings.negatives_where, settings, unreadable),
     ]
+    if unreadable:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(unreadable.items()))
+        logger.warning("examples: %d records could not be read (%s)", unreadable.total(), reasons)
     path = f"{context.folder}/{settings.name}.bin"
     storage.make_folder(context.corpus.path(context.folder))
     card = train_classifier(
         *sides, output_path=context.corpus.path(path), seed=context.seed, config=settings.classifier
     )
     return StepResult(
-        artifacts={settings.name: path, f"{settings.name}_card": f"{path}.card.json"}, facts={"card": card}
+        artifacts={settings.name: path, f"{settings.name}_card": f"{path}.card.json"},
+        facts={"card": card, "unreadable_examples": dict(sorted(unreadable.items()))},
     )
 
 
 def read_examples(
-    context: StepContext, patterns: list[str], where: dict[str, str], settings: TrainClassifierConfig
+    context: StepContext,
+    patterns: list[str],
+    where: dict[str, str],
+    settings: TrainClassifierConfig,
+    unreadable: Counter[str],
 ) -> list[str]:
-    """The first bytes of the `max_docs` documents with the smallest hash, in that order."""
+    """The first bytes of the `max_docs` documents with the smallest hash, in that order; adds to `unreadable`."""
     rows: list[tuple[int, str]] = []
-    for batch in _read_batches(context.corpus, patterns):
+    for batch in _read_batches(context.corpus, patterns, unreadable):
         if where:
             metadata = [orjson.loads(values) if values else {} for values in batch.column("metadata").to_pylist()]
             matches = [all(values.get(key) == value for key, value in where.items()) for values in metadata]
@@ -97,7 +107,7 @@ def cut_text(text: str, max_bytes: int) -> str:
     return text.encode()[:max_bytes].decode(errors="ignore")
 
 
-def _read_batches(corpus: Corpus, patterns: list[str]) -> Iterator[pa.RecordBatch]:
+def _read_batches(corpus: Corpus, patterns: list[str], unreadable: Counter[str]) -> Iterator[pa.RecordBatch]:
     found = expand_inputs(patterns, corpus=corpus)
     if found.left_out:
         logger.warning("examples: %s", describe_left_out(found.left_out))
@@ -112,7 +122,9 @@ def _read_batches(corpus: Corpus, patterns: list[str]) -> Iterator[pa.RecordBatc
             root=corpus.root,
         )
         for item in items:
-            if not isinstance(item, Rejection):
+            if isinstance(item, Rejection):
+                unreadable[item.reason] += 1
+            else:
                 yield item
 
 

@@ -89,5 +89,5 @@ def _log_step(
         lr,
         rate,
         format_duration(remaining_sec),
-        f" ({skipped} steps skipped)" if skipped else "",
+        f" ({skipped} updates skipped: loss or gradient far above the last ones)" if skipped else "",
     )

@@ -251,6 +251,8 @@ def test_what_changes_before_the_classifier_reaches_every_step_after_it(tmp_path
     """The classifier reads no view and stands: the steps after it read that of the step before it, not one of its own."""
     for name, text in (("good", "river stone winter"), ("bad", "licence copy warranty")):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": f"{text} {n}"}) + "\n" for n in range(20)))
+    with open(tmp_path / "bad.jsonl", "a") as stream:
+        stream.write('{"text": 3}\nno JSON\n{"text": "torn')
     (tmp_path / "in").mkdir()
     ingest = {"kind": "ingest", "sources": [{"name": "web", "inputs": [str(tmp_path / "in")]}]}
     after = [
@@ -274,6 +276,7 @@ def test_what_changes_before_the_classifier_reaches_every_step_after_it(tmp_path
         )
     assert [outcome.skipped for outcome in outcomes] == [False, True, False, False]
     assert outcomes[1].manifest["view"] is None
+    assert outcomes[1].manifest["facts"]["unreadable_examples"] == {"invalid_json": 2, "missing_text": 1}
 
 
 CHANGES = {

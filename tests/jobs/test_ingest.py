@@ -255,6 +255,12 @@ def test_dry_run_shows_what_would_be_read_and_does_nothing(tmp_path):
     assert row[:2] == ["web", "5"] and int(row[2]) > 25
     assert "1 left out: list.json (each one JSON document" in answer.output
     assert "Nothing" in words and "memory" in answer.output and "disk" in answer.output
+    own = ["--input", str(tmp_path / "inputs"), "--corpus", str(tmp_path / "c")]
+    command = ["build", "mix", "--recipe", "quickstart", *own]
+    built = CliRunner().invoke(app, [*command, "--until", "ingest", "--dry-run"]).output
+    assert "1 left out: list.json (each one JSON document" in built and not (tmp_path / "c").exists()
+    rows = [line.replace("\u2502", " ").split() for line in built.splitlines() if " inputs " in line]
+    assert [row[:2] for row in rows] == [["inputs", "5"]]
 
 
 def test_json_documents_are_left_out_of_a_folder_and_told(tmp_path, _spark_of_this_run, caplog):

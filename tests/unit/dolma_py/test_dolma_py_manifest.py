@@ -40,6 +40,22 @@ def test_a_broken_manifest_is_named(tmp_path, content):
     assert caught.value.path.endswith("manifest.json")
 
 
+def test_manifests_of_all_steps_but_damaged_ones_and_other_files(tmp_path):
+    assert list(manifest.iterate_manifests(str(tmp_path / "runs"))) == []
+    for name in ("b/00-x", "a/01-y", "a/00-z", "a/00-z/work/deep"):
+        manifest.write_manifest(str(tmp_path / "runs" / name), {"name": name})
+    (tmp_path / "runs" / "a" / "02-torn").mkdir()
+    (tmp_path / "runs" / "a" / "02-torn" / "manifest.json").write_bytes(b"{")
+    (tmp_path / "runs" / "a" / "03-unfinished").mkdir()
+    (tmp_path / "runs" / "a" / "_lock").write_bytes(b"")
+    (tmp_path / "runs" / "manifest.json").write_bytes(b"{}")
+    assert [found["name"] for found in manifest.iterate_manifests(str(tmp_path / "runs"))] == [
+        "a/00-z",
+        "a/01-y",
+        "b/00-x",
+    ]
+
+
 def test_a_run_tells_where_it_ran(tmp_path):
     manifest.write_run(str(tmp_path), {"seconds": {"ingest": 1.5}})
     run = json.loads((tmp_path / "run.json").read_bytes())
