@@ -14,15 +14,23 @@ from typing import Any, NamedTuple
 
 from pyspark.sql import SparkSession
 
-from dolma_py import config, manifest, storage, views
-from dolma_py.config import Config
+from dolma_py import manifest, storage, views
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from dolma_py.input_files import find_files
 from dolma_py.machine import reset_peak
 from dolma_py.storage import lock_folder
-from dolma_py.views import View
 from pipelines import costs, count_view
+from pipelines.done_steps import (
+    State,
+    advance,
+    explain_again,
+    fingerprint_step,
+    list_rules,
+    output_stands,
+    read_view,
+    step_folder,
+)
 from pipelines.ingest_inputs import IngestConfig
 from pipelines.recipe import FIRST_KINDS, Recipe, Step, build_steps, load_recipe
 from pipelines.recipe_progress import RecipeProgress
@@ -30,11 +38,9 @@ from pipelines.session import SessionConfig, open_session
 from pipelines.steps import (
     StepContext,
     StepResult,
-    attribute_set_stands,
     check_attribute_sets,
     check_found,
     find_rule_set,
-    fingerprint_named_sets,
 )
 from pipelines.task_errors import explain_failures, memory_hint
 from pipelines.units import UnitTimes
@@ -51,13 +57,6 @@ class BuildOptions(NamedTuple):
     show_progress: bool = True
 
 
-class State(NamedTuple):
-    """What the steps so far have left."""
-
-    view: View | None
-    artifacts: dict[str, str]
-
-
 class Outcome(NamedTuple):
     """One step of a finished build."""
 
@@ -65,6 +64,7 @@ class Outcome(NamedTuple):
     skipped: bool
     seconds: float
     manifest: dict[str, Any]
+    started_spark: bool = False  # within its seconds
 
 
 def build(recipe: Recipe, corpus_root: str, options: BuildOptions) -> list[Outcome]:
@@ -74,7 +74,7 @@ def build(recipe: Recipe, corpus_root: str, options: BuildOptions) -> list[Outco
     """
     recipe = cut_recipe(recipe, options.until)
     corpus = Corpus(corpus_root)
-    check_inputs(build_steps(recipe))
+    check_inputs(build_steps(recipe), corpus)
     return build_from(recipe, corpus, options, State(None, {}))
 
 
@@ -88,11 +88,18 @@ def cut_recipe(recipe: Recipe, until: str | None) -> Recipe:
     return recipe.model_copy(update={"steps": recipe.steps[: names.index(until) + 1]})
 
 
-def check_inputs(steps: list[Step]) -> None:
+def check_inputs(steps: list[Step], corpus: Corpus) -> None:
     """Raise ConfigError for a path of an ingest that matches nothing, now and not after the steps before it.
 
-    What lies in the corpus itself an earlier step may have yet to write.
+    What lies in the corpus itself an earlier step may have yet to write. A recipe that makes its text itself is refused
+    where the corpus has only other text: that was given with --input, and a corpus forgets nothing.
     """
+    made, known = costs.list_made_sources(steps), sorted({shard.source for shard in corpus.read_listing().shards})
+    if made and known and not set(made) & set(known):
+        raise ConfigError(
+            "--input", None, f"this corpus has documents of {', '.join(known)} alone, and this would add {', '.join(made)}",
+            "Repeat --input, or give another --corpus.",
+        )  # fmt: skip
     for step in steps:
         if isinstance(step.settings, IngestConfig):
             for path in [path for source in step.settings.sources for path in source.inputs if "{corpus}" not in path]:
@@ -121,14 +128,15 @@ def build_from(
 
         progress = stack.enter_context(RecipeProgress(steps, corpus, enabled=options.show_progress))
         for step, prefix in zip(steps, prefixes, strict=True):
-            start = time.perf_counter()
+            start, num_sessions = time.perf_counter(), len(sessions)
             progress.start_step(step)
             context = _make_context(recipe, step, corpus, state, spark, options, progress)
             context = context._replace(setting_prefix=prefix)
             with explain_failures(context, memory_hint(step, recipe)):
                 done, skipped = run_step(context, step)
-            state = _advance(corpus, state, done)
-            outcomes.append(Outcome(step.name, skipped, time.perf_counter() - start, done))
+            state = advance(corpus, state, done)
+            seconds = time.perf_counter() - start
+            outcomes.append(Outcome(step.name, skipped, seconds, done, len(sessions) > num_sessions))
             progress.end_step(step, skipped)
     return outcomes
 
@@ -142,24 +150,11 @@ def _session_config(options: BuildOptions) -> SessionConfig:
 def _make_context(
     recipe: Recipe, step: Step, corpus: Corpus, state: State, spark: Any, options: BuildOptions, progress: RecipeProgress
 ) -> StepContext:  # fmt: skip
-    view = state.view if getattr(step.module, "READS_VIEW", True) else None
-    named_artifacts = {name: path for name, path in state.artifacts.items() if uses_artifact(step.settings, name)}
-    used = {name: storage.checksum_file(corpus.path(path)) for name, path in named_artifacts.items()}
-    inputs = getattr(step.module, "fingerprint_inputs", None)
-    seen = inputs(corpus, step.settings) if inputs else None
-    named = fingerprint_named_sets(corpus, step.identity())
-    mark = None if view is None else view.fingerprint
-    fingerprint = config.fingerprint(step.identity(), recipe.seed, recipe.split_bytes, mark, used, named, seen)
     return StepContext(
-        spark=spark, corpus=corpus, view=view, name=step.name, folder=f"runs/{recipe.recipe}/{step.index:02d}-{step.name}",
-        fingerprint=fingerprint, seed=recipe.seed, artifacts=state.artifacts, partitions=options.partitions,
+        spark=spark, corpus=corpus, view=read_view(step, state), name=step.name, folder=step_folder(recipe, step),
+        fingerprint=fingerprint_step(recipe, step, corpus, state), seed=recipe.seed, artifacts=state.artifacts, partitions=options.partitions,
         split_bytes=recipe.split_bytes, progress=progress.report, phase_times=[],
     )  # fmt: skip
-
-
-def uses_artifact(settings: Config, name: str) -> bool:
-    """Whether the settings name the artifact, as artifact:NAME or in a field called after it."""
-    return f'"artifact:{name}"' in settings.model_dump_json()
 
 
 def run_step(context: StepContext, step: Step) -> tuple[dict[str, Any], bool]:
@@ -167,14 +162,17 @@ def run_step(context: StepContext, step: Step) -> tuple[dict[str, Any], bool]:
     reset_peak()  # the driver's figure in run.json is this step's own
     folder = context.corpus.path(context.folder)
     found = manifest.read_manifest(folder)
-    rules = [config.dump_config(rule) for rule in step.rules]
-    if found is not None and found["fingerprint"] == context.fingerprint and _stands(context.corpus, found):
+    rules = list_rules(step)
+    if found is not None and found["fingerprint"] == context.fingerprint and output_stands(context.corpus, found):
         if found["rules"] == rules:
             storage.remove_tree(context.corpus.path(context.work))
             return found, True
         result = StepResult(found["attributes"], found["artifacts"], found["files"], found["facts"])
         storage.remove_file(storage.join_path(folder, "manifest.json"))  # not complete until its view is counted again
     else:
+        if found is not None:
+            why = explain_again(step, found) or "again: what it reads changed, or its output is not all there"
+            logger.info("%s %s", step.name, why)
         storage.remove_file(storage.join_path(folder, "manifest.json"))
         if context.view is not None:
             check_attribute_sets(context.corpus, context.view)
@@ -240,7 +238,7 @@ def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[s
             funnel = count_view.run(context._replace(view=view), first)
     return {
         "format": "dolma-py-step", "recipe": context.folder.split("/")[1], "step": step.name, **step.identity(),
-        "rules": [config.dump_config(rule) for rule in step.rules], "seed": context.seed,
+        "rules": list_rules(step), "seed": context.seed,
         "fingerprint": context.fingerprint, "view": None if view is None else view.name,
         "view_fingerprint": None if view is None else view.fingerprint, "attributes": result.attributes,
         "artifacts": result.artifacts,
@@ -264,28 +262,6 @@ def view_steps(step: Step, result: StepResult) -> list[views.Step]:
     return lines
 
 
-def _stands(corpus: Corpus, found: dict[str, Any]) -> bool:
-    """Whether the attribute sets, artifacts, files and view that a manifest speaks of are still there."""
-    if not all(attribute_set_stands(corpus, name, mark) for name, mark in found["attributes"].items()):
-        return False
-    if any(storage.file_bytes(corpus.path(path)) != num_bytes for path, num_bytes in found["files"].items()):
-        return False
-    checksums = found["artifact_checksums"]
-    for name, path in found["artifacts"].items():
-        path = corpus.path(path)
-        if storage.file_bytes(path) is None or storage.checksum_file(path) != checksums[name]:
-            return False
-    if found["view"] is None:
-        return True
-    path = corpus.path("views", f"{found['view']}.yaml")
-    return storage.file_bytes(path) is not None and views.load_view(path).fingerprint == found["view_fingerprint"]
-
-
-def _advance(corpus: Corpus, state: State, done: dict[str, Any]) -> State:
-    view = state.view if done["view"] is None else corpus.load_view(done["view"])
-    return State(view, state.artifacts | done["artifacts"])
-
-
 def build_named(
     *, recipe: str, corpus: str, flow: str | None, overrides: list[str], inputs: list[str], dry_run: bool, options: BuildOptions
 ) -> list[Outcome] | dict[str, Any]:  # fmt: skip
@@ -298,6 +274,7 @@ def build_named(
     if dry_run:
         loaded = cut_recipe(loaded, options.until)
         steps, target = build_steps(loaded), Corpus(corpus)
+        check_inputs(steps, target)
         new = costs.describe_new_inputs(steps, target)
         plan = costs.describe_plan(*costs.plan_recipe(loaded, steps, target, inputs=new), options.session)
         return plan | costs.name_inputs(new)

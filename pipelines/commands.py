@@ -210,11 +210,21 @@ def print_outcomes(outcomes: list[Outcome], corpus: str) -> None:
             sums = [sum(counts[key] for counts in funnel["kept"]["sources"].values()) for key in ("documents", "bytes")]
             left = f"{sums[0]:,} documents, {sums[1] / 1e6:.1f} MB in the view"
         done = "was done" if outcome.skipped else f"{outcome.seconds:6.1f} s"
-        console.print(f"{outcome.name:<16} {done:>9}  {left}", highlight=False)
+        notes = [left] if left else []
+        rejected = count_rejected(outcome.manifest)
+        notes += [f"{rejected:,} records could not be read: rejected/"] if rejected else []
+        notes += ["with the start of Spark"] if outcome.started_spark else []
+        console.print(f"{outcome.name:<16} {done:>9}  {'; '.join(notes)}".rstrip(), highlight=False, soft_wrap=True)
     last = outcomes[-1].manifest
     where = [f"view {last['view']}"] if last["view"] else []
     where += [f"{name}: {path}" for name, path in last["artifacts"].items()]
     console.print(f"in {corpus}: {'; '.join(where)}", highlight=False)
+
+
+def count_rejected(made: dict[str, Any]) -> int:
+    """Records of the corpus that no ingest could read, by the manifest of an ingest; 0 for other steps."""
+    by_source = made["facts"].get("rejected", {}) if made.get("kind") == "ingest" else {}
+    return sum(count for reasons in by_source.values() for count in reasons.values())
 
 
 def print_written(step: dict[str, Any]) -> None:
@@ -237,14 +247,14 @@ def print_plan(plan: dict[str, Any]) -> None:
     if plan.get("documents"):
         said = describe_left_out(plan["documents"], WHY_LEFT_OUT)
         console.print(f"inputs: {said}", highlight=False, soft_wrap=True)
-    table = Table("step", "kind", "seconds", "MB of disk", "MB of memory per task")
+    table = Table("step", "kind", "seconds", "MB of disk", "MB of memory per task", "standing")
     for step in plan["steps"]:
         numbers = [
             f"{step['seconds']:.0f}",
             f"{step['disk_bytes'] / 1e6:.0f}",
             f"{step['worker_memory_bytes'] / 1e6:.0f}",
         ]
-        table.add_row(step["name"], step["kind"], *numbers)
+        table.add_row(step["name"], step["kind"], *numbers, step["standing"])
     console.print(table)
     for step in plan["steps"]:
         for name, value in step["details"].items():

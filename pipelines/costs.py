@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from dolma_py import storage
 from dolma_py.corpus import Corpus
 from dolma_py.views import View
+from pipelines.done_steps import DONE, State, find_standing
 from pipelines.ingest_inputs import IngestConfig, NewInputs, describe_inputs
 from pipelines.recipe import Recipe, Step
 from pipelines.session import SessionConfig, count_cores, driver_heap_bytes
@@ -59,7 +60,8 @@ class StepPlan(NamedTuple):
 
     name: str
     kind: str
-    seconds: float
+    standing: str  # "done", "to do", or why it is done again
+    seconds: float  # of what is not done
     worker_memory_bytes: int
     disk_bytes: int
     driver_memory_bytes: int
@@ -68,7 +70,7 @@ class StepPlan(NamedTuple):
 
 def describe_new_inputs(steps: list[Step], corpus: Corpus) -> NewInputs:
     """What the ingest steps would read that the corpus has not, but for what an earlier step of them is to write."""
-    makes = _made_bytes(steps) > 0
+    makes = any(hasattr(step.module, "expected_text_bytes") for step in steps)
     found = NewInputs(0, [], [], [])
     for step in steps:
         if not isinstance(step.settings, IngestConfig):
@@ -93,21 +95,27 @@ def estimate_text_bytes(steps: list[Step], corpus: Corpus, inputs: NewInputs | N
     inputs: describe_new_inputs of the same, where the caller has it.
     """
     listing = corpus.read_listing()
-    new = (inputs or describe_new_inputs(steps, corpus)).text_bytes + (0 if listing.shards else _made_bytes(steps))
+    new = (inputs or describe_new_inputs(steps, corpus)).text_bytes
+    known = {shard.source for shard in listing.shards}
+    if any(name not in known for name in list_made_sources(steps)):
+        makers = [step for step in steps if hasattr(step.module, "expected_text_bytes")]
+        new += int(sum(step.module.expected_text_bytes(step.settings) for step in makers))
     return listing.text_bytes + new, new
 
 
-def _made_bytes(steps: list[Step]) -> int:
-    """Bytes of text that steps make without any input."""
-    makers = [step for step in steps if hasattr(step.module, "expected_text_bytes")]
-    return int(sum(step.module.expected_text_bytes(step.settings) for step in makers))
+def list_made_sources(steps: list[Step]) -> list[str]:
+    """Sources that are ingested from what an earlier step writes into the corpus' folder, without any input."""
+    if not any(hasattr(step.module, "expected_text_bytes") for step in steps):
+        return []
+    sources = [source for step in steps if isinstance(step.settings, IngestConfig) for source in step.settings.sources]
+    return [str(source.name) for source in sources if all("{corpus}" in path for path in source.inputs)]
 
 
 def plan_recipe(
-    recipe: Recipe, steps: list[Step], corpus: Corpus, view: View | None = None, *,
+    recipe: Recipe, steps: list[Step], corpus: Corpus, state: State = State(None, {}), *,
     text_bytes: int | None = None, inputs: NewInputs | None = None,
 ) -> tuple[int, list[StepPlan]]:  # fmt: skip
-    """(bytes of text, one line per step); `view` is what the first step reads, all documents where it is None.
+    """(bytes of text, one line per step); `state` is what the first step finds, all documents where it has no view.
 
     text_bytes: of all steps, where the caller knows better than estimate_text_bytes. inputs: describe_new_inputs of the
     same, where the caller has it.
@@ -115,9 +123,11 @@ def plan_recipe(
     all_bytes, new_bytes = (text_bytes,) * 2 if text_bytes is not None else estimate_text_bytes(steps, corpus, inputs)
     cores = count_cores()
     lines = []
-    for step in steps:
+    for step, standing in zip(steps, find_standing(recipe, steps, corpus, state), strict=True):
         cost = COSTS[step.kind]
         text_bytes = new_bytes if step.kind in READING_KINDS else all_bytes
+        if hasattr(step.module, "expected_text_bytes"):
+            text_bytes = int(step.module.expected_text_bytes(step.settings))
         in_flight = float(getattr(step.settings, "pool_bytes", None) or recipe.split_bytes)
         held = int(cost.memory_per_split * min(in_flight, text_bytes))
         if hasattr(step.module, "worker_memory_bytes"):  # of tasks that hold something else than a split
@@ -126,9 +136,11 @@ def plan_recipe(
             step.module, "driver_memory_bytes", None
         )  # of steps that hold what grows with the documents
         lines.append(StepPlan(
-            step.name, step.kind, cost.fixed_sec + text_bytes / 1e6 / cost.mb_per_core_sec / cores,
-            WORKER_BYTES + held, int(cost.disk_frac * text_bytes),
-            DRIVER_BYTES + (on_driver(step.settings, text_bytes) if on_driver else 0), plan_details(step, corpus, view),
+            step.name, step.kind, standing.word,
+            0.0 if standing.is_done else cost.fixed_sec + text_bytes / 1e6 / cost.mb_per_core_sec / cores,
+            WORKER_BYTES + held, 0 if standing.is_done else int(cost.disk_frac * text_bytes),
+            DRIVER_BYTES + (on_driver(step.settings, text_bytes) if on_driver else 0),
+            {} if standing.is_done else plan_details(step, corpus, standing.state.view),
         ))  # fmt: skip
     return all_bytes, lines
 
@@ -143,16 +155,17 @@ def plan_details(step: Step, corpus: Corpus, view: View | None) -> dict[str, Any
 
 
 def describe_plan(text_bytes: int, lines: list[StepPlan], session: SessionConfig = SessionConfig()) -> dict[str, Any]:
-    """A plan as plain values, with its totals: memory_bytes of all tasks at once, of the driver, and of its JVM."""
+    """A plan as plain values, with totals over what is not done: memory_bytes of all tasks at once, of the driver, and of its JVM."""
     heap = driver_heap_bytes(session)
+    todo = [line for line in lines if line.standing != DONE]
     return {
         "text_bytes": text_bytes,
         "cores": count_cores(),
-        "seconds": SESSION_SEC + sum(line.seconds for line in lines),
+        "seconds": sum(line.seconds for line in todo) + (SESSION_SEC if todo else 0),
         "disk_bytes": sum(line.disk_bytes for line in lines),
-        "memory_bytes": count_cores() * max(line.worker_memory_bytes for line in lines),
-        "driver_memory_bytes": max(line.driver_memory_bytes for line in lines),
-        "jvm_memory_bytes": heap + max(JVM_BYTES, heap // 10),
+        "memory_bytes": count_cores() * max((line.worker_memory_bytes for line in todo), default=0),
+        "driver_memory_bytes": max((line.driver_memory_bytes for line in todo), default=DRIVER_BYTES),
+        "jvm_memory_bytes": heap + max(JVM_BYTES, heap // 10) if todo else 0,
         "steps": [line._asdict() for line in lines],
     }
 

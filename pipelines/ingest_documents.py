@@ -15,6 +15,7 @@ import gzip
 import json
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
@@ -73,6 +74,7 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     counts = [done.units[unit.name]["facts"] for unit in units]
     rejected = sum(sum(count["rejected"].values()) for count in counts)
     total = rejected + sum(count["rows"] for count in counts)
+    _tell_rejected(context, counts)
     if total and rejected / total > ingest.max_rejected_frac:
         by_input = (item for count in counts for item in count["rejected_by_input"].items())
         raise TooManyRejectedError(
@@ -99,6 +101,29 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     if inputs.documents:
         facts["left_out_documents"] = inputs.documents
     return StepResult(attributes=sets, files=files, facts=facts, times=times._asdict())
+
+
+# what ends the reading of a file: all that stood behind it is lost, and not in the count of records
+ENDS_FILE = ("bad_parquet", "bomb", "corrupt", "truncated", "window_too_large")
+
+
+def _tell_rejected(context: StepContext, counts: list[dict[str, Any]]) -> None:
+    """A line for what this run could not read, and one for the files of which the rest is lost."""
+    reasons: Counter[str] = Counter()
+    ended: set[str] = set()
+    for count in counts:
+        reasons.update(count["rejected"])
+        ended |= {name for name, by in count["rejected_by_input"].items() if any(reason in by for reason in ENDS_FILE)}
+    if reasons:
+        said = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items()))
+        path = context.corpus.path("rejected")
+        logger.warning("inputs: %d records could not be read (%s), see %s", reasons.total(), said, path)
+    if ended:
+        shown, more = sorted(ended)[:5], len(ended) - 5
+        logger.warning(
+            "inputs: damaged, what stands behind the damage is lost: %s%s",
+            ", ".join(shown), f" and {more} more" if more > 0 else "",
+        )  # fmt: skip
 
 
 def number_lines(context: StepContext, units: list[Unit]) -> list[Unit]:

@@ -258,7 +258,7 @@ def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing, files: li
                 "inputs",
                 file.path,
                 f"source {file.source} of the corpus has another file {file.name}",
-                "If it is not the same file: give the folder above both as --input, or another --source. If it was changed: a corpus "
+                "If it is not the same file: give the folder above both, or make it another source. If it was changed: a corpus "
                 "is append-only, make a new one.",
             )
         if mark is None:

@@ -19,7 +19,8 @@ from dolma_py.config import Config
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError, DolmaError, describe_os_error, wants_trace
 from pipelines import costs
-from pipelines.build_recipe import BuildOptions, Outcome, State, build_from
+from pipelines.build_recipe import BuildOptions, Outcome, build_from
+from pipelines.done_steps import State
 from pipelines.ingest_inputs import IngestConfig, describe_inputs
 from pipelines.plain_commands import PlainOptions, run_plain
 from pipelines.recipe import FIRST_KINDS, Recipe, build_steps
@@ -101,7 +102,7 @@ def run_step_file(
 def plan_step_file(kind: str, values: Any, where: str = "") -> dict[str, Any]:
     """What run_step_file would cost."""
     corpus, recipe, state = read_job(kind, values, where)
-    return costs.describe_plan(*costs.plan_recipe(recipe, build_steps(recipe), corpus, state.view))
+    return costs.describe_plan(*costs.plan_recipe(recipe, build_steps(recipe), corpus, state))
 
 
 def plan_ingest(values: Any, where: str = "") -> dict[str, Any]:

@@ -15,7 +15,8 @@ from dolma_py import config, manifest, storage
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from pipelines import costs
-from pipelines.build_recipe import BuildOptions, Outcome, State, build_from
+from pipelines.build_recipe import BuildOptions, Outcome, build_from
+from pipelines.done_steps import State
 from pipelines.read_plain_files import WORK_FOLDER
 from pipelines.recipe import Recipe, build_step, build_steps
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.build_recipe import BuildOptions, State, build_from
+from pipelines.build_recipe import BuildOptions, build_from
+from pipelines.done_steps import State
 from pipelines.recipe import Recipe
 from tests.dedup_jobs import list_output
 from tests.jobs.made_copies import JOBS, write_copies
@@ -74,7 +75,8 @@ def test_bytes_do_not_depend_on_partitions(expected, tmp_path, partitions):
 _DRIVER = """
 import sys, yaml
 from dolma_py.corpus import Corpus
-from pipelines.build_recipe import BuildOptions, State, build_from
+from pipelines.build_recipe import BuildOptions, build_from
+from pipelines.done_steps import State
 from pipelines.commands import make_options
 from pipelines.recipe import Recipe
 from pipelines.session import open_session

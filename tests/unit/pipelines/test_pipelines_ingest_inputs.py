@@ -46,7 +46,7 @@ def test_another_file_of_a_known_name_is_told_from_a_changed_one(tmp_path, days)
     assert f"source web of the corpus has another file part-00000.jsonl, got '{days[1]}/part-00000.jsonl'" in str(
         caught.value
     )
-    assert "the folder above both as --input, or another --source" in str(caught.value)
+    assert "the folder above both, or make it another source" in str(caught.value)
     assert len(plan(tmp_path, days[1], list_of(first[0]), source="day2")) == 1
 
 
