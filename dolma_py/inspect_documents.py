@@ -54,14 +54,16 @@ def run_inspect(**values: Any) -> str:
     corpus = find_corpus(options)
     sections = collect_rule(corpus, options) if options.rule else collect_pairs(corpus, options)
     shown = sum(len(section.examples) for section in sections)
+    count = f"{shown} document" if shown == 1 else f"{shown} documents"
+    name = options.output or corpus.root  # the working corpus in an output folder is no name to a user
     if options.html is None:
         from dolma_py.inspect_terminal import print_sections
 
         print_sections(sections)
-        return f"{shown} documents of {pages.name_hidden(corpus.root)}"
+        return f"{count} of {pages.name_hidden(name)}"
     page = pages.make_environment({"num": lambda number: f"{number:,}"}).get_template("inspect.html.j2")
-    storage.write_bytes(options.html, page.render(sections=sections, corpus=corpus.root).encode())
-    return f"wrote {options.html} with {shown} documents"
+    storage.write_bytes(options.html, page.render(sections=sections, corpus=name).encode())
+    return f"wrote {options.html} with {count}"
 
 
 def find_corpus(options: InspectOptions) -> Corpus:
@@ -70,8 +72,20 @@ def find_corpus(options: InspectOptions) -> Corpus:
         raise ConfigError("--corpus, --output", [options.corpus, options.output], "expected one of the two")
     if options.rule is not None and options.view is None:
         raise ConfigError("--rule", options.rule, "expected --view with it: the view that has the rule")
-    corpus = Corpus(options.corpus or storage.join_path(options.output or "", PLAIN_WORK))
-    corpus.need_listing()
+    if options.output is None:
+        corpus = Corpus(options.corpus or "")
+        corpus.need_listing()
+        return corpus
+    corpus = Corpus(storage.join_path(options.output, PLAIN_WORK))
+    if not corpus.read_listing().shards:
+        rule = "expected a folder that a command over plain files has written to"
+        hint = "Run: dolma-py dedup minhash --input FILES --output DIR"
+        if storage.path_exists(corpus.root):
+            rule, hint = (
+                "expected documents there, and the command has read none",
+                "Run the command that writes there again.",
+            )
+        raise ConfigError("--output", options.output, rule, hint)
     return corpus
 
 

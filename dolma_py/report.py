@@ -136,6 +136,7 @@ def list_headlines(report: Report) -> list[Item]:
         dropped = Counts(came.documents - stayed.documents, came.num_bytes - stayed.num_bytes)
         for word, counts in (("in", came), ("kept", stayed), ("dropped", dropped)):
             items.append(Item(format_count(counts.documents), f"documents {word}, {format_few(counts.num_bytes)}"))
+            items += list_drawn(report) if word == "kept" else []
     if report.shards is not None:
         parts = "part" if report.shards["parts"] == 1 else "parts"
         items.append(Item(format_count(report.shards["tokens"]), f"tokens in {report.shards['parts']:,} {parts}"))
@@ -154,6 +155,19 @@ def list_headlines(report: Report) -> list[Item]:
             )
         )
     return items
+
+
+def list_drawn(report: Report) -> list[Item]:
+    """How many of the kept documents are in the shards, and how many are held out of them."""
+    sample = None if report.mix is None else report.mix.sample
+    if sample is None:
+        return []
+    where = "in the shards" if report.shards is not None else "drawn for the shards"
+    copies = "" if sample["copies"] == sample["documents"] else f", in {sample['copies']:,} copies"
+    return [
+        Item(format_count(sample["documents"]), f"of the kept documents {where}{copies}"),
+        Item(format_count(sample["heldout_documents"]), "of the kept documents held out for evaluation"),
+    ]
 
 
 def write_lead(report: Report) -> str:

@@ -225,7 +225,10 @@ def find_kept(corpus: Corpus, view: View, name: str, clusters: set[int]) -> list
 
 
 def collect_planted(corpus: Corpus, view: View | None, steps: tuple[StepRun, ...]) -> Planted | None:
-    """What became of every document that carries a planted item; None when no step planted any. An item may be in several."""
+    """What became of every document that carries a planted item; None when the corpus has none. An item may be in several.
+
+    A step may have written items that no later step ingested: a build over one's own files writes them beside.
+    """
     planted = Counter(
         item for step in steps if step.kind == "installed_text" for item in step.manifest["facts"]["planted"]
     )
@@ -253,6 +256,8 @@ def collect_planted(corpus: Corpus, view: View | None, steps: tuple[StepRun, ...
             )  # of misses: how near it was
             fates.setdefault(fate, []).append(item + score)
             planted[item] -= 1
+    if not fates:
+        return None
     lost = +planted
     if lost:
         fates["no document of the corpus names it: not a document, or its metadata were not kept", False] = list(

@@ -16,10 +16,11 @@ from dolma_py.errors import ConfigError
 from dolma_py.formats.json_documents import WHY_LEFT_OUT
 from dolma_py.input_files import describe_left_out
 from dolma_py.settings_text import render_settings
-from pipelines.build_recipe import BuildOptions, Outcome, build_named
+from pipelines.build_recipe import BuildOptions, build_named
 from pipelines.bundle import ARCHIVE_NAME, CODE_NAME
 from pipelines.job_main import plan_ingest, plan_step_file, run_step_file
-from pipelines.plain_commands import PLAIN_KINDS, PlainOptions, plan_plain, print_plain, run_plain
+from pipelines.outcomes import print_outcomes, print_plain, print_written
+from pipelines.plain_commands import PLAIN_KINDS, PlainOptions, plan_plain, run_plain
 from pipelines.read_plain_files import ReadingConfig
 from pipelines.recipe import settings_class
 from pipelines.session import SessionConfig
@@ -198,39 +199,6 @@ def _load_settings(path: str | None, overrides: list[str]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError("--config", path, "expected a mapping of settings")
     return config.apply_overrides(values, overrides)
-
-
-def print_outcomes(outcomes: list[Outcome], corpus: str) -> None:
-    """A line per step, the funnel's two ends, and where things are."""
-    console = Console(markup=False, emoji=False)
-    for outcome in outcomes:
-        funnel = outcome.manifest["funnel"]
-        left = ""
-        if funnel is not None:
-            sums = [sum(counts[key] for counts in funnel["kept"]["sources"].values()) for key in ("documents", "bytes")]
-            left = f"{sums[0]:,} documents, {sums[1] / 1e6:.1f} MB in the view"
-        done = "was done" if outcome.skipped else f"{outcome.seconds:6.1f} s"
-        notes = [left] if left else []
-        rejected = count_rejected(outcome.manifest)
-        notes += [f"{rejected:,} records could not be read: rejected/"] if rejected else []
-        notes += ["with the start of Spark"] if outcome.started_spark else []
-        console.print(f"{outcome.name:<16} {done:>9}  {'; '.join(notes)}".rstrip(), highlight=False, soft_wrap=True)
-    last = outcomes[-1].manifest
-    where = [f"view {last['view']}"] if last["view"] else []
-    where += [f"{name}: {path}" for name, path in last["artifacts"].items()]
-    console.print(f"in {corpus}: {'; '.join(where)}", highlight=False)
-
-
-def count_rejected(made: dict[str, Any]) -> int:
-    """Records of the corpus that no ingest could read, by the manifest of an ingest; 0 for other steps."""
-    by_source = made["facts"].get("rejected", {}) if made.get("kind") == "ingest" else {}
-    return sum(count for reasons in by_source.values() for count in reasons.values())
-
-
-def print_written(step: dict[str, Any]) -> None:
-    """Where a job that writes outside of the corpus has written."""
-    if "output" in step:
-        Console(markup=False, emoji=False).print(f"written: {step['output']}", highlight=False, soft_wrap=True)
 
 
 def print_plan(plan: dict[str, Any]) -> None:

@@ -22,8 +22,9 @@ from pipelines import costs
 from pipelines.build_recipe import BuildOptions, Outcome, build_from
 from pipelines.done_steps import State
 from pipelines.ingest_inputs import IngestConfig, describe_inputs
+from pipelines.outcomes import print_outcomes, print_plain, print_written
 from pipelines.plain_commands import PlainOptions, run_plain
-from pipelines.recipe import FIRST_KINDS, Recipe, build_steps
+from pipelines.recipe import FIRST_KINDS, KINDS, Recipe, build_steps
 from pipelines.session import SessionConfig
 
 logger = logging.getLogger("dolma_py.build")
@@ -56,8 +57,8 @@ class PlainJobFile(Config):
 
 
 def run_job(kind: str, argv: list[str] | None) -> int:
-    """Parse arguments, run the job, log what it did. 0, 2 with one sentence on an error, 130 when stopped by hand."""
-    parser = argparse.ArgumentParser(prog=f"pipelines/{kind}")
+    """Parse arguments, run the job, print what it did and wrote. 0, 2 with one sentence on an error, 130 when stopped by hand."""
+    parser = argparse.ArgumentParser(prog=KINDS[kind][0].replace(".", "/") + ".py")
     parser.add_argument("--config", required=True, help="YAML with step, and corpus and view or inputs and output")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as corpus=DIR")
     parser.add_argument("--master", default=None, help="Spark master; default: spark-submit's, else local[*,3]")
@@ -81,8 +82,11 @@ def run_job(kind: str, argv: list[str] | None) -> int:
     except KeyboardInterrupt:
         logger.error("stopped; the same command goes on from here")
         return 130
-    for outcome in outcomes:
-        logger.info("%s: %s in %.1f s", outcome.name, "was done" if outcome.skipped else "done", outcome.seconds)
+    if "inputs" in values:
+        print_plain(outcomes, values["output"])
+    else:
+        print_outcomes(outcomes, values["corpus"])
+        print_written(values.get("step", {}))
     return 0
 
 

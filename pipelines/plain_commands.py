@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
 from dedup.keepers import KeepPolicy
 from dolma_py import config, manifest, storage
 from dolma_py.corpus import Corpus
@@ -96,22 +94,3 @@ def compared_fields(kind: str, name: str, settings: dict[str, Any]) -> list[str]
     names = [attribute.name for attribute in keep.columns] if isinstance(keep, KeepPolicy) else []
     fields += [found.removeprefix("metadata.") for found in names if found.startswith("metadata.")]
     return list(dict.fromkeys(fields))
-
-
-def print_plain(outcomes: list[Outcome], output: str) -> None:
-    """A line per step, and what was written where."""
-    console = Console(markup=False, emoji=False)
-    for outcome in outcomes:
-        done = "was done" if outcome.skipped else f"{outcome.seconds:6.1f} s"
-        console.print(f"{outcome.name:<16} {done:>9}", highlight=False)
-    counts = outcomes[-1].manifest["facts"]
-    written = [path.removeprefix("../") for path in outcomes[-1].manifest["files"]]
-    parts = [f"{counts['kept']:,} of {counts['rows_in']:,} rows kept, {counts['dropped']:,} dropped"]
-    if counts["edited"]:
-        parts.append(f"{counts['edited']:,} edited")
-    if counts["rejected"]:
-        parts.append(f"{counts['rejected']:,} could not be read (rejected/)")
-    where = [f"{sum(path.startswith('data/') for path in written)} files in data/"] if counts else []
-    where += [name for name in ("duplicates.parquet", "manifest.json") if name in written]
-    where += ["attributes/"] if any(path.startswith("attributes/") for path in written) else []
-    console.print(f"{', '.join(parts)}. In {output}: {', '.join(where)}", highlight=False, soft_wrap=True)

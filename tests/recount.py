@@ -133,7 +133,7 @@ def jaccard(left: set, right: set) -> float:
 
 
 def recount_report(page: str, corpus: Path, rows: dict[str, list], made: dict, mix: str) -> Found:
-    """The numbers at the top of the report: documents and MB in, kept and dropped; tokens and parts."""
+    """The numbers at the top of the report: documents and MB in, kept and dropped, drawn and held out; tokens and parts."""
     page = page.replace("\N{NO-BREAK SPACE}", " ")
     cards = re.findall(r'<div class="card"><b>([^<]*)</b><span>([^<]*)</span>', page)
     edits = [
@@ -142,10 +142,13 @@ def recount_report(page: str, corpus: Path, rows: dict[str, list], made: dict, m
         for rule in manifest["rules"]
         if rule["edit"]
     ]
-    documents, num_bytes, kept, kept_bytes = 0, 0, 0, 0
+    documents, num_bytes, kept, kept_bytes, drawn, heldout = 0, 0, 0, 0, 0, 0
     for shard in rows:
         spans = [[row[column] or [] for row in attributes(corpus, name, shard)] for name, column in edits]
-        copies = [row["copies"] for row in attributes(corpus, "sample-v1", shard)]
+        sample = attributes(corpus, "sample-v1", shard)
+        copies = [row["copies"] for row in sample]
+        drawn += sum(bool(number) for number in copies)
+        heldout += sum(bool(row["is_heldout"]) for row in sample)
         for number, row in enumerate(rows[shard]):
             size = len(row["text"].encode())
             documents, num_bytes = documents + 1, num_bytes + size
@@ -167,6 +170,9 @@ def recount_report(page: str, corpus: Path, rows: dict[str, list], made: dict, m
         decimals = len(label.partition(".")[2].removesuffix(" MB"))
         counted = (f"{count:,}", f"{what}, {size / 1e6:,.{decimals}f} MB")
         found.append((f"report, {what}", counted, (value, label)))
+    for what, count in (("in the shards", drawn), ("held out for evaluation", heldout)):
+        label = f"of the kept documents {what}"
+        found.append((f"report, {label}", f"{count:,}", said.get(label, ("",))[0]))
     return [*found, (f"report, {parts}", (f"{tokens:,}", parts), said.get(parts))]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dolma_py.config import fingerprint
-from dolma_py.errors import DataError, ResumeMismatchError
+from dolma_py.errors import ConfigError, DataError
 from train_bridge.checkpoint import list_checkpoints, load_model_weights, write_json
 from train_bridge.compression import ZSTD_LEVEL, zstd_bits_given_contexts, zstd_bits_per_byte
 from train_bridge.evaluate import bits_per_byte, continuation_window, document_windows, score_windows
@@ -51,7 +51,7 @@ def evaluate(
     if path.exists() and (found := _read_json(path)).get("inputs_fingerprint") == inputs:
         LOGGER.info("%s holds this evaluation already; remove it to evaluate again", path)
         return found
-    config, model, checkpoint = load_run(run, manifest=manifest)
+    config, model, checkpoint = load_run(run, manifest=manifest, shards=shards)
     tokenizer = TextTokenizer(Path(run) / "tokenizer.json")
     window_tokens = config.data.sequence_tokens
     scorer = _Scorer(model, tokenizer, manifest.eos_token_id, window_tokens)
@@ -90,17 +90,20 @@ def _fingerprint_inputs(run: str, shards: str, items: str | None, max_docs_per_s
     return fingerprint(EVALUATION_VERSION, digests, max_docs_per_source)
 
 
-def load_run(run: str, *, manifest: ShardManifest | None = None) -> tuple[TrainConfig, Olmo3, Path]:
-    """Configuration, model with the newest checkpoint's weights, and the checkpoint's folder."""
+def load_run(run: str, *, manifest: ShardManifest | None = None, shards: str = "") -> tuple[TrainConfig, Olmo3, Path]:
+    """Configuration, model with the newest checkpoint's weights, and the checkpoint's folder.
+
+    manifest, shards: of shards that the model is to read; ConfigError when their tokenizer is another than the run's.
+    """
     folder = Path(run)
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
         raise DataError(run, "holds no checkpoint", hint="Run: dolma-py train")
     identity = _read_json(folder / "config.json")
     if manifest is not None and identity["tokenizer_fingerprint"] != manifest.tokenizer.fingerprint:
-        current = manifest.tokenizer.fingerprint
-        hint = "Evaluate with shards of the same tokenizer."
-        raise ResumeMismatchError("tokenizer_fingerprint", identity["tokenizer_fingerprint"], current, hint)
+        mine, theirs = identity["tokenizer_fingerprint"], manifest.tokenizer.fingerprint
+        rule = f"expected shards of the tokenizer that {run} was trained with ({mine}), these have another ({theirs})"
+        raise ConfigError("--shards", shards, rule, "Give the shards that it was trained on, or train on these.")
     config = TrainConfig.model_validate({**identity["config"]})
     device = choose_device("auto")
     with torch.device("meta"):

@@ -46,7 +46,7 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
     """
     has_shards = not dry_run or (Path(shards) / MANIFEST_NAME).is_file()
     manifest = read_manifest(shards) if has_shards else None
-    settings = load_train_config(config, overrides=overrides, manifest=manifest)
+    settings = load_train_config(config, overrides=overrides, manifest=manifest, shards=shards)
     device = choose_device(settings.run.device)
     if settings.run.num_threads is not None:
         torch.set_num_threads(settings.run.num_threads)

@@ -12,7 +12,7 @@ from dolma_py.config import Config, apply_overrides, build_config, load_yaml
 from dolma_py.errors import ConfigError
 from dolma_py.settings_text import render_settings
 from train_bridge.loss import LossConfig
-from train_bridge.manifest import ShardManifest
+from train_bridge.manifest import MANIFEST_NAME, ShardManifest
 from train_bridge.model import ModelConfig, pad_vocab_size
 from train_bridge.optimizer import OptimizerConfig
 from train_bridge.presets import preset_values
@@ -95,8 +95,13 @@ def find_config(name: str) -> Path:
     raise ConfigError("config", name, f"expected a file or one of {', '.join(known)}")
 
 
-def load_train_config(name: str, *, overrides: list[str], manifest: ShardManifest | None) -> TrainConfig:
-    """Values of the file, then overrides; model.preset is replaced by its shape, a missing vocab_size comes from the shards."""
+def load_train_config(
+    name: str, *, overrides: list[str], manifest: ShardManifest | None, shards: str = ""
+) -> TrainConfig:
+    """Values of the file, then overrides; model.preset is replaced by its shape, a missing vocab_size comes from the shards.
+
+    shards: where the manifest was looked for, for the error when it is needed and absent.
+    """
     path = find_config(name)
     values = apply_overrides(load_yaml(path), overrides)
     model = values.get("model")
@@ -105,7 +110,9 @@ def load_train_config(name: str, *, overrides: list[str], manifest: ShardManifes
         preset = model.pop("preset", None)
         if preset is not None:
             model = {**preset_values(preset), **model}
-        if model.get("vocab_size", 0) is None and manifest is not None:
+        if model.get("vocab_size", 0) is None:
+            if manifest is None:
+                raise _shards_needed(shards, str(path))
             model["vocab_size"] = pad_vocab_size(manifest.vocab_size)
         values = {**values, "model": model}
     config = build_config(TrainConfig, values, where=str(path))
@@ -114,6 +121,15 @@ def load_train_config(name: str, *, overrides: list[str], manifest: ShardManifes
         rule = f"expected {expected}, the {manifest.vocab_size} entries of the shards' tokenizer rounded up to 128"
         raise ConfigError("model.vocab_size", config.model.vocab_size, rule, "Use: --set model.vocab_size=null")
     return config
+
+
+def _shards_needed(shards: str, where: str) -> ConfigError:
+    rule = (
+        f"expected a folder with {MANIFEST_NAME}, because model.vocab_size is null and comes from the shards' tokenizer"
+    )
+    below = sorted(str(path.parent) for path in Path(shards).glob(f"tokens/*/{MANIFEST_NAME}"))
+    hint = f"Use: --shards {below[0]}" if below else "Run: dolma-py tokenize. Or name it: --set model.vocab_size=N"
+    return ConfigError("--shards", shards, rule, hint, where=where)
 
 
 def print_settings() -> None:

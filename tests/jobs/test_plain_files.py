@@ -15,9 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import made_plain_files as made
 
 from dolma_py.errors import ConfigError, DolmaError, TooManyRejectedError
+from pipelines import dedup_exact
 from pipelines.build_recipe import BuildOptions
 from pipelines.plain_commands import PlainOptions, run_plain
 from tests.strict_tables import assert_same_table
+from tests.tiny_corpus import write_corpus
 
 pytestmark = pytest.mark.usefixtures("_spark_of_this_run")
 
@@ -395,3 +397,23 @@ def test_json_documents_are_left_out_of_a_folder_and_told(tmp_path, caplog):
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["left_out"] == ["list.json"]
     with pytest.raises(ConfigError, match=r"expected JSON Lines, this is one JSON document.*list\.json"):
         run("dedup_exact", [folder / "list.json"], tmp_path / "out2")
+
+
+def run_main(capsys, folder, **values):
+    """What the job's own main, which spark-submit starts, prints and returns."""
+    path = folder / "job.yaml"
+    path.write_text(json.dumps(values))  # JSON is YAML
+    status = dedup_exact.main(["--config", str(path)])
+    return status, capsys.readouterr().out.splitlines()
+
+
+def test_a_job_by_its_own_main_says_what_it_wrote_where(tables, tmp_path, capsys):
+    status, shown = run_main(capsys, tmp_path, inputs=[str(tables)], output=str(tmp_path / "out"))
+    assert status == 0
+    assert shown[-1].startswith(f"45 of 47 rows kept, 2 dropped. In {tmp_path}/out: 2 files in data/")
+    corpus = tmp_path / "corpus"
+    write_corpus(str(corpus), [[[{"text": "one"}, {"text": "two"}], [{"text": "one"}]]])
+    status, shown = run_main(capsys, tmp_path, corpus=str(corpus))
+    assert status == 0
+    assert shown[0].startswith("dedup-exact ") and shown[0].endswith("2 documents, 0.0 MB in the view")
+    assert shown[1:] == [f"in {corpus}: view dedup-exact"]

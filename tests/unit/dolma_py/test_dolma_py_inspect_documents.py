@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -127,6 +128,29 @@ def test_a_page_holds_no_live_markup_of_a_text(corpus, tmp_path):
     assert last == f"wrote {page} with 3 documents"
     assert "<script" not in text and "&lt;script&gt;alert(1)" in text and "U+001B" in text and "\x1b" not in text
     assert "default-src 'none'" in text and text.count('class="pair"') == 3
+
+
+def test_the_output_folder_is_called_as_the_user_calls_it(corpus, tmp_path):
+    output, page = tmp_path / "out", tmp_path / "page.html"
+    output.mkdir()
+    Path(corpus.root).rename(output / ".dolma-py")
+    options = OPTIONS._replace(output=str(output), id="d5")
+    assert run_inspect(**options._asdict()) == f"1 document of {output}"
+    assert run_inspect(**options._replace(id=None)._asdict()) == f"3 documents of {output}"
+    assert run_inspect(**options._replace(html=str(page))._asdict()) == f"wrote {page} with 1 document"
+    assert f"<h1>{output}</h1>" in page.read_text()
+
+
+def test_an_output_folder_that_no_command_has_written_to_is_told(tmp_path):
+    options = OPTIONS._replace(output=str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError) as caught:
+        run_inspect(**options._asdict())
+    assert (caught.value.key, caught.value.got) == ("--output", options.output)
+    assert "command over plain files has written" in str(caught.value)
+    assert "--input FILES --output DIR" in str(caught.value) and "corpus" not in str(caught.value)
+    (tmp_path / "nowhere" / ".dolma-py").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="the command has read none"):
+        run_inspect(**options._asdict())
 
 
 @pytest.mark.parametrize(

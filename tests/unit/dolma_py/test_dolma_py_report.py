@@ -43,12 +43,27 @@ def test_headline(corpus, training_run):
     assert items == [
         ("8", "documents in, 0.000\u00a0MB"),
         ("4", "documents kept, 0.000\u00a0MB"),
+        ("4", "of the kept documents in the shards, in 5 copies"),
+        ("0", "of the kept documents held out for evaluation"),
         ("4", "documents dropped, 0.000\u00a0MB"),
         ("29", "tokens in 1 part"),
         ("1,234,567", "parameters of the model"),
         ("4.000", "loss at the end, nats per token"),
         ("1.500", "bits per byte on held-out text; zstd -19 needs 2.000"),
     ]
+
+
+def test_the_headline_says_no_more_of_the_shards_than_there_is(corpus):
+    data = collect(corpus)
+    once = data.mix._replace(sample=data.mix.sample | {"copies": 4, "heldout_documents": 1234})
+    drawn = report.list_drawn(data._replace(shards=None, mix=once))
+    assert [tuple(item) for item in drawn] == [
+        ("4", "of the kept documents drawn for the shards"),
+        ("1,234", "of the kept documents held out for evaluation"),
+    ]
+    for mix in (data.mix._replace(sample=None), None):
+        labels = [item.label for item in report.list_headlines(data._replace(mix=mix))]
+        assert not any("of the kept" in label for label in labels)
 
 
 def test_a_broken_sum_is_shown(corpus, tmp_path):
@@ -75,6 +90,16 @@ def test_the_table_is_on_the_page(corpus, training_run, tmp_path):
     assert "Answers of 7 items, given their questions: 3.125 bits per byte" in words
     assert "Given the same questions, zstd -19 needs 7.500 on average over items and 7.250 weighted by bytes" in words
     assert "Without questions it needs 3.500 for all answers in one frame" in words
+
+
+def test_no_section_on_planted_items_where_they_were_not_ingested(corpus, tmp_path):
+    """A build over one's own files: the step wrote items into files that the corpus has no documents of."""
+    assert 'id="planted"' in write(corpus, None, tmp_path)
+    path = Path(corpus.path("documents/notes/part-00000.parquet"))
+    rows = [{"id": name, "text": text, "source": "notes", "metadata": "{}"} for name, text, _, _ in NOTES]
+    write_table(str(path), rows, DOCUMENT_SCHEMA, [3])
+    page = write(corpus, None, tmp_path)
+    assert "planted" not in page.lower()
 
 
 class Walker(html.parser.HTMLParser):

@@ -4,7 +4,8 @@ import pytest
 
 from dolma_py.config import build_config, parse_yaml
 from dolma_py.errors import ConfigError
-from pipelines import commands
+from pipelines import commands, job_main, outcomes
+from pipelines.build_recipe import Outcome
 from pipelines.job_main import read_job
 from pipelines.plain_commands import PLAIN_KINDS, PlainOptions, make_recipe
 from pipelines.recipe import KINDS, build_step
@@ -84,13 +85,29 @@ def test_the_worst_input_is_the_sum_of_its_ranges():
 
 
 def test_names_with_brackets_and_colons_are_shown_as_they_are(capsys):
-    commands.print_written({"output": "/data/[old]/:tada:/[/x]"})
+    outcomes.print_written({"output": "/data/[old]/:tada:/[/x]"})
     assert capsys.readouterr().out == "written: /data/[old]/:tada:/[/x]\n"
     funnel = {"kept": {"sources": {}}}
     done = {"funnel": funnel, "view": "v", "artifacts": {"model": "[bold]m"}}
-    commands.print_outcomes([commands.Outcome("[a]", True, 0.0, done)], "/data/[old]")
+    outcomes.print_outcomes([Outcome("[a]", True, 0.0, done)], "/data/[old]")
     shown = capsys.readouterr().out
     assert "[a] " in shown and "in /data/[old]: view v; model: [bold]m" in shown
+
+
+def test_the_last_line_of_a_build_can_be_copied(capsys):
+    """However long the path: no line is broken for the width of the terminal."""
+    path = "tokens/" + "quickstart/" * 20 + "manifest.json"
+    done = {"funnel": None, "view": "quickstart", "artifacts": {"shards_quickstart": path}}
+    outcomes.print_outcomes([Outcome("shards", False, 2.0, done)], "/data/corpus")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"in /data/corpus: view quickstart; shards_quickstart: {path}"
+
+
+@pytest.mark.parametrize(("kind", "file"), [("tag", "tag_documents"), ("tokenize", "make_tokens")])
+def test_the_usage_of_a_job_names_its_file(kind, file, capsys):
+    with pytest.raises(SystemExit):
+        job_main.run_job(kind, ["--help"])
+    assert f"usage: pipelines/{file}.py " in capsys.readouterr().out
 
 
 def test_a_misspelled_preset_is_told_with_its_step_and_the_other_mistakes():

@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
+from dolma_py.errors import ConfigError, DataError
 from train_bridge.compression import zstd_bits_given_contexts, zstd_bits_per_byte
 from train_bridge.evaluate import (
     bits_per_byte,
@@ -201,9 +201,11 @@ def test_evaluation_refuses_what_does_not_fit(finished_run, tmp_path):
     manifest = json.loads((shards / "manifest.json").read_text())
     manifest["tokenizer"]["fingerprint"] = "other"
     (shards / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ResumeMismatchError) as caught:
+    mine = json.loads((output / "config.json").read_text())["tokenizer_fingerprint"]
+    with pytest.raises(ConfigError) as caught:
         evaluate(**common, items=None)
-    assert caught.value.field == "tokenizer_fingerprint"
+    assert (caught.value.key, caught.value.got) == ("--shards", str(shards))
+    assert f"({mine}), these have another (other)" in str(caught.value) and "resume" not in str(caught.value)
 
 
 def test_nucleus_keeps_the_fewest_tokens_that_suffice():

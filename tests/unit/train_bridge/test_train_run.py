@@ -275,6 +275,22 @@ def test_quickstart_is_found_by_name_and_takes_its_vocabulary_from_the_shards(ma
     assert cost["parameters"] < 10_000_000
 
 
+def test_a_vocabulary_of_absent_shards_names_where_they_were_looked_for(make_shards, tmp_path):
+    def cost(shards):
+        with pytest.raises(ConfigError) as caught:
+            run("olmo3_7b/pretrain", shards, tmp_path / "out", "model.vocab_size=null", dry_run=True)
+        assert caught.value.key == "--shards" and caught.value.got == str(shards)
+        assert "manifest.json" in str(caught.value) and "model.vocab_size is null" in str(caught.value)
+        return caught.value.hint
+
+    assert "dolma-py tokenize" in cost(tmp_path / "absent")
+    made = make_shards()
+    corpus = tmp_path / "corpus"
+    (corpus / "tokens").mkdir(parents=True)
+    made.rename(corpus / "tokens" / "mine")
+    assert cost(corpus) == f"Use: --shards {corpus}/tokens/mine"
+
+
 def test_every_packaged_config_loads():
     names = sorted(path.relative_to(CONFIG_FOLDER).with_suffix("").as_posix() for path in CONFIG_FOLDER.rglob("*.yaml"))
     assert names == ["olmo3_32b/pretrain", "olmo3_7b/pretrain", "quickstart/pretrain"]
