@@ -410,7 +410,7 @@ def run_main(capsys, folder, **values):
 def test_a_job_by_its_own_main_says_what_it_wrote_where(tables, tmp_path, capsys):
     status, shown = run_main(capsys, tmp_path, inputs=[str(tables)], output=str(tmp_path / "out"))
     assert status == 0
-    assert shown[-1].startswith(f"45 of 47 rows kept, 2 dropped. In {tmp_path}/out: 2 files in data/")
+    assert shown[-1].startswith(f"44 of 47 rows kept, 3 dropped. In {tmp_path}/out: 2 files in data/")
     corpus = tmp_path / "corpus"
     write_corpus(str(corpus), [[[{"text": "one"}, {"text": "two"}], [{"text": "one"}]]])
     status, shown = run_main(capsys, tmp_path, corpus=str(corpus))
