@@ -6,18 +6,18 @@ string, `${env:NAME}` is the one interpolation (`$${` stands for a plain `${`). 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
 import yaml
 
-from dolma_py.errors import ConfigError
+from dolma_py.errors import ConfigError, name_known
 
 
 class Config(pydantic.BaseModel):
@@ -168,31 +168,55 @@ def build_config(model: type[ConfigT], values: Any, *, where: str = "", prefix: 
     try:
         return model.model_validate(values)
     except pydantic.ValidationError as error:
-        problems = error.errors()
-        lines = [_explain(problem, model, prefix) for problem in problems]
-        first = problems[0]
-        key = ".".join([prefix, *map(str, first["loc"])]).strip(".")
-        if len(lines) == 1:
-            raise ConfigError(key, first.get("input"), *_rule_and_hint(first, model), where=where) from error
-        raise ConfigError(
-            key, first.get("input"), f"{len(lines)} mistakes: " + "; ".join(lines), where=where
-        ) from error
+        raise _tell_mistakes(error.errors(), model, where, prefix) from error
+
+
+def check_known(
+    model: type[pydantic.BaseModel], values: dict[str, Any], unknown: Collection[str], *, where: str = "", prefix: str = ""
+) -> None:  # fmt: skip
+    """As build_config where the values at the keys `unknown` are yet to come: only keys are wrong of them, not what stands there.
+
+    Nor is what is wrong with all values together.
+    """
+    try:
+        model.model_validate(values)
+    except pydantic.ValidationError as error:
+        problems = [found for found in error.errors() if not unknown or _is_certain(found, unknown)]
+        if problems:
+            raise _tell_mistakes(problems, model, where, prefix) from error
+
+
+def _is_certain(problem: Any, unknown: Collection[str]) -> bool:
+    """Whether a mistake is one whatever the values at the keys `unknown` will be."""
+    is_of_known = bool(problem["loc"]) and problem["loc"][0] not in unknown
+    return is_of_known or problem["type"] == "extra_forbidden"
+
+
+def _tell_mistakes(problems: list[Any], model: type[pydantic.BaseModel], where: str, prefix: str) -> ConfigError:
+    first = problems[0]
+    key = _dotted(prefix, first)
+    if len(problems) == 1:
+        return ConfigError(key, first.get("input"), *_rule_and_hint(first, model), where=where)
+    lines = [_explain(problem, model, prefix) for problem in problems]
+    return ConfigError(key, first.get("input"), f"{len(lines)} mistakes: " + "; ".join(lines), where=where)
+
+
+def _dotted(prefix: str, problem: Any) -> str:
+    return ".".join([prefix, *map(str, problem["loc"])]).strip(".") or "settings"
 
 
 def _rule_and_hint(problem: Any, model: type[pydantic.BaseModel]) -> tuple[str, str]:
     if problem["type"] == "extra_forbidden":
         known = _known_keys(model, problem["loc"][:-1])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
-        return "no such key", (f"Did you mean {near[0]}? " if near else "") + f"Known: {', '.join(sorted(known))}."
+        return "no such key", name_known(problem["loc"][-1], known)
     if problem["type"] == "missing":
         return "a value is needed", ""
-    return str(problem["msg"]), ""
+    return str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, "), ""
 
 
 def _explain(problem: Any, model: type[pydantic.BaseModel], prefix: str) -> str:
     rule, hint = _rule_and_hint(problem, model)
-    key = ".".join([prefix, *map(str, problem["loc"])]).strip(".")
-    return f"{key}: {rule} (got {problem.get('input')!r}) {hint}".rstrip()
+    return f"{_dotted(prefix, problem)}: {rule} (got {problem.get('input')!r}) {hint}".rstrip()
 
 
 def _known_keys(model: type[pydantic.BaseModel], path: tuple[Any, ...]) -> list[str]:

@@ -5,8 +5,10 @@ Text has one form: what: expected rule, got value (where). What to do. Fields ca
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
+from collections.abc import Iterable
 from typing import Any
 
 TRACE_VARIABLE = "DOLMA_PY_TRACE"
@@ -48,6 +50,10 @@ class ConfigError(DolmaError):
         text = f"{key}: {rule}, got {got!r}"
         text += f" ({where})." if where else "."
         super().__init__(f"{text} {hint}".rstrip())
+
+    def moved(self, key: str, *, hint: str = "", where: str = "") -> ConfigError:
+        """The same mistake under another key, with one more hint, and where it stands if that was not said."""
+        return ConfigError(key, self.got, self.rule, f"{self.hint} {hint}".strip(), self.where or where)
 
 
 class SchemaError(DolmaError):
@@ -132,6 +138,17 @@ class MissingDependencyError(DolmaError):
     def __init__(self, package: str, extra: str) -> None:
         self.package, self.extra = package, extra
         super().__init__(f"{package} is not installed. Run: pip install 'dolma-py[{extra}]'")
+
+
+def name_known(name: object, known: Iterable[str]) -> str:
+    """The hint for a name that is not known: the nearest that is, and all of them.
+
+    >>> name_known("lenght", ["length", "words"])
+    'Did you mean length? Known: length, words.'
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, 1)
+    return (f"Did you mean {near[0]}? " if near else "") + f"Known: {', '.join(names)}."
 
 
 def wants_trace() -> bool:

@@ -75,6 +75,20 @@ def read_narrow_lines(path: str, name: str, narrow: Narrow) -> Iterator[pa.Recor
     yield from _drain(rows, rejections)
 
 
+def read_first_keys(path: str, limits: Limits) -> list[str]:
+    """The keys of the first record of a file, in its order; none where the first lines hold no object."""
+    for block, _ in iterate_blocks(path, limits):
+        for number, line in enumerate(block.lines, block.first_line):
+            try:
+                value = orjson.loads(line.removeprefix(UTF8_BOM) if number == 1 else line)
+            except orjson.JSONDecodeError:
+                continue
+            if type(value) is dict:
+                return list(value)
+        break
+    return []
+
+
 def _drain(rows: list[Row], rejections: list[Rejection]) -> Iterator[pa.RecordBatch | Rejection]:
     if rows:
         columns = zip(*rows, strict=True)

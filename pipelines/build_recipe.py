@@ -32,10 +32,11 @@ from pipelines.done_steps import (
     step_folder,
 )
 from pipelines.ingest_inputs import IngestConfig
-from pipelines.recipe import FIRST_KINDS, Recipe, Step, build_steps, load_recipe
+from pipelines.recipe import FIRST_KINDS, Recipe, Step, build_steps, check_steps, load_recipe
 from pipelines.recipe_progress import RecipeProgress
 from pipelines.session import SessionConfig, open_session
 from pipelines.steps import (
+    SettingsPlace,
     StepContext,
     StepResult,
     check_attribute_sets,
@@ -100,21 +101,23 @@ def check_inputs(steps: list[Step], corpus: Corpus) -> None:
             "--input", None, f"this corpus has documents of {', '.join(known)} alone, and this would add {', '.join(made)}",
             "Repeat --input, or give another --corpus.",
         )  # fmt: skip
-    for step in steps:
-        if isinstance(step.settings, IngestConfig):
-            for path in [path for source in step.settings.sources for path in source.inputs if "{corpus}" not in path]:
-                check_found(find_files(storage.resolve_path(path), first_only=True), "inputs", path)
+    for step in [step for step in steps if isinstance(step.settings, IngestConfig)]:
+        for number, source in enumerate(step.settings.sources):
+            for path in [path for path in source.inputs if "{corpus}" not in path]:
+                found = find_files(storage.resolve_path(path), first_only=True)
+                check_found(found, step.place.key(f"sources.{number}.inputs"), path)
 
 
 def build_from(
-    recipe: Recipe, corpus: Corpus, options: BuildOptions, state: State, setting_prefixes: Sequence[str] | None = None
+    recipe: Recipe, corpus: Corpus, options: BuildOptions, state: State, places: Sequence[SettingsPlace] | None = None
 ) -> list[Outcome]:
     """Run all steps of a recipe after what `state` says was there before.
 
-    setting_prefixes: of each step, what stands before its settings in --set of the user's command; None: the recipe is the user's.
+    places: where the user gave each step's settings; None: the recipe is the user's. Raises ConfigError before the first step
+    for all that check_steps finds.
     """
-    steps = build_steps(recipe)
-    prefixes = setting_prefixes or [f"steps.{step.name}." for step in steps]
+    steps = build_steps(recipe, places)
+    check_steps(steps)
     outcomes = []
     with ExitStack() as stack:
         stack.enter_context(lock_folder(corpus.root))
@@ -127,11 +130,11 @@ def build_from(
             return sessions[0]
 
         progress = stack.enter_context(RecipeProgress(steps, corpus, enabled=options.show_progress))
-        for step, prefix in zip(steps, prefixes, strict=True):
+        for step in steps:
             start, num_sessions = time.perf_counter(), len(sessions)
             progress.start_step(step)
             context = _make_context(recipe, step, corpus, state, spark, options, progress)
-            context = context._replace(setting_prefix=prefix)
+            context = context._replace(setting_prefix=step.place.prefix)
             with explain_failures(context, memory_hint(step, recipe)):
                 done, skipped = run_step(context, step)
             state = advance(corpus, state, done)
@@ -256,7 +259,7 @@ def view_steps(step: Step, result: StepResult) -> list[views.Step]:
     """The step's rules as lines of a view, tied to the attribute sets it made."""
     lines = []
     for rule in step.rules:
-        name = find_rule_set(step.name, rule, result.attributes)
+        name = find_rule_set(step.place, rule, result.attributes)
         fingerprint = None if name is None else result.attributes[name]
         lines.append(views.Step(**(rule.model_dump() | {"attributes": name, "fingerprint": fingerprint})))
     return lines
@@ -274,6 +277,7 @@ def build_named(
     if dry_run:
         loaded = cut_recipe(loaded, options.until)
         steps, target = build_steps(loaded), Corpus(corpus)
+        check_steps(steps)
         check_inputs(steps, target)
         new = costs.describe_new_inputs(steps, target)
         plan = costs.describe_plan(*costs.plan_recipe(loaded, steps, target, inputs=new), options.session)

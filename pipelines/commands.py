@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypedDict
 
 from pydantic import Field
@@ -22,10 +24,10 @@ from pipelines.job_main import plan_ingest, plan_step_file, run_step_file
 from pipelines.outcomes import print_outcomes, print_plain, print_written
 from pipelines.plain_commands import PLAIN_KINDS, PlainOptions, plan_plain, run_plain
 from pipelines.read_plain_files import ReadingConfig
-from pipelines.recipe import settings_class
+from pipelines.recipe import SETTINGS, settings_class
 from pipelines.session import SessionConfig
-from pipelines.steps import Rule
-from pipelines.tag_documents import TagConfig, name_set
+from pipelines.steps import Rule, SettingsPlace
+from pipelines.tag_documents import TagConfig, check_taggers, name_set
 from taggers.registry import TAGGERS, find_tagger
 
 logger = logging.getLogger("dolma_py.build")
@@ -45,13 +47,31 @@ def run_build(
 ) -> None:  # fmt: skip
     """`dolma-py build`."""
     options = make_options(spark)._replace(until=until)
-    result = build_named(
-        recipe=recipe, corpus=corpus, flow=flow, overrides=overrides, inputs=inputs, dry_run=dry_run, options=options
-    )
+    with name_inputs(bool(inputs)):
+        result = build_named(
+            recipe=recipe,
+            corpus=corpus,
+            flow=flow,
+            overrides=overrides,
+            inputs=inputs,
+            dry_run=dry_run,
+            options=options,
+        )
     if isinstance(result, dict):
         print_plan(result)
     else:
         print_outcomes(result, corpus)
+
+
+@contextmanager
+def name_inputs(given: bool = True) -> Iterator[None]:
+    """What is wrong with the inputs of a job is told of --input, where the user gave them so."""
+    try:
+        yield
+    except ConfigError as error:
+        if given and error.key.split(".")[-1] == "inputs":
+            raise error.moved("--input") from error
+        raise
 
 
 def make_options(spark: SparkOptions) -> BuildOptions:
@@ -77,10 +97,12 @@ def run_ingest(
         raise ConfigError("sources", given, "expected a list of one source, for the files of --input")
     step["sources"] = [given[0] | {"name": source, "inputs": paths}]
     values = {"corpus": corpus, "name": name, "step": step}
-    if dry_run:
-        print_plan(plan_ingest(values))
-    else:
-        print_outcomes(run_step_file("ingest", values, make_options(spark)), corpus)
+    place = SettingsPlace("", config or "")
+    with name_inputs():
+        if dry_run:
+            print_plan(plan_ingest(values, place=place))
+        else:
+            print_outcomes(run_step_file("ingest", values, make_options(spark), place=place), corpus)
 
 
 def run_job_command(
@@ -89,10 +111,11 @@ def run_job_command(
 ) -> None:  # fmt: skip
     """Every command that is one job over a view; `run` has its name and seed."""
     values = {"corpus": corpus, "view": view, **run, "step": _load_settings(config, overrides)}
+    place = SettingsPlace("", config or "")
     if dry_run:
-        print_plan(plan_step_file(kind, values))
+        print_plan(plan_step_file(kind, values, place=place))
     else:
-        print_outcomes(run_step_file(kind, values, make_options(spark)), corpus)
+        print_outcomes(run_step_file(kind, values, make_options(spark), place=place), corpus)
         print_written(values["step"])
 
 
@@ -111,11 +134,13 @@ def run_plain_or_corpus_command(
     if view is not None:
         raise ConfigError("--view", view, "expected with --corpus only: plain files have no views")
     chosen, settings = PlainOptions(**plain), _load_settings(options["config"], options["overrides"])
-    if options["dry_run"]:
-        print_plan(plan_plain(kind, settings, options["run"], chosen))
-    else:
-        outcomes = run_plain(kind, settings, options["run"], chosen, make_options(options["spark"]))
-        print_plain(outcomes, plain["output"])
+    place = SettingsPlace("", options["config"] or "")
+    with name_inputs():
+        if options["dry_run"]:
+            print_plan(plan_plain(kind, settings, options["run"], chosen, place))
+        else:
+            outcomes = run_plain(kind, settings, options["run"], chosen, make_options(options["spark"]), place)
+            print_plain(outcomes, plain["output"])
 
 
 class DecontaminateConfig(TagConfig):
@@ -132,7 +157,12 @@ def run_decontaminate(**options: Any) -> None:
     settings = _load_settings(options["config"], options["overrides"])
     if "rules" not in settings:
         chosen = {name: value for name, value in settings.items() if name == "taggers"}
-        tag = config.build_config(DecontaminateConfig, chosen, where=options["config"] or "")
+        place = SettingsPlace("", options["config"] or "")
+        try:
+            tag = config.build_config(DecontaminateConfig, chosen, where=place.where)
+        except ConfigError as error:
+            raise error.moved(error.key, hint="See: dolma-py settings decontaminate.") from error
+        check_taggers(tag, place)
         rules = [rule.model_copy(update={"attributes": find_contamination(tag)}) for rule in tag.rules]
         rules_text = config.render_flow([config.dump_config(rule) for rule in rules])
         options["overrides"] = [*options["overrides"], f"rules={rules_text}"]
@@ -182,16 +212,6 @@ def run_settings(*, name: str) -> None:
         known = [*sorted([*SETTINGS, "train"]), *sorted(TAGGERS)]
         raise ConfigError("settings", name, f"expected a command or a tagger, one of: {', '.join(known)}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
-
-
-# command -> kind of its job
-SETTINGS = {
-    "ingest": "ingest", "tag": "tag", "decontaminate": "tag", "classifier train": "train_classifier",
-    "tokenizer train": "train_tokenizer", "dedup exact": "dedup_exact", "dedup urls": "dedup_urls",
-    "dedup paragraphs": "dedup_paragraphs", "dedup minhash": "dedup_minhash", "dedup substring": "dedup_substring",
-    "materialize": "materialize", "mix plan": "plan_mix", "mix sample": "sample_mix", "tokenize": "tokenize",
-    "export dolma": "export_dolma",
-}  # fmt: skip
 
 
 def _load_settings(path: str | None, overrides: list[str]) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from pipelines.done_steps import State
 from pipelines.ingest_inputs import IngestConfig, describe_inputs
 from pipelines.outcomes import print_outcomes, print_plain, print_written
 from pipelines.plain_commands import PlainOptions, run_plain
-from pipelines.recipe import FIRST_KINDS, KINDS, Recipe, build_steps
+from pipelines.recipe import FIRST_KINDS, KINDS, Recipe, Step, build_steps, check_steps
 from pipelines.session import SessionConfig
+from pipelines.steps import COMMAND, SettingsPlace
 
 logger = logging.getLogger("dolma_py.build")
 
@@ -68,8 +69,9 @@ def run_job(kind: str, argv: list[str] | None) -> int:
     try:
         values = config.apply_overrides(config.load_yaml(options.config), options.set)
         session = SessionConfig(master=options.master)
+        place = SettingsPlace("step.", options.config)
         outcomes = run_step_file(
-            kind, values, BuildOptions(session=session, partitions=options.partitions), options.config, "step."
+            kind, values, BuildOptions(session=session, partitions=options.partitions), options.config, place
         )
     except DolmaError as error:
         logger.error("error: %s", error)
@@ -91,46 +93,46 @@ def run_job(kind: str, argv: list[str] | None) -> int:
 
 
 def run_step_file(
-    kind: str, values: Any, options: BuildOptions, where: str = "", setting_prefix: str = ""
+    kind: str, values: Any, options: BuildOptions, where: str = "", place: SettingsPlace = COMMAND
 ) -> list[Outcome]:
-    """Run one job given as the values of its file; setting_prefix: what stands before those of `step` in --set of the user's command."""
+    """Run one job given as the values of its file; place: where the user gave those of `step`."""
     if isinstance(values, dict) and "inputs" in values:
         job = config.build_config(PlainJobFile, values, where=where)
         plain = PlainOptions(job.inputs, job.output, job.text_column, job.id_column, job.mark)
         run = {"name": job.name or kind.replace("_", "-"), "seed": job.seed}
-        return run_plain(kind, job.step, run, plain, options, setting_prefix)
-    corpus, recipe, state = read_job(kind, values, where)
-    return build_from(recipe, corpus, options, state, [setting_prefix])
+        return run_plain(kind, job.step, run, plain, options, place)
+    corpus, recipe, state, _ = read_job(kind, values, where, place)
+    return build_from(recipe, corpus, options, state, [place])
 
 
-def plan_step_file(kind: str, values: Any, where: str = "") -> dict[str, Any]:
+def plan_step_file(kind: str, values: Any, where: str = "", place: SettingsPlace = COMMAND) -> dict[str, Any]:
     """What run_step_file would cost."""
-    corpus, recipe, state = read_job(kind, values, where)
-    return costs.describe_plan(*costs.plan_recipe(recipe, build_steps(recipe), corpus, state))
+    corpus, recipe, state, step = read_job(kind, values, where, place)
+    return costs.describe_plan(*costs.plan_recipe(recipe, [step], corpus, state))
 
 
-def plan_ingest(values: Any, where: str = "") -> dict[str, Any]:
+def plan_ingest(values: Any, where: str = "", place: SettingsPlace = COMMAND) -> dict[str, Any]:
     """What run_step_file would read and cost for an ingest: the plan's `inputs` has a row per source."""
-    corpus, recipe, _ = read_job("ingest", values, where)
-    steps = build_steps(recipe)
-    settings = steps[0].settings
+    corpus, recipe, _, step = read_job("ingest", values, where, place)
+    settings = step.settings
     assert isinstance(settings, IngestConfig), type(settings)
     new = describe_inputs(corpus, settings)
-    plan = costs.describe_plan(*costs.plan_recipe(recipe, steps, corpus, text_bytes=new.text_bytes))
+    plan = costs.describe_plan(*costs.plan_recipe(recipe, [step], corpus, text_bytes=new.text_bytes))
     return plan | costs.name_inputs(new)
 
 
-def read_job(kind: str, values: Any, where: str) -> tuple[Corpus, Recipe, State]:
-    """A job's file as a recipe of one step and what stood before it."""
+def read_job(kind: str, values: Any, where: str, place: SettingsPlace = COMMAND) -> tuple[Corpus, Recipe, State, Step]:
+    """A job's file as a recipe of one step, what stood before it, and the step."""
     if not isinstance(values, dict):
         raise ConfigError("config", type(values).__name__, "expected a mapping", where=where)
     job = config.build_config(JobFile, values, where=where)
     corpus = Corpus(job.corpus)
     name = job.name or kind.replace("_", "-")
     recipe = Recipe(recipe=name, flow="job", seed=job.seed, steps=[{"kind": kind, "name": name, **job.step}])
-    (step,) = build_steps(recipe)
+    (step,) = build_steps(recipe, [place])
+    check_steps([step])
     reads_view = kind not in (*FIRST_KINDS, "installed_text") and getattr(step.module, "READS_VIEW", True)
     if job.view is not None and not reads_view:
         raise ConfigError("view", job.view, f"{kind} reads no view", "Leave it out.", where=where)
     view = corpus.load_view(job.view) if reads_view else None
-    return corpus, recipe, State(view, dict(job.artifacts))
+    return corpus, recipe, State(view, dict(job.artifacts)), step

@@ -16,7 +16,8 @@ from pipelines import costs
 from pipelines.build_recipe import BuildOptions, Outcome, build_from
 from pipelines.done_steps import State
 from pipelines.read_plain_files import WORK_FOLDER
-from pipelines.recipe import Recipe, build_step, build_steps
+from pipelines.recipe import Recipe, build_step, build_steps, check_steps
+from pipelines.steps import COMMAND, SettingsPlace
 
 PLAIN_KINDS = ("tag", "dedup_exact", "dedup_urls", "dedup_paragraphs", "dedup_minhash", "dedup_substring")
 
@@ -31,20 +32,23 @@ class PlainOptions(NamedTuple):
     mark: bool
 
 
-def plan_plain(kind: str, settings: dict[str, Any], run: dict[str, Any], plain: PlainOptions) -> dict[str, Any]:
+def plan_plain(
+    kind: str, settings: dict[str, Any], run: dict[str, Any], plain: PlainOptions, place: SettingsPlace = COMMAND
+) -> dict[str, Any]:
     """What run_plain would cost."""
-    recipe, corpus = make_recipe(kind, settings, run, plain)
-    return costs.describe_plan(*costs.plan_recipe(recipe, build_steps(recipe), corpus))
+    recipe, corpus = make_recipe(kind, settings, run, plain, place)
+    steps = build_steps(recipe, _find_places(place))
+    check_steps(steps)
+    return costs.describe_plan(*costs.plan_recipe(recipe, steps, corpus))
 
 
 def run_plain(
     kind: str, settings: dict[str, Any], run: dict[str, Any], plain: PlainOptions, options: BuildOptions,
-    setting_prefix: str = "",
+    place: SettingsPlace = COMMAND,
 ) -> list[Outcome]:  # fmt: skip
-    """Run the three steps and leave DIR/run.json; setting_prefix: what stands before `settings` in --set of the user's command."""
-    recipe, corpus = make_recipe(kind, settings, run, plain)
-    ends = f"{setting_prefix}plain."
-    outcomes = build_from(recipe, corpus, options, State(None, {}), [ends, setting_prefix, ends])
+    """Run the three steps and leave DIR/run.json; place: where the user gave `settings`."""
+    recipe, corpus = make_recipe(kind, settings, run, plain, place)
+    outcomes = build_from(recipe, corpus, options, State(None, {}), _find_places(place))
     folder = corpus.root.removesuffix(f"/{WORK_FOLDER}")
     if not all(outcome.skipped for outcome in outcomes) or not storage.path_exists(f"{folder}/run.json"):
         seconds = {outcome.name: outcome.seconds for outcome in outcomes}
@@ -58,7 +62,15 @@ def run_plain(
     return outcomes
 
 
-def make_recipe(kind: str, settings: dict[str, Any], run: dict[str, Any], plain: PlainOptions) -> tuple[Recipe, Corpus]:
+def _find_places(place: SettingsPlace) -> list[SettingsPlace]:
+    """Of the three steps' settings: those of reading and writing stand under `plain`."""
+    ends = place._replace(prefix=place.key("plain."))
+    return [ends, place, ends]
+
+
+def make_recipe(
+    kind: str, settings: dict[str, Any], run: dict[str, Any], plain: PlainOptions, place: SettingsPlace = COMMAND
+) -> tuple[Recipe, Corpus]:
     """The steps, and the working corpus below the output folder."""
     if kind not in PLAIN_KINDS:
         rule = f"expected corpus in place of inputs: {kind} does not run over plain files, only {', '.join(PLAIN_KINDS)} do"
@@ -73,7 +85,7 @@ def make_recipe(kind: str, settings: dict[str, Any], run: dict[str, Any], plain:
     inputs = [storage.resolve_path(pattern) for pattern in plain.inputs]
     columns = {"text_column": plain.text_column, "id_column": plain.id_column}
     plain_settings = settings.pop("plain", {})
-    fields = {"metadata_fields": compared_fields(kind, run["name"], settings)}
+    fields = {"metadata_fields": compared_fields(kind, run["name"], settings, place)}
     shared = {"inputs": inputs} | columns | fields | plain_settings
     steps = [
         {"kind": "read_plain", "name": "read", **shared},
@@ -86,9 +98,9 @@ def make_recipe(kind: str, settings: dict[str, Any], run: dict[str, Any], plain:
     return config.build_config(Recipe, values), corpus
 
 
-def compared_fields(kind: str, name: str, settings: dict[str, Any]) -> list[str]:
+def compared_fields(kind: str, name: str, settings: dict[str, Any], place: SettingsPlace) -> list[str]:
     """Metadata fields that a job reads of each document: its URL, and what its keep policy compares."""
-    step = build_step(0, {"kind": kind, "name": name, **settings}).settings
+    step = build_step(0, {"kind": kind, "name": name, **settings}, place).settings
     fields = list(getattr(step, "fields", ())) if kind == "dedup_urls" else []
     keep = getattr(step, "keep", None)
     names = [attribute.name for attribute in keep.columns] if isinstance(keep, KeepPolicy) else []

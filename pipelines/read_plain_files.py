@@ -29,7 +29,7 @@ from dolma_py.formats.json_documents import WHY_LEFT_OUT
 from dolma_py.formats.limits import Limits, Rejection
 from dolma_py.input_files import describe_left_out
 from dolma_py.listing import Listing, Shard, append_shards
-from dolma_py.plain_lines import read_narrow_lines
+from dolma_py.plain_lines import read_first_keys, read_narrow_lines
 from dolma_py.plain_rows import Narrow
 from dolma_py.plain_tables import read_narrow_table
 from dolma_py.storage import HashingWriter, WrittenFile
@@ -121,10 +121,11 @@ def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:
     rejected = sum(sum(fact["rejected"].values()) for fact in facts)
     total = rejected + sum(fact["rows"] for fact in facts)
     if total and rejected / total > settings.max_rejected_frac:
+        by_input = [(file.path, fact["rejected"]) for file, fact in zip(files, facts, strict=True)]
+        _check_text_column(settings, by_input, total)
         raise TooManyRejectedError(
             "plain", rejected, total, settings.max_rejected_frac, corpus.path("rejected"),
-            context.setting_key("max_rejected_frac"),
-            find_worst((file.path, fact["rejected"]) for file, fact in zip(files, facts, strict=True)),
+            context.setting_key("max_rejected_frac"), find_worst(by_input),
         )  # fmt: skip
     if total == rejected:
         raise ConfigError("--input", settings.inputs, "expected at least one readable record")
@@ -140,6 +141,19 @@ def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:
     }
     sizes = {shard.path: shard.num_bytes for shard in listing.shards}
     return StepResult(files=sizes, facts={"listing": listing.fingerprint, "read": read}, times=times._asdict())
+
+
+def _check_text_column(settings: ReadPlainConfig, rejected: list[tuple[str, dict[str, int]]], total: int) -> None:
+    """Raise ConfigError when most of the worst input's rejected records have no text, and its first has no such key at all."""
+    path, _, reason = find_worst(rejected)[0].rpartition(": ")
+    if reason != "missing_text":
+        return
+    keys = read_first_keys(path, settings.limits)
+    column = settings.text_column
+    if keys and column not in keys and column.partition(".")[0] not in keys:
+        lacking = sum(counts.get(reason, 0) for _, counts in rejected)
+        rule = f"expected the key of the text, {lacking} of {total} records have none under it"
+        raise ConfigError("--text-column", column, rule, f"The first record has: {', '.join(keys)}.", path)
 
 
 def _plan_unit(corpus: Corpus, number: int, file: PlainFile, settings: ReadPlainConfig) -> Unit:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import importlib
 import importlib.resources
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from dolma_py import config, storage
 from dolma_py.config import Config
 from dolma_py.errors import ConfigError
-from pipelines.steps import Rule, StepContext, StepResult
+from dolma_py.rules import parse_rule
+from pipelines.steps import Rule, SettingsPlace, StepContext, StepResult
 
 # kind of a step -> the module of its job; a module has VERSION, one Config for it, and run(context, config). It may have
 # CHANGES_NO_BYTE (settings that are not part of the fingerprint), READS_VIEW = False (it reads other files; the view goes by it),
-# expected_text_bytes, fingerprint_inputs, worker_memory_bytes, driver_memory_bytes
+# expected_text_bytes, fingerprint_inputs, check_settings, worker_memory_bytes, driver_memory_bytes
 KINDS = {
     "installed_text": ("pipelines.write_installed_text", "InstalledTextStep"),
     "ingest": ("pipelines.ingest_documents", "IngestConfig"),
@@ -37,6 +38,14 @@ KINDS = {
     "write_plain": ("pipelines.write_plain_files", "WritePlainConfig"),
     "export_dolma": ("pipelines.export_dolma", "ExportDolmaConfig"),
 }
+# command -> kind of its job, for `dolma-py settings`
+SETTINGS = {
+    "ingest": "ingest", "tag": "tag", "decontaminate": "tag", "classifier train": "train_classifier",
+    "tokenizer train": "train_tokenizer", "dedup exact": "dedup_exact", "dedup urls": "dedup_urls",
+    "dedup paragraphs": "dedup_paragraphs", "dedup minhash": "dedup_minhash", "dedup substring": "dedup_substring",
+    "materialize": "materialize", "mix plan": "plan_mix", "mix sample": "sample_mix", "tokenize": "tokenize",
+    "export dolma": "export_dolma",
+}  # fmt: skip
 FIRST_KINDS = ("ingest", "read_plain")  # after them there is a view of all documents
 
 
@@ -48,6 +57,7 @@ class Recipe(Config):
     seed: int = Field(ge=0, description="every random choice derives from it and from its purpose's name")
     split_bytes: int = Field(default=32 << 20, ge=1, description="text read by one task, in bytes")
     steps: list[dict[str, Any]] = Field(min_length=1, description="name, kind, and the settings of the kind")
+    _file: str = PrivateAttr(default="")  # it was read from, for errors
 
 
 class Step(NamedTuple):
@@ -58,6 +68,7 @@ class Step(NamedTuple):
     kind: str
     module: ModuleType
     settings: Config
+    place: SettingsPlace = SettingsPlace("")
 
     @property
     def rules(self) -> list[Rule]:
@@ -94,33 +105,63 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
     values = config.load_yaml(path)
     if not isinstance(values, dict):
         raise ConfigError("recipe", type(values).__name__, "expected a mapping", where=path)
-    return config.build_config(Recipe, config.apply_overrides(values, overrides), where=path)
+    recipe = config.build_config(Recipe, config.apply_overrides(values, overrides), where=path)
+    recipe._file = path
+    return recipe
 
 
-def build_steps(recipe: Recipe) -> list[Step]:
-    """Validate every step's settings before anything runs."""
+def build_steps(recipe: Recipe, places: Sequence[SettingsPlace] | None = None) -> list[Step]:
+    """Validate every step's settings before anything runs; places: of each step's settings, None: the recipe is the user's."""
     steps: list[Step] = []
     for index, values in enumerate(recipe.steps):
-        step = build_step(index, values)
+        step = build_step(index, values, places[index] if places else None, recipe._file)
         if step.name in [other.name for other in steps]:
             raise ConfigError(f"steps.{index}.name", step.name, "expected each name once")
         steps.append(step)
     return steps
 
 
-def build_step(index: int, values: dict[str, Any]) -> Step:
-    """One step of a recipe."""
+def build_step(index: int, values: dict[str, Any], place: SettingsPlace | None = None, where: str = "") -> Step:
+    """One step of a recipe; place: of its settings, None: below `steps` in the file `where`."""
     rest = dict(values)
     kind, name = rest.pop("kind", None), rest.pop("name", None)
     if kind not in KINDS:
         raise ConfigError(f"steps.{index}.kind", kind, f"expected one of {sorted(KINDS)}")
     name = str(name or kind)
     module = importlib.import_module(KINDS[kind][0])
-    settings = config.build_config(settings_class(kind), rest, prefix=f"steps.{name}")
+    place = place or SettingsPlace(f"steps.{name}.", where)
+    try:
+        settings = config.build_config(
+            settings_class(kind), rest, where=place.where, prefix=place.prefix.removesuffix(".")
+        )
+    except ConfigError as error:
+        raise error.moved(error.key, hint=see_settings(kind)) from error
     for rule in getattr(settings, "rules", []):
         if rule.edit is None and rule.keep is None and rule.min_text_bytes is None:
-            raise ConfigError(f"steps.{name}.rules.{rule.name}", None, "expected keep, edit or min_text_bytes")
-    return Step(index, name, kind, module, settings)
+            key, expected = place.key(f"rules.{rule.name}"), "expected keep, edit or min_text_bytes"
+            raise ConfigError(key, None, expected, where=place.where)
+    return Step(index, name, kind, module, settings, place)
+
+
+def see_settings(kind: str) -> str:
+    """The hint to the command that shows the settings of a kind of step; empty for a kind that is no command."""
+    commands = [command for command, its_kind in SETTINGS.items() if its_kind == kind]
+    return f"See: dolma-py settings {commands[0]}." if commands else ""
+
+
+def check_steps(steps: list[Step]) -> None:
+    """Raise ConfigError for what only the step itself would find in its settings, before the first step is run.
+
+    Nothing is asked of what earlier steps are yet to make.
+    """
+    for step in steps:
+        for rule in step.rules:
+            try:
+                parse_rule(rule.keep or "any")
+            except ConfigError as error:
+                raise error.moved(step.place.key(f"rules.{rule.name}.keep"), where=step.place.where) from error
+        if hasattr(step.module, "check_settings"):
+            step.module.check_settings(step.settings, step.place)
 
 
 def settings_class(kind: str) -> type[Config]:

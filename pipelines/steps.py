@@ -38,6 +38,20 @@ class Rule(Config):
     except_sources: list[str] | None = Field(default=None, description="not for these sources")
 
 
+class SettingsPlace(NamedTuple):
+    """Where the user gave the settings of a step, so that errors name them as --set of the same command takes them."""
+
+    prefix: str  # before the name of a setting: "steps.tag." of a recipe, "step." of a job's file, nothing of a command
+    where: str = ""  # their file
+
+    def key(self, setting: str) -> str:
+        """What --set of the user's command takes for a setting of the step."""
+        return self.prefix + setting
+
+
+COMMAND = SettingsPlace("")  # settings of a command of one job
+
+
 class StepContext(NamedTuple):
     """Everything a job may use."""
 
@@ -111,9 +125,8 @@ class StepContext(NamedTuple):
     def artifact(self, name: str) -> str:
         """The absolute path of an artifact of an earlier step."""
         if name not in self.artifacts:
-            raise ConfigError(
-                f"steps.{self.name}", name, f"expected an artifact of an earlier step, one of {sorted(self.artifacts)}"
-            )
+            key = self.setting_prefix.removesuffix(".") or self.name
+            raise ConfigError(key, name, f"expected an artifact of an earlier step, one of {sorted(self.artifacts)}")
         return self.corpus.path(self.artifacts[name])
 
 
@@ -127,13 +140,14 @@ class StepResult(NamedTuple):
     times: dict[str, Any] = {}  # for run.json
 
 
-def find_rule_set(step: str, rule: Rule, sets: Collection[str]) -> str | None:
+def find_rule_set(place: SettingsPlace, rule: Rule, sets: Collection[str]) -> str | None:
     """The attribute set that a rule is over: the one it names, else the step's only one; None for a rule over no set."""
     name = rule.attributes
     if name is None and rule.min_text_bytes is None and len(sets) == 1:
         (name,) = sets
     if name not in sets and not (name is None and rule.min_text_bytes is not None):
-        raise ConfigError(f"steps.{step}.rules.{rule.name}.attributes", name, f"expected one of {sorted(sets)}")
+        key = place.key(f"rules.{rule.name}.attributes")
+        raise ConfigError(key, name, f"expected one of {sorted(sets)}", where=place.where)
     return name
 
 
@@ -212,12 +226,12 @@ def check_attribute_sets(corpus: Corpus, view: View) -> None:
             )  # fmt: skip
 
 
-def expand_inputs(patterns: list[str], *, corpus: Corpus) -> Found:
-    """Files of paths, folders and globs; `{corpus}` stands for the corpus folder. ConfigError for a pattern without files."""
+def expand_inputs(patterns: list[str], *, corpus: Corpus, key: str = "inputs") -> Found:
+    """Files of paths, folders and globs; `{corpus}` stands for the corpus folder. ConfigError for a pattern without files, under `key`."""
     parts = []
     for pattern in patterns:
         found = find_files(storage.resolve_path(pattern.replace("{corpus}", corpus.root)))
-        check_found(found, "inputs", pattern)
+        check_found(found, key, pattern)
         parts.append(found)
     files = {info.path: info for found in parts for info in found.files}
     return Found(

@@ -8,7 +8,9 @@ view = documents tagged, checked.
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -17,14 +19,26 @@ from pydantic import Field
 from dolma_py import config, storage
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, ViewBatch
-from dolma_py.errors import ConfigError
+from dolma_py.errors import ConfigError, name_known
 from dolma_py.rules import parse_rule
 from pipelines.attribute_sets import write_attribute_sets
-from pipelines.steps import Rule, StepContext, StepResult, attribute_set_stands, checksum_if_file, find_rule_set
+from pipelines.steps import (
+    Rule,
+    SettingsPlace,
+    StepContext,
+    StepResult,
+    attribute_set_stands,
+    checksum_if_file,
+    find_rule_set,
+)
 from taggers.base import Tagger, tag_checked
-from taggers.registry import build_tagger, find_tagger
+from taggers.registry import build_tagger, check_options, find_tagger
 
 VERSION = 1
+OUR_PACKAGES = (
+    "taggers",
+    "mixers",
+)  # a class of theirs that says name, version and schema has objects that say the same
 
 
 class TaggerChoice(Config):
@@ -71,14 +85,13 @@ def run(context: StepContext, tag: TagConfig) -> StepResult:
         tagger = build_tagger(choice.tagger, options)
         name = name_set(choice, tagger)
         if name in fingerprints:
-            raise ConfigError(
-                f"steps.{context.name}.taggers", name, "expected each attribute set once", "Give one a name."
-            )
+            raise _name_twice(context.setting_key("taggers"), name)
         view = context.need_view().fingerprint
         fingerprints[name] = config.fingerprint(VERSION, choice.tagger, tagger.version, identity, view)
         chosen.append({"set": name, "tagger": choice.tagger, "options": options, "fingerprint": fingerprints[name]})
+    built = {choice["set"]: build_tagger(choice["tagger"], choice["options"]) for choice in chosen}
     _check_rules(
-        context, tag, {choice["set"]: build_tagger(choice["tagger"], choice["options"]).schema for choice in chosen}
+        SettingsPlace(context.setting_prefix), tag.rules, {name: one.schema.names for name, one in built.items()}
     )
     missing = {
         name: value for name, value in fingerprints.items() if not attribute_set_stands(context.corpus, name, value)
@@ -95,17 +108,79 @@ def name_set(choice: TaggerChoice, tagger: Tagger | type[Any]) -> str:
     return f"{choice.name or tagger.name}-v{tagger.version}"
 
 
-def _check_rules(context: StepContext, tag: TagConfig, schemas: dict[str, pa.Schema]) -> None:
-    """A misspelled set or column is found before hours of tagging, not after."""
-    for rule in tag.rules:
-        name = find_rule_set(context.name, rule, schemas)
-        for clause in parse_rule(rule.keep) if rule.keep and name is not None else ():
-            if clause.column not in schemas[name].names:
-                raise ConfigError(
-                    f"rules.{rule.name}.keep",
-                    clause.column,
-                    f"expected a column of {name}, one of {schemas[name].names}",
-                )
+def check_settings(tag: TagConfig, place: SettingsPlace) -> None:
+    """Raise ConfigError for a tagger, an option, an attribute set or a column that is not there, before any step is run.
+
+    What an option that names an artifact hides, or a tagger that cannot be built yet, is left to the run.
+    """
+    check_taggers(tag, place)
+    try:
+        _check_sets(tag, place, [_look_up(choice) for choice in tag.taggers])
+    except ConfigError:  # what a class says of itself its objects may say otherwise
+        _check_sets(tag, place, [_look_up(choice, surely=True) for choice in tag.taggers])
+
+
+def check_taggers(tag: TagConfig, place: SettingsPlace) -> None:
+    """Raise ConfigError for an unknown tagger, and for options that it does not take."""
+    for number, choice in enumerate(tag.taggers):
+        key = place.key(f"taggers.{number}")
+        try:
+            found = find_tagger(choice.tagger)
+        except ConfigError as error:
+            raise error.moved(f"{key}.tagger", where=place.where) from error
+        check_options(found, choice.options, _list_artifacts(choice), prefix=f"{key}.options", where=place.where)
+
+
+def _list_artifacts(choice: TaggerChoice) -> list[str]:
+    """The options that name files which earlier steps make."""
+    return [key for key, value in choice.options.items() if '"artifact:' in json.dumps(value, default=str)]
+
+
+def _look_up(choice: TaggerChoice, *, surely: bool = False) -> tuple[str, list[str]] | None:
+    """(attribute set, its columns) that a tagger will write, from its class if that says so; None: not known yet.
+
+    surely: a class that is not ours is not believed, only an object of it.
+    """
+    found = find_tagger(choice.tagger)
+    is_told = all(hasattr(found, name) for name in ("name", "version", "schema"))
+    if is_told and not (surely and found.__module__.partition(".")[0] not in OUR_PACKAGES):
+        return name_set(choice, found), list(found.schema.names)
+    if _list_artifacts(choice):
+        return None
+    try:
+        tagger = build_tagger(choice.tagger, choice.options)
+        return name_set(choice, tagger), list(tagger.schema.names)
+    except Exception:  # somebody's class may raise anything, over a file that is yet to come for one
+        return None
+
+
+def _check_sets(tag: TagConfig, place: SettingsPlace, found: list[tuple[str, list[str]] | None]) -> None:
+    """Raise ConfigError for a set that would be written twice, and for rules over what is not there."""
+    columns: dict[str, list[str]] = {}
+    for name, names in [known for known in found if known is not None]:
+        if name in columns:
+            raise _name_twice(place.key("taggers"), name)
+        columns[name] = names
+    is_open = None in found  # a set whose name is not known yet may be the one that a rule means
+    known = (lambda rule: rule.attributes in columns) if is_open else (lambda rule: True)
+    _check_rules(place, [rule for rule in tag.rules if known(rule)], columns)
+
+
+def _name_twice(key: str, name: str) -> ConfigError:
+    return ConfigError(key, name, "expected each attribute set once", "Give one a name.")
+
+
+def _check_rules(place: SettingsPlace, rules: list[Rule], columns: Mapping[str, Collection[str]]) -> None:
+    """A misspelled set or column is found before hours of tagging, not after; columns: of each set."""
+    for rule in rules:
+        name = find_rule_set(place, rule, columns)
+        if name is None:
+            continue
+        used = [("keep", clause.column) for clause in (parse_rule(rule.keep) if rule.keep else ())]
+        for key, column in used + ([("edit", rule.edit)] if rule.edit else []):
+            if column not in columns[name]:
+                key, hint = place.key(f"rules.{rule.name}.{key}"), name_known(column, columns[name])
+                raise ConfigError(key, column, f"no such column of {name}", hint, place.where)
 
 
 def resolve_options(context: StepContext, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

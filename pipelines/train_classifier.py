@@ -52,8 +52,8 @@ class TrainClassifierConfig(Config):
 def fingerprint_inputs(corpus: Corpus, settings: TrainClassifierConfig) -> str:
     """Of the example files."""
     marks = []
-    for patterns in (settings.positives, settings.negatives):
-        for info in expand_inputs(patterns, corpus=corpus).files:
+    for key, patterns in (("positives", settings.positives), ("negatives", settings.negatives)):
+        for info in expand_inputs(patterns, corpus=corpus, key=key).files:
             marks.append([info.path.removeprefix(corpus.root), storage.fingerprint_input(info.path, info.num_bytes)])
     return config.fingerprint(marks)
 
@@ -98,7 +98,8 @@ def read_examples(
         rows.extend((int(key), cut_text(text, settings.max_text_bytes)) for key, text in zip(order, texts, strict=True))
         rows = sorted(rows)[: settings.max_docs]
     if len(rows) < 2:
-        raise ConfigError(f"steps.{context.name}", patterns, f"expected at least 2 documents, they have {len(rows)}")
+        key = context.setting_key("positives" if patterns == settings.positives else "negatives")
+        raise ConfigError(key, patterns, f"expected at least 2 documents, they have {len(rows)}")
     return [text for _, text in rows]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
+from collections.abc import Collection
 from typing import Any, cast
 
 import pydantic
 
-from dolma_py.config import build_config
-from dolma_py.errors import ConfigError
+from dolma_py.config import build_config, check_known
+from dolma_py.errors import ConfigError, name_known
 from taggers.base import Tagger
 
 # name in YAML -> where the class lives; resolved on use, so that a recipe without fastText never loads it
@@ -33,10 +33,7 @@ def find_tagger(name: str) -> type[Any]:
     target = TAGGERS.get(name, name)
     module_name, colon, class_name = target.partition(":")
     if not colon:
-        near = difflib.get_close_matches(name, TAGGERS, 1)
-        hint = (
-            f"Did you mean {near[0]}? " if near else ""
-        ) + f"Known: {', '.join(sorted(TAGGERS))}; or package.module:Class."
+        hint = name_known(name, TAGGERS).removesuffix(".") + "; or package.module:Class."
         raise ConfigError("tagger", name, "no such tagger", hint)
     try:
         module = importlib.import_module(module_name)
@@ -64,18 +61,36 @@ def build_tagger(name: str, options: dict[str, Any] | None = None) -> Tagger:
     ConfigError     unknown name, options that break the config model, or options for a class without one
     """
     found = find_tagger(name)
-    model = getattr(found, "config_model", None)
-    if model is None:
-        if options:
-            raise ConfigError(f"{name}.options", options, "expected none: the class has no config_model")
-        tagger = found()
-    elif isinstance(model, type) and issubclass(model, pydantic.BaseModel):
-        tagger = found(build_config(model, options or {}, prefix=name))
-    else:
-        raise ConfigError(f"{name}.config_model", model, "expected a pydantic model class")
+    model = _find_model(found, options or {}, f"{name}.options")
+    tagger = found() if model is None else found(build_config(model, options or {}, prefix=name))
     for attribute in ("name", "version", "schema"):
         if not hasattr(tagger, attribute):
             raise ConfigError(
                 "tagger", name, f"expected the attribute {attribute} on the tagger", "See taggers/base.py."
             )
     return cast(Tagger, tagger)
+
+
+def check_options(
+    found: type[Any], options: dict[str, Any], unknown: Collection[str], *, prefix: str, where: str = ""
+) -> None:
+    """Raise ConfigError for options that build_tagger would refuse; those named in `unknown` have no value yet."""
+    model = _find_model(found, options, prefix, where)
+    if model is None:
+        return
+    try:
+        check_known(model, options, unknown, where=where, prefix=prefix)
+    except (OSError, LookupError, ArithmeticError):
+        return  # a validator that reads files which are not there yet; what it says is left to build_tagger
+
+
+def _find_model(
+    found: type[Any], options: dict[str, Any], key: str, where: str = ""
+) -> type[pydantic.BaseModel] | None:
+    """The config model of a tagger's class, None for a class that takes no options."""
+    model = getattr(found, "config_model", None)
+    if model is None and options:
+        raise ConfigError(key, options, "expected none: the class has no config_model", where=where)
+    if model is not None and not (isinstance(model, type) and issubclass(model, pydantic.BaseModel)):
+        raise ConfigError(f"{found.__name__}.config_model", model, "expected a pydantic model class")
+    return model

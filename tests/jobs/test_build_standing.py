@@ -41,7 +41,8 @@ def plan(recipe, corpus, overrides):
 
 CHANGES = [
     ([], ["done"] * 5),
-    (["steps.tag.taggers.0.name=other"], ["done", "done", "again: taggers changed", *["again: what it reads changes"] * 2]),
+    (["steps.tag.taggers.0.name=other", "steps.tag.rules.long_enough.attributes=other-v1"],
+     ["done", "done", "again: taggers changed", *["again: what it reads changes"] * 2]),
     (["steps.minhash.preset=fineweb"], [*["done"] * 4, "again: preset changed"]),
     (["steps.minhash.unit_docs=5"], ["done"] * 5),
     (["seed=4"], ["again: what it reads changed", *["again: what it reads changes"] * 4]),

@@ -176,6 +176,17 @@ def test_what_cannot_be_read_is_one_clear_error(tables, tmp_path):
         run("dedup_exact", [tmp_path / "page.html"], tmp_path / "o4")
 
 
+def test_a_wrong_text_column_is_told_with_the_keys_that_are_there(tmp_path):
+    lines = [json.dumps({"id": number, "body": "some words", "more": {}}) for number in range(30)]
+    (tmp_path / "in.jsonl").write_text("\n".join(["", "no json", *lines]))
+    said = r"^--text-column: .* 30 of 31 records have none under it, got 'txt' .*in\.jsonl\)\. The first record has: id, body, more\.$"
+    with pytest.raises(ConfigError, match=said):
+        run("dedup_exact", [tmp_path / "in.jsonl"], tmp_path / "out", text_column="txt")
+    (tmp_path / "in.jsonl").write_text("\n".join(lines).replace('"body"', '"txt": 1, "body"'))
+    with pytest.raises(TooManyRejectedError, match=r"missing_text; .* raise plain\.max_rejected_frac"):
+        run("dedup_exact", [tmp_path / "in.jsonl"], tmp_path / "other", text_column="txt")
+
+
 def make_odd_lines(seed):
     """Lines whose bytes no JSON writer would give back, with copies of the first text at 5 and 8; (lines, bad, copies)."""
     texts = made.make_texts(5, seed)

@@ -17,6 +17,7 @@ from dolma_py.config import (
     Config,
     apply_overrides,
     build_config,
+    check_known,
     dump_config,
     fingerprint,
     load_yaml,
@@ -288,3 +289,33 @@ def test_what_is_written_is_read_again(value):
 def test_other_readers_of_yaml_see_words_as_words(word):
     assert yaml.safe_load(render_yaml({"a": [word]})) == {"a": [word.replace("${", "$${")]}
     assert yaml.safe_load(render_flow(word)) == word.replace("${", "$${")
+
+
+class Checked(Config):
+    a: int = 0
+    path: str = ""
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        if self.a > 5 or self.path == "artifact:x":
+            raise ValueError("a must be small")
+        return self
+
+
+def test_a_validators_own_words_are_told_without_pydantics():
+    with pytest.raises(ConfigError, match=r"^settings: a must be small, got"):
+        build_config(Checked, {"a": 6})
+    with pytest.raises(ConfigError, match=r"^steps\.s: a must be small, got"):
+        build_config(Checked, {"a": 6}, prefix="steps.s")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({"path": "artifact:x"}, None), ({"path": "artifact:x", "a": "b"}, "^p.a: "), ({"pat": 1}, r"^p\.pat: no such key")],
+)  # fmt: skip
+def test_of_values_to_come_only_the_keys_are_checked(values, said):
+    if said is None:
+        check_known(Checked, values, ["path"], prefix="p")
+        return
+    with pytest.raises(ConfigError, match=said):
+        check_known(Checked, values, ["path", "pat"], prefix="p")

@@ -9,7 +9,7 @@ from pipelines.build_recipe import Outcome
 from pipelines.job_main import read_job
 from pipelines.plain_commands import PLAIN_KINDS, PlainOptions, make_recipe
 from pipelines.recipe import KINDS, build_step
-from pipelines.steps import find_rule_set, find_worst
+from pipelines.steps import SettingsPlace, find_rule_set, find_worst
 from pipelines.tag_documents import TagConfig
 
 OURS = {"tagger": "contamination", "options": {"items_paths": ["items.jsonl"]}}
@@ -59,7 +59,7 @@ def test_the_settings_of_decontaminate_drop_what_the_command_drops(capsys, monke
 )  # fmt: skip
 def test_a_rule_is_over_the_set_it_names_or_the_only_one(rule, sets, expected):
     rule = build_step(0, {"kind": "tag", "taggers": [LENGTHS], "rules": [{"name": "r", **rule}]}).rules[0]
-    assert find_rule_set("tag", rule, sets) == expected
+    assert find_rule_set(SettingsPlace("steps.tag."), rule, sets) == expected
 
 
 @pytest.mark.parametrize(("attributes", "sets"), [(None, ["x-v1", "y-v1"]), (None, []), ("z-v1", ["x-v1", "y-v1"])])
@@ -68,7 +68,7 @@ def test_a_rule_over_an_unclear_set_is_told(attributes, sets):
         0, {"kind": "tag", "taggers": [LENGTHS], "rules": [{"name": "r", "keep": "a > 1", "attributes": attributes}]}
     ).rules[0]
     with pytest.raises(ConfigError, match=r"steps\.tag\.rules\.r\.attributes"):
-        find_rule_set("tag", rule, sets)
+        find_rule_set(SettingsPlace("steps.tag."), rule, sets)
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - set(PLAIN_KINDS)))

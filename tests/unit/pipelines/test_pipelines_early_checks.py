@@ -1,0 +1,188 @@
+"""What is found before the first step is run, and the keys by which errors name settings: those that --set takes."""
+
+import re
+
+import pyarrow as pa
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from dolma_py.cli import app
+from dolma_py.config import Config
+from dolma_py.errors import ConfigError
+from pipelines.commands import run_build, run_ingest, run_job_command, run_plain_or_corpus_command
+from pipelines.job_main import run_job
+from pipelines.recipe import Recipe, build_steps, check_steps, load_recipe
+from taggers.base import Tagger
+from tests.jobs import made_recipe
+
+GOPHER = {"tagger": "gopher-dclm"}
+QUALITY = {"tagger": "quality", "options": {"model_path": "artifact:quality"}}
+SPARK = {"master": None, "partitions": None, "bundle": None}
+RUN = {"name": "tag", "seed": 0}
+
+
+class WidthConfig(Config):
+    column: str = "width"
+    list_path: str = ""
+
+
+class WidthTagger:
+    """A user's: its objects say more than the class."""
+
+    name, version, schema = "width", 1, pa.schema([("width", pa.int64())])
+    config_model = WidthConfig
+
+    def __init__(self, config):
+        if config.list_path:
+            open(config.list_path).close()
+        self.schema = pa.schema([(config.column, pa.int64())])
+
+    def tag(self, batch):
+        raise NotImplementedError
+
+
+WIDTH = {"tagger": f"{__name__}:WidthTagger"}
+
+
+def make_tag(taggers, *rules):
+    rules = [{"name": f"r{number}", **rule} for number, rule in enumerate(rules)]
+    return {"kind": "tag", "name": "tag", "taggers": taggers, "rules": rules}
+
+
+def check(*steps):
+    check_steps(build_steps(Recipe(recipe="r", seed=0, steps=list(steps))))
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (make_tag([GOPHER], {"keep": "num_stopwords >= 2"}),
+         r"^steps\.tag\.rules\.r0\.keep: no such column of gopher-dclm-v1, got 'num_stopwords'\. Did you mean num_stop_words\?"),
+        (make_tag([QUALITY], {"keep": "scor > 0.1"}), r"^steps\.tag\.rules\.r0\.keep: .*Did you mean score\?"),
+        (make_tag([GOPHER, WIDTH], {"attributes": "width-v1", "edit": "widt"}), r"rules\.r0\.edit: .*mean width"),
+        (make_tag([GOPHER, WIDTH], {"attributes": "widht-v1", "keep": "width > 1"}), r"rules\.r0\.attributes: .*'widht-v1'"),
+        (make_tag([GOPHER], {"keep": "num_words >> 2"}), r"^steps\.tag\.rules\.r0\.keep: expected"),
+        (make_tag([{"tagger": "length"}]), r"^steps\.tag\.taggers\.0\.tagger: no such tagger, got 'length'\. Did you mean lengths"),
+        (make_tag([GOPHER, {"tagger": "quality", "options": {"model_pth": "artifact:quality"}}]),
+         r"taggers\.1\.options\.model_path: 2 mistakes: .*model_pth: no such key"),
+        (make_tag([{"tagger": "lengths", "options": {"a": 1}}]), r"^steps\.tag\.taggers\.0\.options\.a: no such key"),
+        (make_tag([GOPHER, GOPHER]), r"^steps\.tag\.taggers: expected each attribute set once"),
+        ({"kind": "dedup_exact", "rules": [{"name": "r", "keep": "a b"}]}, r"^steps\.dedup_exact\.rules\.r\.keep: "),
+    ],
+)  # fmt: skip
+def test_what_a_step_would_refuse_is_found_before_any_step(step, said):
+    check({"kind": "ingest", "sources": [{"inputs": ["a"]}]})
+    with pytest.raises(ConfigError, match=said):
+        check({"kind": "ingest", "sources": [{"inputs": ["a"]}]}, step)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        make_tag([GOPHER], {"min_text_bytes": 5}, {"keep": "num_words > 1"}),
+        make_tag([QUALITY], {"keep": "score > 0.1"}),
+        make_tag([WIDTH | {"options": {"column": "breadth"}}], {"keep": "breadth > 1"}),
+        make_tag([WIDTH | {"options": {"column": "breadth", "list_path": "artifact:list"}}], {"keep": "breadth > 1"}),
+        make_tag([WIDTH | {"options": {"column": "breadth", "list_path": "/none/yet"}}], {"keep": "breadth > 1"}),
+        make_tag([GOPHER | {"name": "mine"}, QUALITY], {"attributes": "mine-v1", "keep": "num_words > 1"}),
+        {"kind": "dedup_exact", "rules": [{"name": "r", "attributes": "exact-v1", "keep": "not is_duplicate"}]},
+        {"kind": "ingest", "sources": [{"inputs": ["a"]}],
+         "rules": [{"name": "long", "attributes": "dolma-x-v1", "keep": "x__length__score >= 200"}]},
+    ],
+)  # fmt: skip
+def test_what_is_right_or_not_known_yet_is_no_mistake(step):
+    check(step)
+
+
+def test_recipes_that_run_have_no_mistake(tmp_path):
+    assert isinstance(WidthTagger(WidthConfig()), Tagger)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(made_recipe.make_recipe(tmp_path)))
+    for recipe in ("quickstart", str(tmp_path / "tiny.yaml")):
+        check_steps(build_steps(load_recipe(recipe, [])))
+
+
+def write_recipe(folder, *steps):
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump({"recipe": "mine", "flow": "mix", "seed": 0, "steps": list(steps)}))
+    return str(path)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_build_names_the_rule_and_the_file_before_its_first_step(tmp_path, dry_run):
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    ingest = {"kind": "ingest", "sources": [{"name": "a", "inputs": [str(tmp_path / "in.jsonl")]}]}
+    recipe = write_recipe(tmp_path, ingest, make_tag([GOPHER], {"keep": "num_stopwords >= 2"}))
+    with pytest.raises(ConfigError, match=rf"steps\.tag\.rules\.r0\.keep: .*\({re.escape(recipe)}\)\. Did you mean"):
+        run_build(recipe=recipe, corpus=str(tmp_path / "c"), flow=None, inputs=[], until=None, overrides=[],
+                  dry_run=dry_run, spark=SPARK)  # fmt: skip
+    assert not (tmp_path / "c" / "runs").exists() and not (tmp_path / "c" / "documents").exists()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("rules=[]", r"^taggers: a value is needed, got .*See: dolma-py settings tag\.$"),
+        ("taggers=[{tagger: length}]", r"^taggers\.0\.tagger: no such tagger"),
+        ("taggers=[{tagger: lengths, options: {b: 1}}]", r"^taggers\.0\.options\.b: no such key"),
+    ],
+)
+def test_a_command_names_settings_as_its_set_takes_them(tmp_path, dry_run, plain, override, said):
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    inputs = [str(tmp_path / "in.jsonl")] if plain else []
+    files = {
+        "inputs": inputs,
+        "output": str(tmp_path / "out") if plain else None,
+        "text_column": "text",
+        "id_column": None,
+        "mark": False,
+    }
+    with pytest.raises(ConfigError, match=said):
+        run_plain_or_corpus_command(
+            kind="tag", corpus=None if plain else str(tmp_path / "c"), view=None, plain=files, config=None, overrides=[override],
+            run=RUN, dry_run=dry_run, spark=SPARK,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "command", "override"),
+    [("plan_mix", "mix plan", "plann=1"), ("tokenize", "tokenize", "mixx=a"), ("dedup_minhash", "dedup minhash", "presett=a")],
+)  # fmt: skip
+def test_a_command_points_to_its_settings(tmp_path, kind, command, override):
+    with pytest.raises(
+        ConfigError, match=rf"(?<!\.)\b{override.split('=')[0]}: no such key.*See: dolma-py settings {command}\."
+    ):
+        run_job_command(kind=kind, corpus=str(tmp_path), view=None, config=None, overrides=[override],
+                        run={"name": "job", "seed": 0}, dry_run=True, spark=SPARK)  # fmt: skip
+
+
+def test_a_key_that_an_error_names_is_taken_by_set(tmp_path):
+    """What the error of the command line says is typed again, with a value."""
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    arguments = ["tag", "--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "out"), "--dry-run"]
+    key = str(CliRunner().invoke(app, arguments).exception).partition(":")[0]
+    assert CliRunner().invoke(app, [*arguments, "--set", f"{key}=[{{tagger: lengths}}]"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "key"), [({"presett": "a"}, "step.presett"), ({"preset": "fineweb", "rules": [{"name": "r", "keep": "a b"}]}, "step.rules.r.keep")]
+)  # fmt: skip
+def test_a_job_names_the_place_in_its_file(tmp_path, caplog, step, key):
+    caplog.set_level("INFO", logger="dolma_py.build")
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump({"corpus": str(tmp_path / "c"), "step": step}))
+    assert run_job("dedup_minhash", ["--config", str(path)]) == 2
+    assert f"error: {key}: " in caplog.text and str(path) in caplog.text and "steps." not in caplog.text
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_missing_inputs_are_told_of_the_option(tmp_path, dry_run):
+    options = {"config": None, "overrides": [], "dry_run": dry_run, "spark": SPARK}
+    missing = str(tmp_path / "none")
+    with pytest.raises(ConfigError, match="^--input: expected at least one file"):
+        run_ingest(corpus=str(tmp_path / "c"), inputs=[missing], source=None, name="ingest", **options)
+    with pytest.raises(ConfigError, match="^--input: expected at least one file"):
+        run_build(recipe="quickstart", corpus=str(tmp_path / "d"), flow=None, inputs=[missing], until=None,
+                  overrides=[], dry_run=dry_run, spark=SPARK)  # fmt: skip
