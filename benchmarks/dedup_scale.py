@@ -78,15 +78,16 @@ def measure_job(corpus: Path, job: str, label: str) -> Run:
     return run
 
 
-def write_jsonl(scratch: Path, source: Path, share: int) -> tuple[Path, float]:
-    """Every share-th document of a Parquet file as JSONL in NUM_JSONL files for the peers; (folder, 10^6 bytes of text)."""
-    folder = scratch / f"jsonl-{share}/documents"
-    size = scratch / f"jsonl-{share}/mb.json"
+def write_jsonl(scratch: Path, sources: list[Path], share: int) -> tuple[Path, float]:
+    """Every share-th document of Parquet files as JSONL in NUM_JSONL files for the peers; (folder, 10^6 bytes of text)."""
+    name = f"jsonl-{share}-{len(sources)}"
+    folder, size = scratch / name / "documents", scratch / name / "mb.json"
     if not size.exists():
         folder.mkdir(parents=True, exist_ok=True)
         files = [(folder / f"part-{number}.jsonl").open("wb") for number in range(NUM_JSONL)]
         num_bytes = number = 0
-        for batch in pq.ParquetFile(source).iter_batches(4096):
+        batches = (batch for source in sources for batch in pq.ParquetFile(source).iter_batches(4096))
+        for batch in batches:
             for document in batch.to_pylist():
                 number += 1
                 if number % share == 0 and document["text"]:
@@ -148,7 +149,8 @@ def main() -> None:
     parser.add_argument("--jobs", default="minhash,exact")
     parser.add_argument("--peers", type=lambda name: Path(name).absolute(), help="folder with the peers' environments")
     parser.add_argument("--peer-names", default="", help="parts of names of the peers to run; empty: all")
-    parser.add_argument("--peer-share", type=int, default=1, help="peers read every n-th document of the first copy")
+    parser.add_argument("--peer-share", type=int, default=1, help="peers read every n-th document")
+    parser.add_argument("--peer-copies", type=int, default=1, help="of so many copies")
     options = parser.parse_args()
     documents = [Path(path) for path in sorted(glob.glob(options.documents))]
     sizes = [int(value) for value in options.copies.split(",") if value]
@@ -158,8 +160,8 @@ def main() -> None:
         runs = [measure_job(corpora[size], job, f"{size}x") for size in sizes]
         print("\n".join(slope(a, b) for a, b in zip(runs, runs[1:], strict=False)), flush=True)
     if options.peers:
-        first = write_copies(documents, options.scratch / "copies", 1)[0]
-        folder, num_mb = write_jsonl(options.scratch, first, options.peer_share)
+        copies = write_copies(documents, options.scratch / "copies", options.peer_copies)[: options.peer_copies]
+        folder, num_mb = write_jsonl(options.scratch, copies, options.peer_share)
         measure_peers(folder, num_mb, options.peers, options.scratch / "peer-work", options.peer_names)
 
 
