@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 from pydantic import Field
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from dolma_py import config
 from dolma_py.errors import ConfigError
@@ -235,7 +235,7 @@ def print_plan(plan: dict[str, Any]) -> None:
     if plan.get("documents"):
         said = describe_left_out(plan["documents"], WHY_LEFT_OUT)
         console.print(f"inputs: {said}", highlight=False, soft_wrap=True)
-    table = Table("step", "kind", "seconds", "MB of disk", "MB of memory per task", "standing")
+    table = Table(Column("step", no_wrap=True), Column("kind", no_wrap=True), "s", "MB disk", "MB/task", "standing")
     for step in plan["steps"]:
         numbers = [
             f"{step['seconds']:.0f}",
@@ -247,6 +247,9 @@ def print_plan(plan: dict[str, Any]) -> None:
     for step in plan["steps"]:
         for name, value in step["details"].items():
             console.print(f"{step['name']}: {format_detail(name, value)}", highlight=False)
+    if all(step["standing"] == "done" for step in plan["steps"]):
+        console.print("Every step is done: the command would only look. Nothing was done.", highlight=False)
+        return
     console.print(
         f"{plan['text_bytes'] / 1e6:.1f} MB of text on {plan['cores']} cores: about {plan['seconds']:.0f} s, "
         f"{plan['disk_bytes'] / 1e6:.0f} MB of disk, at most {plan['memory_bytes'] / 1e6:.0f} MB of memory for tasks, "

@@ -31,12 +31,15 @@ from pipelines.steps import COMMAND, SettingsPlace
 logger = logging.getLogger("dolma_py.build")
 
 
+NAME_PATTERN = r"^([a-z0-9][a-z0-9_-]*)?$"  # a folder below runs/
+
+
 class JobFile(Config):
     """What stands in a job's YAML."""
 
     corpus: str = Field(description="corpus folder")
     view: str | None = Field(default=None, description="view under views/; null: all documents")
-    name: str = Field(default="", description="run name under runs/; empty: the job's kind")
+    name: str = Field(default="", pattern=NAME_PATTERN, description="run name under runs/; empty: the job's kind")
     seed: int = Field(default=0, ge=0, description="of every random choice")
     artifacts: dict[str, str] = Field(
         default_factory=dict, description="name -> path relative to the corpus, of earlier runs"
@@ -52,7 +55,7 @@ class PlainJobFile(Config):
     text_column: str = Field(default="text", min_length=1, description="name or dotted path of the text")
     id_column: str | None = Field(default=None, description="name or dotted path of the id; null: `id`, if there")
     mark: bool = Field(default=False, description="keep every row and add the verdict as columns")
-    name: str = Field(default="", description="of the job; empty: its kind")
+    name: str = Field(default="", pattern=NAME_PATTERN, description="of the job; empty: its kind")
     seed: int = Field(default=0, ge=0, description="of every random choice")
     step: dict[str, Any] = Field(default_factory=dict, description="the job's own settings")
 

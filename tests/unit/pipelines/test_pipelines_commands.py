@@ -124,3 +124,18 @@ def test_a_view_for_a_job_that_reads_none_is_refused(tmp_path, kind):
     assert read_job(kind, job, "")[2].view is None
     with pytest.raises(ConfigError, match=f"{kind} reads no view"):
         read_job(kind, job | {"view": "v"}, "")
+
+
+@pytest.mark.parametrize("name", ["a/b", "A", "../x", "-"])
+def test_a_name_that_is_no_folder_of_runs_is_one_sentence(tmp_path, name):
+    values = {"corpus": str(tmp_path), "name": name, "step": {"taggers": [LENGTHS]}}
+    with pytest.raises(ConfigError, match="name: String should match pattern"):
+        read_job("tag", values, "")
+
+
+def test_a_plan_in_which_all_is_done_says_so_and_cuts_no_name(capsys):
+    step = {"name": "decontaminate", "kind": "dedup_paragraphs", "standing": "done", "seconds": 0.0, "disk_bytes": 0,
+            "worker_memory_bytes": 10**9, "details": {}}  # fmt: skip
+    commands.print_plan({"steps": [step]})
+    shown = capsys.readouterr().out
+    assert "decontaminate" in shown and "dedup_paragraphs" in shown and "Every step is done" in shown
