@@ -38,16 +38,12 @@ def read_manifest(folder: str) -> dict[str, Any] | None:
 def iterate_manifests(runs: str) -> Iterator[dict[str, Any]]:
     """The manifests of all complete steps, `runs`/RECIPE/STEP/manifest.json, in the order of their paths.
 
-    Lists two levels of folders, never a step's work files. A damaged manifest is left out: it is the business of the
-    recipe whose step it is, which stops at it.
+    Lists two levels of folders, never a step's work files. Raises DataError at a damaged one.
     """
     for recipe in storage.list_folder(runs):
         folder = storage.join_path(runs, recipe.name)
         for step in storage.list_folder(folder) if recipe.kind == "folder" else []:
-            try:
-                found = read_manifest(storage.join_path(folder, step.name)) if step.kind == "folder" else None
-            except DataError:
-                continue
+            found = read_manifest(storage.join_path(folder, step.name)) if step.kind == "folder" else None
             if found is not None:
                 yield found
 

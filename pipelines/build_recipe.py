@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 from pyspark.sql import SparkSession
 
 from dolma_py import manifest, storage, views
 from dolma_py.corpus import Corpus
-from dolma_py.errors import ConfigError
+from dolma_py.errors import ConfigError, DataError
 from dolma_py.input_files import find_files
 from dolma_py.machine import reset_peak
 from dolma_py.storage import lock_folder
@@ -92,16 +92,19 @@ def cut_recipe(recipe: Recipe, until: str | None) -> Recipe:
 def check_inputs(steps: list[Step], corpus: Corpus) -> None:
     """Raise ConfigError for a path of an ingest that matches nothing, now and not after the steps before it.
 
-    What lies in the corpus itself an earlier step may have yet to write. A recipe that makes its text itself is refused
-    where the corpus has only other text: that was given with --input, and a corpus forgets nothing.
+    What lies in the corpus itself an earlier step may have yet to write. A recipe all of whose text is what it makes itself
+    is refused where the corpus has other text alone: that was given with --input, and a corpus forgets nothing.
     """
+    ingests = [step for step in steps if isinstance(step.settings, IngestConfig)]
     made, known = costs.list_made_sources(steps), sorted({shard.source for shard in corpus.read_listing().shards})
-    if made and known and not set(made) & set(known):
+    makes_all = made and None not in made and len(made) == sum(len(step.settings.sources) for step in ingests)
+    if makes_all and known and not set(made) & set(known):
         raise ConfigError(
-            "--input", None, f"this corpus has documents of {', '.join(known)} alone, and this would add {', '.join(made)}",
+            "--input", None,
+            f"this corpus has documents of {', '.join(known)} alone, and this would add {', '.join(map(str, made))}",
             "Repeat --input, or give another --corpus.",
         )  # fmt: skip
-    for step in [step for step in steps if isinstance(step.settings, IngestConfig)]:
+    for step in ingests:
         for number, source in enumerate(step.settings.sources):
             for path in [path for path in source.inputs if "{corpus}" not in path]:
                 found = find_files(storage.resolve_path(path), first_only=True)
@@ -134,7 +137,6 @@ def build_from(
             start, num_sessions = time.perf_counter(), len(sessions)
             progress.start_step(step)
             context = _make_context(recipe, step, corpus, state, spark, options, progress)
-            context = context._replace(setting_prefix=step.place.prefix)
             with explain_failures(context, memory_hint(step, recipe)):
                 done, skipped = run_step(context, step)
             state = advance(corpus, state, done)
@@ -156,7 +158,7 @@ def _make_context(
     return StepContext(
         spark=spark, corpus=corpus, view=read_view(step, state), name=step.name, folder=step_folder(recipe, step),
         fingerprint=fingerprint_step(recipe, step, corpus, state), seed=recipe.seed, artifacts=state.artifacts, partitions=options.partitions,
-        split_bytes=recipe.split_bytes, progress=progress.report, phase_times=[],
+        split_bytes=recipe.split_bytes, progress=progress.report, phase_times=[], place=step.place,
     )  # fmt: skip
 
 
@@ -174,8 +176,7 @@ def run_step(context: StepContext, step: Step) -> tuple[dict[str, Any], bool]:
         storage.remove_file(storage.join_path(folder, "manifest.json"))  # not complete until its view is counted again
     else:
         if found is not None:
-            why = explain_again(step, found) or "again: what it reads changed, or its output is not all there"
-            logger.info("%s %s", step.name, why)
+            logger.info("%s %s", step.name, explain_again(step, context.fingerprint, found))
         storage.remove_file(storage.join_path(folder, "manifest.json"))
         if context.view is not None:
             check_attribute_sets(context.corpus, context.view)
@@ -203,9 +204,10 @@ def count_text_bytes(context: StepContext, made: dict[str, Any], result: StepRes
         return int(result.times["text_bytes"])
     if context.view is None:
         return None
-    for found in manifest.iterate_manifests(context.corpus.path("runs")):
-        if found.get("funnel") and found["view_fingerprint"] == context.view.fingerprint:
-            return _sum_bytes(found["funnel"]["kept"])
+    with suppress(DataError):  # a damaged one of another run is that run's business
+        for found in manifest.iterate_manifests(context.corpus.path("runs")):
+            if found.get("funnel") and found["view_fingerprint"] == context.view.fingerprint:
+                return _sum_bytes(found["funnel"]["kept"])
     return None
 
 
@@ -280,8 +282,7 @@ def build_named(
         check_steps(steps)
         check_inputs(steps, target)
         new = costs.describe_new_inputs(steps, target)
-        plan = costs.describe_plan(*costs.plan_recipe(loaded, steps, target, inputs=new), options.session)
-        return plan | costs.name_inputs(new)
+        return costs.make_plan(loaded, steps, target, inputs=new, session=options.session) | costs.name_inputs(new)
     return build(loaded, corpus, options)
 
 

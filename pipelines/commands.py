@@ -20,6 +20,7 @@ from dolma_py.input_files import describe_left_out
 from dolma_py.settings_text import render_settings
 from pipelines.build_recipe import BuildOptions, build_named
 from pipelines.bundle import ARCHIVE_NAME, CODE_NAME
+from pipelines.done_steps import DONE
 from pipelines.job_main import plan_ingest, plan_step_file, run_step_file
 from pipelines.outcomes import print_outcomes, print_plain, print_written
 from pipelines.plain_commands import PLAIN_KINDS, PlainOptions, plan_plain, run_plain
@@ -247,12 +248,13 @@ def print_plan(plan: dict[str, Any]) -> None:
     for step in plan["steps"]:
         for name, value in step["details"].items():
             console.print(f"{step['name']}: {format_detail(name, value)}", highlight=False)
-    if all(step["standing"] == "done" for step in plan["steps"]):
+    if all(step["standing"] == DONE for step in plan["steps"]):
         console.print("Every step is done: the command would only look. Nothing was done.", highlight=False)
         return
+    free = "" if plan.get("free_disk_bytes") is None else f" ({plan['free_disk_bytes'] / 1e6:,.0f} free)"
     console.print(
         f"{plan['text_bytes'] / 1e6:.1f} MB of text on {plan['cores']} cores: about {plan['seconds']:.0f} s, "
-        f"{plan['disk_bytes'] / 1e6:.0f} MB of disk, at most {plan['memory_bytes'] / 1e6:.0f} MB of memory for tasks, "
+        f"{plan['disk_bytes'] / 1e6:.0f} MB of disk{free}, at most {plan['memory_bytes'] / 1e6:.0f} MB of memory for tasks, "
         f"{plan['driver_memory_bytes'] / 1e6:.0f} MB for the driver and "
         f"{plan['jvm_memory_bytes'] / 1e6:.0f} MB for its JVM. Nothing was done.",
         highlight=False,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from dolma_py import storage
 from dolma_py.corpus import Corpus
 from dolma_py.views import View
-from pipelines.done_steps import DONE, State, find_standing
+from pipelines.done_steps import DONE, RECOUNT, State, find_standing
 from pipelines.ingest_inputs import IngestConfig, NewInputs, describe_inputs
 from pipelines.recipe import Recipe, Step
 from pipelines.session import SessionConfig, count_cores, driver_heap_bytes
@@ -97,18 +97,20 @@ def estimate_text_bytes(steps: list[Step], corpus: Corpus, inputs: NewInputs | N
     listing = corpus.read_listing()
     new = (inputs or describe_new_inputs(steps, corpus)).text_bytes
     known = {shard.source for shard in listing.shards}
-    if any(name not in known for name in list_made_sources(steps)):
+    made = list_made_sources(steps)
+    reads_inputs = any(isinstance(step.settings, IngestConfig) for step in steps)
+    if not listing.shards if None in made or not reads_inputs else any(name not in known for name in made):
         makers = [step for step in steps if hasattr(step.module, "expected_text_bytes")]
         new += int(sum(step.module.expected_text_bytes(step.settings) for step in makers))
     return listing.text_bytes + new, new
 
 
-def list_made_sources(steps: list[Step]) -> list[str]:
-    """Sources that are ingested from what an earlier step writes into the corpus' folder, without any input."""
+def list_made_sources(steps: list[Step]) -> list[str | None]:
+    """Sources that are ingested from what an earlier step writes into the corpus' folder, without any input; None: unnamed."""
     if not any(hasattr(step.module, "expected_text_bytes") for step in steps):
         return []
     sources = [source for step in steps if isinstance(step.settings, IngestConfig) for source in step.settings.sources]
-    return [str(source.name) for source in sources if all("{corpus}" in path for path in source.inputs)]
+    return [source.name for source in sources if all("{corpus}" in path for path in source.inputs)]
 
 
 def plan_recipe(
@@ -136,13 +138,19 @@ def plan_recipe(
             step.module, "driver_memory_bytes", None
         )  # of steps that hold what grows with the documents
         lines.append(StepPlan(
-            step.name, step.kind, standing.word,
-            0.0 if standing.is_done else cost.fixed_sec + text_bytes / 1e6 / cost.mb_per_core_sec / cores,
-            WORKER_BYTES + held, 0 if standing.is_done else int(cost.disk_frac * text_bytes),
+            step.name, step.kind, standing.word, _estimate_seconds(standing.word, cost, text_bytes, cores),
+            WORKER_BYTES + held, 0 if standing.word in (DONE, RECOUNT) else int(cost.disk_frac * text_bytes),
             DRIVER_BYTES + (on_driver(step.settings, text_bytes) if on_driver else 0),
             {} if standing.is_done else plan_details(step, corpus, standing.state.view),
         ))  # fmt: skip
     return all_bytes, lines
+
+
+def _estimate_seconds(standing: str, cost: Cost, text_bytes: int, cores: int) -> float:
+    """Of a step; its view alone is counted anew in about the fixed part."""
+    if standing == DONE:
+        return 0.0
+    return cost.fixed_sec + (0.0 if standing == RECOUNT else text_bytes / 1e6 / cost.mb_per_core_sec / cores)
 
 
 def plan_details(step: Step, corpus: Corpus, view: View | None) -> dict[str, Any]:
@@ -152,6 +160,15 @@ def plan_details(step: Step, corpus: Corpus, view: View | None) -> dict[str, Any
     from pipelines import minhash_plan  # compiled kernels, which no other plan needs
 
     return minhash_plan.plan_details(step.settings.settings, corpus, view or corpus.load_view(None))
+
+
+def make_plan(
+    recipe: Recipe, steps: list[Step], corpus: Corpus, state: State = State(None, {}), *, text_bytes: int | None = None,
+    inputs: NewInputs | None = None, session: SessionConfig = SessionConfig(),
+) -> dict[str, Any]:  # fmt: skip
+    """plan_recipe and describe_plan in one, and the free space where the corpus lies."""
+    planned = plan_recipe(recipe, steps, corpus, state, text_bytes=text_bytes, inputs=inputs)
+    return describe_plan(*planned, session) | {"free_disk_bytes": free_disk_bytes(corpus.root)}
 
 
 def describe_plan(text_bytes: int, lines: list[StepPlan], session: SessionConfig = SessionConfig()) -> dict[str, Any]:

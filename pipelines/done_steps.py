@@ -13,6 +13,7 @@ from pipelines.recipe import Recipe, Step
 from pipelines.steps import attribute_set_stands, fingerprint_named_sets
 
 DONE = "done"
+RECOUNT = "its view again: rules changed"
 
 
 class State(NamedTuple):
@@ -25,7 +26,7 @@ class State(NamedTuple):
 class Standing(NamedTuple):
     """One step before a run."""
 
-    word: str  # DONE, "to do", or why it is done again
+    word: str  # DONE, RECOUNT, "to do", or why it is done again
     state: State  # before it, as far as it is known: that before the first step not done for those after it
 
     @property
@@ -91,17 +92,19 @@ def advance(corpus: Corpus, state: State, done: dict[str, Any]) -> State:
 def find_standing(recipe: Recipe, steps: list[Step], corpus: Corpus, state: State) -> list[Standing]:
     """Of every step, without doing anything: what the same command would find.
 
-    Behind the first step that is not done nothing is known of what a step would read: those with a manifest of other
-    settings say so, the others that what they read changes, which is what mostly happens.
+    Behind the first step that is not done nothing is known of the view that a step would read: of those with the same
+    settings that what they read changes is said, which is what mostly happens.
     """
     found: list[Standing] = []
     known = True
     for step in steps:
         made = manifest.read_manifest(corpus.path(step_folder(recipe, step)))
-        word = "to do" if made is None else explain_again(step, made)
-        if known and made is not None and word == "":
+        if made is None:
+            word = "to do"
+        elif known or not getattr(step.module, "READS_VIEW", True):
             word = _compare(recipe, step, corpus, state, made)
-        word = word or "again: what it reads changes"
+        else:
+            word = _find_change(step, made) or "again: what it reads changes"
         found.append(Standing(word, state))
         known = known and word == DONE
         if known and made is not None:
@@ -110,16 +113,25 @@ def find_standing(recipe: Recipe, steps: list[Step], corpus: Corpus, state: Stat
 
 
 def _compare(recipe: Recipe, step: Step, corpus: Corpus, state: State, made: dict[str, Any]) -> str:
+    """As run_step in pipelines.build_recipe decides."""
     try:
-        if fingerprint_step(recipe, step, corpus, state) != made["fingerprint"]:
-            return "again: what it reads changed"
+        mark = fingerprint_step(recipe, step, corpus, state)
     except (ConfigError, DataError):  # an input or an attribute set is missing, which the run itself tells
-        return "again: what it reads changed"
-    return DONE if output_stands(corpus, made) else "again: its output is not all there"
+        mark = ""
+    if mark == made["fingerprint"] and output_stands(corpus, made):
+        return DONE if made["rules"] == list_rules(step) else RECOUNT
+    return explain_again(step, mark, made)
 
 
-def explain_again(step: Step, made: dict[str, Any]) -> str:
-    """Which setting, rule or version differs from the step that left the manifest `made`; empty when none does."""
+def explain_again(step: Step, fingerprint: str, made: dict[str, Any]) -> str:
+    """Why a step that left the manifest `made`, and would now have `fingerprint`, is run again."""
+    if fingerprint == made["fingerprint"]:
+        return "again: its output is not all there"
+    return _find_change(step, made) or "again: what it reads changed"
+
+
+def _find_change(step: Step, made: dict[str, Any]) -> str:
+    """Which setting or version differs from that of the step that left the manifest `made`; empty when none does."""
     now = step.identity()
     if made.get("kind") != now["kind"]:
         return f"again: was a {made.get('kind')}"
@@ -129,8 +141,6 @@ def explain_again(step: Step, made: dict[str, Any]) -> str:
     if changed:
         more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
         return f"again: {', '.join(changed[:2])}{more} changed"
-    if made["rules"] != list_rules(step):
-        return "its view again: rules changed"
     return ""
 
 

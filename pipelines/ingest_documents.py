@@ -103,25 +103,27 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
     return StepResult(attributes=sets, files=files, facts=facts, times=times._asdict())
 
 
-# what ends the reading of a file: all that stood behind it is lost, and not in the count of records
-ENDS_FILE = ("bad_parquet", "bomb", "corrupt", "truncated", "window_too_large")
+# one rejected record that may stand for many: what was lost with it nobody can count
+LOSES_MORE = ("bad_parquet", "bomb", "corrupt", "trailing_garbage", "truncated", "window_too_large")
 
 
 def _tell_rejected(context: StepContext, counts: list[dict[str, Any]]) -> None:
-    """A line for what this run could not read, and one for the files of which the rest is lost."""
+    """A line for what this run could not read, and one for the files of which more is lost than that."""
     reasons: Counter[str] = Counter()
-    ended: set[str] = set()
+    damaged: set[str] = set()
     for count in counts:
         reasons.update(count["rejected"])
-        ended |= {name for name, by in count["rejected_by_input"].items() if any(reason in by for reason in ENDS_FILE)}
+        damaged |= {
+            name for name, by in count["rejected_by_input"].items() if any(reason in by for reason in LOSES_MORE)
+        }
     if reasons:
         said = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items()))
         path = context.corpus.path("rejected")
         logger.warning("inputs: %d records could not be read (%s), see %s", reasons.total(), said, path)
-    if ended:
-        shown, more = sorted(ended)[:5], len(ended) - 5
+    if damaged:
+        shown, more = sorted(damaged)[:5], len(damaged) - 5
         logger.warning(
-            "inputs: damaged, what stands behind the damage is lost: %s%s",
+            "inputs: damaged, more than one record may be lost of: %s%s",
             ", ".join(shown), f" and {more} more" if more > 0 else "",
         )  # fmt: skip
 

@@ -111,7 +111,7 @@ def run_step_file(
 def plan_step_file(kind: str, values: Any, where: str = "", place: SettingsPlace = COMMAND) -> dict[str, Any]:
     """What run_step_file would cost."""
     corpus, recipe, state, step = read_job(kind, values, where, place)
-    return costs.describe_plan(*costs.plan_recipe(recipe, [step], corpus, state))
+    return costs.make_plan(recipe, [step], corpus, state)
 
 
 def plan_ingest(values: Any, where: str = "", place: SettingsPlace = COMMAND) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def plan_ingest(values: Any, where: str = "", place: SettingsPlace = COMMAND) ->
     settings = step.settings
     assert isinstance(settings, IngestConfig), type(settings)
     new = describe_inputs(corpus, settings)
-    plan = costs.describe_plan(*costs.plan_recipe(recipe, [step], corpus, text_bytes=new.text_bytes))
+    plan = costs.make_plan(recipe, [step], corpus, text_bytes=new.text_bytes)
     return plan | costs.name_inputs(new)
 
 

@@ -39,7 +39,7 @@ def plan_plain(
     recipe, corpus = make_recipe(kind, settings, run, plain, place)
     steps = build_steps(recipe, _find_places(place))
     check_steps(steps)
-    return costs.describe_plan(*costs.plan_recipe(recipe, steps, corpus))
+    return costs.make_plan(recipe, steps, corpus)
 
 
 def run_plain(

@@ -144,14 +144,14 @@ def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:
 
 
 def _check_text_column(settings: ReadPlainConfig, rejected: list[tuple[str, dict[str, int]]], total: int) -> None:
-    """Raise ConfigError when most of the worst input's rejected records have no text, and its first has no such key at all."""
+    """Raise ConfigError when most records have no text, and the first of the worst input has no such key at all."""
     path, _, reason = find_worst(rejected)[0].rpartition(": ")
-    if reason != "missing_text":
+    lacking = sum(counts.get("missing_text", 0) for _, counts in rejected)
+    if reason != "missing_text" or lacking <= total / 2:
         return
     keys = read_first_keys(path, settings.limits)
     column = settings.text_column
     if keys and column not in keys and column.partition(".")[0] not in keys:
-        lacking = sum(counts.get(reason, 0) for _, counts in rejected)
         rule = f"expected the key of the text, {lacking} of {total} records have none under it"
         raise ConfigError("--text-column", column, rule, f"The first record has: {', '.join(keys)}.", path)
 

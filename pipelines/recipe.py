@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.resources
+import re
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -46,6 +47,7 @@ SETTINGS = {
     "materialize": "materialize", "mix plan": "plan_mix", "mix sample": "sample_mix", "tokenize": "tokenize",
     "export dolma": "export_dolma",
 }  # fmt: skip
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"  # of a step
 FIRST_KINDS = ("ingest", "read_plain")  # after them there is a view of all documents
 
 
@@ -128,6 +130,9 @@ def build_step(index: int, values: dict[str, Any], place: SettingsPlace | None =
     if kind not in KINDS:
         raise ConfigError(f"steps.{index}.kind", kind, f"expected one of {sorted(KINDS)}")
     name = str(name or kind)
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        key = place.key("name") if place else f"steps.{index}.name"
+        raise ConfigError(key, name, "expected letters, digits, _ and -: it names a folder", where=where)
     module = importlib.import_module(KINDS[kind][0])
     place = place or SettingsPlace(f"steps.{name}.", where)
     try:

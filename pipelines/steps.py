@@ -67,7 +67,7 @@ class StepContext(NamedTuple):
     split_bytes: int = SPLIT_BYTES
     progress: Progress | None = None
     phase_times: list[UnitTimes] | None = None  # gets what the tasks of every phase cost
-    setting_prefix: str = ""  # what --set of the user's command wants before a setting of this step
+    place: SettingsPlace = COMMAND  # where the user gave the step's settings
 
     @property
     def work(self) -> str:
@@ -120,12 +120,12 @@ class StepContext(NamedTuple):
 
     def setting_key(self, setting: str) -> str:
         """What --set of the user's command takes for a setting of this step."""
-        return self.setting_prefix + setting
+        return self.place.key(setting)
 
     def artifact(self, name: str) -> str:
         """The absolute path of an artifact of an earlier step."""
         if name not in self.artifacts:
-            key = self.setting_prefix.removesuffix(".") or self.name
+            key = self.place.prefix.removesuffix(".") or self.name
             raise ConfigError(key, name, f"expected an artifact of an earlier step, one of {sorted(self.artifacts)}")
         return self.corpus.path(self.artifacts[name])
 

@@ -79,7 +79,7 @@ class TaggerMaker:
 
 def run(context: StepContext, tag: TagConfig) -> StepResult:
     """Tag the view; sets that stand with the same fingerprint are not made again."""
-    chosen, fingerprints = [], {}
+    chosen, fingerprints, columns = [], {}, {}
     for choice in tag.taggers:
         options, identity = resolve_options(context, choice.options)
         tagger = build_tagger(choice.tagger, options)
@@ -87,12 +87,10 @@ def run(context: StepContext, tag: TagConfig) -> StepResult:
         if name in fingerprints:
             raise _name_twice(context.setting_key("taggers"), name)
         view = context.need_view().fingerprint
+        columns[name] = tagger.schema.names
         fingerprints[name] = config.fingerprint(VERSION, choice.tagger, tagger.version, identity, view)
         chosen.append({"set": name, "tagger": choice.tagger, "options": options, "fingerprint": fingerprints[name]})
-    built = {choice["set"]: build_tagger(choice["tagger"], choice["options"]) for choice in chosen}
-    _check_rules(
-        SettingsPlace(context.setting_prefix), tag.rules, {name: one.schema.names for name, one in built.items()}
-    )
+    _check_rules(context.place, tag.rules, columns)
     missing = {
         name: value for name, value in fingerprints.items() if not attribute_set_stands(context.corpus, name, value)
     }
@@ -142,7 +140,8 @@ def _look_up(choice: TaggerChoice, *, surely: bool = False) -> tuple[str, list[s
     surely: a class that is not ours is not believed, only an object of it.
     """
     found = find_tagger(choice.tagger)
-    is_told = all(hasattr(found, name) for name in ("name", "version", "schema"))
+    kinds = {"name": str, "version": int, "schema": pa.Schema}  # a property of a class is none of them
+    is_told = all(isinstance(getattr(found, name, None), kind) for name, kind in kinds.items())
     if is_told and not (surely and found.__module__.partition(".")[0] not in OUR_PACKAGES):
         return name_set(choice, found), list(found.schema.names)
     if _list_artifacts(choice):

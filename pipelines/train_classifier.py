@@ -62,8 +62,8 @@ def run(context: StepContext, settings: TrainClassifierConfig) -> StepResult:
     """Read, train, write model and card."""
     unreadable: Counter[str] = Counter()  # by reason
     sides = [
-        read_examples(context, settings.positives, settings.positives_where, settings, unreadable),
-        read_examples(context, settings.negatives, settings.negatives_where, settings, unreadable),
+        read_examples(context, "positives", settings, unreadable),
+        read_examples(context, "negatives", settings, unreadable),
     ]
     if unreadable:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(unreadable.items()))
@@ -80,13 +80,14 @@ def run(context: StepContext, settings: TrainClassifierConfig) -> StepResult:
 
 
 def read_examples(
-    context: StepContext,
-    patterns: list[str],
-    where: dict[str, str],
-    settings: TrainClassifierConfig,
-    unreadable: Counter[str],
+    context: StepContext, side: str, settings: TrainClassifierConfig, unreadable: Counter[str]
 ) -> list[str]:
-    """The first bytes of the `max_docs` documents with the smallest hash, in that order; adds to `unreadable`."""
+    """The first bytes of the `max_docs` documents with the smallest hash, in that order; adds to `unreadable`.
+
+    side: "positives" or "negatives".
+    """
+    patterns: list[str] = getattr(settings, side)
+    where: dict[str, str] = getattr(settings, f"{side}_where")
     rows: list[tuple[int, str]] = []
     for batch in _read_batches(context.corpus, patterns, unreadable):
         if where:
@@ -98,8 +99,7 @@ def read_examples(
         rows.extend((int(key), cut_text(text, settings.max_text_bytes)) for key, text in zip(order, texts, strict=True))
         rows = sorted(rows)[: settings.max_docs]
     if len(rows) < 2:
-        key = context.setting_key("positives" if patterns == settings.positives else "negatives")
-        raise ConfigError(key, patterns, f"expected at least 2 documents, they have {len(rows)}")
+        raise ConfigError(context.setting_key(side), patterns, f"expected at least 2 documents, they have {len(rows)}")
     return [text for _, text in rows]
 
 

@@ -40,12 +40,10 @@ def test_a_broken_manifest_is_named(tmp_path, content):
     assert caught.value.path.endswith("manifest.json")
 
 
-def test_manifests_of_all_steps_but_damaged_ones_and_other_files(tmp_path):
+def test_manifests_of_all_steps_and_nothing_else(tmp_path):
     assert list(manifest.iterate_manifests(str(tmp_path / "runs"))) == []
     for name in ("b/00-x", "a/01-y", "a/00-z", "a/00-z/work/deep"):
         manifest.write_manifest(str(tmp_path / "runs" / name), {"name": name})
-    (tmp_path / "runs" / "a" / "02-torn").mkdir()
-    (tmp_path / "runs" / "a" / "02-torn" / "manifest.json").write_bytes(b"{")
     (tmp_path / "runs" / "a" / "03-unfinished").mkdir()
     (tmp_path / "runs" / "a" / "_lock").write_bytes(b"")
     (tmp_path / "runs" / "manifest.json").write_bytes(b"{}")
@@ -54,6 +52,9 @@ def test_manifests_of_all_steps_but_damaged_ones_and_other_files(tmp_path):
         "a/01-y",
         "b/00-x",
     ]
+    (tmp_path / "runs" / "a" / "03-unfinished" / "manifest.json").write_bytes(b"{")
+    with pytest.raises(DataError, match="03-unfinished"):
+        list(manifest.iterate_manifests(str(tmp_path / "runs")))
 
 
 def test_a_run_tells_where_it_ran(tmp_path):

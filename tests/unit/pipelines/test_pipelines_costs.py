@@ -10,7 +10,7 @@ from pipelines import costs, mix_table
 from pipelines.mix_table import MixInputs
 from pipelines.recipe import Recipe, build_steps
 from pipelines.session import SessionConfig
-from pipelines.steps import StepContext
+from pipelines.steps import SettingsPlace, StepContext
 
 MIB = 1 << 20
 
@@ -82,7 +82,7 @@ def test_a_plan_counts_the_driver_and_its_jvm(tmp_path):
 
 def test_more_documents_than_the_driver_may_hold_are_refused(tmp_path):
     context = StepContext(lambda: None, Corpus(str(tmp_path)), None, "plan", "runs/r/00-plan", "f", 0, {})
-    context = context._replace(setting_prefix="steps.plan.")
+    context = context._replace(place=SettingsPlace("steps.plan."))
     mix_table.check_docs(context, MixInputs(max_docs=10), 10)
     with pytest.raises(ConfigError, match="the view's 25000000 documents.*4.0 GB of memory") as caught:
         mix_table.check_docs(context, MixInputs(max_docs=10), 25_000_000)

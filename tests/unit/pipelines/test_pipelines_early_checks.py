@@ -1,5 +1,6 @@
 """What is found before the first step is run, and the keys by which errors name settings: those that --set takes."""
 
+import json
 import re
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from dolma_py.config import Config
 from dolma_py.errors import ConfigError
 from pipelines.commands import run_build, run_ingest, run_job_command, run_plain_or_corpus_command
 from pipelines.job_main import run_job
+from pipelines.plain_commands import PlainOptions, plan_plain
 from pipelines.recipe import Recipe, build_steps, check_steps, load_recipe
 from taggers.base import Tagger
 from tests.jobs import made_recipe
@@ -43,6 +45,17 @@ class WidthTagger:
 
 
 WIDTH = {"tagger": f"{__name__}:WidthTagger"}
+PROPERTY = {"tagger": f"{__name__}:PropertyTagger"}
+
+
+class PropertyTagger(WidthTagger):
+    """Another: its class says nothing at all."""
+
+    name = property(lambda self: "property")
+    schema = property(lambda self: pa.schema([("breadth", pa.int64())]))
+
+    def __init__(self, config):
+        pass
 
 
 def make_tag(taggers, *rules):
@@ -85,6 +98,7 @@ def test_what_a_step_would_refuse_is_found_before_any_step(step, said):
         make_tag([WIDTH | {"options": {"column": "breadth"}}], {"keep": "breadth > 1"}),
         make_tag([WIDTH | {"options": {"column": "breadth", "list_path": "artifact:list"}}], {"keep": "breadth > 1"}),
         make_tag([WIDTH | {"options": {"column": "breadth", "list_path": "/none/yet"}}], {"keep": "breadth > 1"}),
+        make_tag([PROPERTY], {"keep": "breadth > 1"}),
         make_tag([GOPHER | {"name": "mine"}, QUALITY], {"attributes": "mine-v1", "keep": "num_words > 1"}),
         {"kind": "dedup_exact", "rules": [{"name": "r", "attributes": "exact-v1", "keep": "not is_duplicate"}]},
         {"kind": "ingest", "sources": [{"inputs": ["a"]}],
@@ -186,3 +200,23 @@ def test_missing_inputs_are_told_of_the_option(tmp_path, dry_run):
     with pytest.raises(ConfigError, match="^--input: expected at least one file"):
         run_build(recipe="quickstart", corpus=str(tmp_path / "d"), flow=None, inputs=[missing], until=None,
                   overrides=[], dry_run=dry_run, spark=SPARK)  # fmt: skip
+
+
+def test_a_plan_over_plain_files_counts_their_text(tmp_path):
+    (tmp_path / "in.jsonl").write_text(json.dumps({"text": "word " * 100_000}) + "\n")
+    options = PlainOptions([str(tmp_path / "in.jsonl")], str(tmp_path / "out"), "text", None, False)
+    planned = plan_plain("dedup_exact", {}, RUN, options)
+    assert planned["text_bytes"] == pytest.approx(500_000, rel=0.1) and planned["free_disk_bytes"] > 0
+    assert all(step["disk_bytes"] > 0 for step in planned["steps"])
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b"])
+def test_the_name_of_a_step_names_a_folder(name):
+    if name:  # an empty one is the kind's
+        with pytest.raises(ConfigError, match="expected letters, digits, _ and -"):
+            build_steps(Recipe(recipe="r", seed=0, steps=[{"kind": "dedup_exact", "name": name}]))
+    else:
+        assert (
+            build_steps(Recipe(recipe="r", seed=0, steps=[{"kind": "dedup_exact", "name": name}]))[0].name
+            == "dedup_exact"
+        )
