@@ -50,9 +50,9 @@ def run_all(folder: Path, start: Start) -> dict[str, bytes]:
     artifacts: dict[str, str] = {}
     for number, (kind, step) in enumerate(make_steps(folder)):
         name = f"{number:02d}-{kind.replace('_', '-')}"
-        start(
-            kind, {"corpus": str(corpus), "view": view, "name": name, "seed": 3, "artifacts": artifacts, "step": step}
-        )
+        reads_view = getattr(importlib.import_module(KINDS[kind][0]), "READS_VIEW", True)
+        given = {"corpus": str(corpus), "view": view if reads_view else None, "name": name, "seed": 3}
+        start(kind, given | {"artifacts": artifacts, "step": step})
         found = json.loads((corpus / "runs" / name / f"00-{name}" / "manifest.json").read_text())
         artifacts = artifacts | found["artifacts"]
         view = found["view"] or view
