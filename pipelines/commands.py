@@ -258,6 +258,7 @@ def print_plan(plan: dict[str, Any]) -> None:
         f"{plan['driver_memory_bytes'] / 1e6:.0f} MB for the driver and "
         f"{plan['jvm_memory_bytes'] / 1e6:.0f} MB for its JVM. Nothing was done.",
         highlight=False,
+        soft_wrap=True,
     )
 
 
