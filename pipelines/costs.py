@@ -98,8 +98,12 @@ def estimate_text_bytes(steps: list[Step], corpus: Corpus, inputs: NewInputs | N
     new = (inputs or describe_new_inputs(steps, corpus)).text_bytes
     known = {shard.source for shard in listing.shards}
     made = list_made_sources(steps)
-    reads_inputs = any(isinstance(step.settings, IngestConfig) for step in steps)
-    if not listing.shards if None in made or not reads_inputs else any(name not in known for name in made):
+    has_ingest = any(isinstance(step.settings, IngestConfig) for step in steps)
+    if None in made or not has_ingest:  # no names by which to tell whether the corpus has it
+        is_new = not listing.shards
+    else:
+        is_new = any(name not in known for name in made)
+    if is_new:
         makers = [step for step in steps if hasattr(step.module, "expected_text_bytes")]
         new += int(sum(step.module.expected_text_bytes(step.settings) for step in makers))
     return listing.text_bytes + new, new
