@@ -32,7 +32,7 @@ from pipelines.done_steps import (
     step_folder,
 )
 from pipelines.ingest_inputs import IngestConfig
-from pipelines.recipe import FIRST_KINDS, Recipe, Step, build_steps, check_steps, load_recipe
+from pipelines.recipe import FIRST_KINDS, Recipe, Step, build_steps, check_steps, load_recipe, name_settings
 from pipelines.recipe_progress import RecipeProgress
 from pipelines.session import SessionConfig, open_session
 from pipelines.steps import (
@@ -137,7 +137,7 @@ def build_from(
             start, num_sessions = time.perf_counter(), len(sessions)
             progress.start_step(step)
             context = _make_context(recipe, step, corpus, state, spark, options, progress)
-            with explain_failures(context, memory_hint(step, recipe)):
+            with explain_failures(context, memory_hint(step, recipe)), name_settings(step):
                 done, skipped = run_step(context, step)
             state = advance(corpus, state, done)
             seconds = time.perf_counter() - start

@@ -90,13 +90,14 @@ def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
     corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
     shard = corpus.read_listing().shards[split.shard]
 
-    def column(name: str, group: int) -> np.ndarray:
+    def column(setting: str, group: int) -> np.ndarray:
+        name = params[setting]
         attributes, dot, key = name.rpartition(".")
         if not dot:
-            raise ConfigError("mix", name, "expected SET.COLUMN, such as quality-v1.score")
+            raise ConfigError(setting, name, "expected SET.COLUMN, such as quality-v1.score")
         table = views.read_attributes(corpus.root, attributes, shard, [group])
         if key not in table.column_names:
-            raise ConfigError("mix", name, f"expected a column of {attributes}, one of {table.column_names}")
+            raise ConfigError(setting, name, f"expected a column of {attributes}, one of {table.column_names}")
         return table.column(key).to_numpy()
 
     def write(sink: HashingWriter) -> int:
@@ -105,8 +106,8 @@ def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
             for group in range(split.first_group, split.last_group + 1):
                 verdict, keys = evaluate_group(corpus, view, shard, group)
                 rows = np.flatnonzero(verdict.failed < 0)
-                tokens = column(params["tokens"], group)[rows]
-                score = column(params["score"], group)[rows] if params["score"] else np.zeros(len(rows), np.float32)
+                tokens = column("tokens", group)[rows]
+                score = column("score", group)[rows] if params["score"] else np.zeros(len(rows), np.float32)
                 if np.isnan(tokens.astype(np.float64)).any():
                     raise DataError(
                         shard.path,

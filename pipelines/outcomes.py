@@ -56,7 +56,8 @@ def print_plain(outcomes: list[Outcome], output: str) -> None:
         parts.append(f"{counts['edited']:,} edited")
     if counts["rejected"]:
         parts.append(f"{counts['rejected']:,} could not be read (rejected/)")
-    where = [f"{sum(path.startswith('data/') for path in written)} files in data/"] if counts else []
+    num_files = sum(path.startswith("data/") for path in written)
+    where = [f"{num_files} {'file' if num_files == 1 else 'files'} in data/"]
     where += [name for name in ("duplicates.parquet", "manifest.json") if name in written]
     where += ["attributes/"] if any(path.startswith("attributes/") for path in written) else []
     console.print(f"{', '.join(parts)}. In {output}: {', '.join(where)}", highlight=False, soft_wrap=True)

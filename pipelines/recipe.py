@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.resources
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -146,6 +147,17 @@ def build_step(index: int, values: dict[str, Any], place: SettingsPlace | None =
             key, expected = place.key(f"rules.{rule.name}"), "expected keep, edit or min_text_bytes"
             raise ConfigError(key, None, expected, where=place.where)
     return Step(index, name, kind, module, settings, place)
+
+
+@contextmanager
+def name_settings(step: Step) -> Iterator[None]:
+    """A setting of the step that turns out wrong while it runs is named as --set of the user's command takes it."""
+    try:
+        yield
+    except ConfigError as error:
+        if step.place.prefix and error.key.partition(".")[0] in type(step.settings).model_fields:
+            raise error.moved(step.place.key(error.key), where=step.place.where) from error
+        raise
 
 
 def see_settings(kind: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from pipelines.bundle import Bundle
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 if str(REPOSITORY) not in sys.path:
@@ -68,6 +71,19 @@ def spark(_spark_of_this_run: SparkSession, request: pytest.FixtureRequest) -> I
     for table in _spark_of_this_run.catalog.listTables():
         _spark_of_this_run.catalog.dropTempView(table.name)
     _spark_of_this_run.catalog.clearCache()
+
+
+@pytest.fixture(scope="session")
+def shared_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Bundle:
+    """Code and packages for the workers of a cluster, made once for all processes of this run."""
+    from pipelines.bundle import make_bundle
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "a shared bundle"
+    folder.mkdir(exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return make_bundle(folder)  # what stands there stays
 
 
 @pytest.fixture(scope="session")

@@ -90,16 +90,14 @@ with open_session(options.session):
 """
 
 
-def test_a_standalone_cluster_writes_the_same_bytes(expected, tmp_path, repository):
+def test_a_standalone_cluster_writes_the_same_bytes(expected, shared_bundle, tmp_path, repository):
     """A master and two workers that get code and packages from the bundle."""
-    from pipelines.bundle import make_bundle
     from pipelines.standalone_cluster import start_cluster
 
     copy_corpora(expected[0], tmp_path / "corpus")
     (tmp_path / "recipes.yaml").write_text(yaml.safe_dump(make_recipes()))
-    bundle = make_bundle(tmp_path / "bundle")
     with start_cluster(num_workers=2) as cluster:
-        arguments = [tmp_path / "recipes.yaml", tmp_path / "corpus", cluster.master_url, bundle.code_zip.parent]
+        arguments = [tmp_path / "recipes.yaml", tmp_path / "corpus", cluster.master_url, shared_bundle.code_zip.parent]
         answer = subprocess.run(
             [sys.executable, "-c", _DRIVER, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, check=False,
             env={**os.environ, "PYTHONPATH": str(repository)},

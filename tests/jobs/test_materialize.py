@@ -41,8 +41,9 @@ def test_a_second_view_does_not_go_over_the_first(make, tmp_path):
     assert make("few", 7)["documents"] == 2
     before = list_bytes(tmp_path / "out")
     for arguments in (("many", 2), ("few", 7, 8)):  # the same names of files, other rows or row groups
-        with pytest.raises(ConfigError, match="it holds another corpus"):
+        with pytest.raises(ConfigError, match="it holds another corpus") as caught:
             make(*arguments)
+        assert caught.value.key == "steps.materialize.output"  # as --set takes it
         assert list_bytes(tmp_path / "out") == before
 
 

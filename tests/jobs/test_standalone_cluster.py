@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.bundle import DRIVER_ONLY, PACKAGES, find_distributions, make_bundle
+from pipelines.bundle import ARCHIVE_NAME, DRIVER_ONLY, PACKAGES, find_distributions, make_bundle
 from pipelines.session import repository_root
 from pipelines.standalone_cluster import clean_environment
 
@@ -30,9 +30,12 @@ def code(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory, code):
-    """Built once for this file: 15 s."""
-    return make_bundle(tmp_path_factory.mktemp("a bundle"), root=code)
+def bundle(tmp_path_factory, code, shared_bundle):
+    """With the archive of packages that other tests use too; it takes 15 s to make."""
+    folder = tmp_path_factory.mktemp("a bundle")
+    for path in shared_bundle.packages_archive.parent.glob(f"{ARCHIVE_NAME}*"):
+        os.link(path, folder / path.name)
+    return make_bundle(folder, root=code)
 
 
 def test_the_code_is_all_there(bundle, code):

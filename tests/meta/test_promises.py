@@ -15,6 +15,8 @@ PROMISES = {
         "tests/jobs/test_build_recipe.py::test_bytes_do_not_depend_on_partitions",
         "tests/jobs/test_build_recipe.py::test_standalone_cluster_writes_the_same_bytes",
         "tests/jobs/test_build_recipe.py::test_steps_have_the_recorded_bytes",
+        "tests/jobs/test_recorded_bytes.py::test_steps_have_the_recorded_bytes",
+        "tests/unit/train_bridge/test_train_loss_curve.py::test_losses_are_those_recorded",
     ],
     "2 kill it anywhere, run it again": [
         "tests/jobs/test_build_kills.py::test_killed_and_repeated_gives_the_same_bytes",

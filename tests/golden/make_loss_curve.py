@@ -1,0 +1,96 @@
+"""The losses in loss_curves.json: ten steps of a small Olmo 3 on made shards, for each kind of processor and version of torch.
+
+    PYTHONPATH=. python tests/golden/make_loss_curve.py
+
+Run it after a change that is meant to change what training computes, and raise TRAIN_VERSION in train_bridge/run_training.py: under
+the old one a run that was interrupted goes on as another. It refuses other losses of the same version. Where processor and torch
+are recorded the losses are equal to the last bit; elsewhere the matrix products of other instructions end differently. The idea of
+recorded curves is torchtitan's.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.made_shards import write_shards
+
+RECORD = Path(__file__).parent / "loss_curves.json"
+REL_TOLERANCE = (
+    1e-4  # on unknown hardware; an epsilon of 1e-5 in place of 1e-6 in the norms already moves the losses by more
+)
+CONFIG = {
+    # layers 1 to 3 with a window, a full one, and the full last one; grouped heads; documents masked from each other
+    "model": {
+        "d_model": 32, "mlp_hidden": 64, "num_layers": 5, "num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "vocab_size": None,
+        "window_tokens": 8,
+    },
+    "data": {"sequence_tokens": 48, "batch_instances": 4, "micro_batch_instances": 2, "seed": 5},
+    "schedule": {"kind": "cosine", "peak_lr": 1e-2, "warmup_steps": 3},
+    "run": {"steps": 10, "device": "cpu", "num_threads": 1, "checkpoint_every_steps": 10, "log_every_steps": 1, "precision": "float32"},
+}  # fmt: skip
+
+
+def name_hardware() -> str:
+    """Processor, its instructions as torch uses them, and torch's version."""
+    import torch
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    processor = names[0] if names else platform.processor()
+    return f"{processor}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
+
+
+def train_losses(folder: Path) -> list[float]:
+    """Loss of each step."""
+    from train_bridge.run_training import train
+
+    (folder / "golden.yaml").write_text(yaml.safe_dump(CONFIG))
+    shards = write_shards(folder / "shards", file_tokens=(3000, 2200))
+    train(
+        config=str(folder / "golden.yaml"), shards=str(shards), output=str(folder / "run"), overrides=[], dry_run=False
+    )
+    return [json.loads(line)["loss"] for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+
+
+def find_difference(record: dict[str, Any], hardware: str, losses: list[float]) -> str:
+    """What is not as recorded; empty for nothing. All recorded curves are of one version of the program."""
+    curves = record["curves"]
+    if hardware in curves:
+        return "" if curves[hardware] == losses else f"{hardware}: {losses} in place of {curves[hardware]}"
+    for other, expected in curves.items():
+        near = [abs(loss - one) <= REL_TOLERANCE * one for loss, one in zip(losses, expected, strict=True)]
+        if not all(near):
+            return f"{hardware}: {losses}, further from {expected} of {other} than hardware explains"
+    return ""
+
+
+def main() -> int:
+    from train_bridge.run_training import TRAIN_VERSION
+
+    with tempfile.TemporaryDirectory() as folder:
+        losses = train_losses(Path(folder))
+    hardware = name_hardware()
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"version": 0, "curves": {}}
+    if record["version"] != TRAIN_VERSION:
+        record = {"version": TRAIN_VERSION, "curves": {}}  # those of other machines are of another program
+    difference = find_difference(record, hardware, losses)
+    if difference:
+        sys.stderr.write(f"other losses of the same version: {difference}. Raise TRAIN_VERSION.\n")
+        return 1
+    record["curves"][hardware] = losses
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

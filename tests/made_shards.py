@@ -1,0 +1,52 @@
+"""Token shards in the form of DESIGN.md section 6, of made tokens, for tests of what trains on them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+def write_shards(
+    folder: Path, *, file_tokens: Sequence[int] = (1000, 700), dtype: str = "uint16", vocab_size: int = 50,
+    header: bool = False, heldout: dict[str, list[str]] | None = None,
+) -> Path:  # fmt: skip
+    """Token files, a manifest and held-out documents; returns the folder."""
+    (folder / "heldout").mkdir(parents=True)
+    rng = np.random.Generator(np.random.PCG64(3))
+    files = []
+    for number, num_tokens in enumerate(file_tokens):
+        # a repeating motif with noise: something to learn, with an EOS now and then
+        tokens = (np.arange(num_tokens) * 7 + rng.integers(0, 2, num_tokens)) % vocab_size
+        tokens = tokens.astype(np.dtype(dtype).newbyteorder("<"))
+        path = folder / f"part-{number:05d}.npy"
+        np.save(path, tokens) if header else path.write_bytes(tokens.tobytes())
+        entry = {"path": path.name, "tokens": num_tokens, "documents": 1, "bytes": path.stat().st_size}
+        files.append({**entry, "checksum": f"{number:032x}", "sidecar": {"path": "none.csv.gz", "checksum": "0"}})
+    sources = {}
+    for source, texts in (heldout or {}).items():
+        path = folder / "heldout" / f"{source}.jsonl.gz"
+        documents = [{"id": str(i), "text": t, "source": source, "metadata": {}} for i, t in enumerate(texts)]
+        path.write_bytes(gzip.compress("".join(json.dumps(d) + "\n" for d in documents).encode(), mtime=0))
+        num_bytes = sum(len(text.encode()) for text in texts)
+        sources[source] = {"path": f"heldout/{path.name}", "documents": len(texts), "bytes": num_bytes}
+    manifest = {
+        "format": "dolma-py-shards",
+        "version": 1,
+        "dtype": dtype,
+        "vocab_size": vocab_size,
+        "eos_token_id": 0,
+        "tokenizer": {"path": "tokenizer.json", "fingerprint": "ab"},
+        "tokens": sum(file_tokens),
+        "documents": len(file_tokens),
+        "seed": 1,
+        "fingerprint": "cd",
+        "files": files,
+        "sources": {},
+        "heldout": sources,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
