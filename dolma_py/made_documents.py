@@ -1,7 +1,7 @@
 """Documents that a program made of others (FIM, synthesis, rewriting, chat): how they are named, and how they tell of what they are.
 
 A made document's id is `<parent>#<maker>-<n>`: its first parent, who made it, and which of the documents that this maker made of
-that parent it is, from 0. Its metadata has a `making` with all parents, the recipe's fingerprint, the model, the seed, and the key
+that parent it is, from 0. Its metadata has a `dolma_py_making` with all parents, the recipe's fingerprint, the model, the seed, and the key
 under which the model's answer lies in the cache. What was made of a made document is named the same way: `a#fim-0#rewrite-2`.
 Ingest tells repeated ids apart by `#2`, `#3`: a maker's name begins with a letter, so the two are never the same name.
 """
@@ -15,7 +15,7 @@ import orjson
 
 from dolma_py.errors import ConfigError, DataError
 
-KEY = "making"  # in the metadata
+KEY = "dolma_py_making"  # in the metadata; a page may have a "making" of its own
 MAKER_PATTERN = r"[a-z][a-z0-9_-]*"
 FIELDS = {"parents": list, "recipe": str, "model": str, "seed": int, "cache_key": str}
 
@@ -48,13 +48,15 @@ def make_made_id(parent: str, maker: str, number: int) -> str:
 def add_making(metadata: str | None, making: Making) -> str:
     """The metadata (one JSON object, or None) with `making` in it, in place of the parent's own where the parent was made too.
 
-    Raises ConfigError without a parent, DataError for metadata that are no JSON object.
+    Raises ConfigError without a parent and for a seed beyond 64 bits, DataError for metadata that are no JSON object.
 
     >>> add_making('{"url":"http://a.example"}', Making(("a", "b"), "0f", 7))
-    '{"url":"http://a.example","making":{"parents":["a","b"],"recipe":"0f","seed":7,"model":null,"cache_key":null}}'
+    '{"url":"http://a.example","dolma_py_making":{"parents":["a","b"],"recipe":"0f","seed":7,"model":null,"cache_key":null}}'
     """
     if not making.parents:
         raise ConfigError("parents", [], "expected the id of at least one document")
+    if not 0 <= making.seed < 1 << 63:
+        raise ConfigError("seed", making.seed, "expected 0 to 2^63 - 1")
     values = {key: value for key, value in _load(metadata).items() if key != KEY}
     return orjson.dumps(values | {KEY: {**making._asdict(), "parents": list(making.parents)}}).decode()
 

@@ -28,7 +28,7 @@ from dolma_py.views import SIZES, View
 from pipelines.shard_files import SIZES_FINGERPRINT, write_shard
 from pipelines.steps import StepContext, StepResult, Unit, finish_attribute_set, split_name, split_params
 
-VERSION = 2
+VERSION = 3
 
 
 class MaterializeConfig(Config):
@@ -53,7 +53,7 @@ def run(context: StepContext, settings: MaterializeConfig) -> StepResult:
             "row_group_text_bytes": settings.row_group_text_bytes,
         }  # fmt: skip
         units.append(Unit(split_name(split), params, split.text_bytes))
-    mark = config.fingerprint(context.need_view().fingerprint, settings.row_group_text_bytes)
+    mark = config.fingerprint(VERSION, context.need_view().fingerprint, settings.row_group_text_bytes)
     listing = target.read_listing()
     expected = [(f"documents/{unit.params['part']}.parquet", unit.name, mark) for unit in units]
     if listing.shards and [(shard.path, *_origin(shard)) for shard in listing.shards] != expected:

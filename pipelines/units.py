@@ -24,7 +24,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from dolma_py.done import DoneFile
-from dolma_py.errors import DolmaError
+from dolma_py.errors import ConfigError, DolmaError
 from dolma_py.machine import count_cores, read_peak_bytes, reset_peak
 from dolma_py.storage import WrittenFile
 
@@ -77,13 +77,13 @@ def run_units(
     if not left:
         return UnitTimes(0.0, 0)
     left.sort(key=lambda unit: (-unit.num_bytes, unit.name))  # long ones first: nothing waits for a straggler
-    errors: list[str] = []
+    failed: list[dict[str, Any]] = []
     try:
         receipts = _run_here(left, work, attempts) if here else _run_spark(spark(), left, work, attempts, partitions)
         for receipt in receipts:
             task_sec, peak = task_sec + receipt["task_sec"], max(peak, receipt["peak_bytes"])
             if "error" in receipt:
-                errors.append(f"{receipt['error']} [unit {receipt['unit']}]")
+                failed.append(receipt)
                 continue
             done.publish(receipt["unit"], [WrittenFile(*file) for file in receipt["files"]], receipt["facts"])
             done_bytes += sizes[receipt["unit"]]
@@ -91,9 +91,19 @@ def run_units(
                 progress(done.folder, done_bytes, all_bytes)
     finally:
         done.save()  # also when Spark gave a task up: what was published stays done
-    if errors:
-        raise DolmaError(errors[0] + (f" ({len(errors) - 1} more units failed.)" if len(errors) > 1 else ""))
+    if failed:
+        raise _read_error(failed)
     return UnitTimes(task_sec, peak)
+
+
+def _read_error(failed: list[dict[str, Any]]) -> DolmaError:
+    """What the first of the failed units raised; of a setting, so that the runner can name it as the user's command does."""
+    first = failed[0]
+    note = f"[unit {first['unit']}]" + (f" ({len(failed) - 1} more units failed.)" if len(failed) > 1 else "")
+    if "setting" in first:
+        found = first["setting"]
+        return ConfigError(found["key"], found["got"], found["rule"], f"{found['hint']} {note}".strip(), found["where"])
+    return DolmaError(f"{first['error']} {note}")
 
 
 def _run_here(units: list[Unit], work: Work, attempts: str) -> Iterator[dict[str, Any]]:
@@ -181,6 +191,11 @@ def _run_unit(name: str, params: dict[str, Any], work: Work, attempts: str) -> d
         receipt |= {"files": [list(file) for file in files], "facts": facts}
     except DolmaError as error:
         receipt["error"] = str(error)
+        if isinstance(error, ConfigError):
+            got = error.got if isinstance(error.got, str | int | float | list | None) else repr(error.got)
+            receipt["setting"] = {
+                "key": error.key, "got": got, "rule": error.rule, "hint": error.hint, "where": error.where,
+            }  # fmt: skip
     except (OSError, MemoryError) as error:  # of this machine: trying again on it would end the same way
         receipt["error"] = (
             f"{type(error).__name__}: {error}. Free disk or memory, or make the file readable, and run again."

@@ -74,12 +74,12 @@ def spark(_spark_of_this_run: SparkSession, request: pytest.FixtureRequest) -> I
 
 
 @pytest.fixture(scope="session")
-def shared_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Bundle:
+def shared_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Code and packages for the workers of a cluster, made once for all processes of this run."""
     from pipelines.bundle import make_bundle
 
     base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "a shared bundle"
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "a shared bundle"
     folder.mkdir(exist_ok=True)
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

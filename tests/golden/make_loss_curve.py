@@ -11,6 +11,7 @@ recorded curves is torchtitan's.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -41,12 +42,11 @@ def name_hardware() -> str:
     """Processor, its instructions as torch uses them, and torch's version."""
     import torch
 
-    try:
+    processor = platform.processor()
+    if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    processor = names[0] if names else platform.processor()
+        fields = dict(reversed([[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]))
+        processor = " ".join(fields.get(name, "?") for name in ("model name", "cpu family", "model", "stepping"))
     return f"{processor}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
 
 

@@ -2,8 +2,9 @@
 
     PYTHONPATH=. python tests/golden/make_step_outputs.py
 
-Run it after a change that is meant to change a step's bytes, and raise the step's VERSION: under the old one, steps that are done
-would stand in every corpus made before, beside what the new program makes. It refuses other bytes of the same version.
+Run it after a change that is meant to change a step's bytes, and raise the version that guards them (the step's VERSION, a tagger's,
+KEYS_VERSION ...): under the old one, what is done would stand in every corpus made before, beside what the new program makes. It
+refuses other bytes of the same version.
 Not here is what follows from the trained classifier, whose float sums are its compiler's: hence the second corpus, which is
 mixed by length. Files are read without their gzip, whose bytes are another matter of each zlib, and a plan's rates to nine digits:
 powers and exponentials end differently on another kind of processor.
@@ -12,12 +13,13 @@ powers and exponentials end differently on another kind of processor.
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xxhash
 import yaml
@@ -28,29 +30,57 @@ if TYPE_CHECKING:
     from pipelines.build_recipe import BuildOptions
 
 RECORD = Path(__file__).parent / "step_outputs.json"
-# step -> what it wrote, beside the corpus in the same folder where the step writes there
-TINY = {  # the corpus of made_recipe
-    "ingest": ["documents/*/*.parquet", "attributes/sizes-v1/*/*.parquet", "rejected/*/*.gz"],
-    "tag": ["attributes/lengths-v1/*/*.parquet", "attributes/gopher-dclm-v1/*/*.parquet"],
-    "exact": ["runs/tiny/03-exact/keys/*.parquet", "attributes/exact-v1/*/*.parquet"],
-    "minhash": ["runs/tiny/04-minhash/bands/*.parquet", "attributes/minhash-v1/*/*.parquet"],
-    "substring": ["attributes/substring-v1/*/*.parquet"],
-    "decontaminate": ["attributes/contamination-v1/*/*.parquet"],
-    "tokenizer": ["runs/tiny/07-tokenizer/tokenizer.json"],
-    "tokens": ["attributes/token_count-v1/*/*.parquet"],
-}
-COPIES = {  # the corpus of made_copies
-    "urls": ["runs/copies/*-urls/keys/*.parquet", "attributes/urls-v1/*/*.parquet"],
-    "paragraphs": ["runs/copies/*-paragraphs/units/*.parquet", "attributes/paragraphs-v1/*/*.parquet"],
-    "code": ["attributes/code-rules-v1/*/*.parquet"],
-    "plan": ["runs/copies/*-plan/plan.yaml"],
-    "sample": ["attributes/sample-v1/*/*.parquet"],
-    "shards": [
-        "tokens/copies/*.npy", "tokens/copies/*.csv.gz", "tokens/copies/lineage.parquet", "tokens/copies/heldout/*.gz",
-    ],
-    "materialize": ["../view/listing.jsonl", "../view/documents/*/*.parquet", "../view/attributes/*/*/*.parquet"],
-    "export": ["../tree/documents/*/*.gz", "../tree/attributes/*/*/*.gz"],
+
+
+class Output(NamedTuple):
+    """What one step leaves of one kind."""
+
+    step: str
+    patterns: list[str]  # below the corpus, with ../ beside it
+    version: str = ""  # module:NAME of what guards it; empty: the step's own, and those of its attribute sets
+
+
+KEYS = "pipelines.dedup_keys:KEYS_VERSION"
+TINY = {  # of the corpus of made_recipe
+    "ingest": Output("ingest", ["documents/*/*.parquet", "attributes/sizes-v1/*/*.parquet", "rejected/*/*.gz"]),
+    "tag": Output("tag", ["attributes/lengths-v1/*/*.parquet", "attributes/gopher-dclm-v1/*/*.parquet"]),
+    "exact keys": Output("exact", ["runs/tiny/03-exact/keys/*.parquet"], KEYS),
+    "exact": Output("exact", ["attributes/exact-v1/*/*.parquet"]),
+    "minhash bands": Output("minhash", ["runs/tiny/04-minhash/bands/*.parquet"], "pipelines.dedup_minhash:BANDS_VERSION"),
+    "minhash": Output("minhash", ["attributes/minhash-v1/*/*.parquet"]),
+    "substring": Output("substring", ["attributes/substring-v1/*/*.parquet"]),
+    "decontaminate": Output("decontaminate", ["attributes/contamination-v1/*/*.parquet"]),
+    "tokenizer": Output("tokenizer", ["runs/tiny/07-tokenizer/tokenizer.json"]),
+    "tokens": Output("tokens", ["attributes/token_count-v1/*/*.parquet"]),
 }  # fmt: skip
+COPIES = {  # of the corpus of made_copies
+    "index": Output("seen", ["index/*.parquet"], "pipelines.seen_keys:INDEX_VERSION"),
+    "bloom": Output("seen", ["seen.bloom"], "dedup.bloom:VERSION"),
+    "urls keys": Output("urls", ["runs/copies/*-urls/keys/*.parquet"], KEYS),
+    "urls": Output("urls", ["attributes/urls-v1/*/*.parquet"]),
+    "paragraphs units": Output(
+        "paragraphs", ["runs/copies/*-paragraphs/units/*.parquet"], "pipelines.dedup_paragraphs:UNITS_VERSION"
+    ),
+    "paragraphs": Output("paragraphs", ["attributes/paragraphs-v1/*/*.parquet"]),
+    "code": Output("code", ["attributes/code-rules-v1/*/*.parquet"]),
+    "plan": Output("plan", ["runs/copies/*-plan/plan.yaml"]),
+    "sample": Output("sample", ["attributes/sample-v1/*/*.parquet"]),
+    "shards": Output("shards", [
+        "tokens/copies/*.npy", "tokens/copies/*.csv.gz", "tokens/copies/lineage.parquet", "tokens/copies/heldout/*.gz",
+    ]),
+    "materialize": Output(
+        "materialize", ["../view/listing.jsonl", "../view/documents/*/*.parquet", "../view/attributes/*/*/*.parquet"]
+    ),
+    "export": Output("export", ["../tree/documents/*/*.gz", "../tree/attributes/*/*/*.gz"]),
+}  # fmt: skip
+TREE = {  # of the corpus that ingest makes of the exported tree
+    "tree": Output("ingest", ["documents/*/*.parquet"]),
+    "tree's attributes": Output("ingest", ["attributes/dolma-lengths_v1-v1/*/*.parquet"], "pipelines.import_attributes:VERSION"),
+}  # fmt: skip
+PLAIN = {  # of one command over files of the exported tree
+    "read plain": Output("read", ["documents/*/*.parquet"]),
+    "write plain": Output("write", ["../duplicates.parquet", "../data/*/*.gz"]),
+}
 NUMBER = re.compile(rb"-?[0-9]+\.[0-9]+(e[-+]?[0-9]+)?")
 
 
@@ -59,6 +89,8 @@ def make_copies_recipe(folder: Path) -> dict[str, Any]:
     return {
         "recipe": "copies", "flow": "mix", "seed": 3, "split_bytes": 60_000,
         "steps": [
+            {"name": "seen", "kind": "dedup_exact", "rules": [], "index": {"save": "{corpus}/index"},
+             "bloom": {"save": "{corpus}/seen.bloom"}},
             {"name": "urls", "kind": "dedup_urls"},
             {"name": "paragraphs", "kind": "dedup_paragraphs", "unit": "paragraph"},
             {"name": "code", "kind": "tag", "taggers": [{"tagger": "lengths"}, {"tagger": "code-rules"}]},
@@ -76,31 +108,55 @@ def make_copies_recipe(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def build_copies(folder: Path, options: BuildOptions) -> Path:
-    """Make the second corpus in `folder` and run its recipe; returns the corpus."""
+def describe_copies(folder: Path, options: BuildOptions) -> dict[str, dict[str, Any]]:
+    """Make the second corpus in `folder`, run its recipe, read its exported tree again, and describe all of it."""
     from dolma_py.corpus import Corpus
-    from pipelines.build_recipe import build_from
+    from pipelines.build_recipe import build, build_from
     from pipelines.done_steps import State
+    from pipelines.plain_commands import PlainOptions, run_plain
     from pipelines.recipe import Recipe
 
     made_copies.write_copies(str(folder / "corpus"))
     corpus = Corpus(str(folder / "corpus"))
     build_from(Recipe(**make_copies_recipe(folder)), corpus, options, State(corpus.load_view(None), {}))
-    return folder / "corpus"
+    step = {"kind": "ingest", "sources": [{"name": "copies", "inputs": [str(folder / "tree")]}]}
+    build(Recipe(recipe="tree", seed=1, steps=[step]), str(folder / "again"), options)
+    plain = PlainOptions(
+        inputs=[str(folder / "tree" / "documents")],
+        output=str(folder / "plain"),
+        text_column="text",
+        id_column="id",
+        mark=False,
+    )
+    run_plain("dedup_exact", {}, {"name": "exact", "seed": 0}, plain, options)
+    return (
+        describe_steps(folder / "corpus", "copies", COPIES)
+        | describe_steps(folder / "again", "tree", TREE)
+        | describe_steps(folder / "plain" / ".dolma-py", "plain", PLAIN)
+    )
 
 
-def describe_steps(corpus: Path, recipe: str, outputs: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
-    """Step -> its version, number of files, and the xxh3-128 of their bytes in order of their paths."""
+def describe_steps(corpus: Path, recipe: str, outputs: dict[str, Output]) -> dict[str, dict[str, Any]]:
+    """Name -> the version that guards it, number of files, and the xxh3-128 of their bytes in order of their paths."""
     found = {}
-    for step, patterns in outputs.items():
-        (path,) = corpus.glob(f"runs/{recipe}/*-{step}/manifest.json")
-        files = [file for pattern in patterns for file in list_files(corpus, pattern)]
+    for name, output in outputs.items():
+        files = [file for pattern in output.patterns for file in list_files(corpus, pattern)]
         digest = xxhash.xxh3_128()
         for file in files:
             digest.update(read_content(file))
-        version = json.loads(path.read_text())["version"]
-        found[step] = {"version": version, "files": len(files), "xxh3_128": digest.hexdigest()}
+        version = find_version(corpus, recipe, output)
+        found[name] = {"version": version, "files": len(files), "xxh3_128": digest.hexdigest()}
     return found
+
+
+def find_version(corpus: Path, recipe: str, output: Output) -> str:
+    """Of the step and of the taggers whose sets it wrote, or the constant that is named."""
+    if output.version:
+        module, _, name = output.version.partition(":")
+        return str(getattr(importlib.import_module(module), name))
+    (path,) = corpus.glob(f"runs/{recipe}/*-{output.step}/manifest.json")
+    made = json.loads(path.read_text())
+    return " ".join([str(made["version"]), *sorted(made["attributes"])])
 
 
 def list_files(corpus: Path, pattern: str) -> list[Path]:
@@ -116,15 +172,25 @@ def read_content(file: Path) -> bytes:
     content = file.read_bytes()
     if file.suffix == ".gz":
         return gzip.decompress(content)
+    if file.name == "listing.jsonl":  # without the fingerprint of the view that it was made of
+        lines = [json.loads(line) for line in content.splitlines()]
+        return json.dumps([{key: value for key, value in line.items() if key != "inputs"} for line in lines]).encode()
     if file.name == "plan.yaml":
         return NUMBER.sub(lambda match: f"{float(match[0]):.9g}".encode(), content)
     return content
 
 
 def find_unannounced(record: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """Steps whose bytes changed and whose version did not."""
-    known = [step for step in found if step in record]
-    return [step for step in known if found[step] != record[step] and found[step]["version"] == record[step]["version"]]
+    """What changed under its old version, up to the first of each corpus that changed with a new one: the others may follow from it."""
+    unannounced = []
+    for outputs in (TINY, COPIES | TREE | PLAIN):
+        for name in outputs:
+            if name not in record or name not in found or found[name] == record[name]:
+                continue
+            if found[name]["version"] != record[name]["version"]:
+                break
+            unannounced.append(name)
+    return unannounced
 
 
 def main() -> int:
@@ -136,11 +202,10 @@ def main() -> int:
         made_recipe.write_inputs(folder)
         (folder / "tiny.yaml").write_text(yaml.safe_dump(made_recipe.make_recipe(folder)))
         build(load_recipe(str(folder / "tiny.yaml"), []), str(folder / "tiny"), BuildOptions(until="tokens"))
-        found = describe_steps(folder / "tiny", "tiny", TINY)
-        found |= describe_steps(build_copies(folder, BuildOptions()), "copies", COPIES)
+        found = describe_steps(folder / "tiny", "tiny", TINY) | describe_copies(folder, BuildOptions())
     unannounced = find_unannounced(json.loads(RECORD.read_text()) if RECORD.exists() else {}, found)
     if unannounced:
-        sys.stderr.write(f"other bytes of the same version: {', '.join(unannounced)}. Raise their VERSION.\n")
+        sys.stderr.write(f"other bytes of the same version: {', '.join(unannounced)}. Raise their versions.\n")
         return 1
     RECORD.write_text(json.dumps(found, indent=1) + "\n")
     return 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
+from dolma_py.made_documents import Making, add_making, make_made_id, read_making
 from pipelines.build_recipe import BuildOptions, build
 from pipelines.recipe import Recipe
 
@@ -61,3 +64,25 @@ def test_repeated_it_finds_its_work(make, tmp_path):
     shutil.rmtree(folder)
     assert make("few", 7) == facts and shard.read_bytes() == expected
     assert Corpus(str(tmp_path / "out")).read_listing().rows == 2
+
+
+def test_a_made_document_keeps_its_name_and_its_making(tmp_path, _spark_of_this_run):
+    """Through ingest, where a second one of its id gets #2, a view of its own and an export."""
+    making = Making(parents=("a#2", "b"), recipe="0f", seed=7, model="m", cache_key="k")
+    made = {
+        "id": make_made_id("a#2", "fim", 0),
+        "text": "made of two",
+        "metadata": json.loads(add_making(None, making)),
+    }
+    (tmp_path / "in.jsonl").write_text((json.dumps(made) + "\n") * 2)
+    steps = [
+        {"kind": "ingest", "sources": [{"name": "a", "inputs": [str(tmp_path / "in.jsonl")]}]},
+        {"kind": "materialize", "output": str(tmp_path / "out")},
+        {"kind": "export_dolma", "output": str(tmp_path / "tree")},
+    ]
+    build(Recipe(recipe="made", seed=1, steps=steps), str(tmp_path / "corpus"), BuildOptions(show_progress=False))
+    rows = pq.read_table(next((tmp_path / "out" / "documents").rglob("*.parquet"))).to_pylist()
+    assert [row["id"] for row in rows] == ["a#2#fim-0", "a#2#fim-0#2"]
+    assert {read_making(row["metadata"]) for row in rows} == {making}
+    lines = gzip.decompress(next((tmp_path / "tree" / "documents").rglob("*.gz")).read_bytes()).splitlines()
+    assert [read_making(json.dumps(json.loads(line)["metadata"])) for line in lines] == [making, making]

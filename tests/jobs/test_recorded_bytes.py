@@ -15,33 +15,48 @@ RECORD = json.loads(make_step_outputs.RECORD.read_text())
 UNRECORDED = {
     "installed_text": "what an installation holds",
     "train_classifier": "float sums of the library's compiler",
-    "read_plain": "the same step as ingest, see tests/jobs/test_plain_files.py",
-    "write_plain": "the user's own files with columns beside them",
 }
 
 
 def test_steps_have_the_recorded_bytes(_spark_of_this_run, tmp_path):
     """Other bytes mean that a corpus made before is finished by another program: see tests/golden/make_step_outputs.py."""
-    corpus = make_step_outputs.build_copies(tmp_path, BuildOptions(show_progress=False))
-    outputs = make_step_outputs.COPIES
-    assert make_step_outputs.describe_steps(corpus, "copies", outputs) == {step: RECORD[step] for step in outputs}
+    found = make_step_outputs.describe_copies(tmp_path, BuildOptions(show_progress=False))
+    assert found == {name: RECORD[name] for name in found}
+    assert found.keys() | make_step_outputs.TINY.keys() == RECORD.keys()
 
 
 def test_every_kind_of_step_is_recorded(tmp_path):
     from tests.jobs.made_recipe import make_recipe
 
     steps = [*make_recipe(tmp_path)["steps"], *make_step_outputs.make_copies_recipe(tmp_path)["steps"]]
-    recorded = {step["kind"] for step in steps if step["name"] in RECORD}
-    assert recorded == set(KINDS) - set(UNRECORDED)
-    assert set(RECORD) == set(make_step_outputs.TINY) | set(make_step_outputs.COPIES)
+    outputs = (make_step_outputs.TINY | make_step_outputs.COPIES).values()
+    names = {output.step for output in outputs if not output.version}
+    recorded = {step["kind"] for step in steps if step["name"] in names}
+    assert recorded | {"read_plain", "write_plain"} == set(KINDS) - set(UNRECORDED)
+
+
+def change(name, **values):
+    return RECORD | {name: RECORD[name] | {"xxh3_128": "0" * 32} | values}
 
 
 def test_other_bytes_under_an_old_version_are_not_recorded():
-    changed = RECORD | {"exact": RECORD["exact"] | {"xxh3_128": "0" * 32}}
     assert make_step_outputs.find_unannounced(RECORD, RECORD) == []
-    assert make_step_outputs.find_unannounced(RECORD, changed) == ["exact"]
-    raised = RECORD | {"exact": {"version": RECORD["exact"]["version"] + 1, "files": 3, "xxh3_128": "0" * 32}}
-    assert make_step_outputs.find_unannounced(RECORD, raised) == []
+    assert make_step_outputs.find_unannounced(RECORD, change("exact")) == ["exact"]
+    assert make_step_outputs.find_unannounced(RECORD, change("exact", version="99 exact-v1")) == []
+    assert make_step_outputs.find_unannounced(RECORD, change("exact keys")) == ["exact keys"]
+
+
+def test_what_follows_from_a_raised_version_needs_none_of_its_own():
+    """Of the same corpus, and what comes after: the exact keys stand before exact."""
+    other = RECORD["substring"] | {"xxh3_128": "1" * 32}
+    assert (
+        make_step_outputs.find_unannounced(RECORD, change("exact", version="99 exact-v1") | {"substring": other}) == []
+    )
+    found = change("exact", version="99 exact-v1") | {"exact keys": change("exact keys")["exact keys"]}
+    assert make_step_outputs.find_unannounced(RECORD, found) == ["exact keys"]
+    assert make_step_outputs.find_unannounced(
+        RECORD, change("exact", version="99") | {"bloom": change("bloom")["bloom"]}
+    ) == ["bloom"]
 
 
 @pytest.mark.parametrize("number", ["0.30000000000000004", "0.3", "3.0000000000000000e-1"])

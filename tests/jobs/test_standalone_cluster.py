@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.bundle import ARCHIVE_NAME, DRIVER_ONLY, PACKAGES, find_distributions, make_bundle
+from pipelines.bundle import DRIVER_ONLY, PACKAGES, find_distributions, make_bundle
 from pipelines.session import repository_root
 from pipelines.standalone_cluster import clean_environment
 
@@ -33,8 +33,10 @@ def code(tmp_path_factory) -> Path:
 def bundle(tmp_path_factory, code, shared_bundle):
     """With the archive of packages that other tests use too; it takes 15 s to make."""
     folder = tmp_path_factory.mktemp("a bundle")
-    for path in shared_bundle.packages_archive.parent.glob(f"{ARCHIVE_NAME}*"):
-        os.link(path, folder / path.name)
+    archive = shared_bundle.packages_archive
+    os.link(archive, folder / archive.name)  # a bundle is never changed in place, its mark is
+    mark = archive.with_name(archive.name + ".fingerprint")
+    shutil.copy(mark, folder / mark.name)
     return make_bundle(folder, root=code)
 
 
@@ -70,7 +72,7 @@ def test_the_bytes_do_not_depend_on_the_day(bundle, code, tmp_path):
 
 def test_a_truncated_archive_is_built_again(bundle, code, tmp_path):
     for path in bundle.code_zip.parent.iterdir():
-        os.link(path, tmp_path / path.name)
+        shutil.copy(path, tmp_path / path.name)
     whole = bundle.packages_archive.stat().st_size
     damaged = tmp_path / bundle.packages_archive.name
     damaged.unlink()
