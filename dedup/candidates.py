@@ -24,31 +24,62 @@ class Edges(NamedTuple):
 
 
 def candidate_edges(keys: npt.NDArray[np.uint64], addresses: Addresses) -> Edges:
-    """Edges from the first document of each run of equal keys to every other one: at most one per member and band.
+    """Edges from the first document of each key to every other one that has it: at most one per member and band.
 
     Parameters
     ----------
-    keys : uint64 (M,)          band keys, ascending
-    addresses : int64 (M,)      documents, ascending within equal keys
+    keys : uint64 (M,)          band keys
+    addresses : int64 (M,)      documents, in any order
 
     Returns
     -------
-    edges : Edges               in input order; may repeat across bands (unique_edges removes that)
+    edges : Edges               sorted by (first, member), each once
 
     Raises
     ------
-    SchemaError                 wrong dtypes or lengths, or not sorted (names the first bad index)
+    SchemaError                 wrong dtypes or lengths
     """
+    _check(keys, addresses)
+    order = np.argsort(keys)
+    keys, addresses = keys[order], addresses[order]
+    first, member = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
+    num_edges = candidate_edges_kernel(keys, addresses, first, member)
+    return unique_edges(Edges(first[:num_edges], member[:num_edges]))
+
+
+class Firsts(NamedTuple):
+    """The first document of each key: how a key of any number of documents is held in 16 bytes."""
+
+    keys: npt.NDArray[np.uint64]  # (K,) ascending, each once
+    first: Addresses  # int64 (K,)
+
+
+NO_FIRSTS = Firsts(np.empty(0, np.uint64), np.empty(0, np.int64))
+
+
+def merge_firsts(firsts: Firsts, keys: npt.NDArray[np.uint64], addresses: Addresses) -> Firsts:
+    """Those of all keys seen before and of M more entries in any order; uint64 and int64 (M,)."""
+    _check(keys, addresses)
+    keys, addresses = np.concatenate([firsts.keys, keys]), np.concatenate([firsts.first, addresses])
+    order = np.argsort(keys)
+    keys, addresses = keys[order], addresses[order]
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.empty(0, np.int64)
+    return Firsts(keys[starts], np.minimum.reduceat(addresses, starts) if len(keys) else addresses)
+
+
+def edges_to_firsts(firsts: Firsts, keys: npt.NDArray[np.uint64], addresses: Addresses) -> Edges:
+    """The edges of M entries, uint64 and int64 (M,), whose keys all stand in `firsts`: over all entries the same as candidate_edges."""
+    _check(keys, addresses)
+    first = firsts.first[np.searchsorted(firsts.keys, keys)]
+    is_other = first != addresses
+    return unique_edges(Edges(first[is_other], addresses[is_other]))
+
+
+def _check(keys: npt.NDArray[np.uint64], addresses: Addresses) -> None:
     if keys.dtype != np.uint64 or addresses.dtype != np.int64:
         raise SchemaError("keys, addresses", "uint64, int64", f"{keys.dtype}, {addresses.dtype}")
     if len(keys) != len(addresses):
         raise SchemaError("addresses", f"{len(keys)} values, one per key", len(addresses))
-    falls = np.flatnonzero((keys[1:] < keys[:-1]) | ((keys[1:] == keys[:-1]) & (addresses[1:] < addresses[:-1])))
-    if len(falls):
-        raise SchemaError("keys", "ascending keys, then addresses", f"a fall after index {int(falls[0])}")
-    first, member = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
-    num_edges = candidate_edges_kernel(keys, addresses, first, member)
-    return Edges(first[:num_edges].copy(), member[:num_edges].copy())
 
 
 def unique_edges(edges: Edges) -> Edges:

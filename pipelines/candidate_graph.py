@@ -1,30 +1,47 @@
 """From band files to candidate edges, and from edges to components: on the driver while they fit, else as Spark rounds.
 
-Shuffled: one (key, address) per document and band, 16 bytes. A bucket of any size costs at most one edge per member and band,
-and a task holds its first address, not its members. Edges lie as sorted files under the step's work folder.
+Shuffled: one (key, address) per document and band, 16 bytes, as pipelines/packed_pairs.py does it. A bucket of any size costs at most
+one edge per member and band, and a task holds a set number of members. Edges lie as sorted files under the step's work folder.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from dedup.candidates import Addresses, Edges, candidate_edges, unique_edges
+from dedup.candidates import NO_FIRSTS, Addresses, Edges, candidate_edges, edges_to_firsts, merge_firsts, unique_edges
 from dedup.components import connected_components
 from dolma_py import hashing, parquet_files, storage
 from dolma_py.listing import Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
-from pipelines.components_spark import EDGE_SPARK, spark_components
-from pipelines.shuffles import as_signed, read_frame, reduce_groups, write_runs
+from pipelines.components_spark import spark_components
+from pipelines.packed_pairs import (
+    PACKED_SPARK,
+    PAIR_BYTES,
+    PART_PAIRS,
+    Pairs,
+    choose_parts,
+    count_parts,
+    pack_pairs,
+    unpack_pairs,
+)
+from pipelines.shuffles import Batches, reduce_groups
 from pipelines.steps import StepContext, split_name
 
 MEMBER_SCHEMA = pa.schema([("address", pa.int64()), ("root", pa.int64())])
 MEMBER_SPARK = "address long, root long"
 ALL = "all"  # the one unit of phase members
+HELD_PAIRS = (
+    2 * PART_PAIRS
+)  # of a part whose hot keys make it longer than the others: 64 MiB, held four times while they are sorted
 
 
 class Graph(NamedTuple):
@@ -56,8 +73,8 @@ def find_components(
     done = context.done("members")
     if ALL in done.units:
         return _as_graph(context, done.units[ALL]["facts"])
-    edges = candidate_frame(context, band_paths, num_bands=num_bands)
-    runs = write_runs(context, edges, by=["first", "member"])
+    num_docs = sum(split.rows for split in context.plan_splits())
+    runs = write_edges(context, band_paths, num_bands=num_bands, num_docs=num_docs)
     num_edges = sum(rows for _, rows in runs)
     if way == "driver" or (way == "auto" and num_edges <= max_edges):
         address, root = _components_here(runs)
@@ -81,38 +98,118 @@ def _as_graph(context: StepContext, facts: dict[str, Any]) -> Graph:
     return Graph([splits[place] for place in facts["splits"]], facts["members"], facts["edges"], facts["components"])
 
 
-def candidate_frame(context: StepContext, band_paths: list[str], *, num_bands: int) -> DataFrame:
-    """(first, member): edges between documents that share a band, each once."""
+def write_edges(context: StepContext, band_paths: list[str], *, num_bands: int, num_docs: int) -> list[tuple[str, int]]:
+    """(path, rows) of files that together hold the edges between documents that share a band, each once, sorted by (first, member).
 
-    def spread(table: pa.Table) -> pa.Table:
-        """(key, address) per document and band; the band number is mixed into the key."""
-        table = table.combine_chunks()
-        column = table.column("keys").chunk(0) if table.num_rows else pa.array([], pa.binary(8 * num_bands))
+    num_docs: in the files, or more; the parts are made for so many.
+    """
+    session, root, attempts = context.spark(), context.corpus.root, context.attempts
+    num_parts = count_parts(num_bands * num_docs, int(session.conf.get("spark.sql.shuffle.partitions")))
+
+    def read(batches: Batches) -> Iterator[tuple[Any, Any]]:
+        for batch in batches:
+            for index in batch.column(0).to_pylist():
+                with parquet_files.open_parquet(storage.join_path(root, band_paths[index])) as file:
+                    for group in range(file.num_row_groups):
+                        table = file.read_row_group(group, columns=["address", "keys"], use_threads=False)
+                        yield from spread_keys(table, num_bands, num_parts)
+
+    def spread(batches: Batches) -> Iterator[pa.RecordBatch]:
+        yield from pack_pairs(read(batches), num_parts)
+
+    def connect(batches: Batches) -> Iterator[pa.RecordBatch]:
+        edges = (place_edges(edges, num_parts) for edges in connect_pairs(unpack_pairs(batches)))
+        yield from pack_pairs(edges, num_parts)
+
+    def write(batches: Batches) -> Iterator[pa.RecordBatch]:
+        pairs = np.concatenate([np.empty((0, 2), np.uint64), *unpack_pairs(batches)]).view(np.int64)
+        edges = unique_edges(Edges(pairs[:, 0], pairs[:, 1]))
+        if len(edges.first):
+            table = pa.table({"first": edges.first, "member": edges.member})
+            with ExitStack() as stack:
+                attempt = stack.enter_context(storage.open_attempt(root, attempts, "run.parquet"))
+                writer = stack.enter_context(parquet_files.open_writer(attempt.sink, table.schema))
+                for start in range(0, table.num_rows, parquet_files.ROW_GROUP_ROWS):
+                    parquet_files.write_row_group(writer, table.slice(start, parquet_files.ROW_GROUP_ROWS))
+            yield pa.RecordBatch.from_pydict(
+                {"path": [attempt.attempt], "rows": pa.array([table.num_rows], pa.int64())}
+            )
+
+    files = session.range(
+        0,
+        len(band_paths),
+        1,
+        max(1, min(len(band_paths), context.partitions or 4 * session.sparkContext.defaultParallelism)),
+    )
+    keys = files.mapInArrow(spread, PACKED_SPARK).repartitionById(num_parts, "part")
+    edges = keys.mapInArrow(connect, PACKED_SPARK).repartitionById(num_parts, "part")
+    return sorted((row.path, row.rows) for row in edges.mapInArrow(write, "path string, rows long").collect())
+
+
+def spread_keys(table: pa.Table, num_bands: int, num_parts: int) -> Iterator[tuple[Any, Pairs]]:
+    """(part, (key, address)) per document and band of rows of a band file; the band's number is mixed into the key."""
+    for batch in table.to_batches():
+        column = batch.column("keys")
         keys = np.frombuffer(column.buffers()[1] or b"", np.uint64)[: len(column) * num_bands].reshape(-1, num_bands)
-        mixed = [hashing.mix_keys(np.ascontiguousarray(keys[:, band]), seed=band) for band in range(num_bands)]
-        address = np.tile(table.column("address").to_numpy(), num_bands)
-        return pa.table({"key": as_signed(np.concatenate(mixed)), "address": pa.array(address)})
-
-    frame = read_frame(context, band_paths, ["address", "keys"], schema="key long, address long", transform=spread)
-    sorted_frame = frame.repartition("key").sortWithinPartitions("key", "address")
-    return sorted_frame.mapInArrow(connect_batches, EDGE_SPARK).distinct()
+        pairs = np.empty((len(column), 2), np.uint64)
+        pairs[:, 1] = batch.column("address").to_numpy().view(np.uint64)
+        for band in range(num_bands):
+            pairs[:, 0] = hashing.mix_keys(np.ascontiguousarray(keys[:, band]), seed=band)
+            yield choose_parts(pairs[:, 0], num_parts), pairs.copy()
 
 
-def connect_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Star edges of runs of equal keys in sorted batches; of a run that goes on in the next batch, its first address is kept."""
-    open_key, open_first = None, 0
-    for batch in batches:
-        if not batch.num_rows:
-            continue
-        key, address = batch.column("key").to_numpy(), batch.column("address").to_numpy()
-        goes_on = open_key is not None and key[0] == open_key
-        if goes_on:
-            key, address = np.append(key[:1], key), np.append(open_first, address)
-        is_new = key[1:] != key[:-1]
-        run = np.concatenate([[0], np.cumsum(is_new)]).astype(np.uint64)  # Spark sorts signed; runs ascend in any order
-        edges = candidate_edges(run, address)
-        open_key, open_first = key[-1], address[int(np.flatnonzero(is_new)[-1]) + 1 if is_new.any() else 0]
-        yield pa.RecordBatch.from_pydict({"first": edges.first, "member": edges.member})
+def place_edges(edges: Edges, num_parts: int) -> tuple[Any, Pairs]:
+    """(part, (first, member)): an edge that several bands have comes to one part, and those of a hot bucket to all."""
+    pairs = np.stack([edges.first, edges.member], axis=1).view(np.uint64)
+    mixed = hashing.mix_keys(hashing.mix_keys(np.ascontiguousarray(pairs[:, 0])) ^ pairs[:, 1])
+    return choose_parts(mixed, num_parts), pairs
+
+
+def connect_pairs(arrays: Iterable[Pairs], held_pairs: int = HELD_PAIRS) -> Iterator[Edges]:
+    """Star edges of the (key, address) pairs of one part, each key's from its smallest address; edges may repeat.
+
+    Up to `held_pairs` are held. A part with more, which means hot keys, goes to a file beside Spark's own, is read twice, and a key
+    is held as its first address.
+    """
+    held: list[Pairs] = []
+    rows = 0
+    with ExitStack() as stack:
+        file: Any = None
+        for pairs in arrays:
+            held.append(pairs)
+            rows += len(pairs)
+            if rows > held_pairs:
+                file = file or stack.enter_context(tempfile.TemporaryFile(dir=_spill_folder()))
+                for piece in held:
+                    file.write(np.ascontiguousarray(piece))
+                held, rows = [], 0
+        if file is None:
+            for pairs in [np.concatenate(held)] if held else []:
+                yield candidate_edges(*_as_entries(pairs))
+            return
+        for piece in held:
+            file.write(np.ascontiguousarray(piece))
+        firsts = NO_FIRSTS
+        for pairs in _read_pairs(file, held_pairs):
+            firsts = merge_firsts(firsts, *_as_entries(pairs))
+        for pairs in _read_pairs(file, held_pairs):
+            yield edges_to_firsts(firsts, *_as_entries(pairs))
+
+
+def _as_entries(pairs: Pairs) -> tuple[npt.NDArray[np.uint64], Addresses]:
+    return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]).view(np.int64)
+
+
+def _read_pairs(file: Any, num_pairs: int) -> Iterator[Pairs]:
+    file.seek(0)
+    while content := file.read(num_pairs * PAIR_BYTES):
+        yield np.frombuffer(content, np.uint64).reshape(-1, 2)
+
+
+def _spill_folder() -> str | None:
+    """Where Spark puts its own temporary files, if a worker is told; None: the system's folder."""
+    folder = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0]
+    return folder if os.path.isdir(folder) else None
 
 
 def _components_here(runs: list[tuple[str, int]]) -> tuple[Addresses, Addresses]:

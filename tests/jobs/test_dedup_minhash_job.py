@@ -173,7 +173,7 @@ def test_its_advice_can_be_followed_and_costs_no_finished_phase(tmp_path, _spark
         raise AssertionError("done again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(candidate_graph, "candidate_frame", refuse)
+        patched.setattr(candidate_graph, "write_edges", refuse)
         run(tmp_path / "corpus", tmp_path / "in", ["web"], max_bucket_bytes=1 << 30, max_edges=1, unit_docs=3)
     for name in ("attributes/minhash-v1", "runs/made/01-dedup_minhash"):
         for path in sorted((tmp_path / "whole" / name).rglob("*")):
@@ -291,40 +291,34 @@ def test_roots_that_split_an_edge_are_an_error(spark):
 # hot buckets
 
 
-def key_batches(rows, batch_rows):
-    return [
-        pa.RecordBatch.from_pydict({
-            "key": pa.array([k for k, _ in rows[i : i + batch_rows]], pa.int64()),
-            "address": pa.array([a for _, a in rows[i : i + batch_rows]], pa.int64()),
-        })
-        for i in range(0, len(rows), batch_rows)
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize("batch_rows", [1, 3, 100])
-def test_edges_do_not_depend_on_batches(batch_rows):
-    rows = sorted({(k, a) for k, a in zip([5, 5, 5, -9, 5, 7, 7, 5, 8] * 3, range(27), strict=True)})
-    found = [b.to_pydict() for b in candidate_graph.connect_batches(key_batches(rows, batch_rows))]
-    edges = [edge for b in found for edge in zip(b["first"], b["member"], strict=True)]
+@pytest.mark.parametrize("held_pairs", [2, 1000])
+def test_edges_do_not_depend_on_batches_or_on_what_is_held(batch_rows, held_pairs):
+    rows = sorted({(k, a) for k, a in zip([5, 5, 5, 9, 5, 7, 7, 5, 8] * 3, range(27), strict=True)})
+    random.Random(batch_rows).shuffle(rows)
+    batches = [np.array(rows[start : start + batch_rows], np.uint64) for start in range(0, len(rows), batch_rows)]
+    found = candidate_graph.connect_pairs(iter(batches), held_pairs=held_pairs)
+    edges = {edge for b in found for edge in zip(b.first.tolist(), b.member.tolist(), strict=True)}
     least = {k: min(a for key, a in rows if key == k) for k, _ in rows}
-    assert edges == [(least[k], a) for k, a in rows if a != least[k]]
+    assert edges == {(least[k], a) for k, a in rows if a != least[k]}
 
 
-def test_a_hot_key_costs_one_edge_per_member_and_a_batch_of_memory():
-    """10 million rows of one key in batches: no list of them is ever held."""
+def test_a_hot_key_costs_one_edge_per_member_and_a_set_amount_of_memory():
+    """10 million rows of one key, and 1,000 of their own: no list of them is ever held."""
     import tracemalloc
 
     def batches():
         for start in range(0, 10_000_000, 100_000):
-            address = np.arange(start, start + 100_000)
-            yield pa.RecordBatch.from_pydict({"key": np.full(100_000, 7), "address": address})
+            key, address = np.full(100_000, 7, np.uint64), np.arange(start, start + 100_000, dtype=np.uint64)
+            key[:10] += address[:10] + 1
+            yield np.stack([key, address], axis=1)
 
     tracemalloc.start()
-    edges = sum(batch.num_rows for batch in candidate_graph.connect_batches(batches()))
+    edges = sum(len(batch.first) for batch in candidate_graph.connect_pairs(batches(), held_pairs=250_000))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert edges == 9_999_999
-    assert peak < 20 << 20
+    assert edges == 10_000_000 - 1000 - 1
+    assert peak < 40 << 20  # 16 bytes a pair, 64 with what sorting takes; all of them are 160 MB
 
 
 def test_3_000_identical_documents_cost_one_edge_each_after_all_bands(tmp_path, _spark_of_this_run):
@@ -335,5 +329,7 @@ def test_3_000_identical_documents_cost_one_edge_each_after_all_bands(tmp_path, 
     pq.write_table(
         pa.table({"address": np.arange(3000), "keys": column}), tmp_path / "corpus" / "bands.parquet", row_group_size=1000
     )  # fmt: skip
-    edges = candidate_graph.candidate_frame(context, ["bands.parquet"], num_bands=26)
-    assert edges.count() == 2999
+    ((path, rows), *others) = candidate_graph.write_edges(context, ["bands.parquet"], num_bands=26, num_docs=3000)
+    assert sum(rows for _, rows in others) + rows == 2999
+    edges = pq.read_table(path)
+    assert set(edges["first"].to_pylist()) == {0} and edges["member"].to_pylist() == sorted(edges["member"].to_pylist())
