@@ -42,8 +42,10 @@ def candidate_edges(keys: npt.NDArray[np.uint64], addresses: Addresses) -> Edges
     _check(keys, addresses)
     order = np.argsort(keys)
     keys, addresses = keys[order], addresses[order]
+    del order
     first, member = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
     num_edges = candidate_edges_kernel(keys, addresses, first, member)
+    del keys, addresses
     return unique_edges(Edges(first[:num_edges], member[:num_edges]))
 
 

@@ -6,8 +6,6 @@ one edge per member and band, and a task holds a set number of members. Edges li
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -24,24 +22,22 @@ from dolma_py.listing import Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from pipelines.components_spark import spark_components
 from pipelines.packed_pairs import (
+    HELD_PAIRS,
     PACKED_SPARK,
-    PAIR_BYTES,
-    PART_PAIRS,
     Pairs,
+    Parts,
     choose_parts,
     count_parts,
+    hold_pairs,
     pack_pairs,
     unpack_pairs,
-)
+)  # fmt: skip
 from pipelines.shuffles import Batches, reduce_groups
 from pipelines.steps import StepContext, split_name
 
 MEMBER_SCHEMA = pa.schema([("address", pa.int64()), ("root", pa.int64())])
 MEMBER_SPARK = "address long, root long"
 ALL = "all"  # the one unit of phase members
-HELD_PAIRS = (
-    2 * PART_PAIRS
-)  # of a part whose hot keys make it longer than the others: 64 MiB, held four times while they are sorted
 
 
 class Graph(NamedTuple):
@@ -98,15 +94,19 @@ def _as_graph(context: StepContext, facts: dict[str, Any]) -> Graph:
     return Graph([splits[place] for place in facts["splits"]], facts["members"], facts["edges"], facts["components"])
 
 
-def write_edges(context: StepContext, band_paths: list[str], *, num_bands: int, num_docs: int) -> list[tuple[str, int]]:
+def write_edges(
+    context: StepContext, band_paths: list[str], *, num_bands: int, num_docs: int, held_pairs: int = HELD_PAIRS
+) -> list[tuple[str, int]]:
     """(path, rows) of files that together hold the edges between documents that share a band, each once, sorted by (first, member).
 
-    num_docs: in the files, or more; the parts are made for so many.
+    num_docs: in the files, or more; the parts are made for so many. held_pairs: of a part in memory. Neither changes an edge.
     """
     session, root, attempts = context.spark(), context.corpus.root, context.attempts
-    num_parts = count_parts(num_bands * num_docs, int(session.conf.get("spark.sql.shuffle.partitions")))
+    num_tasks = int(session.conf.get("spark.sql.shuffle.partitions") or 1)
+    num_parts = count_parts(num_bands * num_docs, num_tasks)
+    edge_parts = count_parts(num_docs, num_tasks)  # few documents have more than one edge after all bands
 
-    def read(batches: Batches) -> Iterator[tuple[Any, Any]]:
+    def read(batches: Batches) -> Iterator[tuple[Parts, Pairs]]:
         for batch in batches:
             for index in batch.column(0).to_pylist():
                 with parquet_files.open_parquet(storage.join_path(root, band_paths[index])) as file:
@@ -118,12 +118,11 @@ def write_edges(context: StepContext, band_paths: list[str], *, num_bands: int, 
         yield from pack_pairs(read(batches), num_parts)
 
     def connect(batches: Batches) -> Iterator[pa.RecordBatch]:
-        edges = (place_edges(edges, num_parts) for edges in connect_pairs(unpack_pairs(batches)))
-        yield from pack_pairs(edges, num_parts)
+        found = connect_pairs(unpack_pairs(batches), held_pairs)
+        yield from pack_pairs((place_edges(edges, edge_parts) for edges in found), edge_parts)
 
     def write(batches: Batches) -> Iterator[pa.RecordBatch]:
-        pairs = np.concatenate([np.empty((0, 2), np.uint64), *unpack_pairs(batches)]).view(np.int64)
-        edges = unique_edges(Edges(pairs[:, 0], pairs[:, 1]))
+        edges = unite_edges(unpack_pairs(batches), held_pairs)
         if len(edges.first):
             table = pa.table({"first": edges.first, "member": edges.member})
             with ExitStack() as stack:
@@ -131,85 +130,74 @@ def write_edges(context: StepContext, band_paths: list[str], *, num_bands: int, 
                 writer = stack.enter_context(parquet_files.open_writer(attempt.sink, table.schema))
                 for start in range(0, table.num_rows, parquet_files.ROW_GROUP_ROWS):
                     parquet_files.write_row_group(writer, table.slice(start, parquet_files.ROW_GROUP_ROWS))
-            yield pa.RecordBatch.from_pydict(
-                {"path": [attempt.attempt], "rows": pa.array([table.num_rows], pa.int64())}
-            )
+            receipt = {"path": [attempt.attempt], "rows": pa.array([table.num_rows], pa.int64())}
+            yield pa.RecordBatch.from_pydict(receipt)
 
-    files = session.range(
-        0,
-        len(band_paths),
-        1,
-        max(1, min(len(band_paths), context.partitions or 4 * session.sparkContext.defaultParallelism)),
-    )
+    num_readers = min(len(band_paths), context.partitions or 4 * session.sparkContext.defaultParallelism)
+    files = session.range(0, len(band_paths), 1, max(1, num_readers))
     keys = files.mapInArrow(spread, PACKED_SPARK).repartitionById(num_parts, "part")
-    edges = keys.mapInArrow(connect, PACKED_SPARK).repartitionById(num_parts, "part")
+    edges = keys.mapInArrow(connect, PACKED_SPARK).repartitionById(edge_parts, "part")
     return sorted((row.path, row.rows) for row in edges.mapInArrow(write, "path string, rows long").collect())
 
 
-def spread_keys(table: pa.Table, num_bands: int, num_parts: int) -> Iterator[tuple[Any, Pairs]]:
+def spread_keys(table: pa.Table, num_bands: int, num_parts: int) -> Iterator[tuple[Parts, Pairs]]:
     """(part, (key, address)) per document and band of rows of a band file; the band's number is mixed into the key."""
     for batch in table.to_batches():
-        column = batch.column("keys")
-        keys = np.frombuffer(column.buffers()[1] or b"", np.uint64)[: len(column) * num_bands].reshape(-1, num_bands)
-        pairs = np.empty((len(column), 2), np.uint64)
-        pairs[:, 1] = batch.column("address").to_numpy().view(np.uint64)
+        column, num_rows = batch.column("keys"), batch.num_rows
+        flat = np.frombuffer(column.buffers()[1] or b"", np.uint64)
+        keys = flat[column.offset * num_bands : (column.offset + num_rows) * num_bands].reshape(-1, num_bands)
+        address = batch.column("address").to_numpy().view(np.uint64)
         for band in range(num_bands):
+            pairs = np.empty((num_rows, 2), np.uint64)
             pairs[:, 0] = hashing.mix_keys(np.ascontiguousarray(keys[:, band]), seed=band)
-            yield choose_parts(pairs[:, 0], num_parts), pairs.copy()
+            pairs[:, 1] = address
+            yield choose_parts(pairs[:, 0], num_parts), pairs
 
 
-def place_edges(edges: Edges, num_parts: int) -> tuple[Any, Pairs]:
+def place_edges(edges: Edges, num_parts: int) -> tuple[Parts, Pairs]:
     """(part, (first, member)): an edge that several bands have comes to one part, and those of a hot bucket to all."""
     pairs = np.stack([edges.first, edges.member], axis=1).view(np.uint64)
     mixed = hashing.mix_keys(hashing.mix_keys(np.ascontiguousarray(pairs[:, 0])) ^ pairs[:, 1])
     return choose_parts(mixed, num_parts), pairs
 
 
-def connect_pairs(arrays: Iterable[Pairs], held_pairs: int = HELD_PAIRS) -> Iterator[Edges]:
+def connect_pairs(arrays: Iterable[Pairs], held_pairs: int) -> Iterator[Edges]:
     """Star edges of the (key, address) pairs of one part, each key's from its smallest address; edges may repeat.
 
-    Up to `held_pairs` are held. A part with more, which means hot keys, goes to a file beside Spark's own, is read twice, and a key
-    is held as its first address.
+    A part of more than `held_pairs`, which has hot keys if the parts were made for enough documents, is gone through twice, and
+    a key is held as its first address.
     """
-    held: list[Pairs] = []
-    rows = 0
-    with ExitStack() as stack:
-        file: Any = None
-        for pairs in arrays:
-            held.append(pairs)
-            rows += len(pairs)
-            if rows > held_pairs:
-                file = file or stack.enter_context(tempfile.TemporaryFile(dir=_spill_folder()))
-                for piece in held:
-                    file.write(np.ascontiguousarray(piece))
-                held, rows = [], 0
-        if file is None:
-            for pairs in [np.concatenate(held)] if held else []:
-                yield candidate_edges(*_as_entries(pairs))
+    with hold_pairs(arrays, held_pairs) as held:
+        if held.is_whole:
+            for pairs in held.go_through():
+                yield candidate_edges(pairs[:, 0], pairs.view(np.int64)[:, 1])
             return
-        for piece in held:
-            file.write(np.ascontiguousarray(piece))
         firsts = NO_FIRSTS
-        for pairs in _read_pairs(file, held_pairs):
-            firsts = merge_firsts(firsts, *_as_entries(pairs))
-        for pairs in _read_pairs(file, held_pairs):
-            yield edges_to_firsts(firsts, *_as_entries(pairs))
+        for pairs in held.go_through():
+            firsts = merge_firsts(firsts, pairs[:, 0], pairs.view(np.int64)[:, 1])
+        for pairs in held.go_through():
+            yield edges_to_firsts(firsts, pairs[:, 0], pairs.view(np.int64)[:, 1])
 
 
-def _as_entries(pairs: Pairs) -> tuple[npt.NDArray[np.uint64], Addresses]:
-    return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]).view(np.int64)
+def unite_edges(arrays: Iterable[Pairs], held_pairs: int) -> Edges:
+    """All edges of a part once, sorted; held are twice as many as there are different ones, or `held_pairs`."""
+    held: list[npt.NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
+    rows, limit = 0, held_pairs
 
+    def unite() -> Edges:
+        pairs = np.concatenate(held)
+        held.clear()
+        return unique_edges(Edges(pairs[:, 0], pairs[:, 1]))
 
-def _read_pairs(file: Any, num_pairs: int) -> Iterator[Pairs]:
-    file.seek(0)
-    while content := file.read(num_pairs * PAIR_BYTES):
-        yield np.frombuffer(content, np.uint64).reshape(-1, 2)
-
-
-def _spill_folder() -> str | None:
-    """Where Spark puts its own temporary files, if a worker is told; None: the system's folder."""
-    folder = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0]
-    return folder if os.path.isdir(folder) else None
+    for pairs in arrays:
+        held.append(pairs.view(np.int64))
+        rows += len(pairs)
+        if rows > limit:
+            edges = unite()
+            held.append(np.stack([edges.first, edges.member], axis=1))
+            rows = len(held[0])
+            limit = max(held_pairs, 2 * rows)
+    return unite()
 
 
 def _components_here(runs: list[tuple[str, int]]) -> tuple[Addresses, Addresses]:

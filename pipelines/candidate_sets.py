@@ -29,10 +29,10 @@ from dolma_py.errors import ConfigError
 from dolma_py.listing import Shard, Split, unpack_address
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
-from pipelines.candidate_graph import HELD_PAIRS, Graph, members_path
+from pipelines.candidate_graph import Graph, members_path
 from pipelines.dedup_decisions import DECISION_SCHEMA, clusters_of, keep_columns, keep_fields, keep_reads
 from pipelines.mix_table import MEAN_TEXT_BYTES
-from pipelines.packed_pairs import PAIR_BYTES
+from pipelines.packed_pairs import HELD_FACTOR, HELD_PAIRS, PAIR_BYTES
 from pipelines.steps import StepContext, Unit, file_lists, split_name, split_params
 
 if TYPE_CHECKING:
@@ -98,11 +98,11 @@ def worker_memory_bytes(minhash: DedupMinhashConfig, text_bytes: int) -> int:
     """What a task holds at most, for documents of MEAN_TEXT_BYTES or more on average.
 
     Of phase verify three times its sets, which are max_bucket_bytes or those of all the text; before it HELD_PAIRS band keys with their
-    addresses, four times.
+    addresses, HELD_FACTOR times.
     """
     num_pairs = minhash.settings.num_bands * text_bytes // MEAN_TEXT_BYTES
     verify = 3 * min(minhash.max_bucket_bytes, int(SETS_PER_TEXT * text_bytes))
-    return max(verify, 4 * PAIR_BYTES * min(HELD_PAIRS, num_pairs))
+    return max(verify, HELD_FACTOR * PAIR_BYTES * min(HELD_PAIRS, num_pairs))
 
 
 def sets_schema(minhash: DedupMinhashConfig) -> pa.Schema:

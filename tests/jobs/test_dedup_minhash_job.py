@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError, DolmaError
-from pipelines import candidate_graph, components_spark
+from pipelines import candidate_graph, components_spark, packed_pairs
 from pipelines.build_recipe import BuildOptions, build
 from pipelines.recipe import Recipe
 from pipelines.shuffles import write_runs
@@ -303,25 +303,77 @@ def test_edges_do_not_depend_on_batches_or_on_what_is_held(batch_rows, held_pair
     assert edges == {(least[k], a) for k, a in rows if a != least[k]}
 
 
-def test_a_hot_key_costs_one_edge_per_member_and_a_set_amount_of_memory():
-    """10 million rows of one key, and 1,000 of their own: no list of them is ever held."""
+@pytest.mark.parametrize(
+    ("num_pairs", "num_keys", "hot"),
+    [(3_000_000, 1000, True), (3_000_000, 180_000, True), (249_000, 249_000, False), (249_000, 1, True)],
+)  # fmt: skip
+def test_what_a_task_holds_of_a_part(num_pairs, num_keys, hot):
+    """Hot keys and many keys, in a file or in memory, with all that comes after: no more than the plan says."""
     import tracemalloc
 
-    def batches():
-        for start in range(0, 10_000_000, 100_000):
-            key, address = np.full(100_000, 7, np.uint64), np.arange(start, start + 100_000, dtype=np.uint64)
-            key[:10] += address[:10] + 1
-            yield np.stack([key, address], axis=1)
+    held_pairs = 250_000
 
-    tracemalloc.start()
-    edges = sum(len(batch.first) for batch in candidate_graph.connect_pairs(batches(), held_pairs=250_000))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert edges == 10_000_000 - 1000 - 1
-    assert peak < 40 << 20  # 16 bytes a pair, 64 with what sorting takes; all of them are 160 MB
+    def batches(end=num_pairs):
+        for start in range(0, end, 50_000):
+            address = np.arange(start, min(start + 50_000, end), dtype=np.uint64)
+            yield np.stack(
+                [
+                    np.where(address % np.uint64(2) if hot else False, 7, 10 + address % num_keys).astype(np.uint64),
+                    address,
+                ],
+                axis=1,
+            )
+
+    def run(end):
+        found = candidate_graph.connect_pairs(batches(end), held_pairs)
+        packed = packed_pairs.pack_pairs((candidate_graph.place_edges(edges, 4) for edges in found), 4)
+        return sum(len(pairs) for pairs in packed_pairs.unpack_pairs(packed))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed_pairs, "FLUSH_PAIRS", held_pairs // 3)  # as it is to HELD_PAIRS
+        run(1000)  # compiled
+        tracemalloc.start()
+        num_edges = run(num_pairs)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    keys = np.concatenate([pairs[:, 0] for pairs in batches()])
+    assert num_edges == len(keys) - len(np.unique(keys))
+    factor = peak / (packed_pairs.PAIR_BYTES * held_pairs)
+    assert factor <= packed_pairs.HELD_FACTOR, factor
 
 
-def test_3_000_identical_documents_cost_one_edge_each_after_all_bands(tmp_path, _spark_of_this_run):
+@pytest.mark.parametrize("held_pairs", [2, 10, 1000])
+def test_edges_of_a_part_are_united(held_pairs):
+    rng = random.Random(held_pairs)
+    edges = [(rng.randrange(5), 5 + rng.randrange(6)) for _ in range(200)]
+    arrays = [np.array(edges[start : start + 7], np.uint64) for start in range(0, 200, 7)]
+    found = candidate_graph.unite_edges(iter(arrays), held_pairs)
+    assert list(zip(found.first.tolist(), found.member.tolist(), strict=True)) == sorted(set(edges))
+    assert len(candidate_graph.unite_edges(iter([]), held_pairs).first) == 0
+
+
+def test_a_slice_of_a_band_file_is_spread_as_the_rows_it_is():
+    """Also where the two columns are cut differently."""
+    keys = np.arange(60, dtype=np.uint64).reshape(20, 3)
+    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(24), 20, [None, pa.py_buffer(keys)])
+    whole = pa.table({"address": np.arange(20), "keys": column})
+    expected = spread(whole)
+    assert len(expected) == 60 and spread(whole.slice(4, 9)) == {pair for pair in expected if 4 <= pair[1] < 13}
+    cut = pa.table(
+        {
+            "address": pa.chunked_array([np.arange(13), np.arange(13, 20)]),
+            "keys": pa.chunked_array([column[:5], column[5:]]),
+        }
+    )
+    assert spread(cut) == expected
+
+
+def spread(table):
+    return {tuple(pair) for _, pairs in candidate_graph.spread_keys(table, 3, 2) for pair in pairs.tolist()}
+
+
+@pytest.mark.parametrize("held_pairs", [1000, 1 << 20])  # in files, in memory
+def test_3_000_identical_documents_cost_one_edge_each_after_all_bands(tmp_path, _spark_of_this_run, held_pairs):
     """Band files of 3,000 copies: 26 keys each, the same for all."""
     context = make_context(tmp_path, _spark_of_this_run, 2)
     keys = np.tile(np.arange(26, dtype=np.uint64), (3000, 1))
@@ -329,7 +381,9 @@ def test_3_000_identical_documents_cost_one_edge_each_after_all_bands(tmp_path, 
     pq.write_table(
         pa.table({"address": np.arange(3000), "keys": column}), tmp_path / "corpus" / "bands.parquet", row_group_size=1000
     )  # fmt: skip
-    ((path, rows), *others) = candidate_graph.write_edges(context, ["bands.parquet"], num_bands=26, num_docs=3000)
+    ((path, rows), *others) = candidate_graph.write_edges(
+        context, ["bands.parquet"], num_bands=26, num_docs=3000, held_pairs=held_pairs
+    )
     assert sum(rows for _, rows in others) + rows == 2999
     edges = pq.read_table(path)
     assert set(edges["first"].to_pylist()) == {0} and edges["member"].to_pylist() == sorted(edges["member"].to_pylist())

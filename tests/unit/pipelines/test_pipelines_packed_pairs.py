@@ -37,6 +37,28 @@ def test_every_pair_comes_to_its_part(batches, num_parts, flush_pairs, payload_p
     assert sorted(found) == sorted(pair for batch in batches for pair in batch)
 
 
+@given(st.lists(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=9), max_size=5), st.integers(1, 50))
+def test_held_pairs_come_back_as_often_as_asked(batches, limit):
+    arrays = [np.array(batch, np.uint64).reshape(-1, 2) for batch in batches]
+    pairs = [pair for batch in batches for pair in batch]
+    with packed_pairs.hold_pairs(iter(arrays), limit) as held:
+        for _ in range(2):
+            pieces = [piece.copy() for piece in held.go_through()]
+            assert [tuple(pair) for piece in pieces for pair in piece.tolist()] == pairs
+            assert held.is_whole == (len(pairs) <= limit) and (not held.is_whole or len(pieces) == 1)
+
+
+def test_columns_of_long_offsets_are_read_too():
+    """As spark.sql.execution.arrow.useLargeVarTypes gives them."""
+    pairs = np.arange(10, dtype=np.uint64).reshape(-1, 2)
+    (batch,) = packed_pairs.pack_pairs([(np.array([0, 0, 1, 1, 1], np.int32), pairs)], 2)
+    large = pa.RecordBatch.from_arrays([batch.column(0), batch.column(1).cast(pa.large_binary())], ["part", "pairs"])
+    for rows in (large, large.slice(1)):
+        (found,) = packed_pairs.unpack_pairs([rows])
+        assert found.tolist() == pairs[5 - len(found) :].tolist()
+    assert len(found) == 3
+
+
 def test_no_batches_no_rows():
     empty = np.empty((0, 2), np.uint64)
     assert list(packed_pairs.pack_pairs([(np.empty(0, np.int32), empty)], 3)) == []
