@@ -97,7 +97,7 @@ def _as_graph(context: StepContext, facts: dict[str, Any]) -> Graph:
 def write_edges(
     context: StepContext, band_paths: list[str], *, num_bands: int, num_docs: int, held_pairs: int = HELD_PAIRS
 ) -> list[tuple[str, int]]:
-    """(path, rows) of files that together hold the edges between documents that share a band, each once, sorted by (first, member).
+    """(path, rows) of files that together hold the edges between documents that share a band, each once.
 
     num_docs: in the files, or more; the parts are made for so many. held_pairs: of a part in memory. Neither changes an edge.
     """
@@ -122,16 +122,19 @@ def write_edges(
         yield from pack_pairs((place_edges(edges, edge_parts) for edges in found), edge_parts)
 
     def write(batches: Batches) -> Iterator[pa.RecordBatch]:
-        edges = unite_edges(unpack_pairs(batches), held_pairs)
-        if len(edges.first):
-            table = pa.table({"first": edges.first, "member": edges.member})
-            with ExitStack() as stack:
-                attempt = stack.enter_context(storage.open_attempt(root, attempts, "run.parquet"))
-                writer = stack.enter_context(parquet_files.open_writer(attempt.sink, table.schema))
+        rows = 0
+        with ExitStack() as stack:
+            attempt = writer = None
+            for edges in unite_edges(unpack_pairs(batches), held_pairs):
+                table = pa.table({"first": edges.first, "member": edges.member})
+                if attempt is None or writer is None:
+                    attempt = stack.enter_context(storage.open_attempt(root, attempts, "run.parquet"))
+                    writer = stack.enter_context(parquet_files.open_writer(attempt.sink, table.schema))
                 for start in range(0, table.num_rows, parquet_files.ROW_GROUP_ROWS):
                     parquet_files.write_row_group(writer, table.slice(start, parquet_files.ROW_GROUP_ROWS))
-            receipt = {"path": [attempt.attempt], "rows": pa.array([table.num_rows], pa.int64())}
-            yield pa.RecordBatch.from_pydict(receipt)
+                rows += table.num_rows
+        if attempt is not None:
+            yield pa.RecordBatch.from_pydict({"path": [attempt.attempt], "rows": pa.array([rows], pa.int64())})
 
     num_readers = min(len(band_paths), context.partitions or 4 * session.sparkContext.defaultParallelism)
     files = session.range(0, len(band_paths), 1, max(1, num_readers))
@@ -157,8 +160,7 @@ def spread_keys(table: pa.Table, num_bands: int, num_parts: int) -> Iterator[tup
 def place_edges(edges: Edges, num_parts: int) -> tuple[Parts, Pairs]:
     """(part, (first, member)): an edge that several bands have comes to one part, and those of a hot bucket to all."""
     pairs = np.stack([edges.first, edges.member], axis=1).view(np.uint64)
-    mixed = hashing.mix_keys(hashing.mix_keys(np.ascontiguousarray(pairs[:, 0])) ^ pairs[:, 1])
-    return choose_parts(mixed, num_parts), pairs
+    return choose_parts(hash_edges(pairs, seed=0), num_parts), pairs
 
 
 def connect_pairs(arrays: Iterable[Pairs], held_pairs: int) -> Iterator[Edges]:
@@ -179,25 +181,26 @@ def connect_pairs(arrays: Iterable[Pairs], held_pairs: int) -> Iterator[Edges]:
             yield edges_to_firsts(firsts, pairs[:, 0], pairs.view(np.int64)[:, 1])
 
 
-def unite_edges(arrays: Iterable[Pairs], held_pairs: int) -> Edges:
-    """All edges of a part once, sorted; held are twice as many as there are different ones, or `held_pairs`."""
-    held: list[npt.NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
-    rows, limit = 0, held_pairs
+def unite_edges(arrays: Iterable[Pairs], held_pairs: int) -> Iterator[Edges]:
+    """All edges of a part once. A part of more than `held_pairs` is gone through several times, each time for those of another hash."""
+    with hold_pairs(arrays, held_pairs) as held:
+        num_passes = 1 if held.is_whole else -(-2 * held.rows // held_pairs)
+        for number in range(num_passes):
+            pieces = [np.empty((0, 2), np.uint64)]
+            for pairs in held.go_through():
+                if held.is_whole:
+                    pieces = [pairs]
+                else:
+                    pieces.append(pairs[hash_edges(pairs, seed=1) % np.uint64(num_passes) == number])
+            chosen = np.concatenate(pieces).view(np.int64)
+            del pieces
+            if len(chosen):
+                yield unique_edges(Edges(chosen[:, 0], chosen[:, 1]))
 
-    def unite() -> Edges:
-        pairs = np.concatenate(held)
-        held.clear()
-        return unique_edges(Edges(pairs[:, 0], pairs[:, 1]))
 
-    for pairs in arrays:
-        held.append(pairs.view(np.int64))
-        rows += len(pairs)
-        if rows > limit:
-            edges = unite()
-            held.append(np.stack([edges.first, edges.member], axis=1))
-            rows = len(held[0])
-            limit = max(held_pairs, 2 * rows)
-    return unite()
+def hash_edges(pairs: Pairs, *, seed: int) -> npt.NDArray[np.uint64]:
+    """uint64 (N,), of both ends."""
+    return hashing.mix_keys(hashing.mix_keys(np.ascontiguousarray(pairs[:, 0]), seed=seed) ^ pairs[:, 1], seed=seed)
 
 
 def _components_here(runs: list[tuple[str, int]]) -> tuple[Addresses, Addresses]:

@@ -100,6 +100,7 @@ def unpack_pairs(batches: Iterable[pa.RecordBatch]) -> Iterator[Pairs]:
 class HeldPairs(NamedTuple):
     """All pairs of a part, to be gone through as often as one likes."""
 
+    rows: int
     is_whole: bool  # they come as one array
     go_through: Callable[[], Iterator[Pairs]]  # each array is overwritten by the next
 
@@ -108,9 +109,11 @@ class HeldPairs(NamedTuple):
 def hold_pairs(arrays: Iterable[Pairs], limit: int) -> Iterator[HeldPairs]:
     """Up to `limit` pairs in memory; more go to a temporary file beside Spark's own, and come back in arrays of half as many."""
     room = np.empty((limit, 2), np.uint64)
-    rows, file = 0, None
+    total = rows = 0
+    file = None
     with ExitStack() as stack:
         for pairs in arrays:
+            total += len(pairs)
             for start in range(0, len(pairs), limit):
                 piece = pairs[start : start + limit]
                 if rows + len(piece) > limit:
@@ -131,7 +134,7 @@ def hold_pairs(arrays: Iterable[Pairs], limit: int) -> Iterator[HeldPairs]:
             while num_bytes := file.readinto(room.data.cast("B")):
                 yield room[: num_bytes // PAIR_BYTES]
 
-        yield HeldPairs(file is None, go_through)
+        yield HeldPairs(total, file is None, go_through)
 
 
 def _spill_folder() -> str | None:
