@@ -1,6 +1,6 @@
 """Memory follows from settings, not from the input: four times the text, the same peaks, and both below what the dry run says.
 
-Cost: two builds of made text, 6 and 24 MB, about 4 minutes on two cores.
+Cost: two builds of made text, 3 and 12 MB, about 2 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from benchmarks.process_tree import measure_command
 from pipelines.build_recipe import BuildOptions, build_named
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-SPLIT_BYTES = 1_000_000
+SPLIT_BYTES = 500_000
 
 
 def write_stories(folder: Path, num_files: int) -> None:
-    """inputs/stories/*.jsonl, each of about 1 MB of text of its own, beside what the small recipe reads."""
+    """inputs/stories/*.jsonl, each of about 0.5 MB of text of its own, beside what the small recipe reads."""
     made_recipe.write_inputs(folder)
     for number in range(num_files):
         rng = random.Random(number)
         lines = [
             json.dumps({"id": f"more-{number}-{row}", "text": made_recipe.make_text(rng, 60), "source": "stories"})
-            for row in range(230)
+            for row in range(115)
         ]
         (folder / "inputs" / "stories" / f"more-{number:03d}.jsonl").write_text("\n".join(lines) + "\n")
 
