@@ -22,7 +22,8 @@ from dolma_py.arrow_buffers import view_text
 PACKED_SPARK = "part int, pairs binary"
 SCHEMA = pa.schema([("part", pa.int32()), ("pairs", pa.binary())])
 PAIR_BYTES = 16
-PART_PAIRS = 1 << 21  # in a part, about
+# in a part, about: small, so that memory is the same for any corpus of up to MANY_PARTS of them; beyond, they grow to the large ones
+SMALL_PART_PAIRS, LARGE_PART_PAIRS, MANY_PARTS = 1 << 19, 1 << 21, 1 << 10
 HELD_PAIRS = 3 << 20  # of a part in memory; a longer one goes to a file
 HELD_FACTOR = (
     7  # what a task takes at most for each byte of HELD_PAIRS, with all that it makes of them; measured in the tests
@@ -37,12 +38,13 @@ Parts = npt.NDArray[np.int32]
 
 
 def count_parts(num_pairs: int, at_most: int) -> int:
-    """Parts of PART_PAIRS pairs, or more of FEW_PAIRS where the cluster wants to run `at_most` tasks.
+    """Parts of half a million to two million pairs, or more of FEW_PAIRS where the cluster wants to run `at_most` tasks.
 
-    >>> count_parts(0, 8), count_parts(200_000, 200), count_parts(10**8, 8), count_parts(10**9, 8)
-    (1, 4, 48, 477)
+    >>> count_parts(0, 8), count_parts(200_000, 200), count_parts(10**7, 8), count_parts(10**9, 8), count_parts(10**10, 8)
+    (1, 4, 20, 1025, 4769)
     """
-    return max(-(-num_pairs // PART_PAIRS), min(at_most, -(-num_pairs // FEW_PAIRS)), 1)
+    part_pairs = min(max(num_pairs // MANY_PARTS, SMALL_PART_PAIRS), LARGE_PART_PAIRS)
+    return max(-(-num_pairs // part_pairs), min(at_most, -(-num_pairs // FEW_PAIRS)), 1)
 
 
 def choose_parts(mixed: npt.NDArray[np.uint64], num_parts: int) -> Parts:
