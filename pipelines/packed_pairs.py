@@ -25,9 +25,8 @@ PAIR_BYTES = 16
 # in a part, about: small, so that memory is the same for any corpus of up to MANY_PARTS of them; beyond, they grow to the large ones
 SMALL_PART_PAIRS, LARGE_PART_PAIRS, MANY_PARTS = 1 << 19, 1 << 21, 1 << 10
 HELD_PAIRS = 3 << 20  # of a part in memory; a longer one goes to a file
-HELD_FACTOR = (
-    7  # what a task takes at most for each byte of HELD_PAIRS, with all that it makes of them; measured in the tests
-)
+# what a task takes at most for each byte of HELD_PAIRS, with all that it makes of them; the tests measure it
+HELD_FACTOR = 7
 FEW_PAIRS = 1 << 16  # parts are not made smaller for the sake of more tasks
 FLUSH_PAIRS = 1 << 20  # gathered before they are cut into parts: the longer, the larger the payloads
 PAYLOAD_PAIRS = 1 << 14  # of one row at most: 256 KiB, well below a page of Spark's
@@ -54,9 +53,8 @@ def choose_parts(mixed: npt.NDArray[np.uint64], num_parts: int) -> Parts:
 
 def pack_pairs(batches: Iterable[tuple[Parts, Pairs]], num_parts: int) -> Iterator[pa.RecordBatch]:
     """Rows of PACKED_SPARK of batches (part int32 (N,), pairs uint64 (N, 2)), some FLUSH_PAIRS at a time."""
-    flush_pairs = min(
-        max(FLUSH_PAIRS, 64 * num_parts), 4 * FLUSH_PAIRS
-    )  # of many parts more, so that payloads are not tiny
+    # of many parts more are gathered, so that payloads are not tiny
+    flush_pairs = min(max(FLUSH_PAIRS, 64 * num_parts), 4 * FLUSH_PAIRS)
     held: list[tuple[Parts, Pairs]] = []
     rows = 0
     for part, pairs in batches:
