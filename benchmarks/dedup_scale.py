@@ -66,14 +66,16 @@ def text_mb(corpus: Path) -> float:
 
 
 def measure_job(corpus: Path, job: str, label: str) -> Run:
-    """`dolma-py dedup JOB` over all documents; what it wrote is removed again."""
+    """`dolma-py dedup JOB` over all documents, or JOB:PRESET; what it wrote is removed again."""
+    job, _, preset = job.partition(":")
     name = f"scale-{job}"
-    usage = run_ours(["dedup", job, "--corpus", str(corpus), "--name", name])
+    settings = ["--set", f"preset={preset}"] if preset else []
+    usage = run_ours(["dedup", job, "--corpus", str(corpus), "--name", name, *settings])
     manifest = json.loads(next((corpus / f"runs/{name}").glob("*/manifest.json")).read_text())
     facts = {key: value for key, value in manifest["facts"].items() if isinstance(value, int)}
     for folder in [corpus / f"runs/{name}", *corpus.glob(f"attributes/{job}-v*")]:
         shutil.rmtree(folder)
-    run = Run(f"{job} {label}", text_mb(corpus), usage, " ".join(f"{key}={value}" for key, value in facts.items()))
+    run = Run(f"{job} {preset} {label}" if preset else f"{job} {label}", text_mb(corpus), usage, " ".join(f"{key}={value}" for key, value in facts.items()))
     print(row(run), flush=True)
     return run
 
@@ -146,7 +148,7 @@ def main() -> None:
     )
     parser.add_argument("--documents", required=True, help="glob of Parquet files of documents")
     parser.add_argument("--copies", default="1,4", help="sizes in copies")
-    parser.add_argument("--jobs", default="minhash,exact")
+    parser.add_argument("--jobs", default="minhash,exact", help="or minhash:olmo3-web, with that preset")
     parser.add_argument("--peers", type=lambda name: Path(name).absolute(), help="folder with the peers' environments")
     parser.add_argument("--peer-names", default="", help="parts of names of the peers to run; empty: all")
     parser.add_argument("--peer-share", type=int, default=1, help="peers read every n-th document")

@@ -160,7 +160,7 @@ def print_tokens(view: TextView) -> None:
         Path(path).write_bytes(train_bpe(texts, BpeConfig(vocab_size=8192)))
         backend = tokens.load_backend(path)
         tokens_config = shingles.ShingleConfig(unit="tokens", tokenizer=path, rules="none")
-        config = minhash.MinHashConfig(shingles=tokens_config)
+        config = minhash.MinHashConfig(shingles=tokens_config, num_bands=26, num_rows=11)
         bounds = [*range(0, len(texts), 50), len(texts)]
 
         def encode() -> None:

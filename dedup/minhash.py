@@ -24,17 +24,17 @@ SIGNED_BYTES = 4 << 20  # of signatures of a block of documents before they beco
 
 
 class MinHashConfig(Config):
-    """Shingles, permutations and bands. Defaults are the preset olmo3-web."""
+    """Shingles, permutations and bands. Defaults are the preset high-recall."""
 
     shingles: ShingleConfig = Field(default=ShingleConfig(), description="what is compared")
     num_bands: int = Field(
-        26,
+        32,
         ge=1,
         le=4096,
-        description="b: two documents meet when one band of their signatures is equal; 26: Olmo 3 A.2.2",
+        description="b: two documents meet when one band of their signatures is equal; Olmo 3 A.2.2: 26",
     )
     num_rows: int = Field(
-        11, ge=1, le=4096, description="r: values per band; more rows, fewer chance meetings; 11: Olmo 3 A.2.2"
+        8, ge=1, le=4096, description="r: values per band; more rows, fewer chance meetings; Olmo 3 A.2.2: 11"
     )
     threshold: float | None = Field(
         None,

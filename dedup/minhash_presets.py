@@ -3,6 +3,9 @@
 A name promises the settings below. Signatures equal those of another tool bit for bit in the preset `datasketch` alone; nobody's
 band keys are equal to ours, since each tool hashes bands in its own way. What each preset shares with its original:
 
+`high-recall`       the default, our own: 5-grams of words, 32 bands of 8 rows, for pairs at Jaccard 0.8 that must not be missed
+                    (0.997 of them become candidates, against 0.903 with 26 x 11); fewer permutations, more candidates to verify.
+                    docs/dedup.md has the measurement.
 `olmo3-web`         Olmo 3 A.2.2, web pages: 5-grams, 26 bands of 11 rows, aimed at Jaccard 0.80; the verification it belongs to compares
                     sets of 3-grams at 0.80. Not equal: items are words here, p50k_base tokens there; hashes.
 `olmo3-web-tokens`  the same over BPE tokens of the text as Olmo 3's tool normalises it. `shingles.tokenizer` must be given: a
@@ -20,8 +23,6 @@ band keys are equal to ours, since each tool hashes bands in its own way. What e
 `datasketch`        datasketch 2: 128 permutations, threshold 0.8 (9 bands of 13 rows). Equal bit for bit: sign_texts(...).values of a
                     text and MinHash(num_perm=128).hashvalues after update() with the UTF-8 bytes of every 5 words joined by one
                     space, words as in rules `dolma-py`, SHA-1 as its default; so for characters, xxh64 and other rules.
-`high-recall`       our own: as olmo3-web with 32 bands of 8 rows, for pairs at Jaccard 0.8 that must not be missed (0.997 of them
-                    become candidates, against 0.903); more candidates to verify. docs/dedup.md has the measurement.
 """
 
 from __future__ import annotations
@@ -30,9 +31,13 @@ from dedup.minhash import MinHashConfig
 from dedup.shingles import ShingleConfig
 from dolma_py.errors import ConfigError
 
+DEFAULT_PRESET = "high-recall"
 PRESETS: dict[str, MinHashConfig] = {
-    "olmo3-web": MinHashConfig(),
-    "olmo3-web-tokens": MinHashConfig(shingles=ShingleConfig(unit="tokens", rules="duplodocus")),
+    "high-recall": MinHashConfig(num_bands=32, num_rows=8),
+    "olmo3-web": MinHashConfig(num_bands=26, num_rows=11),
+    "olmo3-web-tokens": MinHashConfig(
+        shingles=ShingleConfig(unit="tokens", rules="duplodocus"), num_bands=26, num_rows=11
+    ),
     "olmo3-pdf": MinHashConfig(num_bands=14, num_rows=8),
     "fineweb": MinHashConfig(
         shingles=ShingleConfig(rules="datatrove", short_documents="skip"), num_bands=14, num_rows=8
@@ -46,7 +51,6 @@ PRESETS: dict[str, MinHashConfig] = {
     "datasketch": MinHashConfig(
         shingles=ShingleConfig(hash="sha1"), threshold=0.8, num_permutations=128, permutations="datasketch"
     ),
-    "high-recall": MinHashConfig(num_bands=32, num_rows=8),
 }
 
 

@@ -1,7 +1,7 @@
 """One HTML documentation page per Python module, from its docstrings, by the syntax tree alone; and such pages as a WARC.
 
-The pages look like a documentation site: a header, a trail, a side bar with the sibling modules, a footer that repeats on every
-page. Readers have to find the text in it.
+The pages look like a documentation site: a header, a trail, side bars with the sibling modules and what the page holds, a footer
+that repeats on every page. Readers have to find the text in it.
 """
 
 from __future__ import annotations
@@ -177,6 +177,7 @@ def render_page(module: Module, source: bytes, planted_text: str = "") -> bytes:
         f'<li><a href="https://docs.example/{module.distribution}/{name}.html">{escape(name)}</a></li>'
         for name in module.siblings
     )
+    contents = "".join(f'<li><a href="#{escape(entry.title)}">{escape(entry.title)}</a></li>' for entry in entries)
     sections = [f"<h1>{escape(module.name)}</h1>", render_docstring(docstring)]
     for number, entry in enumerate(entries):
         if planted_text and number == len(entries) // 2:
@@ -197,6 +198,7 @@ def render_page(module: Module, source: bytes, planted_text: str = "") -> bytes:
 <div class="breadcrumbs">{trail}</div>
 <aside class="sidebar"><h3>In this package</h3><ul>{side}</ul></aside>
 <main>{body}</main>
+<aside class="toc"><h3>On this page</h3><ul>{contents}</ul></aside>
 <footer class="footer"><p>{module.distribution} {module.version}. Licence: {escape(module.license)}. Copyright of its authors.</p>
 <p>Pages generated from the docstrings of the installed package. Was this page helpful? Tell us by opening a ticket.</p></footer>
 </body></html>

@@ -46,7 +46,7 @@ class InstalledTextConfig(Config):
 
     seed: int = Field(default=0, ge=0, description="chooses files where a cap cuts, and where items are planted")
     min_docstring_bytes: int = Field(
-        default=1_000, ge=0, description="bytes of docstrings below which a module gets no page"
+        default=200, ge=0, description="bytes of docstrings below which a module gets no page"
     )
     max_file_bytes: int = Field(default=1 << 20, ge=1, description="bytes of one input file; longer ones are left out")
     pages_bytes: int = Field(default=40_000_000, ge=0, description="cap on the docstrings of all documentation pages")

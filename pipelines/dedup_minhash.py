@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 from dedup.alarms import NearCopyAlarms
 from dedup.keepers import KeepPolicy
 from dedup.minhash import MinHashConfig, hash_bands
-from dedup.minhash_presets import PRESETS, get_preset
+from dedup.minhash_presets import DEFAULT_PRESET, PRESETS, get_preset
 from dedup.verification import VerificationConfig
 from dolma_py import config, parquet_files, storage
 from dolma_py.arrow_buffers import view_text
@@ -49,7 +49,7 @@ class DedupMinhashConfig(Config):
     """Signatures, verification, keep policy, and limits of the driver."""
 
     preset: str | None = Field(
-        default="olmo3-web", description="named settings of dedup.minhash; null: `minhash` alone"
+        default=DEFAULT_PRESET, description="named settings of dedup.minhash; null: `minhash` alone"
     )
     minhash: MinHashConfig | None = Field(default=None, description="own shingles, bands and rows in place of a preset")
     verification: VerificationConfig = Field(
@@ -90,7 +90,7 @@ class DedupMinhashConfig(Config):
 
     @property
     def settings(self) -> MinHashConfig:
-        return self.minhash or get_preset(self.preset or "olmo3-web")
+        return self.minhash or get_preset(self.preset or DEFAULT_PRESET)
 
 
 def driver_memory_bytes(minhash: DedupMinhashConfig, text_bytes: int) -> int:

@@ -24,7 +24,7 @@ from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.word_problems import make_word_problems
 from pipelines.steps import StepContext, StepResult, Unit
 
-VERSION = 1
+VERSION = 2
 ITEMS = "evaluation/word_problems.jsonl"
 
 

@@ -228,7 +228,7 @@ def test_a_threshold_chooses_bands_and_a_resolved_configuration_loads_again():
         minhash.MinHashConfig(threshold=0.7, num_permutations=256, num_bands=25, num_rows=9)
     with pytest.raises(ValueError, match="num_permutations: expected 2 or more"):
         minhash.MinHashConfig(threshold=0.7)
-    with pytest.raises(ValueError, match="at least num_bands \\* num_rows = 286, got 100"):
+    with pytest.raises(ValueError, match="at least num_bands \\* num_rows = 256, got 100"):
         minhash.MinHashConfig(num_permutations=100)
 
 

@@ -31,7 +31,7 @@ def plan_memory(folder, text_bytes, **step):
         (1 << 40, {"kind": "dedup_minhash"}, 3 * (4 << 30)),
         (1 << 40, {"kind": "dedup_minhash", "max_bucket_bytes": 200 * MIB}, 600 * MIB),
         (40_000_000, {"kind": "dedup_minhash"}, 7 * 48 * MIB),  # band keys and addresses; sets are 3 * 56 MB
-        (4_000_000, {"kind": "dedup_minhash"}, 7 * 16 * 26 * 20_000),
+        (4_000_000, {"kind": "dedup_minhash"}, 7 * 16 * 32 * 20_000),
         (1 << 40, {"kind": "dedup_minhash", "max_bucket_bytes": 1024}, 7 * 48 * MIB),
         (1 << 40, {"kind": "tokenize", "mix": "m"}, 2 * 4 * (1 << 28)),
         (1 << 40, {"kind": "tokenize", "mix": "m", "tokens_per_part": 100 * MIB}, 800 * MIB),
