@@ -172,12 +172,13 @@ def tell_worker(batches):
                 "executable": [sys.executable],
                 "code": [dolma_py.__file__],
                 "threads": [os.environ["OMP_NUM_THREADS"] + os.environ["NUMBA_NUM_THREADS"]],
+                "pool": [pa.default_memory_pool().backend_name],
                 "same": [pipelines.session.__file__],
             }
         )
 
 
-TOLD = "num_rows long, executable string, code string, threads string, same string"
+TOLD = "num_rows long, executable string, code string, threads string, pool string, same string"
 
 
 def test_workers_run_this_python_with_our_code(spark):
@@ -186,6 +187,7 @@ def test_workers_run_this_python_with_our_code(spark):
     assert max(row.num_rows for row in rows) <= 3  # the batch size of conftest
     assert {row.executable for row in rows} == {sys.executable}
     assert {row.threads for row in rows} == {"11"}
+    assert {row.pool for row in rows} == {"system"}  # freed memory goes back
     assert {Path(row.code).parent.parent for row in rows} == {repository_root()}
 
 
