@@ -5,13 +5,15 @@ is cut at record borders into ranges of bytes, a Parquet file between its row gr
 streams, text, HTML and WARC cannot be cut: one task reads such a file, in memory bounded by the limits. However files are cut,
 documents, their order and the line and row numbers in metadata and in rejected/ are those of the whole file.
 A document file of a Dolma tree is one shard, for its attributes are one file too.
+Files to be read in place of which a later job would hold too much are copied: JSON lines by their size on disk, Parquet by its footer,
+and by the task that reads the text (pipelines.ingest_tasks) what only the text tells.
 """
 
 from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -36,6 +38,9 @@ from pipelines.steps import Rule, Unit, expand_inputs
 logger = logging.getLogger("dolma_py.build")
 
 MAX_IN_PLACE_BYTES = 256 << 20  # text of a file of JSON lines, or of a Parquet row group: one task holds it
+IN_PLACE_FIELDS = FieldMap(
+    source="source"
+)  # what stands in place is read by its own columns, each row's source included
 CODE_SUFFIXES = (
     ".py",
     ".c",
@@ -69,7 +74,8 @@ class SourceConfig(Config):
     fields: FieldMap = Field(default_factory=FieldMap, description="where id, text and the rest stand in a record")
     in_place: bool = Field(
         default=False,
-        description="list the files where they are and copy nothing: Dolma JSONL (more than 256 MiB of it is copied), or Parquet with our columns",
+        description="list the files where they are, Dolma JSONL or Parquet with our columns; only files of which more than 256 MiB of text "
+        "cannot be split (JSONL as a whole, a row group) are copied, as Parquet",
     )
 
 
@@ -111,6 +117,7 @@ class InputFile(NamedTuple):
     mark: str  # fingerprint
     in_place: bool
     tree: str = ""  # the Dolma tree whose documents/ it lies in
+    is_copied: bool = False  # in spite of in_place
 
 
 class Inputs(NamedTuple):
@@ -272,7 +279,7 @@ def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing, files: li
     units: list[Unit] = []
     for source, own in new.items():
         first = sum(shard.source == source for shard in listing.shards)
-        for number, pieces in enumerate(pack_pieces(copy_large_lines(own), ingest.unit_bytes), first):
+        for number, pieces in enumerate(pack_pieces(copy_large(own), ingest.unit_bytes), first):
             units.append(
                 _make_unit(corpus, ingest, pieces, f"{source}/part-{number:05d}", len(listing.shards) + len(units))
             )
@@ -288,7 +295,11 @@ def _make_unit(corpus: Corpus, ingest: IngestConfig, pieces: list[Piece], part: 
     }  # fmt: skip
     if pieces[0].file.in_place:
         check_in_place(pieces[0].file)
-        params |= {"part": f"{source}/in-place-{shard:05d}", "in_place": True}
+        params |= {
+            "part": f"{source}/in-place-{shard:05d}",
+            "in_place": True,
+            "max_text_bytes": MAX_IN_PLACE_BYTES,
+        }
     return Unit(part, params, sum(piece.num_bytes for piece in pieces))
 
 
@@ -298,7 +309,7 @@ def dump_piece(piece: Piece) -> dict[str, Any]:
     return {
         "path": file.path, "name": file.name, "num_bytes": piece.num_bytes, "mark": file.mark, "root": file.root,
         "kind": file.kind or detect_format(file.path), "fields": config.dump_config(file.fields),
-        "part": None if piece.part is None else list(piece.part),
+        "part": None if piece.part is None else list(piece.part), "copied": file.is_copied,
     }  # fmt: skip
 
 
@@ -314,22 +325,35 @@ def check_in_place(file: InputFile) -> None:
         )
     if file.fields != FieldMap() and kind == "jsonl":
         raise ConfigError("in_place", file.path, "expected Dolma's own field names", "Set in_place: false.")
-    if kind == "parquet":
-        check_parquet(file.path, MAX_IN_PLACE_BYTES)
 
 
-def copy_large_lines(files: list[InputFile]) -> list[InputFile]:
-    """The same files, those of JSON lines that are too large to be read in place to be copied, as row groups; a line says how many."""
-    large = {
-        file.path for file in files
-        if file.in_place and file.num_bytes > MAX_IN_PLACE_BYTES and (file.kind or detect_format(file.path)) == "jsonl"
-    }  # fmt: skip
-    if large:
+def copy_large(files: list[InputFile]) -> list[InputFile]:
+    """The same files, those in place of which a task would hold too much to be copied; of Parquet the footers are read.
+
+    Raises SchemaError or DataError for Parquet in place that has other columns than ours, or is none.
+    """
+    found = []
+    for file in files:
+        kind = file.kind or detect_format(file.path) if file.in_place else ""
+        held_bytes = 0
+        if kind == "jsonl":
+            held_bytes = file.num_bytes
+        elif kind == "parquet":
+            held_bytes = check_parquet(file.path)
+            file = file._replace(fields=IN_PLACE_FIELDS)
+        is_large = held_bytes > MAX_IN_PLACE_BYTES
+        found.append(file._replace(in_place=file.in_place and not is_large, is_copied=is_large))
+    return found
+
+
+def tell_copied(paths: Iterable[str]) -> None:
+    """A line about the files that are copied in spite of in_place, if there are any."""
+    copied = set(paths)
+    if copied:
         logger.warning(
-            "inputs: %s files of JSON lines copied in spite of in_place, for they are larger than %s MiB and cannot be split: %s",
-            len(large), MAX_IN_PLACE_BYTES >> 20, min(large),
+            "inputs: %s files copied in spite of in_place, for more than %s MiB of text in each cannot be split: %s",
+            len(copied), MAX_IN_PLACE_BYTES >> 20, min(copied),
         )  # fmt: skip
-    return [file._replace(in_place=file.in_place and file.path not in large) for file in files]
 
 
 def worker_memory_bytes(ingest: IngestConfig, text_bytes: int) -> int:
@@ -345,7 +369,9 @@ class NewInputs(NamedTuple):
     """What an ingest would read that the corpus does not have."""
 
     text_bytes: int  # about
-    rows: list[dict[str, Any]]  # per source: files, their bytes, shards to be made, how many of them in place
+    rows: list[
+        dict[str, Any]
+    ]  # per source: files, their bytes, shards to be made, how many of them in place unless their text is too much
     left_out: list[str]
     documents: list[str]  # left out too: JSON documents
 
@@ -355,7 +381,9 @@ def describe_inputs(corpus: Corpus, ingest: IngestConfig) -> NewInputs:
     rows: dict[str, dict[str, Any]] = {}
     whole: dict[tuple[str, str], dict[str, Any]] = {}  # (source, name) -> a piece of the file, as if it were all of it
     inputs = list_inputs(corpus, ingest)
-    for unit in plan_units(corpus, ingest, corpus.read_listing(), inputs.files):
+    units = plan_units(corpus, ingest, corpus.read_listing(), inputs.files)
+    tell_copied(piece["path"] for unit in units for piece in unit.params["pieces"] if piece["copied"])
+    for unit in units:
         source = unit.params["source"]
         row = rows.setdefault(source, {"source": source, "files": 0, "shards": 0, "bytes": 0, "in_place": 0})
         row["shards"] += 1

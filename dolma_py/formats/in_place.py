@@ -33,18 +33,22 @@ READ_BYTES = 16 << 20
 _COPY = "Set in_place: false; the files are then copied as Parquet, and rows that are no documents rejected."
 
 
-def check_parquet(path: str, max_text_bytes: int) -> None:
-    """Refuse, by its footer alone, a Parquet file without our columns or with too much text in a row group.
+class TooMuchTextError(DataError):
+    """More text than one task may hold, in a row group or in a file that has none."""
+
+
+def check_parquet(path: str) -> int:
+    """Refuse, by its footer alone, a Parquet file without our columns; returns the bytes of text of its largest row group.
 
     Raises
     ------
     SchemaError     a column is missing or has another type
-    DataError       no Parquet file, or more than max_text_bytes of text in a row group
+    DataError       no Parquet file
     """
     with parquet_files.open_parquet(path) as file:
         check_documents(file.schema_arrow, path)
-        for group in range(file.num_row_groups):
-            _check_group_bytes(path, group, parquet_files.column_bytes(file.metadata, "text", [group]), max_text_bytes)
+        groups = range(file.num_row_groups)
+        return max((parquet_files.column_bytes(file.metadata, "text", [group]) for group in groups), default=0)
 
 
 def read_text_lengths(path: str, max_text_bytes: int) -> Iterator[npt.NDArray[np.int64]]:
@@ -54,8 +58,8 @@ def read_text_lengths(path: str, max_text_bytes: int) -> Iterator[npt.NDArray[np
 
     Raises
     ------
-    DataError       with the row, from 1: a null, an empty id, bytes that are no UTF-8; a row group that cannot be read or has
-                    more than max_text_bytes of text
+    DataError           with the row, from 1: a null, an empty id, bytes that are no UTF-8; a row group that cannot be read
+    TooMuchTextError    a row group has more than max_text_bytes of text
     """
     with parquet_files.open_parquet(path) as file:
         row = 1
@@ -65,7 +69,9 @@ def read_text_lengths(path: str, max_text_bytes: int) -> Iterator[npt.NDArray[np
                 _check_rows(path, batch, row)
                 lengths.append(np.diff(view_text(batch.column("text")).offsets))
                 text_bytes += int(lengths[-1].sum())
-                _check_group_bytes(path, group, text_bytes, max_text_bytes)
+                if text_bytes > max_text_bytes:
+                    problem = f"row group {group} has more than {max_text_bytes} bytes of text ({text_bytes} so far)"
+                    raise TooMuchTextError(path, problem, hint="Write the file again with smaller row groups.")
                 row += batch.num_rows
             yield np.concatenate(lengths)
 
@@ -84,12 +90,6 @@ def _read_batches(path: str, file: pq.ParquetFile, group: int) -> Iterator[pa.Re
         if batch is None:
             return
         yield batch
-
-
-def _check_group_bytes(path: str, group: int, text_bytes: int, max_text_bytes: int) -> None:
-    if text_bytes > max_text_bytes:
-        problem = f"row group {group} has more than {max_text_bytes} bytes of text ({text_bytes} so far)"
-        raise DataError(path, problem, hint="Write the file again with smaller row groups, or set in_place: false.")
 
 
 def _check_rows(path: str, batch: pa.RecordBatch, first_row: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import gzip
 import json
 
@@ -13,9 +12,8 @@ from typer.testing import CliRunner
 
 from dolma_py.cli import app
 from dolma_py.corpus import Corpus, read_view
-from dolma_py.errors import ConfigError, DataError, DolmaError, TooManyRejectedError
+from dolma_py.errors import ConfigError, DolmaError, TooManyRejectedError
 from dolma_py.listing import plan_splits
-from pipelines import ingest_documents
 from pipelines.build_recipe import BuildOptions, build
 from pipelines.costs import estimate_text_bytes
 from pipelines.ingest_inputs import IngestConfig, describe_inputs
@@ -178,22 +176,6 @@ def test_rows_in_place_stay_under_the_limits_of_their_ingest(tmp_path, _spark_of
     assert {json.loads(value)["origin"] for value in batch.documents.column("metadata").to_pylist()} == {
         "notes.txt:1", "notes.txt:3"}  # fmt: skip
     assert {time.year for time in batch.documents.column("added").to_pylist()} == {2024}
-
-
-@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
-def test_much_text_in_a_small_file_is_not_read_in_place(tmp_path, monkeypatch):
-    """Every later job would hold all of it: the bound is on the text, not on the compressed bytes."""
-    monkeypatch.setattr(ingest_documents, "MAX_IN_PLACE_BYTES", 1000)
-    path = tmp_path / "x.jsonl.gz"
-    path.write_bytes(gzip.compress(b"".join(b'{"text": "%s"}\n' % (b"a" * 400) for _ in range(3)), mtime=0))
-    piece = {"kind": "jsonl", "path": str(path)}
-    batch = pa.RecordBatch.from_pylist([{"text": "a" * 400}] * 3, pa.schema([("text", pa.large_string())]))
-    monkeypatch.setattr(ingest_documents, "_read_pieces", lambda params, rejected: iter([batch]))
-    params = {"pieces": [piece], "part": "a/in-place-00000", "root": str(tmp_path / "corpus")}
-    with pytest.raises(DataError, match="more than 1000 bytes of text"):
-        ingest_documents.list_file(params, "attempts", None)
-    gc.collect()  # a writer that was left open would now complain that its file is closed
-    assert not any(path.is_file() for path in (tmp_path / "corpus").rglob("*"))
 
 
 def write_documents(path, texts, **options):

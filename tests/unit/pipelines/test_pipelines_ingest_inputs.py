@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dolma_py.corpus import Corpus
-from dolma_py.errors import ConfigError
+from dolma_py.errors import ConfigError, SchemaError
 from dolma_py.formats import json_documents
 from dolma_py.listing import Listing, Shard, append_shards
-from pipelines.ingest_inputs import IngestConfig, fingerprint_inputs, list_inputs, plan_units
+from pipelines.ingest_inputs import IngestConfig, describe_inputs, fingerprint_inputs, list_inputs, plan_units
 
 EMPTY = Listing(())
 
@@ -115,21 +117,50 @@ def test_files_that_the_corpus_has_are_not_looked_into_again(tmp_path, days, mon
     assert looked == [f"{days[0]}/new.json"] * 2 and inputs.documents == ["new.json"]
 
 
-def test_large_lines_are_copied_in_spite_of_in_place(tmp_path, days, monkeypatch, caplog):
-    """No later job could split them where they lie; as Parquet they have row groups."""
-    (tmp_path / "day1" / "large.jsonl").write_text('{"text": "more than thirty bytes of it"}\n')
-    (tmp_path / "day1" / "large.parquet").write_bytes(b"x" * 50)
-    monkeypatch.setattr("pipelines.ingest_inputs.MAX_IN_PLACE_BYTES", 30)
-    monkeypatch.setattr("pipelines.ingest_inputs.check_parquet", lambda path, max_text_bytes: None)
+def test_large_files_are_copied_in_spite_of_in_place(tmp_path, days, monkeypatch, caplog):
+    """No later job could split them where they lie; as our Parquet they have small row groups."""
+    for name, group_rows in (("large", 100), ("small", 1)):
+        rows = {"id": ["a", "b", "c"], "text": pa.array(["0123456789" * n for n in (500, 501, 502)], pa.large_string())}
+        table = pa.table(rows | {"source": ["own"] * 3})
+        pq.write_table(table, tmp_path / "day1" / f"{name}.parquet", row_group_size=group_rows, use_dictionary=False)
+    monkeypatch.setattr("pipelines.ingest_inputs.MAX_IN_PLACE_BYTES", 10_000)
+    (tmp_path / "day1" / "large.jsonl").write_text('{"text": "more than ten thousand bytes: %s"}\n' % ("0" * 10_000))
     corpus = Corpus(str(tmp_path / "corpus"))
-    ingest = IngestConfig.model_validate({"sources": [{"name": "web", "inputs": [days[0]], "in_place": True}]})
-    with caplog.at_level(logging.WARNING, "dolma_py.build"):
-        units = plan_units(corpus, ingest, EMPTY, list_inputs(corpus, ingest).files)
-    names = [(unit.name, unit.params["pieces"][0]["name"], "in_place" in unit.params) for unit in units]
-    assert names == [
-        ("web/part-00000", "large.jsonl", False), ("web/part-00001", "large.parquet", True), ("web/part-00002", "part-00000.jsonl", True),
+    source = {"name": "web", "inputs": [days[0]], "in_place": True}
+    ingest = IngestConfig.model_validate({"sources": [source]})
+    units = plan_units(corpus, ingest, EMPTY, list_inputs(corpus, ingest).files)
+    names = [
+        (unit.name, [(piece["name"], piece["copied"]) for piece in unit.params["pieces"]], unit.params.get("max_text_bytes"))
+        for unit in units
     ]  # fmt: skip
+    assert names == [
+        ("web/part-00000", [("large.jsonl", True), ("large.parquet", True)], None),
+        ("web/part-00001", [("part-00000.jsonl", False)], 10_000), ("web/part-00002", [("small.parquet", False)], 10_000),
+    ]  # fmt: skip
+    with caplog.at_level(logging.WARNING, "dolma_py.build"):
+        (row,) = describe_inputs(corpus, ingest).rows
+    assert (row["files"], row["shards"], row["in_place"]) == (4, 3, 2)
     (said,) = caplog.messages
-    assert said.startswith("inputs: 1 files of JSON lines copied in spite of in_place") and said.endswith(
-        "day1/large.jsonl"
+    assert said.startswith("inputs: 2 files copied in spite of in_place") and said.endswith("day1/large.jsonl")
+
+
+def test_a_copy_of_parquet_has_the_columns_that_are_read_in_place(tmp_path, monkeypatch):
+    """Whatever field map the source has: in place it counts for nothing."""
+    pq.write_table(
+        pa.table({"id": ["a"], "text": pa.array(["b"], pa.large_string()), "source": ["own"]}), tmp_path / "x.parquet"
     )
+    corpus = Corpus(str(tmp_path / "corpus"))
+    source = {"name": "web", "inputs": [str(tmp_path / "*.parquet")], "fields": {"text": "body"}, "in_place": True}
+    ingest = IngestConfig.model_validate({"sources": [source]})
+    for max_bytes in (1, 1000):
+        monkeypatch.setattr("pipelines.ingest_inputs.MAX_IN_PLACE_BYTES", max_bytes)
+        (unit,) = plan_units(corpus, ingest, EMPTY, list_inputs(corpus, ingest).files)
+        (piece,) = unit.params["pieces"]
+        assert (piece["fields"]["text"], piece["fields"]["source"], piece["copied"]) == (
+            "text",
+            "source",
+            max_bytes == 1,
+        )
+    pq.write_table(pa.table({"body": ["b"]}), tmp_path / "x.parquet")
+    with pytest.raises(SchemaError, match="column id"):
+        plan_units(corpus, ingest, EMPTY, list_inputs(corpus, ingest).files)
