@@ -75,7 +75,8 @@ def measure_job(corpus: Path, job: str, label: str) -> Run:
     facts = {key: value for key, value in manifest["facts"].items() if isinstance(value, int)}
     for folder in [corpus / f"runs/{name}", *corpus.glob(f"attributes/{job}-v*")]:
         shutil.rmtree(folder)
-    run = Run(f"{job} {preset} {label}" if preset else f"{job} {label}", text_mb(corpus), usage, " ".join(f"{key}={value}" for key, value in facts.items()))
+    said = " ".join(f"{key}={value}" for key, value in facts.items())
+    run = Run(f"{job} {preset} {label}" if preset else f"{job} {label}", text_mb(corpus), usage, said)
     print(row(run), flush=True)
     return run
 
