@@ -60,7 +60,7 @@ app.add_typer(mix_app, name="mix")
 export_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Write a corpus in the form of other tools.")
 app.add_typer(export_app, name="export")
 
-Corpus = Annotated[str, typer.Option("--corpus", help="corpus folder, local or s3:// (gs://, hdfs:// untested)")]
+Corpus = Annotated[str, typer.Option("--corpus", help="corpus folder, local, s3://, gs:// or hdfs://")]
 View = Annotated[str | None, typer.Option("--view", help="view under views/ of the corpus; default: all documents")]
 ConfigFile = Annotated[
     str | None, typer.Option("--config", help="YAML with the job's settings; all of them: dolma-py settings COMMAND")
@@ -81,7 +81,7 @@ BundleFolder = Annotated[
 Name = Annotated[str, typer.Option("--name", help="name of the run under runs/; default: the command's")]
 OneCorpus = Annotated[
     str | None,
-    typer.Option("--corpus", help="corpus folder, local or s3:// (gs://, hdfs:// untested); or give --input"),
+    typer.Option("--corpus", help="corpus folder, local, s3://, gs:// or hdfs://; or give --input"),
 ]
 PlainInput = Annotated[
     list[str] | None,

@@ -1,18 +1,15 @@
-"""The only file that opens data: streams through smart_open, Parquet and listings through pyarrow.fs, local or remote.
+"""Opens all data, local or remote: the only file to ask, with `remote_files` behind it for s3://, gs:// and hdfs://.
 
-A path is a local path or a URI. Local paths and `s3://` are tested; `gs://` and `hdfs://` are expected to work as far as the two
-libraries reach them (docs/inputs.md). Three rules hold for both kinds: a file appears under its name only when it is complete;
-publishing replaces what was there; a failed upload leaves nothing that looks finished.
+A path is a local path or a URI (docs/inputs.md). Three rules hold for all kinds: a file appears under its name only when it is
+complete; publishing replaces what was there; a failed upload leaves nothing that looks finished.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import os
 import posixpath
-import re
 import shutil
 import tempfile
 import uuid
@@ -24,12 +21,12 @@ import pyarrow as pa
 import pyarrow.fs
 import xxhash
 
+from dolma_py import remote_files
 from dolma_py.errors import ConfigError
 
 CHUNK_BYTES = 4 << 20
 SAMPLE_BYTES = 1 << 20
 REQUESTS_AT_ONCE = 32  # to an object store; each waits for the network
-_TEMPORARY = re.compile(r"(?:^|/)\.[^/]+\.[0-9a-f]{32}\.tmp$")  # the names of write_file, nobody else's
 
 
 class FileInfo(NamedTuple):
@@ -66,34 +63,13 @@ def resolve_path(path: str) -> str:
 
 
 def find_filesystem(path: str) -> tuple[pa.fs.FileSystem, str]:
-    """The pyarrow filesystem of `path` and the path inside it. AWS_ENDPOINT_URL is honoured for s3.
-
-    Only scheme and host are read as a URI: an object's key is taken as it is, blanks, percent signs and all.
-    """
-    if not is_remote(path):
-        return pa.fs.LocalFileSystem(), path
-    scheme, _, rest = path.partition("://")
-    host, _, key = rest.partition("/")
-    settings = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
-    filesystem, base = _open_filesystem(f"{scheme}://{host}", settings, os.getpid())
-    return filesystem, posixpath.join(base, key) if key else base
-
-
-@functools.lru_cache(maxsize=16)
-def _open_filesystem(uri: str, settings: tuple[tuple[str, str], ...], process: int) -> tuple[pa.fs.FileSystem, str]:
-    """One client a bucket: a new one for each request would open a new connection. Other credentials or a fork need another."""
-    filesystem, base = pa.fs.FileSystem.from_uri(uri)
-    return filesystem, base
+    """The pyarrow filesystem of `path` and the path inside it."""
+    return remote_files.find_filesystem(path) if is_remote(path) else (pa.fs.LocalFileSystem(), path)
 
 
 def open_read(path: str) -> BinaryIO:
     """A binary stream of the file's own bytes (nothing is decompressed)."""
-    if not is_remote(path):
-        return open(path, "rb")
-    import smart_open
-
-    stream: BinaryIO = smart_open.open(path, "rb", compression="disable")
-    return stream
+    return remote_files.open_read(path) if is_remote(path) else open(path, "rb")
 
 
 def read_bytes(path: str) -> bytes:
@@ -106,16 +82,14 @@ def path_exists(path: str) -> bool:
     """True when a file or folder of that name exists."""
     if not is_remote(path):
         return os.path.exists(path)
-    filesystem, inner = find_filesystem(path)
-    return bool(filesystem.get_file_info(inner).type != pa.fs.FileType.NotFound)
+    return bool(remote_files.find_file(path)[2].type != pa.fs.FileType.NotFound)
 
 
 def file_bytes(path: str) -> int | None:
     """Size in bytes, None when there is no such file."""
     if not is_remote(path):
         return os.stat(path).st_size if os.path.isfile(path) else None
-    filesystem, inner = find_filesystem(path)
-    info = filesystem.get_file_info(inner)
+    info = remote_files.find_file(path)[2]
     return int(info.size) if info.type == pa.fs.FileType.File else None
 
 
@@ -132,7 +106,7 @@ class FileStamp(NamedTuple):
 
     num_bytes: int
     modified_ns: int
-    inode: int  # 0 in object stores
+    inode: int  # 0 where it is remote
 
 
 def stamp_file(path: str) -> FileStamp | None:
@@ -142,8 +116,7 @@ def stamp_file(path: str) -> FileStamp | None:
             return None
         found = os.stat(path)
         return FileStamp(found.st_size, found.st_mtime_ns, found.st_ino)
-    filesystem, inner = find_filesystem(path)
-    info = filesystem.get_file_info(inner)
+    info = remote_files.find_file(path)[2]
     return FileStamp(int(info.size), int(info.mtime_ns or 0), 0) if info.type == pa.fs.FileType.File else None
 
 
@@ -153,12 +126,7 @@ def list_files(folder: str) -> list[FileInfo]:
     A folder that cannot be read raises its OSError: files in it would be lost in silence.
     """
     if is_remote(folder):
-        filesystem, inner = find_filesystem(folder)
-        selector = pa.fs.FileSelector(inner, allow_not_found=True, recursive=True)
-        infos = [info for info in filesystem.get_file_info(selector) if info.type == pa.fs.FileType.File]
-        return sorted(
-            FileInfo(join_path(folder, posixpath.relpath(info.path, inner)), int(info.size)) for info in infos
-        )
+        return sorted(FileInfo(join_path(folder, name), size) for name, size in remote_files.list_files(folder))
     if not os.path.isdir(folder):
         return []
     found = []
@@ -173,10 +141,7 @@ def list_files(folder: str) -> list[FileInfo]:
 def list_folder(folder: str) -> list[Entry]:
     """What stands directly in `folder`, sorted by name; empty when it is missing, its OSError when it cannot be read."""
     if is_remote(folder):
-        filesystem, inner = find_filesystem(folder)
-        infos = filesystem.get_file_info(pa.fs.FileSelector(inner, allow_not_found=True))
-        kinds = {pa.fs.FileType.File: "file", pa.fs.FileType.Directory: "folder"}
-        return sorted(Entry(info.base_name, kinds.get(info.type, "other"), int(info.size or 0)) for info in infos)
+        return sorted(Entry(*entry) for entry in remote_files.list_folder(folder))
     if not os.path.isdir(folder):
         return []
     with os.scandir(folder) as entries:
@@ -203,18 +168,15 @@ def _raise_error(error: OSError) -> None:
 def write_file(path: str) -> Iterator[BinaryIO]:
     """A binary stream whose file appears as `path` when the block ends without an error, and not at all otherwise.
 
-    Local: a hidden temporary file in the same folder, flushed to disk, then renamed. Remote: a multipart upload that is
-    completed at the end and aborted on an error.
+    Local: a hidden temporary file in the same folder, flushed to disk, then renamed. Remote: see remote_files.
     """
     if is_remote(path):
-        import smart_open
-
-        with smart_open.open(path, "wb", compression="disable") as stream:
-            yield stream
+        with remote_files.write_file(path) as upload:
+            yield upload
         return
     folder = os.path.dirname(path) or "."
     os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f".{os.path.basename(path)}.{uuid.uuid4().hex}.tmp")
+    temporary = remote_files.hide_name(path)
     try:
         with open(temporary, "xb") as stream:
             yield stream
@@ -254,25 +216,24 @@ def write_bytes(path: str, content: bytes) -> None:
 def publish_file(attempt: str, path: str) -> None:
     """Give a complete attempt file its final name, replacing what was there. A repeated call after success is an error."""
     if is_remote(path):
-        filesystem, inner = find_filesystem(path)
-        filesystem.move(find_filesystem(attempt)[1], inner)
+        remote_files.publish_file(attempt, path)
         return
     os.makedirs(os.path.dirname(path), exist_ok=True)
     os.replace(attempt, path)
 
 
 def make_folder(path: str) -> None:
-    """Create a local folder; object stores have none."""
-    if not is_remote(path):
+    """Create a folder; object stores have none."""
+    if is_remote(path):
+        remote_files.make_folder(path)
+    else:
         os.makedirs(path, exist_ok=True)
 
 
 def remove_tree(folder: str) -> None:
     """Remove a folder and all below it; nothing happens when it is missing."""
     if is_remote(folder):
-        filesystem, inner = find_filesystem(folder)
-        if path_exists(folder):
-            filesystem.delete_dir(inner)
+        remote_files.remove_tree(folder)
         return
     if os.path.isdir(folder):
         shutil.rmtree(folder)
@@ -281,9 +242,7 @@ def remove_tree(folder: str) -> None:
 def remove_file(path: str) -> None:
     """Remove a file; nothing happens when it is missing."""
     if is_remote(path):
-        filesystem, inner = find_filesystem(path)
-        if path_exists(path):
-            filesystem.delete_file(inner)
+        remote_files.remove_file(path)
         return
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -291,7 +250,7 @@ def remove_file(path: str) -> None:
 
 @contextlib.contextmanager
 def lock_folder(folder: str) -> Iterator[None]:
-    """Hold a local folder for this process; the system lets go however the process ends. Object stores have no locks.
+    """Hold a local folder for this process; the system lets go however the process ends. Remote ones have no locks.
 
     Raises
     ------
@@ -314,9 +273,10 @@ def lock_folder(folder: str) -> Iterator[None]:
 def remove_leftovers(folder: str) -> None:
     """Remove hidden temporary files of writers that were killed; call only when no writer runs."""
     if is_remote(folder):
+        remote_files.remove_leftovers(folder)
         return
     for info in list_files(folder):
-        if _TEMPORARY.search(info.path):
+        if remote_files.TEMPORARY.search(info.path):
             remove_file(info.path)
 
 

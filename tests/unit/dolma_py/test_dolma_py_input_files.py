@@ -1,4 +1,4 @@
-"""A pattern names the same files in a folder and in a bucket, and what it leaves out is named."""
+"""A pattern names the same files in a folder, in buckets and by HDFS's rules, and what it leaves out is named."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from dolma_py import storage
 from dolma_py.errors import ConfigError
 from dolma_py.input_files import describe_left_out, find_files, find_root
+from tests.remote_places import open_google_bucket, open_hadoop, open_s3_bucket
 
 NAMES = (
     "a/x.jsonl",
@@ -26,30 +27,31 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def bucket():
-    """s3://inputs on a server of our own."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
-            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-                patch.setenv(name, "none")
-            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-            patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-            import boto3
-
-            boto3.client("s3").create_bucket(Bucket="inputs")
-            yield "s3://inputs"
-    finally:
-        server.stop()
+    """s3://inputs."""
+    with open_s3_bucket("inputs") as place:
+        yield place
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(scope="module")
+def google_bucket():
+    """gs://inputs."""
+    with open_google_bucket("inputs") as place:
+        yield place
+
+
+@pytest.fixture
+def hadoop(tmp_path):
+    """hdfs://cluster:9000, no real cluster."""
+    with open_hadoop(tmp_path.parent / f"{tmp_path.name}-hdfs") as place:
+        yield place
+
+
+@pytest.fixture(params=["folder", "bucket", "google_bucket", "hadoop"])
 def root(request, tmp_path) -> str:
-    """NAMES in a folder, or below a prefix of the bucket."""
-    folder = str(tmp_path) if request.param == "folder" else f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
+    """NAMES in a folder, or in one below a bucket or a cluster."""
+    folder = str(tmp_path)
+    if request.param != "folder":
+        folder = f"{request.getfixturevalue(request.param)}/{tmp_path.name}"
     for name in NAMES:
         storage.write_bytes(f"{folder}/{name}", name.encode())
     return folder

@@ -1,6 +1,6 @@
-"""Files appear whole or not at all, here and on an object store: the same tests run on a folder and on a bucket.
+"""Files appear whole or not at all, here and elsewhere: the same tests run on a folder, on buckets and by HDFS's rules.
 
-The bucket is moto's server in this process (0.3 s to start), reached over HTTP as a real one would be.
+The buckets are servers of our own, reached over HTTP as real ones would be (tests/remote_places.py).
 """
 
 from __future__ import annotations
@@ -24,42 +24,38 @@ from dolma_py.errors import DataError
 from dolma_py.listing import Listing, Shard, append_shards, plan_splits
 from dolma_py.storage import FileInfo, HashingWriter, WrittenFile
 from dolma_py.views import Step
+from tests.remote_places import open_google_bucket, open_hadoop, open_s3_bucket, send_google
 
 MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
 def bucket():
-    """s3://corpus on a server of our own, and the environment that leads there."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
-            patch.setenv("AWS_ACCESS_KEY_ID", "none")
-            patch.setenv("AWS_SECRET_ACCESS_KEY", "none")
-            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-            patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-            client().create_bucket(Bucket="corpus")
-            yield "s3://corpus"
-    finally:
-        server.stop()
+    """s3://corpus."""
+    with open_s3_bucket("corpus") as place:
+        yield place
 
 
-def client():
-    import boto3
+@pytest.fixture(scope="module")
+def google_bucket():
+    """gs://corpus."""
+    with open_google_bucket("corpus") as place:
+        yield place
 
-    return boto3.client("s3")
+
+@pytest.fixture
+def hadoop(tmp_path):
+    """hdfs://cluster:9000, no real cluster."""
+    with open_hadoop(tmp_path / "hdfs") as place:
+        yield place
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", "bucket", "google_bucket", "hadoop"])
 def root(request, tmp_path) -> str:
-    """An empty place: a folder with a blank in its name, or a prefix of the bucket."""
+    """An empty place: a folder with a blank in its name, or one below a bucket or a cluster."""
     if request.param == "folder":
         return str(tmp_path / "a folder")
-    return f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
+    return f"{request.getfixturevalue(request.param)}/{tmp_path.name}"
 
 
 def names(root: str) -> list[str]:
@@ -132,28 +128,33 @@ def test_a_parquet_writer_that_fails_leaves_nothing(root):
 
 
 KILLED = """
-import os, signal, sys
+import contextlib, os, pathlib, signal, sys
 from dolma_py import storage
-with storage.write_file(sys.argv[1]) as stream, storage.write_file(sys.argv[2]) as other:
-    stream.write(b"x" * (1 << 20)); stream.flush(); other.write(b"x" * (1 << 20))
+from tests.remote_places import open_hadoop
+with open_hadoop(pathlib.Path(sys.argv[1])), contextlib.ExitStack() as stack:
+    for path in sys.argv[2:]:
+        stream = stack.enter_context(storage.write_file(path))
+        stream.write(b"x" * (1 << 20)); stream.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path, bucket, repository):
-    """One process, two writers, kill -9 in the middle."""
-    local, remote = str(tmp_path / "out" / "a.bin"), f"{bucket}/killed/a.bin"
+def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path, bucket, google_bucket, hadoop, repository):
+    """One process, four writers, kill -9 in the middle."""
+    folders = [str(tmp_path / "out"), f"{bucket}/killed", f"{google_bucket}/killed", f"{hadoop}/killed"]
     environment = os.environ | {"PYTHONPATH": str(repository)}
-    result = subprocess.run([sys.executable, "-c", KILLED, local, remote], env=environment, timeout=100, check=False)
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "hdfs"), *(f"{folder}/a.bin" for folder in folders)]
+    result = subprocess.run(command, env=environment, timeout=100, check=False)
     assert result.returncode == -signal.SIGKILL
-    assert storage.file_bytes(local) is None and storage.list_files(f"{bucket}/killed") == []
-    left = [info.path for info in storage.list_files(str(tmp_path))]
-    assert len(left) == 1 and os.path.basename(left[0]).startswith(".a.bin.")
-    storage.remove_leftovers(str(tmp_path))
-    assert storage.list_files(str(tmp_path)) == []
+    left = [names(folder) for folder in folders]
+    assert [len(found) for found in left] == [1, 0, 0, 1]
+    assert left[0][0].startswith(".a.bin.") and left[3][0].startswith(".a.bin.")
+    for folder in folders:
+        storage.remove_leftovers(folder)
+        assert names(folder) == []
 
 
-def test_only_our_leftovers_are_removed(tmp_path):
+def test_only_our_leftovers_are_removed(tmp_path, google_bucket, hadoop):
     ours = ".a.parquet." + "0123456789abcdef" * 2 + ".tmp"
     others = [
         ".notes.tmp",
@@ -163,10 +164,11 @@ def test_only_our_leftovers_are_removed(tmp_path):
         "." + "0" * 32 + ".tmp",
         "b/.c.tmp",
     ]
-    for name in (ours, f"b/{ours}", *others):
-        storage.write_bytes(str(tmp_path / name), b"x")
-    storage.remove_leftovers(str(tmp_path))
-    assert names(str(tmp_path)) == sorted(others)
+    for place in (str(tmp_path / "here"), f"{google_bucket}/left", f"{hadoop}/left"):
+        for name in (ours, f"b/{ours}", *others):
+            storage.write_bytes(f"{place}/{name}", b"x")
+        storage.remove_leftovers(place)
+        assert names(place) == sorted(others)
     storage.remove_leftovers("s3://nobody/asks")
 
 
@@ -182,6 +184,8 @@ def test_publishing_replaces_and_works_once(root):
     with pytest.raises(OSError):
         storage.publish_file(attempt, path)
     assert storage.read_bytes(path) == b"new"
+    storage.publish_file(path, storage.join_path(root, "new", "folder", "b.bin"))
+    assert names(root) == ["new/folder/b.bin"]
 
 
 def test_list_files_is_sorted_and_deep(root):
@@ -221,11 +225,19 @@ def test_removing(root):
     assert names(root) == ["keep"]
 
 
-def test_markers_of_folders_are_no_files(bucket):
-    """Consoles and Hadoop write empty objects that stand for folders."""
+def test_markers_of_folders_are_no_files(bucket, google_bucket):
+    """Consoles and Hadoop write empty objects that stand for folders; they go with their folder."""
+    import boto3
+
+    address = os.environ["STORAGE_EMULATOR_HOST"].removeprefix("http://")
     for key in ("marked/", "marked/sub/", "marked/file"):
-        client().put_object(Bucket="corpus", Key=key, Body=b"")
-    assert names(f"{bucket}/marked") == ["file"]
+        boto3.client("s3").put_object(Bucket="corpus", Key=key, Body=b"")
+        send_google(address, f"b/corpus/o?uploadType=media&name={key}", b"", "upload/storage/v1")
+    for place in (bucket, google_bucket):
+        assert names(f"{place}/marked") == ["file"]
+        assert [entry.name for entry in storage.list_folder(f"{place}/marked")] == ["file", "sub"]
+        storage.remove_tree(f"{place}/marked")
+        assert not storage.path_exists(f"{place}/marked") and names(f"{place}/marked") == []
 
 
 def test_links_to_folders_are_not_followed(tmp_path):
@@ -242,11 +254,14 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
         storage.list_files(str(tmp_path))
 
 
-def test_make_folder(tmp_path):
+def test_make_folder(tmp_path, hadoop):
     storage.make_folder(str(tmp_path / "a" / "b"))
     storage.make_folder(str(tmp_path / "a" / "b"))
     assert (tmp_path / "a" / "b").is_dir()
+    storage.make_folder(f"{hadoop}/a/b")
+    assert storage.path_exists(f"{hadoop}/a/b") and storage.list_files(hadoop) == []
     storage.make_folder("s3://nobody/asks")
+    storage.make_folder("gs://nobody/asks")
 
 
 # ---- names
@@ -299,10 +314,10 @@ def test_fingerprint_of_a_small_input_sees_every_byte(tmp_path, num_bytes):
     assert len(marks) == 1 + len(set(places))
 
 
-def test_a_fingerprint_is_the_same_anywhere(tmp_path, bucket):
+def test_a_fingerprint_is_the_same_anywhere(tmp_path, bucket, google_bucket, hadoop):
     """3 MiB and a bit: the large kind, read by seeking."""
     content = np.arange(800_000, dtype=np.uint32).tobytes()
-    paths = [str(tmp_path / "a"), f"{bucket}/fingerprint/a"]
+    paths = [str(tmp_path / "a"), *(f"{place}/fingerprint/a" for place in (bucket, google_bucket, hadoop))]
     for path in paths:
         storage.write_bytes(path, content)
     assert len({storage.fingerprint_input(path, len(content)) for path in paths}) == 1

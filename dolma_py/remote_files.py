@@ -1,0 +1,236 @@
+"""How files appear, are found and go on s3://, gs:// and hdfs://; dolma_py.storage alone calls this, for paths that are remote.
+
+Streams are smart_open's on s3://, where an upload that is not completed is aborted, and pyarrow's elsewhere: closing one of those
+makes the file, after an error too, so it is written under a hidden name and moved. HDFS has folders, shows files while they are
+written and moves nothing onto a file; a replaced file is held there under another hidden name until the new one stands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import posixpath
+import re
+import urllib.parse
+import uuid
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.fs
+
+from dolma_py.errors import ConfigError
+
+READ_BYTES = 1 << 20  # at least so many a request
+GIVE_UP_SECONDS = 60  # pyarrow's own 15 minutes are long for whoever forgot to log in to gs://
+TEMPORARY = re.compile(r"(?:^|/)\.[^/]+\.[0-9a-f]{32}\.tmp$")  # the names of hide_name, nobody else's
+_REPLACED = re.compile(r"(?:^|/)\.([^/]+)\.dolma-py-replaced$")
+
+
+def hide_name(path: str) -> str:
+    """A hidden name in the same folder that no other writer has."""
+    return posixpath.join(posixpath.dirname(path), f".{posixpath.basename(path)}.{uuid.uuid4().hex}.tmp")
+
+
+def _replaced_name(path: str) -> str:
+    return posixpath.join(posixpath.dirname(path), f".{posixpath.basename(path)}.dolma-py-replaced")
+
+
+def _scheme(path: str) -> str:
+    return path.partition("://")[0]
+
+
+def find_filesystem(path: str) -> tuple[pa.fs.FileSystem, str]:
+    """The pyarrow filesystem of a URI and the path inside it. AWS_ENDPOINT_URL and STORAGE_EMULATOR_HOST are honoured.
+
+    Only scheme and host are read as a URI: an object's key is taken as it is, blanks, percent signs and all.
+    """
+    scheme, _, rest = path.partition("://")
+    host, _, key = rest.partition("/")
+    names = sorted(name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")))
+    settings = tuple((name, os.environ[name]) for name in names)
+    filesystem, base = open_filesystem(scheme, host, settings, os.getpid())
+    return filesystem, posixpath.join(base, key) if key else base
+
+
+@functools.lru_cache(maxsize=16)
+def open_filesystem(
+    scheme: str, host: str, settings: tuple[tuple[str, str], ...], process: int
+) -> tuple[pa.fs.FileSystem, str]:
+    """One client a bucket: a new one for each request would open a new connection. Other credentials or a fork need another."""
+    if scheme == "hdfs":
+        return _open_hadoop(host), "/"
+    uri = f"{scheme}://{host}"
+    if scheme == "gs":
+        endpoint = dict(settings).get("STORAGE_EMULATOR_HOST", "")
+        protocol, _, address = endpoint.rpartition("://")
+        options = {"retry_limit_seconds": str(GIVE_UP_SECONDS)}
+        if endpoint:
+            uri = f"gs://anonymous@{host.rpartition('@')[2]}"
+            options |= {"endpoint_override": address.rstrip("/"), "scheme": protocol or "http"}
+        uri += "?" + urllib.parse.urlencode(options)
+    filesystem, base = pa.fs.FileSystem.from_uri(uri)
+    return filesystem, base
+
+
+def _open_hadoop(host: str) -> pa.fs.FileSystem:
+    """The cluster of [user@][host[:port]]; without a host fs.defaultFS. Port 0: a name service's, or the configured one."""
+    user, _, place = host.rpartition("@")
+    name, _, port = place.partition(":")
+    try:
+        return pa.fs.HadoopFileSystem(name or "default", int(port or 0), user=user or None)
+    except (OSError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(
+            "path", f"hdfs://{host}", f"cannot be opened ({reason})", "Set JAVA_HOME, HADOOP_HOME and CLASSPATH: docs/inputs.md."
+        ) from error  # fmt: skip
+
+
+def find_file(path: str) -> tuple[pa.fs.FileSystem, str, pa.fs.FileInfo]:
+    """(filesystem, path inside it, what stands there); on HDFS the old file where a new one is about to get its name."""
+    filesystem, inner = find_filesystem(path)
+    info = filesystem.get_file_info(inner)
+    if info.type == pa.fs.FileType.NotFound and _scheme(path) == "hdfs":
+        held = filesystem.get_file_info(_replaced_name(inner))
+        if held.type == pa.fs.FileType.File:
+            return filesystem, held.path, held
+        info = filesystem.get_file_info(inner)  # the new one may have got its name meanwhile
+    return filesystem, inner, info
+
+
+def open_read(path: str) -> BinaryIO:
+    """A seekable binary stream of the file's own bytes; OSError when there is none."""
+    if _scheme(path) == "s3":
+        import smart_open
+
+        stream: BinaryIO = smart_open.open(path, "rb", compression="disable")
+        return stream
+    filesystem, inner = find_file(path)[:2] if _scheme(path) == "hdfs" else find_filesystem(path)
+    return io.BufferedReader(filesystem.open_input_file(inner), READ_BYTES)
+
+
+@contextlib.contextmanager
+def write_file(path: str) -> Iterator[BinaryIO]:
+    """A binary stream whose file appears as `path` when the block ends without an error, and not at all otherwise."""
+    if _scheme(path) == "s3":
+        import smart_open
+
+        with smart_open.open(path, "wb", compression="disable") as stream:
+            yield stream
+        return
+    filesystem, inner = find_filesystem(path)
+    temporary = hide_name(inner)
+    with contextlib.ExitStack() as stack:
+        stream = filesystem.open_output_stream(temporary)
+        stack.callback(_remove_quietly, filesystem, temporary)
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(_close_quietly, stream)
+            yield stream
+            stream.close()
+        _move(filesystem, temporary, inner, replaces=_scheme(path) != "hdfs")
+        stack.pop_all()
+
+
+def _close_quietly(stream: Any) -> None:
+    with contextlib.suppress(OSError):
+        stream.close()
+
+
+def _remove_quietly(filesystem: pa.fs.FileSystem, inner: str) -> None:
+    with contextlib.suppress(OSError):
+        filesystem.delete_file(inner)
+
+
+def publish_file(attempt: str, path: str) -> None:
+    """Give a complete file its final name, replacing what was there; OSError when there is no attempt."""
+    filesystem, inner = find_filesystem(path)
+    _move(filesystem, find_filesystem(attempt)[1], inner, replaces=_scheme(path) != "hdfs")
+
+
+def _move(filesystem: pa.fs.FileSystem, source: str, target: str, *, replaces: bool) -> None:
+    """Object stores copy whole objects onto others. HDFS refuses, and while both names are moved find_file has the old file."""
+    if replaces:
+        filesystem.move(source, target)
+        return
+    if filesystem.get_file_info(source).type != pa.fs.FileType.File:
+        raise FileNotFoundError(f"no file {source} to be moved to {target}")
+    filesystem.create_dir(posixpath.dirname(target), recursive=True)
+    held = _replaced_name(target)
+    if _is_file(filesystem, target):
+        if _is_file(filesystem, held):
+            filesystem.delete_file(held)
+        filesystem.move(target, held)
+    filesystem.move(source, target)
+    if _is_file(filesystem, held):
+        filesystem.delete_file(held)
+
+
+def _is_file(filesystem: pa.fs.FileSystem, inner: str) -> bool:
+    return bool(filesystem.get_file_info(inner).type == pa.fs.FileType.File)
+
+
+def list_files(folder: str) -> list[tuple[str, int]]:
+    """(path relative to `folder`, bytes) of all files below it, in no order; none when it is missing or a file."""
+    filesystem, inner = find_filesystem(folder)
+    if _scheme(folder) == "hdfs" and _is_file(filesystem, inner):
+        return []
+    infos = filesystem.get_file_info(pa.fs.FileSelector(inner, allow_not_found=True, recursive=True))
+    files = [info for info in infos if info.type == pa.fs.FileType.File]
+    return [(posixpath.relpath(info.path, inner), int(info.size)) for info in files]
+
+
+def list_folder(folder: str) -> set[tuple[str, str, int]]:
+    """(name, file or folder or other, bytes) of what stands directly in `folder`.
+
+    pyarrow's flat listing of gs:// leaves out folders that are prefixes of keys and no more, so all below is listed there.
+    """
+    filesystem, inner = find_filesystem(folder)
+    if _scheme(folder) == "hdfs" and _is_file(filesystem, inner):
+        return set()
+    selector = pa.fs.FileSelector(inner, allow_not_found=True, recursive=_scheme(folder) == "gs")
+    kinds = {pa.fs.FileType.File: "file", pa.fs.FileType.Directory: "folder"}
+    found = set()
+    for info in filesystem.get_file_info(selector):
+        name, _, below = posixpath.relpath(info.path, inner).partition("/")
+        found.add((name, "folder", 0) if below else (name, kinds.get(info.type, "other"), int(info.size or 0)))
+    return found
+
+
+def make_folder(path: str) -> None:
+    """HDFS alone has folders."""
+    if _scheme(path) == "hdfs":
+        filesystem, inner = find_filesystem(path)
+        filesystem.create_dir(inner, recursive=True)
+
+
+def remove_tree(folder: str) -> None:
+    """Remove all below `folder`, and it."""
+    filesystem, inner = find_filesystem(folder)
+    if _scheme(folder) == "gs":  # delete_dir fails where no empty object stands for the folder
+        filesystem.delete_dir_contents(inner, missing_dir_ok=True)
+    if filesystem.get_file_info(inner).type != pa.fs.FileType.NotFound:
+        filesystem.delete_dir(inner)
+
+
+def remove_file(path: str) -> None:
+    """Remove a file; nothing happens when it is missing."""
+    filesystem, inner = find_filesystem(path)
+    if _scheme(path) == "hdfs" and _is_file(filesystem, _replaced_name(inner)):
+        filesystem.delete_file(_replaced_name(inner))
+    if filesystem.get_file_info(inner).type != pa.fs.FileType.NotFound:
+        filesystem.delete_file(inner)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove hidden files of writers that were killed, and give one that was being replaced its name again."""
+    if _scheme(folder) == "s3":  # unfinished uploads are no files
+        return
+    for name, _ in list_files(folder):
+        filesystem, inner = find_filesystem(posixpath.join(folder, name))
+        replaced = _REPLACED.search(inner)
+        if replaced and not _is_file(filesystem, target := posixpath.join(posixpath.dirname(inner), replaced[1])):
+            filesystem.move(inner, target)
+        elif replaced or TEMPORARY.search(inner):
+            filesystem.delete_file(inner)
