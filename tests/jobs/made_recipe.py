@@ -120,7 +120,7 @@ def make_recipe(folder: Path) -> dict[str, object]:
                  {"name": "long_enough", "attributes": "lengths-v1", "keep": "num_words >= 50"},
                  {"name": "repetition", "attributes": "gopher-dclm-v1", "keep": "dup_line_frac <= 0.3"}]},
             {"name": "exact", "kind": "dedup_exact"},
-            {"name": "minhash", "kind": "dedup_minhash", "unit_docs": 4},
+            {"name": "minhash", "kind": "dedup_minhash", "preset": "olmo3-web", "unit_docs": 4},
             {"name": "substring", "kind": "dedup_substring"},
             {"name": "decontaminate", "kind": "tag",
              "taggers": [{"tagger": "contamination", "options": {"items_paths": [str(folder / "items.jsonl")]}}],
