@@ -1,8 +1,9 @@
-"""How files appear, are found and go on s3://, gs:// and hdfs://; dolma_py.storage alone calls this, for paths that are remote.
+"""How files appear, are found and go on s3://, gs:// and hdfs://; dolma_py.storage alone calls this (hide_name for local files too).
 
 Streams are smart_open's on s3://, where an upload that is not completed is aborted, and pyarrow's elsewhere: closing one of those
 makes the file, after an error too, so it is written under a hidden name and moved. HDFS has folders, shows files while they are
-written and moves nothing onto a file; a replaced file is held there under another hidden name until the new one stands.
+written and renames nothing onto a file (pyarrow would delete that first); a replaced file is held there under another hidden name
+until the new one stands.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import pyarrow.fs
 from dolma_py.errors import ConfigError
 
 READ_BYTES = 1 << 20  # at least so many a request
+SCHEMES = ("s3", "gs", "hdfs")
+OPEN_TRIES = 3  # of a file on HDFS that is being replaced
 GIVE_UP_SECONDS = 60  # pyarrow's own 15 minutes are long for whoever forgot to log in to gs://
 TEMPORARY = re.compile(r"(?:^|/)\.[^/]+\.[0-9a-f]{32}\.tmp$")  # the names of hide_name, nobody else's
 _REPLACED = re.compile(r"(?:^|/)\.([^/]+)\.dolma-py-replaced$")
@@ -60,6 +63,8 @@ def open_filesystem(
     scheme: str, host: str, settings: tuple[tuple[str, str], ...], process: int
 ) -> tuple[pa.fs.FileSystem, str]:
     """One client a bucket: a new one for each request would open a new connection. Other credentials or a fork need another."""
+    if scheme not in SCHEMES:
+        raise ConfigError("path", f"{scheme}://{host}", "expected a local path, s3://, gs:// or hdfs://", "")
     if scheme == "hdfs":
         return _open_hadoop(host), "/"
     uri = f"{scheme}://{host}"
@@ -91,13 +96,33 @@ def _open_hadoop(host: str) -> pa.fs.FileSystem:
 def find_file(path: str) -> tuple[pa.fs.FileSystem, str, pa.fs.FileInfo]:
     """(filesystem, path inside it, what stands there); on HDFS the old file where a new one is about to get its name."""
     filesystem, inner = find_filesystem(path)
-    info = filesystem.get_file_info(inner)
-    if info.type == pa.fs.FileType.NotFound and _scheme(path) == "hdfs":
-        held = filesystem.get_file_info(_replaced_name(inner))
+    if _scheme(path) != "hdfs":
+        return filesystem, inner, filesystem.get_file_info(inner)
+    info = _look_up(filesystem, inner)
+    if info.type == pa.fs.FileType.NotFound:
+        held = _look_up(filesystem, _replaced_name(inner))
         if held.type == pa.fs.FileType.File:
             return filesystem, held.path, held
-        info = filesystem.get_file_info(inner)  # the new one may have got its name meanwhile
+        info = _look_up(filesystem, inner)  # the new one may have got its name meanwhile
     return filesystem, inner, info
+
+
+def _look_up(filesystem: pa.fs.FileSystem, inner: str) -> pa.fs.FileInfo:
+    """What stands there on HDFS. pyarrow calls missing whatever it could not look at, so what it calls missing must not open either.
+
+    OSError where the cluster does not answer or does not let this user look.
+    """
+    info = filesystem.get_file_info(inner)
+    if info.type != pa.fs.FileType.NotFound:
+        return info
+    try:
+        filesystem.open_input_file(inner).close()
+    except FileNotFoundError:
+        return info
+    info = filesystem.get_file_info(inner)
+    if info.type == pa.fs.FileType.NotFound:
+        raise OSError(f"{inner} can be opened but not looked at")
+    return info
 
 
 def open_read(path: str) -> BinaryIO:
@@ -107,8 +132,15 @@ def open_read(path: str) -> BinaryIO:
 
         stream: BinaryIO = smart_open.open(path, "rb", compression="disable")
         return stream
-    filesystem, inner = find_file(path)[:2] if _scheme(path) == "hdfs" else find_filesystem(path)
-    return io.BufferedReader(filesystem.open_input_file(inner), READ_BYTES)
+    find, tries = (find_file, OPEN_TRIES) if _scheme(path) == "hdfs" else (find_filesystem, 1)
+    while True:
+        tries -= 1
+        filesystem, inner = find(path)[:2]
+        try:
+            return io.BufferedReader(filesystem.open_input_file(inner), READ_BYTES)
+        except FileNotFoundError:  # it may have got its other name since
+            if not tries:
+                raise
 
 
 @contextlib.contextmanager
@@ -123,7 +155,7 @@ def write_file(path: str) -> Iterator[BinaryIO]:
     filesystem, inner = find_filesystem(path)
     temporary = hide_name(inner)
     with contextlib.ExitStack() as stack:
-        stream = filesystem.open_output_stream(temporary)
+        stream = filesystem.open_output_stream(temporary, compression=None)
         stack.callback(_remove_quietly, filesystem, temporary)
         with contextlib.ExitStack() as on_error:
             on_error.callback(_close_quietly, stream)
@@ -134,12 +166,12 @@ def write_file(path: str) -> Iterator[BinaryIO]:
 
 
 def _close_quietly(stream: Any) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, pa.ArrowException):
         stream.close()
 
 
 def _remove_quietly(filesystem: pa.fs.FileSystem, inner: str) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, pa.ArrowException):
         filesystem.delete_file(inner)
 
 
@@ -150,15 +182,17 @@ def publish_file(attempt: str, path: str) -> None:
 
 
 def _move(filesystem: pa.fs.FileSystem, source: str, target: str, *, replaces: bool) -> None:
-    """Object stores copy whole objects onto others. HDFS refuses, and while both names are moved find_file has the old file."""
+    """Object stores copy whole objects onto others. On HDFS find_file has the old file while both names are moved."""
     if replaces:
         filesystem.move(source, target)
         return
-    if filesystem.get_file_info(source).type != pa.fs.FileType.File:
+    if not _is_file(filesystem, source):
         raise FileNotFoundError(f"no file {source} to be moved to {target}")
     filesystem.create_dir(posixpath.dirname(target), recursive=True)
-    held = _replaced_name(target)
-    if _is_file(filesystem, target):
+    held, kind = _replaced_name(target), _look_up(filesystem, target).type
+    if kind == pa.fs.FileType.Directory:  # a rename would go into it
+        raise IsADirectoryError(f"{target} is a folder")
+    if kind == pa.fs.FileType.File:
         if _is_file(filesystem, held):
             filesystem.delete_file(held)
         filesystem.move(target, held)
@@ -168,17 +202,27 @@ def _move(filesystem: pa.fs.FileSystem, source: str, target: str, *, replaces: b
 
 
 def _is_file(filesystem: pa.fs.FileSystem, inner: str) -> bool:
-    return bool(filesystem.get_file_info(inner).type == pa.fs.FileType.File)
+    """On HDFS."""
+    return bool(_look_up(filesystem, inner).type == pa.fs.FileType.File)
 
 
 def list_files(folder: str) -> list[tuple[str, int]]:
     """(path relative to `folder`, bytes) of all files below it, in no order; none when it is missing or a file."""
-    filesystem, inner = find_filesystem(folder)
-    if _scheme(folder) == "hdfs" and _is_file(filesystem, inner):
-        return []
-    infos = filesystem.get_file_info(pa.fs.FileSelector(inner, allow_not_found=True, recursive=True))
+    inner = find_filesystem(folder)[1]
+    infos = _list_infos(folder, recursive=True)
     files = [info for info in infos if info.type == pa.fs.FileType.File]
     return [(posixpath.relpath(info.path, inner), int(info.size)) for info in files]
+
+
+def _list_infos(folder: str, *, recursive: bool) -> list[pa.fs.FileInfo]:
+    """What stands in a folder; nothing when it is missing, or a file."""
+    filesystem, inner = find_filesystem(folder)
+    is_hadoop = _scheme(folder) == "hdfs"
+    if is_hadoop and _look_up(filesystem, inner).type != pa.fs.FileType.Directory:
+        return []
+    selector = pa.fs.FileSelector(inner, allow_not_found=not is_hadoop, recursive=recursive)
+    infos: list[pa.fs.FileInfo] = filesystem.get_file_info(selector)
+    return infos
 
 
 def list_folder(folder: str) -> set[tuple[str, str, int]]:
@@ -186,13 +230,10 @@ def list_folder(folder: str) -> set[tuple[str, str, int]]:
 
     pyarrow's flat listing of gs:// leaves out folders that are prefixes of keys and no more, so all below is listed there.
     """
-    filesystem, inner = find_filesystem(folder)
-    if _scheme(folder) == "hdfs" and _is_file(filesystem, inner):
-        return set()
-    selector = pa.fs.FileSelector(inner, allow_not_found=True, recursive=_scheme(folder) == "gs")
+    inner = find_filesystem(folder)[1]
     kinds = {pa.fs.FileType.File: "file", pa.fs.FileType.Directory: "folder"}
     found = set()
-    for info in filesystem.get_file_info(selector):
+    for info in _list_infos(folder, recursive=_scheme(folder) == "gs"):
         name, _, below = posixpath.relpath(info.path, inner).partition("/")
         found.add((name, "folder", 0) if below else (name, kinds.get(info.type, "other"), int(info.size or 0)))
     return found
@@ -217,9 +258,12 @@ def remove_tree(folder: str) -> None:
 def remove_file(path: str) -> None:
     """Remove a file; nothing happens when it is missing."""
     filesystem, inner = find_filesystem(path)
-    if _scheme(path) == "hdfs" and _is_file(filesystem, _replaced_name(inner)):
-        filesystem.delete_file(_replaced_name(inner))
-    if filesystem.get_file_info(inner).type != pa.fs.FileType.NotFound:
+    look_up = filesystem.get_file_info
+    if _scheme(path) == "hdfs":
+        look_up = functools.partial(_look_up, filesystem)
+        if _is_file(filesystem, _replaced_name(inner)):
+            filesystem.delete_file(_replaced_name(inner))
+    if look_up(inner).type != pa.fs.FileType.NotFound:
         filesystem.delete_file(inner)
 
 

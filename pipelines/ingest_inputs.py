@@ -351,7 +351,7 @@ def tell_copied(paths: Iterable[str]) -> None:
     copied = set(paths)
     if copied:
         logger.warning(
-            "inputs: %s files copied in spite of in_place, for more than %s MiB of text in each cannot be split: %s",
+            "inputs: %s files copied in spite of in_place, for more than %s MiB in each cannot be split: %s",
             len(copied), MAX_IN_PLACE_BYTES >> 20, min(copied),
         )  # fmt: skip
 

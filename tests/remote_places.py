@@ -96,14 +96,16 @@ def open_hadoop(folder: Path) -> Iterator[str]:
 
 
 class HadoopRules(pyarrow.fs.FileSystemHandler):
-    """HDFS as pyarrow's client shows it: folders are real, a file is there from its first byte on, moves replace nothing.
+    """HDFS as pyarrow's client shows it: folders are real, a file is there from its first byte on.
 
     Rules of the Hadoop file system specification: `rename` fails where the source or the target's folder is missing or the
-    target is a file, and goes into a target that is a folder; `create` makes missing folders and overwrites.
+    target is a file, and goes into a target that is a folder; `create` makes missing folders and overwrites. pyarrow's client
+    answers a rename that failed for a file by deleting the target, and a look that failed by "missing" (`blind`: names it cannot see).
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.blind: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
         self.local = pyarrow.fs.LocalFileSystem()
 
@@ -129,7 +131,13 @@ class HadoopRules(pyarrow.fs.FileSystemHandler):
         return path
 
     def get_file_info(self, paths: list[str]) -> list[pyarrow.fs.FileInfo]:
-        return [self._show(self.local.get_file_info(self._at(path))) for path in paths]
+        missing = pyarrow.fs.FileType.NotFound
+        return [
+            pyarrow.fs.FileInfo(path, missing)
+            if posixpath.basename(path) in self.blind
+            else self._show(self.local.get_file_info(self._at(path)))
+            for path in paths
+        ]
 
     def get_file_info_selector(self, selector: pyarrow.fs.FileSelector) -> list[pyarrow.fs.FileInfo]:
         base = self._at(selector.base_dir)
@@ -157,8 +165,10 @@ class HadoopRules(pyarrow.fs.FileSystemHandler):
         source, target = self._at(src), self._at(dest)
         if os.path.isdir(target):
             target = posixpath.join(target, posixpath.basename(source))
-        if os.path.exists(target) or not os.path.isdir(posixpath.dirname(target)):
+        if os.path.isdir(target) or not os.path.isdir(posixpath.dirname(target)) or not os.path.exists(source):
             raise OSError(f"Rename {src} to {dest} failed")
+        if os.path.exists(target):
+            os.unlink(target)  # for a moment nothing stands there
         os.rename(source, target)
 
     def copy_file(self, src: str, dest: str) -> None:
@@ -168,6 +178,8 @@ class HadoopRules(pyarrow.fs.FileSystemHandler):
         return self.local.open_input_stream(self._at(path))
 
     def open_input_file(self, path: str) -> object:
+        if posixpath.basename(path) in self.blind:
+            raise OSError(f"Opening HDFS file {path} failed: the name node is in safe mode")
         return self.local.open_input_file(self._at(path))
 
     def open_output_stream(self, path: str, metadata: object) -> object:

@@ -71,7 +71,7 @@ def read_text_lengths(path: str, max_text_bytes: int) -> Iterator[npt.NDArray[np
                 text_bytes += int(lengths[-1].sum())
                 if text_bytes > max_text_bytes:
                     problem = f"row group {group} has more than {max_text_bytes} bytes of text ({text_bytes} so far)"
-                    raise TooMuchTextError(path, problem, hint="Write the file again with smaller row groups.")
+                    raise TooMuchTextError(path, problem)
                 row += batch.num_rows
             yield np.concatenate(lengths)
 

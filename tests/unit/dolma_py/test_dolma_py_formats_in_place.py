@@ -89,7 +89,7 @@ def test_a_dictionary_hides_no_text_from_the_bound(tmp_path):
     """One long text for a thousand rows: the footer knows of one, later jobs would hold all."""
     path = write(tmp_path / "x.parquet", [[str(row), "a" * 1000, "web"] for row in range(3000)], group_rows=3000)
     assert check_parquet(path) < 100_000
-    with pytest.raises(TooMuchTextError, match=r"row group 0 has more than 100000 bytes of text .*smaller row groups"):
+    with pytest.raises(TooMuchTextError, match=r"row group 0 has more than 100000 bytes of text"):
         read(path, 100_000)
 
 

@@ -70,6 +70,58 @@ def test_a_removed_file_does_not_come_back(hadoop):
         assert not storage.path_exists(path) and storage.list_files(hadoop) == []
 
 
+def test_what_cannot_be_looked_at_is_not_missing(hadoop):
+    """pyarrow says missing of both: whoever believed it would write a new listing without the old shards."""
+    path, fresh = f"{hadoop}/out/listing.jsonl", f"{hadoop}/out/new"
+    storage.write_bytes(path, b"old")
+    storage.write_bytes(fresh, b"newer")
+    storage.write_bytes(f"{hadoop}/out/.listing.jsonl.dolma-py-replaced", b"older")
+    rules = remote_files.find_filesystem(path)[0].handler
+    rules.blind.add("listing.jsonl")
+    for ask in (
+        storage.file_bytes, storage.path_exists, storage.stamp_file, storage.read_bytes,
+        lambda path: storage.publish_file(fresh, path), lambda path: storage.remove_leftovers(hadoop), storage.remove_file,
+    ):  # fmt: skip
+        with pytest.raises(OSError, match="safe mode"):
+            ask(path)
+    rules.blind = {"out"}
+    for ask in (storage.list_files, storage.list_folder):
+        with pytest.raises(OSError):
+            ask(f"{hadoop}/out")
+    rules.blind = set()
+    assert storage.read_bytes(path) == b"old" and storage.read_bytes(fresh) == b"newer"
+
+
+def test_a_file_does_not_go_into_a_folder_of_its_name(hadoop):
+    storage.write_bytes(f"{hadoop}/out/name/inside", b"x")
+    with pytest.raises(IsADirectoryError, match="out/name is a folder"):
+        storage.write_bytes(f"{hadoop}/out/name", b"y")
+    assert [info.path for info in storage.list_files(hadoop)] == [f"{hadoop}/out/name/inside"]
+
+
+def test_a_reader_finds_a_file_that_is_replaced_under_its_hands(hadoop, monkeypatch):
+    path = f"{hadoop}/out/a"
+    storage.write_bytes(path, b"old")
+    rules = remote_files.find_filesystem(path)[0].handler
+    open_file, left = HadoopRules.open_input_file, 1
+
+    def open_later(self, name):
+        nonlocal left
+        if left:
+            left -= 1
+            rules.move("/out/a", "/out/.a.dolma-py-replaced")
+        return open_file(self, name)
+
+    monkeypatch.setattr(HadoopRules, "open_input_file", open_later)
+    assert storage.read_bytes(path) == b"old" and not left
+
+
+def test_places_of_other_kinds_are_refused():
+    with pytest.raises(ConfigError, match="s3://, gs:// or hdfs://, got .abfs://store"):
+        storage.list_files("abfs://store/a")
+
+
+@pytest.mark.timeout(120)
 def test_a_server_that_is_gone_is_an_error(monkeypatch):
     """Not a wait of 15 minutes."""
     monkeypatch.setattr(remote_files, "GIVE_UP_SECONDS", 1)
