@@ -20,6 +20,7 @@ from dedup.components import connected_components
 from dolma_py import hashing, parquet_files, storage
 from dolma_py.listing import Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
+from pipelines.arrow_tasks import map_arrow
 from pipelines.components_spark import spark_components
 from pipelines.packed_pairs import (
     HELD_PAIRS,
@@ -138,9 +139,9 @@ def write_edges(
 
     num_readers = min(len(band_paths), context.partitions or 4 * session.sparkContext.defaultParallelism)
     files = session.range(0, len(band_paths), 1, max(1, num_readers))
-    keys = files.mapInArrow(spread, PACKED_SPARK).repartitionById(num_parts, "part")
-    edges = keys.mapInArrow(connect, PACKED_SPARK).repartitionById(edge_parts, "part")
-    return sorted((row.path, row.rows) for row in edges.mapInArrow(write, "path string, rows long").collect())
+    keys = map_arrow(files, spread, PACKED_SPARK).repartitionById(num_parts, "part")
+    edges = map_arrow(keys, connect, PACKED_SPARK).repartitionById(edge_parts, "part")
+    return sorted((row.path, row.rows) for row in map_arrow(edges, write, "path string, rows long").collect())
 
 
 def spread_keys(table: pa.Table, num_bands: int, num_parts: int) -> Iterator[tuple[Parts, Pairs]]:
@@ -273,7 +274,7 @@ def _spread_members(context: StepContext, frame: DataFrame) -> list[_Members]:
         columns = list(map(pa.array, zip(*receipts, strict=True)))
         return pa.table(columns, names=["split", "roots", *WrittenFile._fields])
 
-    numbered = frame.mapInArrow(number, f"split long, {MEMBER_SPARK}")
+    numbered = map_arrow(frame, number, f"split long, {MEMBER_SPARK}")
     schema = "split long, roots long, attempt string, path string, num_bytes long, checksum string, rows long"
     rows = reduce_groups(numbered, keys=["split"], order=["address"], reduce=write, schema=schema).collect()
     ordered = sorted(rows, key=lambda row: row["split"])  # one row per split

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from dolma_py import parquet_files, storage
+from pipelines.arrow_tasks import map_arrow
 from pipelines.steps import StepContext
 
 Batches = Iterable[pa.RecordBatch]
@@ -54,7 +55,8 @@ def write_files(
                 receipt = json.dumps({"key": value, "file": list(file), "facts": facts})
                 yield pa.RecordBatch.from_pydict({"receipt": [receipt]})
 
-        rows = frame.repartition(key).sortWithinPartitions(key, *order).mapInArrow(write, "receipt string").collect()
+        sorted_frame = frame.repartition(key).sortWithinPartitions(key, *order)
+        rows = map_arrow(sorted_frame, write, "receipt string").collect()
         receipts = sorted((json.loads(row.receipt) for row in rows), key=lambda receipt: int(receipt["key"]))
         facts: dict[str, Any] = {}
         for receipt in receipts:

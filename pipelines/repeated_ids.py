@@ -18,6 +18,7 @@ from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.errors import DataError
 from dolma_py.listing import Listing, Shard, pack_address, unpack_address
 from dolma_py.storage import HashingWriter, WrittenFile
+from pipelines.arrow_tasks import map_arrow
 from pipelines.shuffles import collect_sorted, reduce_groups
 from pipelines.steps import StepContext, Unit
 
@@ -85,7 +86,8 @@ def find_renames(context: StepContext, shards: list[Shard]) -> pa.Table:
 
     session = context.spark()
     parts = min(len(files), context.partitions or 2 * session.sparkContext.defaultParallelism)
-    frame = session.range(0, len(files), 1, max(1, parts)).mapInArrow(read, "base string, id string, address long")
+    files_frame = session.range(0, len(files), 1, max(1, parts))
+    frame = map_arrow(files_frame, read, "base string, id string, address long")
     renames = reduce_groups(frame, keys=["base"], order=["address"], reduce=rename, schema="address long, id string")
     return collect_sorted(renames, by=["address"], limit=MAX_REPEATS, what="repeated ids", context=context)
 

@@ -18,6 +18,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from dolma_py import parquet_files, storage
 from dolma_py.errors import ConfigError
+from pipelines.arrow_tasks import map_arrow
 from pipelines.steps import StepContext
 
 Batches = Iterable[pa.RecordBatch]
@@ -41,7 +42,7 @@ def read_frame(
 
     session = context.spark()
     parts = min(len(paths), context.partitions or 4 * session.sparkContext.defaultParallelism)
-    return session.range(0, len(paths), 1, max(1, parts)).mapInArrow(read, schema)
+    return map_arrow(session.range(0, len(paths), 1, max(1, parts)), read, schema)
 
 
 def reduce_groups(
@@ -68,7 +69,7 @@ def reduce_groups(
         if held:
             yield from reduce(pa.Table.from_batches(held)).to_batches()
 
-    return frame.repartition(*keys).sortWithinPartitions(*keys, *order).mapInArrow(cut, schema)
+    return map_arrow(frame.repartition(*keys).sortWithinPartitions(*keys, *order), cut, schema)
 
 
 def _same_key(before: pa.RecordBatch, after: pa.RecordBatch, keys: list[str]) -> bool:
@@ -141,9 +142,8 @@ def write_runs(context: StepContext, frame: DataFrame, *, by: list[str]) -> list
         if attempt is not None:
             yield pa.RecordBatch.from_pydict({"path": [attempt.attempt], "rows": pa.array([rows], pa.int64())})
 
-    receipts = (
-        frame.sortWithinPartitions(*by).mapInArrow(write, "path string, rows long").collect()
-    )  # one per partition
+    sorted_frame = frame.sortWithinPartitions(*by)
+    receipts = map_arrow(sorted_frame, write, "path string, rows long").collect()  # one per partition
     return sorted((row.path, row.rows) for row in receipts)
 
 

@@ -27,6 +27,7 @@ from dolma_py.done import DoneFile
 from dolma_py.errors import ConfigError, DolmaError
 from dolma_py.machine import count_cores, read_peak_bytes, reset_peak
 from dolma_py.storage import WrittenFile
+from pipelines.arrow_tasks import map_arrow
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +178,7 @@ def _run_wave(
                 yield pa.RecordBatch.from_pydict({"unit": [name], "receipt": [receipt]}, _RECEIPT_SCHEMA)
 
     frame = session.range(0, len(units), 1, min(partitions or len(units), len(units)))
-    rows = frame.mapInArrow(run_batches, RECEIPT).collect()  # one short row per unit of the wave
+    rows = map_arrow(frame, run_batches, RECEIPT).collect()  # one short row per unit of the wave
     return [json.loads(row.receipt) for row in rows]
 
 
