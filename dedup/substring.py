@@ -104,6 +104,30 @@ def find_repeats(
     return _cut(spans, merge_spans_kernel(flags, borders, min_length_bytes, *spans))
 
 
+def union_spans(
+    document: npt.NDArray[np.int64], start_byte: npt.NDArray[np.int32], end_byte: npt.NDArray[np.int32], num_docs: int
+) -> Spans:
+    """Any M spans, empty ones left out, as those of N documents: bytes that any of them has, spans that touch are one.
+
+    document : int64 (M,)       0 to N - 1, in any order; start_byte, end_byte : int32 (M,)
+    """
+    is_some = start_byte < end_byte
+    document, start, end = document[is_some], start_byte[is_some].astype(np.int64), end_byte[is_some].astype(np.int64)
+    order = np.lexsort((start, document))
+    begin, reach = (document << 32 | start)[order], np.maximum.accumulate((document << 32 | end)[order])
+    is_new = np.ones(len(begin), np.bool_)
+    is_new[1:] = begin[1:] > reach[:-1]
+    last = np.append(np.flatnonzero(is_new)[1:], len(begin))[: int(is_new.sum())] - 1
+    begin, reach = begin[is_new], reach[last]
+    counts = np.bincount(begin >> 32, minlength=num_docs)
+    low = np.int64((1 << 32) - 1)
+    return Spans(
+        (begin & low).astype(np.int32),
+        (reach & low).astype(np.int32),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+    )
+
+
 def join_spans(spans: Spans, *, min_covered_frac: float, greedy: bool = False) -> Spans:
     """Join spans of one document where the stretch between them is mostly covered.
 

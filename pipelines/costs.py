@@ -143,11 +143,17 @@ def plan_recipe(
         )  # of steps that hold what grows with the documents
         lines.append(StepPlan(
             step.name, step.kind, standing.word, _estimate_seconds(standing.word, cost, text_bytes, cores),
-            WORKER_BYTES + held, 0 if standing.word in (DONE, RECOUNT) else int(cost.disk_frac * text_bytes),
+            WORKER_BYTES + held, 0 if standing.word in (DONE, RECOUNT) else _estimate_disk(step, cost, text_bytes),
             DRIVER_BYTES + (on_driver(step.settings, text_bytes) if on_driver else 0),
             {} if standing.is_done else plan_details(step, corpus, standing.state.view),
         ))  # fmt: skip
     return all_bytes, lines
+
+
+def _estimate_disk(step: Step, cost: Cost, text_bytes: int) -> int:
+    """What a step writes, with what it needs while it runs."""
+    more = getattr(step.module, "work_disk_bytes", None)
+    return int(cost.disk_frac * text_bytes) + (more(step.settings, text_bytes) if more else 0)
 
 
 def _estimate_seconds(standing: str, cost: Cost, text_bytes: int, cores: int) -> float:

@@ -1,8 +1,9 @@
 """Substring deduplication: byte spans of at least 500 bytes that stand somewhere before are cut from the text.
 
 Reads a view; writes attributes/substring-v1/ whose spans are an edit of the view: spans in bytes of the original text,
-repeated_bytes, left_bytes, and little_left (something was cut and less than min_left_bytes stayed). Documents are gathered in
-pools by corpus order, each bounded by pool_bytes; a repeat is found when both occurrences are in one pool.
+repeated_bytes, left_bytes, and little_left (something was cut and less than min_left_bytes stayed). A corpus of up to pool_bytes is one
+suffix array; a larger one is searched as a whole by anchors (pipelines/global_repeats.py), or, with scope: pool, in pools by corpus
+order, where a repeat is found when both occurrences are in one pool.
 
     spark-submit pipelines/dedup_substring.py --config substring.yaml
 """
@@ -10,7 +11,7 @@ pools by corpus order, each bounded by pool_bytes; a repeat is found when both o
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,18 +25,20 @@ from dolma_py.corpus import Corpus, ViewBatch, read_view
 from dolma_py.documents import SPANS
 from dolma_py.listing import Split
 from dolma_py.spans import Spans, build_spans, count_bytes
-from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
+from dolma_py.storage import WrittenFile, write_attempt
 from dolma_py.views import View
 from pipelines.attribute_sets import write_attribute_sets
-from pipelines.steps import Rule, StepContext, StepResult, Unit, file_lists
+from pipelines.global_repeats import FOUND_SCHEMA, find_global, gathered_bytes, tasks_bytes
+from pipelines.pairs_by_split import write_table
+from pipelines.steps import Rule, StepContext, StepResult, Unit
 
-VERSION = 2
+VERSION = 3
+INDEX_SCHEMA = pa.schema([("path", pa.string()), ("first", pa.int64()), ("last", pa.int64())])
 SET = "substring-v1"
 SET_SCHEMA = pa.schema([
     pa.field("spans", SPANS), pa.field("repeated_bytes", pa.int64()), pa.field("left_bytes", pa.int64()),
     pa.field("little_left", pa.bool_()),
 ])  # fmt: skip
-FOUND_SCHEMA = pa.schema([("address", pa.int64()), ("start", pa.int32()), ("end", pa.int32())])
 
 
 def default_rules() -> list[Rule]:
@@ -46,6 +49,10 @@ def default_rules() -> list[Rule]:
 class DedupSubstringConfig(SubstringConfig):
     """dedup.substring's settings, the pools, and the rules that follow."""
 
+    scope: Literal["corpus", "pool"] = Field(
+        "corpus",
+        description="where both occurrences of a repeat may be: anywhere, or in one pool of texts that follow each other",
+    )
     pool_bytes: int = Field(
         default=256 << 20,
         ge=1 << 10,
@@ -58,12 +65,41 @@ class DedupSubstringConfig(SubstringConfig):
     rules: list[Rule] = Field(default_factory=default_rules, description="added to the view")
 
 
+def worker_memory_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int:
+    """Of the tasks that hold no suffix array: those of a search through the whole corpus."""
+    is_global = substring.scope == "corpus" and text_bytes > substring.pool_bytes
+    return tasks_bytes(text_bytes, substring.min_length_bytes) if is_global else 0
+
+
+def work_disk_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int:
+    """What a search through the whole corpus needs until it ends."""
+    is_global = substring.scope == "corpus" and text_bytes > substring.pool_bytes
+    return gathered_bytes(text_bytes, substring.min_length_bytes) if is_global else 0
+
+
 def run(context: StepContext, substring: DedupSubstringConfig) -> StepResult:
-    """Find spans pool by pool, then write them as attributes."""
-    settings = config.dump_config(substring)
-    view = config.dump_config(context.need_view())
-    base = {"root": context.corpus.root, "view": view, "substring": settings, "work": context.work}
+    """Find spans, then write them as attributes."""
+    lines, numbers, task_sec = find_spans(context, substring)
+    options = {"root": context.corpus.root, "min_left_bytes": substring.min_left_bytes} | write_index(context, lines)
+    fingerprint = config.fingerprint(context.fingerprint, SET)
+    times = write_attribute_sets(context, "pipelines.dedup_substring:SpanMaker", options, {SET: fingerprint})
+    names = ("documents", "documents_with_spans", "spans", "repeated_bytes", "text_bytes")
+    sums = {name: sum(line["facts"][name] for line in lines) for name in names}
+    facts = sums | numbers | {"scope": substring.scope}
+    return StepResult({SET: fingerprint}, facts=facts, times=times._asdict() | {"pools_task_sec": task_sec})
+
+
+def find_spans(
+    context: StepContext, substring: DedupSubstringConfig
+) -> tuple[list[dict[str, Any]], dict[str, int], float]:
+    """(lines of a done file with a file of FOUND_SCHEMA each, numbers for the manifest, seconds of the tasks)."""
     pools = plan_pools(context.plan_splits(), substring.pool_bytes)
+    if len(pools) > 1 and substring.scope == "corpus":
+        return find_global(context, substring)
+    base = {
+        "root": context.corpus.root, "view": config.dump_config(context.need_view()),
+        "substring": config.dump_config(substring), "work": context.work,
+    }  # fmt: skip
     units = [
         Unit(
             f"pool-{number:05d}",
@@ -72,28 +108,8 @@ def run(context: StepContext, substring: DedupSubstringConfig) -> StepResult:
         )
         for number, pool in enumerate(pools)
     ]
-    done, pool_times = context.run_units("pools", units, find_pool)
-    files = file_lists(done)
-    ranges = [[done.units[name]["facts"][end] for end in ("first", "last")] for name in sorted(done.units)]
-    fingerprint = config.fingerprint(context.fingerprint, SET)
-    options = {
-        "root": context.corpus.root,
-        "paths": [file["path"] for file in files],
-        "checksums": [file["checksum"] for file in files],
-        "ranges": ranges,
-        "min_left_bytes": substring.min_left_bytes,
-    }
-    times = write_attribute_sets(context, "pipelines.dedup_substring:SpanMaker", options, {SET: fingerprint})
-    facts = [line["facts"] for line in done.units.values()]
-    sums = {
-        key: sum(fact[key] for fact in facts)
-        for key in ("documents", "documents_with_spans", "spans", "repeated_bytes", "text_bytes")
-    }
-    return StepResult(
-        {SET: fingerprint},
-        facts=sums | {"pools": len(pools)},
-        times=times._asdict() | {"pools_task_sec": pool_times.task_sec},
-    )
+    done, times = context.run_units("pools", units, find_pool)
+    return [done.units[name] for name in sorted(done.units)], {"pools": len(pools)}, times.task_sec
 
 
 def plan_pools(splits: list[Split], pool_bytes: int) -> list[list[Split]]:
@@ -130,42 +146,46 @@ def find_pool(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile],
         [pa.array(np.repeat(address, counts)), pa.array(spans.start_byte), pa.array(spans.end_byte)],
         schema=FOUND_SCHEMA,
     ).sort_by([("address", "ascending"), ("start", "ascending")])
-
-    def write(sink: HashingWriter) -> int:
-        with parquet_files.open_writer(sink, FOUND_SCHEMA) as writer:
-            for start in range(0, table.num_rows, parquet_files.ROW_GROUP_ROWS):
-                parquet_files.write_row_group(writer, table.slice(start, parquet_files.ROW_GROUP_ROWS))
-        return int(table.num_rows)
-
     facts = {
         "documents": len(address), "documents_with_spans": int((counts > 0).sum()), "spans": len(spans.start_byte),
         "repeated_bytes": int((spans.end_byte - spans.start_byte).sum(dtype=np.int64)), "text_bytes": len(data),
         "first": int(address.min(initial=np.iinfo(np.int64).max)), "last": int(address.max(initial=-1)),
     }  # fmt: skip
     path = f"{params['work']}/pools/pool-{params['number']:05d}.parquet"
-    return [write_attempt(corpus.root, attempts, path, write)], facts
+    return [write_attempt(corpus.root, attempts, path, write_table(table))], facts
+
+
+def write_index(context: StepContext, lines: list[dict[str, Any]]) -> dict[str, str]:
+    """Which documents each file of spans is about, as a file beside them: {"index": its path, "found": a fingerprint of them all}."""
+    some = [line for line in lines if line["facts"]["first"] <= line["facts"]["last"]]
+    rows = [
+        {"path": line["files"][0]["path"]} | {end: line["facts"][end] for end in ("first", "last")} for line in some
+    ]
+    relative = f"{context.work}/spans-index.parquet"
+    parquet_files.write_table(context.corpus.path(relative), pa.Table.from_pylist(rows, INDEX_SCHEMA))
+    return {"index": relative, "found": config.fingerprint([line["files"][0]["checksum"] for line in lines])}
 
 
 class SpanMaker:
-    """Spreads the spans found in pools over the documents of a shard."""
+    """Spreads the spans that were found over the documents of a shard."""
 
     columns: list[str] | None = []
     schemas = {SET: SET_SCHEMA}
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.root, self.min_left_bytes = options["root"], options["min_left_bytes"]
-        paths = [storage.join_path(self.root, path) for path in options["paths"]]
-        self.pools = list(zip(paths, options["ranges"], strict=True))  # file, first and last address
+        with parquet_files.open_parquet(storage.join_path(self.root, options["index"])) as file:
+            index = file.read()
+        self.paths = index.column("path")
+        self.first, self.last = (index.column(end).to_numpy() for end in ("first", "last"))  # in corpus order, apart
 
     def make(self, batch: ViewBatch) -> dict[str, pa.RecordBatch]:
         """SET_SCHEMA of the batch's documents; sizes are those of the view's texts, and no text is read."""
         first, last = int(batch.addresses[0]), int(batch.addresses[-1])
         rows = [("address", ">=", first), ("address", "<=", last)]
         tables = []
-        for path, (pool_first, pool_last) in self.pools:
-            if pool_first > last or pool_last < first:
-                continue
-            filesystem, inner = storage.find_filesystem(path)
+        for number in range(np.searchsorted(self.last, first), np.searchsorted(self.first, last, side="right")):
+            filesystem, inner = storage.find_filesystem(storage.join_path(self.root, self.paths[number].as_py()))
             tables.append(pq.read_table(inner, filesystem=filesystem, filters=rows, use_threads=False))
         table = pa.concat_tables([FOUND_SCHEMA.empty_table(), *tables])
         address = table.column("address").to_numpy()

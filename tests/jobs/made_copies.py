@@ -51,4 +51,5 @@ JOBS: dict[str, tuple[str, dict[str, Any]]] = {
     "minhash-spark": ("dedup_minhash", {
         "unit_docs": 20, "components": "spark", "preset": "fineweb", "verification": {"rule": "pairs", "large_component": 8}}),
     "substring": ("dedup_substring", {"pool_bytes": 700_000}),
+    "substring-pool": ("dedup_substring", {"pool_bytes": 700_000, "scope": "pool"}),
 }  # fmt: skip

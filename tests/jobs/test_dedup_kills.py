@@ -44,7 +44,9 @@ class Kill(NamedTuple):
 DRIVER_KILLS = [
     Kill("exact", "keys", "decisions"), Kill("normalised", "attempts/*-part-*", "decisions"), Kill("urls", "decisions", "attributes"),
     Kill("urls", "attributes", "../manifest.json"), Kill("exact", "count-*", "../manifest.json"),
-    Kill("paragraphs", "units", "lost"), Kill("lines", "lost", "attributes"), Kill("substring", "pools", "attributes"),
+    Kill("paragraphs", "units", "lost"), Kill("lines", "lost", "attributes"), Kill("substring-pool", "pools", "attributes"),
+    Kill("substring", "anchors", "marks"), Kill("substring", "marks", "regions"), Kill("substring", "regions", "repeats"),
+    Kill("substring", "repeats", "united"), Kill("substring", "united", "spans"), Kill("substring", "spans", "attributes"),
     Kill("minhash", "bands", "members"), Kill("minhash", "attempts/*-run.parquet", "members"),
     Kill("minhash-spark", "attempts/*-run.parquet", "members", 1.0), Kill("minhash", "members", "sets"),
     Kill("minhash", "sets", "verify"), Kill("minhash", "verify", "decisions.parquet"),

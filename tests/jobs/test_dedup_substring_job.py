@@ -36,7 +36,7 @@ def test_short_texts_that_lost_nothing_stay(tmp_path, _spark_of_this_run, pool_b
     (tmp_path / "in.jsonl").write_text("\n".join(lines) + "\n")
     steps = [
         {"kind": "ingest", "row_group_text_bytes": 1000, "sources": [{"name": "a", "inputs": [str(tmp_path / "in.jsonl")]}]},
-        {"kind": "dedup_substring", "pool_bytes": pool_bytes},
+        {"kind": "dedup_substring", "pool_bytes": pool_bytes, "scope": "pool"},
     ]  # fmt: skip
     recipe = Recipe(recipe="r", seed=1, split_bytes=2000, steps=steps)
     manifest = build(recipe, str(tmp_path / "corpus"), BuildOptions(show_progress=False))[-1].manifest

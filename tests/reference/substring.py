@@ -27,6 +27,14 @@ def find_repeats(texts, min_length_bytes, keep_first=True):
     return [runs(positions) for positions in marked]
 
 
+def union_spans(spans, num_docs):
+    """Spans (document, start, end) in any order, as runs of each document."""
+    places = [set() for _ in range(num_docs)]
+    for document, start, end in spans:
+        places[document].update(range(start, end))
+    return [runs(positions) for positions in places]
+
+
 def join_spans(spans, min_covered_frac):
     """Every stretch between two spans of one text that is covered densely enough goes whole."""
     share = Fraction(str(min_covered_frac))

@@ -45,6 +45,14 @@ def test_find_repeats_equals_twin(texts, min_length_bytes, keep_first):
     assert to_lists(found) == reference.find_repeats(texts, min_length_bytes, keep_first)
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20), st.integers(0, 20)), max_size=12), st.integers(4, 6))
+def test_union_spans_equals_twin(spans, num_docs):
+    flat = np.array(spans, np.int64).reshape(-1, 3)
+    found = substring.union_spans(flat[:, 0], flat[:, 1].astype(np.int32), flat[:, 2].astype(np.int32), num_docs)
+    assert found.start_byte.dtype == found.end_byte.dtype == np.int32
+    assert to_lists(found) == reference.union_spans(spans, num_docs)
+
+
 @given(st.lists(GAPS, max_size=4), SHARES)
 def test_join_spans_equals_twin(gaps, share):
     lists = [from_gaps(g) for g in gaps]

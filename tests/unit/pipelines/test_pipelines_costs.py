@@ -37,6 +37,9 @@ def plan_memory(folder, text_bytes, **step):
         (1 << 40, {"kind": "tokenize", "mix": "m", "tokens_per_part": 100 * MIB}, 800 * MIB),
         (40_000_000, {"kind": "tokenize", "mix": "m"}, 320_000_000),
         (1 << 40, {"kind": "dedup_exact"}, 2 * 32 * MIB),
+        (1 << 40, {"kind": "dedup_substring"}, 12 * 256 * MIB),
+        (1 << 40, {"kind": "dedup_substring", "pool_bytes": MIB}, 7 * 48 * MIB),  # hashes of anchors and their numbers
+        (1 << 40, {"kind": "dedup_substring", "pool_bytes": MIB, "scope": "pool"}, 12 * MIB),
     ],
 )
 def test_memory_of_a_task(tmp_path, text_bytes, step, expected):
@@ -88,3 +91,13 @@ def test_more_documents_than_the_driver_may_hold_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="the view's 25000000 documents.*4.0 GB of memory") as caught:
         mix_table.check_docs(context, MixInputs(max_docs=10), 25_000_000)
     assert (caught.value.key, caught.value.got) == ("steps.plan.max_docs", 10)
+
+
+def test_a_search_through_a_whole_corpus_needs_disk():
+    """Anchors, their shuffles, and 964 bytes around three of ten anchors; nothing where one suffix array is enough."""
+    from pipelines.dedup_substring import DedupSubstringConfig, work_disk_bytes
+
+    anchors = 2 * 10**12 // 438
+    assert work_disk_bytes(DedupSubstringConfig(), 10**12) == int(anchors * (20 + 32 + 0.3 * 964))
+    assert work_disk_bytes(DedupSubstringConfig(), 10**8) == 0
+    assert work_disk_bytes(DedupSubstringConfig(scope="pool"), 10**12) == 0
