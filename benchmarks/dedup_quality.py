@@ -56,8 +56,8 @@ from dedup.verification import VerificationConfig
 THRESHOLD = 0.8
 CURVE_EDGES = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 CURVE_SEEDS = 24
-# (b, r): Olmo 3's web, FineWeb's and Olmo 3's PDFs', datasketch's optimum at 0.8 and 128, BigCode's, and three with more recall at 0.8
 DEFAULT = (32, 8)
+# (b, r): Olmo 3's web, FineWeb's and Olmo 3's PDFs', datasketch's optimum at 0.8 and 128, BigCode's, and three with more recall at 0.8
 SETTINGS = [(26, 11), (14, 8), (9, 13), (25, 10), (32, 8), (40, 7), (20, 5)]
 
 

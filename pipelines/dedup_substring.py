@@ -28,8 +28,8 @@ from dolma_py.spans import Spans, build_spans, count_bytes
 from dolma_py.storage import WrittenFile, write_attempt
 from dolma_py.views import View
 from pipelines.attribute_sets import write_attribute_sets
-from pipelines.global_repeats import FOUND_SCHEMA, find_global, gathered_bytes, tasks_bytes
-from pipelines.pairs_by_split import write_table
+from pipelines.global_repeats import FOUND_SCHEMA, find_global, gathered_bytes, index_bytes, tasks_bytes
+from pipelines.pairs_by_split import table_writer
 from pipelines.steps import Rule, StepContext, StepResult, Unit
 
 VERSION = 3
@@ -71,6 +71,12 @@ def worker_memory_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int
     return tasks_bytes(text_bytes, substring.min_length_bytes) if is_global else 0
 
 
+def driver_memory_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int:
+    """Beside what every driver holds: the index of a search through the whole corpus."""
+    is_global = substring.scope == "corpus" and text_bytes > substring.pool_bytes
+    return index_bytes(text_bytes, substring) if is_global else 0
+
+
 def work_disk_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int:
     """What a search through the whole corpus needs until it ends."""
     is_global = substring.scope == "corpus" and text_bytes > substring.pool_bytes
@@ -80,13 +86,13 @@ def work_disk_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int:
 def run(context: StepContext, substring: DedupSubstringConfig) -> StepResult:
     """Find spans, then write them as attributes."""
     lines, numbers, task_sec = find_spans(context, substring)
-    options = {"root": context.corpus.root, "min_left_bytes": substring.min_left_bytes} | write_index(context, lines)
+    options = {"root": context.corpus.root, "min_left_bytes": substring.min_left_bytes} | write_span_index(context, lines)
     fingerprint = config.fingerprint(context.fingerprint, SET)
     times = write_attribute_sets(context, "pipelines.dedup_substring:SpanMaker", options, {SET: fingerprint})
     names = ("documents", "documents_with_spans", "spans", "repeated_bytes", "text_bytes")
     sums = {name: sum(line["facts"][name] for line in lines) for name in names}
     facts = sums | numbers | {"scope": substring.scope}
-    return StepResult({SET: fingerprint}, facts=facts, times=times._asdict() | {"pools_task_sec": task_sec})
+    return StepResult({SET: fingerprint}, facts=facts, times=times._asdict() | {"search_task_sec": task_sec})
 
 
 def find_spans(
@@ -152,10 +158,10 @@ def find_pool(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile],
         "first": int(address.min(initial=np.iinfo(np.int64).max)), "last": int(address.max(initial=-1)),
     }  # fmt: skip
     path = f"{params['work']}/pools/pool-{params['number']:05d}.parquet"
-    return [write_attempt(corpus.root, attempts, path, write_table(table))], facts
+    return [write_attempt(corpus.root, attempts, path, table_writer(table))], facts
 
 
-def write_index(context: StepContext, lines: list[dict[str, Any]]) -> dict[str, str]:
+def write_span_index(context: StepContext, lines: list[dict[str, Any]]) -> dict[str, str]:
     """Which documents each file of spans is about, as a file beside them: {"index": its path, "found": a fingerprint of them all}."""
     some = [line for line in lines if line["facts"]["first"] <= line["facts"]["last"]]
     rows = [

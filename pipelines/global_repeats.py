@@ -54,7 +54,7 @@ from pipelines.packed_pairs import (
     pack_pairs,
     unpack_pairs,
 )  # fmt: skip
-from pipelines.pairs_by_split import ALL, cut_by_file, list_files, share_files, write_by_split, write_table
+from pipelines.pairs_by_split import ALL, cut_by_file, number_files, share_files, table_writer, write_by_split
 from pipelines.shuffles import Batches
 from pipelines.steps import StepContext, Unit, split_name, split_params
 
@@ -69,9 +69,10 @@ INDEX_SCHEMA = pa.schema([*PLACE_SCHEMA, ("path", pa.string()), ("piece", pa.int
 FOUND_SCHEMA = pa.schema([("address", pa.int64()), ("start", pa.int32()), ("end", pa.int32())])
 LOW = np.uint64((1 << 32) - 1)
 ROW_BYTES = 28  # of a region beside its text
-REPEATED_FRAC = (
-    0.3  # of the anchors, for a plan: what the web has after near copies are gone differs from crawl to crawl
-)
+INDEX_ROW_BYTES = 360  # three copies while it is made, each with the path of the file
+SPLIT_BYTES = 32 << 20  # of a recipe, if it says nothing else
+# of the anchors, for a plan: what the web has after near copies are gone differs from crawl to crawl
+REPEATED_FRAC = 0.3
 
 
 def find_global(
@@ -88,7 +89,7 @@ def find_global(
     shared = base | {"num_buckets": num_buckets}
     marked = [unit._replace(params=unit.params | shared) for unit in units if unit.name in marks]
     regions, region_times = context.run_units("regions", marked, write_regions, layout=num_buckets)
-    index, sizes = write_index(context, [regions.units[unit.name] for unit in marked], substring.pool_bytes)
+    index, sizes = write_region_index(context, [regions.units[unit.name] for unit in marked], substring.pool_bytes)
     buckets = plan_buckets(sizes, shared | {"root": context.corpus.root, "index": index})
     repeats, repeat_times = context.run_units("repeats", buckets, find_bucket, layout=num_buckets)
     found = [repeats.units[bucket.name]["files"][0] for bucket in buckets]
@@ -108,7 +109,7 @@ def find_global(
 
 
 def tasks_bytes(text_bytes: int, min_length_bytes: int) -> int:
-    """What a task that holds pairs of numbers takes at most, for a corpus of `text_bytes`."""
+    """What a task that holds pairs of numbers takes, for a corpus of `text_bytes`: at most, but in `united` where spans crowd in a split."""
     window = min_length_bytes - choose_gram_bytes(min_length_bytes) + 1
     return HELD_FACTOR * PAIR_BYTES * min(HELD_PAIRS, 2 * text_bytes // (window + 1) + 1)
 
@@ -118,6 +119,13 @@ def gathered_bytes(text_bytes: int, min_length_bytes: int) -> int:
     gram = choose_gram_bytes(min_length_bytes)
     num_anchors = 2 * text_bytes // (min_length_bytes - gram + 2)
     return int(num_anchors * (20 + 2 * PAIR_BYTES + REPEATED_FRAC * (2 * min_length_bytes - gram + ROW_BYTES)))
+
+
+def index_bytes(text_bytes: int, substring: DedupSubstringConfig) -> int:
+    """What the driver holds to know where the regions of each bucket lie: INDEX_ROW_BYTES for each bucket of each split."""
+    gram = choose_gram_bytes(substring.min_length_bytes)
+    num_marks = int(REPEATED_FRAC * 2 * text_bytes / (substring.min_length_bytes - gram + 2))
+    return INDEX_ROW_BYTES * min(-(-text_bytes // SPLIT_BYTES) * count_buckets(num_marks, substring), num_marks)
 
 
 def count_buckets(num_marks: int, substring: DedupSubstringConfig) -> int:
@@ -175,7 +183,7 @@ def write_marks(context: StepContext, paths: list[str], rows: list[int]) -> dict
         session, root, held_pairs = context.spark(), context.corpus.root, HELD_PAIRS
         num_tasks = int(session.conf.get("spark.sql.shuffle.partitions") or 1)
         num_parts = count_parts(sum(rows), num_tasks)
-        mark_parts = min(len(paths), count_parts(sum(rows) // 4, num_tasks))  # a file's marks in one of them
+        mark_parts = min(len(paths), count_parts(sum(rows), num_tasks))  # a file's marks in one of them
         part_of = share_files(rows, mark_parts)
 
         def read(batches: Batches) -> Iterator[tuple[Parts, Pairs]]:
@@ -211,7 +219,7 @@ def write_marks(context: StepContext, paths: list[str], rows: list[int]) -> dict
                 columns = [pa.array((own[:, 1] & LOW).astype(np.uint32)), pa.array(np.ascontiguousarray(own[:, 0]))]
                 yield owner, pa.table(columns, schema=MARK_SCHEMA)
 
-        hashes = map_arrow(list_files(context, len(paths)), spread, PACKED_SPARK)
+        hashes = map_arrow(number_files(context, len(paths)), spread, PACKED_SPARK)
         chosen = map_arrow(hashes.repartitionById(num_parts, "part"), choose, PACKED_SPARK)
         write_by_split(context, done, chosen, mark_parts, write)
     marks: dict[str, int] = done.units[ALL]["facts"]["rows"]
@@ -257,7 +265,7 @@ def write_united(context: StepContext, found: list[dict[str, Any]], marks: list[
                 arrays = [pa.array(c.astype(t.to_pandas_dtype())) for c, t in zip(columns, types, strict=True)]
                 yield owner, unite(pa.table(arrays, schema=FOUND_SCHEMA))
 
-        spans = map_arrow(list_files(context, len(paths)), spread, PACKED_SPARK)
+        spans = map_arrow(number_files(context, len(paths)), spread, PACKED_SPARK)
         write_by_split(context, done, spans, num_parts, write)
     return set(done.units[ALL]["facts"]["rows"])
 
@@ -303,7 +311,7 @@ def write_regions(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFi
     written = write_attempt(corpus.root, attempts, f"{folder}/{name}.parquet", write)
     columns = [pa.array(column, pa.int64()) for column in zip(*places, strict=True)]
     listed = write_attempt(
-        corpus.root, attempts, f"{folder}/{name}-places.parquet", write_table(pa.table(columns, schema=PLACE_SCHEMA))
+        corpus.root, attempts, f"{folder}/{name}-places.parquet", table_writer(pa.table(columns, schema=PLACE_SCHEMA))
     )
     return [written, listed], {"bytes": sum(size for _, _, size in places) - ROW_BYTES * written.rows}
 
@@ -356,7 +364,7 @@ def cut_table(table: pa.Table, most_bytes: int) -> Iterator[tuple[pa.Table, int]
         start = stop
 
 
-def write_index(context: StepContext, lines: list[dict[str, Any]], pool_bytes: int) -> tuple[str, dict[int, list[int]]]:
+def write_region_index(context: StepContext, lines: list[dict[str, Any]], pool_bytes: int) -> tuple[str, dict[int, list[int]]]:
     """Where the row groups of each bucket lie, in corpus order: (relative path of the file, bytes of the pieces of each bucket).
 
     A bucket that is no larger than pool_bytes is one piece; any other is cut into pieces of half as much, of whole row groups.
@@ -418,7 +426,7 @@ def find_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
         f"{number:05d}" for number in (params["bucket"], *(params["pieces"] if len(params["pieces"]) > 1 else []))
     )
     path = f"{params['work']}/repeats/bucket-{name}.parquet"
-    return [write_attempt(corpus.root, attempts, path, write_table(found))], {}
+    return [write_attempt(corpus.root, attempts, path, table_writer(found))], {}
 
 
 def _read_group(corpus: Corpus, place: dict[str, Any]) -> pa.Table:
@@ -461,11 +469,14 @@ def finish_spans(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFil
             facts["spans"] += len(spans.start_byte)
             facts["repeated_bytes"] += int((spans.end_byte - spans.start_byte).sum(dtype=np.int64))
     path = f"{params['work']}/spans/{name}.parquet"
-    return [write_attempt(corpus.root, attempts, path, write_table(pa.concat_tables(pieces)))], facts
+    return [write_attempt(corpus.root, attempts, path, table_writer(pa.concat_tables(pieces)))], facts
 
 
 def choose_spans(found: pa.Table, addresses: npt.NDArray[np.int64]) -> Spans:
-    """Those of FOUND_SCHEMA, sorted by address, that lie in the documents at `addresses`, ascending; others lie in none."""
+    """Those of FOUND_SCHEMA, sorted by address, that lie in the documents at `addresses`, ascending.
+
+    Between the first address and the last every span must be in one of them; spans before and after are left out.
+    """
     address = found.column("address").to_numpy()
     offsets = np.searchsorted(address, addresses).astype(np.int64)
     end = np.searchsorted(address, addresses[-1:], side="right") if len(addresses) else np.zeros(1, np.int64)

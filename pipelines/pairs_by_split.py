@@ -21,7 +21,7 @@ from pipelines.steps import StepContext, split_name
 ALL = "all"  # the one unit of such a phase
 
 
-def list_files(context: StepContext, num_files: int) -> DataFrame:
+def number_files(context: StepContext, num_files: int) -> DataFrame:
     """Numbers from 0 in a column, for tasks that read files of these numbers."""
     session = context.spark()
     parts = min(num_files, context.partitions or 4 * session.sparkContext.defaultParallelism)
@@ -56,7 +56,7 @@ def write_by_split(
     def write_files(batches: Batches) -> Iterator[pa.RecordBatch]:
         pairs = np.concatenate([np.empty((0, 2), np.uint64), *unpack_pairs(batches)])
         for owner, table in write(pairs):
-            file = write_attempt(root, attempts, f"{folder}/{names[owner]}.parquet", write_table(table))
+            file = write_attempt(root, attempts, f"{folder}/{names[owner]}.parquet", table_writer(table))
             yield pa.RecordBatch.from_pydict({"receipt": [json.dumps([names[owner], list(file)])]})
 
     found = map_arrow(frame.repartitionById(num_parts, "part"), write_files, "receipt string").collect()
@@ -67,7 +67,7 @@ def write_by_split(
     done.finish()
 
 
-def write_table(table: pa.Table) -> Callable[[HashingWriter], int]:
+def table_writer(table: pa.Table) -> Callable[[HashingWriter], int]:
     """What writes a table into an attempt file."""
 
     def write(sink: HashingWriter) -> int:

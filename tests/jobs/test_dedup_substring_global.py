@@ -70,6 +70,12 @@ def run(inputs, root, options=OPTIONS, before=(), **settings):
     return [row for path in paths for row in pq.read_table(path).to_pylist()], made["facts"]
 
 
+def read_sets(root):
+    """Bytes of each file of the set, by its path."""
+    folder = root / "attributes" / "substring-v1"
+    return {path.relative_to(root): path.read_bytes() for path in folder.rglob("*.parquet")}
+
+
 SHARED = ("documents", "documents_with_spans", "spans", "repeated_bytes", "text_bytes")
 
 
@@ -81,7 +87,7 @@ def test_buckets_find_what_one_suffix_array_finds(inputs, tmp_path, _spark_of_th
     found, facts = run(inputs, tmp_path / "corpus", pool_bytes=60_000, **settings)
     assert whole["pools"] == 1 and whole["spans"] > 50
     assert facts["buckets"] > 3 and facts["anchors"] > facts["anchors_repeated"] > 100
-    assert found == expected
+    assert found == expected and read_sets(tmp_path / "corpus") == read_sets(tmp_path / "whole")
     assert [facts[name] for name in SHARED] == [whole[name] for name in SHARED]
 
 
@@ -106,9 +112,12 @@ def test_a_bucket_larger_than_a_pool_is_compared_by_pieces(inputs, tmp_path, mon
 def test_bytes_do_not_depend_on_partitions(inputs, tmp_path, _spark_of_this_run, partitions):
     run(inputs, tmp_path / "corpus", pool_bytes=60_000)
     run(inputs, tmp_path / "other", BuildOptions(partitions=partitions, show_progress=False), pool_bytes=60_000)
-    for path in sorted((tmp_path / "corpus").rglob("*")):
-        if path.is_file() and path.name != "run.json":
-            assert (tmp_path / "other" / path.relative_to(tmp_path / "corpus")).read_bytes() == path.read_bytes(), path
+    one, other = (
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != "run.json"}
+        for root in (tmp_path / "corpus", tmp_path / "other")
+    )
+    assert sorted(one) == sorted(other)
+    assert [path for path in one if one[path] != other[path]] == []
 
 
 def test_pools_are_searched_apart_when_asked(inputs, tmp_path, _spark_of_this_run):
