@@ -86,7 +86,9 @@ def work_disk_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int:
 def run(context: StepContext, substring: DedupSubstringConfig) -> StepResult:
     """Find spans, then write them as attributes."""
     lines, numbers, task_sec = find_spans(context, substring)
-    options = {"root": context.corpus.root, "min_left_bytes": substring.min_left_bytes} | write_span_index(context, lines)
+    options = {"root": context.corpus.root, "min_left_bytes": substring.min_left_bytes} | write_span_index(
+        context, lines
+    )
     fingerprint = config.fingerprint(context.fingerprint, SET)
     times = write_attribute_sets(context, "pipelines.dedup_substring:SpanMaker", options, {SET: fingerprint})
     names = ("documents", "documents_with_spans", "spans", "repeated_bytes", "text_bytes")

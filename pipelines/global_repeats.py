@@ -364,7 +364,9 @@ def cut_table(table: pa.Table, most_bytes: int) -> Iterator[tuple[pa.Table, int]
         start = stop
 
 
-def write_region_index(context: StepContext, lines: list[dict[str, Any]], pool_bytes: int) -> tuple[str, dict[int, list[int]]]:
+def write_region_index(
+    context: StepContext, lines: list[dict[str, Any]], pool_bytes: int
+) -> tuple[str, dict[int, list[int]]]:
     """Where the row groups of each bucket lie, in corpus order: (relative path of the file, bytes of the pieces of each bucket).
 
     A bucket that is no larger than pool_bytes is one piece; any other is cut into pieces of half as much, of whole row groups.

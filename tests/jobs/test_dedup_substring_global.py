@@ -113,7 +113,11 @@ def test_bytes_do_not_depend_on_partitions(inputs, tmp_path, _spark_of_this_run,
     run(inputs, tmp_path / "corpus", pool_bytes=60_000)
     run(inputs, tmp_path / "other", BuildOptions(partitions=partitions, show_progress=False), pool_bytes=60_000)
     one, other = (
-        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != "run.json"}
+        {
+            path.relative_to(root): path.read_bytes()
+            for path in root.rglob("*")
+            if path.is_file() and path.name != "run.json"
+        }
         for root in (tmp_path / "corpus", tmp_path / "other")
     )
     assert sorted(one) == sorted(other)

@@ -101,5 +101,9 @@ def test_a_search_through_a_whole_corpus_needs_disk():
     assert work_disk_bytes(DedupSubstringConfig(), 10**12) == int(anchors * (20 + 32 + 0.3 * 964))
     assert work_disk_bytes(DedupSubstringConfig(), 10**8) == 0
     assert work_disk_bytes(DedupSubstringConfig(scope="pool"), 10**12) == 0
-    assert driver_memory_bytes(DedupSubstringConfig(), 10**8) == driver_memory_bytes(DedupSubstringConfig(scope="pool"), 10**12) == 0
+    assert (
+        driver_memory_bytes(DedupSubstringConfig(), 10**8)
+        == driver_memory_bytes(DedupSubstringConfig(scope="pool"), 10**12)
+        == 0
+    )
     assert 0.5e9 < driver_memory_bytes(DedupSubstringConfig(), 10**11) < 1e9  # some 2 million row groups
