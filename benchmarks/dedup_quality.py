@@ -282,7 +282,7 @@ def label_line(one: LabelledSet, shingles: ShingleConfig, threshold: float) -> s
     return f"{one.name:16s} {name:13s} {threshold:8.2f}  {shape[0]:3d} x {shape[1]:<3d} {parts[0]} | {'':11s}{parts[1]}"
 
 
-def print_estimate(labelled: list[LabelledPairs], num_pairs: int = 12_000, num_seeds: int = 48) -> None:
+def print_estimate(labelled: list[LabelledPairs], num_pairs: int = 10_000, num_seeds: int = 48) -> None:
     print("\n## Share of equal signature values minus exact Jaccard, 286 permutations")
     print(
         f"{num_seeds} seeds; pairs below 0.5 were met under other permutations, so that meeting says nothing about these"
