@@ -1,7 +1,7 @@
 """Functions of ours as Spark tasks, in workers that keep what they have loaded out of every garbage collection.
 
 After each task Spark's worker collects garbage over all that the process holds: some 100,000 objects of numba, pyarrow and this project,
-0.1 to 0.3 s, many times what a small task takes itself. What a process has loaded never becomes garbage, so it is put aside once.
+0.1 to 0.2 s on one core, many times what a small task takes itself. What a process has loaded never becomes garbage, so it is put aside once.
 """
 
 from __future__ import annotations
