@@ -12,10 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from dolma_py.errors import DolmaError
+from dolma_py.errors import DolmaError, SandboxError
 from dolma_py.java_home import find_java
 from dolma_py.machine import count_cores, read_memory_bytes
 from dolma_py.numba_options import choose_cache_dir
+from dolma_py.sandbox import check_sandbox
 
 GIB = 1 << 30
 MIN_MEMORY_BYTES = 4 * GIB  # the quickstart with its trainer
@@ -117,13 +118,12 @@ def _gpu() -> Finding:
 
 
 def _sandbox() -> Finding:
-    answer = _run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"])
-    if answer is not None:
-        return Finding("sandbox", True, _run(["bwrap", "--version"]) or "bubblewrap", "")
-    here = shutil.which("bwrap") is not None
-    found = "bubblewrap, but it may not make a namespace here" if here else "none"
-    advice = "Allow unprivileged user namespaces." if here else "Run: apt-get install bubblewrap."
-    return Finding("sandbox", False, found, f"{advice} Nothing uses it yet: no program written by a model is run.")
+    try:
+        return Finding("sandbox", True, check_sandbox(), "")
+    except SandboxError as error:
+        return Finding(
+            "sandbox", False, error.problem, f"{error.hint} Only dolma_py.sandbox uses it; no command does yet."
+        )
 
 
 def _browser() -> Finding:

@@ -140,6 +140,14 @@ class MissingDependencyError(DolmaError):
         super().__init__(f"{package} is not installed. Run: pip install 'dolma-py[{extra}]'")
 
 
+class SandboxError(DolmaError):
+    """No sandbox can be opened here, or it did not start; no program was run."""
+
+    def __init__(self, problem: str, hint: str) -> None:
+        self.problem, self.hint = problem, hint
+        super().__init__(f"sandbox: {problem}. {hint}".rstrip())
+
+
 def name_known(name: object, known: Iterable[str]) -> str:
     """The hint for a name that is not known: the nearest that is, and all of them.
 

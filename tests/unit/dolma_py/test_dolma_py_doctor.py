@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -51,7 +52,6 @@ def test_nothing_is_claimed_on_a_bare_machine(bare_path, name):
         ("GPU", "nvidia-smi", "echo 'NVIDIA H100, 81559 MiB'", "NVIDIA H100, 81559 MiB"),
         ("browser", "chromium", "exit 0", "chromium"),
         ("C++ compiler", "g++", "echo 12", "g++ 12"),
-        ("sandbox", "bwrap", "echo bubblewrap 0.8.0", "bubblewrap 0.8.0"),
     ],
 )
 def test_what_is_there_is_found(bare_path, name, program, body, found):
@@ -63,6 +63,16 @@ def test_what_is_there_is_found(bare_path, name, program, body, found):
 def test_a_program_that_fails_does_not_count(bare_path, name, program):
     put_program(bare_path, program, "echo fine; exit 1")
     assert not finding(name).ok
+
+
+def test_a_sandbox_that_runs_nothing_does_not_count(bare_path):
+    put_program(bare_path, "bwrap", "echo bubblewrap 0.8.0")
+    assert not finding("sandbox").ok
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bubblewrap here")
+def test_a_sandbox_that_ran_a_program_is_found():
+    assert finding("sandbox")[1:] == (True, subprocess.getoutput("bwrap --version"), "")
 
 
 def test_an_old_java_is_named(monkeypatch, tmp_path):

@@ -1,0 +1,212 @@
+"""A program in a sandbox gets what it was given, and its outcome says how it ended; without a sandbox nothing runs by accident."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from dolma_py import sandbox
+from dolma_py.errors import ConfigError, SandboxError
+from dolma_py.sandbox import UNSAFE, Limits, Program, check_sandbox, run_program
+from dolma_py.sandbox_run import Sandbox
+
+needs_bwrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bubblewrap here")
+
+
+@needs_bwrap
+def test_a_program_gets_what_it_was_given():
+    source = "import sys, part.one\nprint(sys.argv[1:], input(), part.one.x, open('data.bin', 'rb').read(), __name__)"
+    files = {"part/one.py": b"x = 5\n", "data.bin": b"\0\xff"}
+    outcome = run_program(Program(source, argv=("a", ""), stdin=b"line\nmore", files=files))
+    assert outcome.stdout == b"['a', ''] line 5 b'\\x00\\xff' __main__\n", outcome
+    assert (outcome.status, outcome.exit_code, outcome.stderr) == ("ok", 0, b"")
+    assert 0 < outcome.cpu_sec < 60 and 0 <= outcome.wall_sec < 60
+
+
+@needs_bwrap
+@pytest.mark.parametrize(
+    ("argv", "status", "exit_code", "stdout"),
+    [
+        (("sh", "-c", "cat; echo $0 >&2; exit 3", "name"), "failed", 3, b"in"),
+        (("/usr/bin/env",), "ok", 0, None),
+        (("no-such-program",), "failed", 127, b""),
+        (("sh", "-c", "kill -9 $$"), "failed", 137, b""),
+        (("true", "x" * 3_000_000), "failed", 127, b""),  # more than the kernel takes
+        (("",), "failed", 127, b""),
+    ],
+)
+def test_a_command_line_is_run(argv, status, exit_code, stdout):
+    outcome = run_program(Program(argv=argv, stdin=b"in"))
+    assert (outcome.status, outcome.exit_code) == (status, exit_code), outcome
+    assert stdout in (None, outcome.stdout)
+
+
+@needs_bwrap
+def test_much_input_and_output_pass():
+    size = 5_000_000
+    source = "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read())"
+    outcome = run_program(Program(source, stdin=b"x" * size), Limits(max_output_bytes=size))
+    assert outcome.status == "ok" and len(outcome.stdout) == size
+
+
+@needs_bwrap
+@pytest.mark.parametrize(("room", "status", "kept"), [(10, "ok", 10), (9, "output", 9), (0, "output", 0)])
+def test_output_is_cut_at_its_limit(room, status, kept):
+    outcome = run_program(Program("print('x' * 9)"), Limits(max_output_bytes=room))
+    assert (outcome.status, len(outcome.stdout)) == (status, kept)
+
+
+@needs_bwrap
+def test_input_that_nobody_reads_stalls_nothing():
+    assert run_program(Program("print(1)", stdin=b"x" * 5_000_000)).status == "ok"
+
+
+@needs_bwrap
+def test_installed_packages_are_seen_only_when_asked():
+    program = Program("import os, sys; print(os.path.exists(sys.argv[1]))", argv=(sys.prefix,))
+    if sys.prefix == sys.base_prefix:
+        pytest.skip("no virtual environment here")
+    assert run_program(program).stdout == b"False\n"
+    assert run_program(program, with_packages=True).stdout == b"True\n"
+
+
+@needs_bwrap
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "", "a\0b"])
+def test_files_stay_below_the_working_folder(name):
+    with pytest.raises(ConfigError, match="program.files"):
+        run_program(Program("", files={name: b""}))
+
+
+@needs_bwrap
+@pytest.mark.parametrize("program", [Program(), Program(argv=("a\0b",)), Program("x", files={"a": b"x" * (1 << 26)})])
+def test_what_cannot_be_run_is_refused(program):
+    with pytest.raises(ConfigError, match="program"):
+        run_program(program)
+
+
+_PARENT = """
+import sys
+from dolma_py.sandbox import Limits, Program, run_program
+source = "import os; os.fork(); os.setsid() if os.getpid() != 2 else 0; os.execv('/usr/bin/sleep', [sys.argv[1], '600'])"
+run_program(Program("import sys; " + source, argv=(sys.argv[1],)), Limits(wall_sec=600))
+"""
+
+
+def count_named(name: str) -> int:
+    found = 0
+    for path in Path("/proc").iterdir():
+        try:
+            found += path.name.isdigit() and (path / "cmdline").read_bytes().startswith(name.encode() + b"\0")
+        except OSError:
+            continue
+    return found
+
+
+def wait_until(condition) -> bool:
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+@needs_bwrap
+def test_a_killed_parent_takes_everything_along(tmp_path):
+    name = f"sleep-{os.getpid()}-of-a-killed-parent"
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT, name], stderr=subprocess.PIPE)
+    assert wait_until(lambda: count_named(name) == 2), parent.stderr.read1(9999)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stderr.close()
+    assert wait_until(lambda: count_named(name) == 0)
+
+
+@needs_bwrap
+def test_a_sandbox_that_waits_can_be_closed_and_is_used_once():
+    waiting = Sandbox(Limits())
+    waiting.close()
+    waiting.close()
+    with pytest.raises(SandboxError):
+        waiting.run(Program("print(1)"))
+
+
+@needs_bwrap
+def test_descriptors_are_given_back():
+    run_program(Program("print(1)"))
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        run_program(Program("print(1)"))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@needs_bwrap
+def test_the_sandbox_is_checked_by_a_program():
+    assert check_sandbox().startswith("bubblewrap")
+
+
+@pytest.fixture
+def other_bwrap(monkeypatch):
+    """A PATH on which bwrap is this script, or nothing where the text is empty."""
+
+    def put(text: str) -> None:
+        if text:
+            (folder / "bwrap").write_text(f"#!/bin/sh\n{text}\n")
+            (folder / "bwrap").chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder))
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # for the user that root's programs run as
+        yield put
+
+
+@pytest.mark.parametrize(
+    ("script", "hint"),
+    [
+        ("", "apt-get install bubblewrap"),
+        ("echo 'bwrap: No permissions to create new namespace' >&2; exit 1", "user namespaces"),
+        ("echo 'bwrap: Unknown option --disable-userns' >&2; exit 1", "0.8"),
+        ("echo bubblewrap 0.8.0", "user namespaces"),
+    ],
+)
+def test_nothing_runs_where_no_sandbox_can_be_opened(other_bwrap, script, hint):
+    other_bwrap(script)
+    with pytest.raises(SandboxError) as caught:
+        run_program(Program("print(1)"))
+    assert hint in str(caught.value)
+
+
+def test_it_runs_without_one_only_by_the_words(other_bwrap):
+    other_bwrap("")
+    with pytest.raises(ConfigError, match="unsafe"):
+        run_program(Program("print(1)"), unsafe="yes")
+    with pytest.warns(UserWarning, match="without a sandbox"):
+        outcome = run_program(Program("print(1)"), unsafe=UNSAFE)
+    assert (outcome.status, outcome.stdout) == ("ok", b"1\n")
+
+
+@pytest.mark.filterwarnings("ignore:A program runs without a sandbox")
+@pytest.mark.parametrize(
+    ("source", "status"),
+    [
+        ("import time; time.sleep(600)", "timeout"),
+        ("import subprocess; subprocess.Popen(['sleep', '600'])", "ok"),
+        ("bytearray(1 << 40)", "failed"),
+        ("print('x' * 10_000_000)", "output"),
+    ],
+)
+def test_limits_hold_without_one(source, status):
+    outcome = run_program(Program(source), Limits(wall_sec=2), unsafe=UNSAFE)
+    assert outcome.status == status
+
+
+def test_the_worker_imports_nothing_of_ours():
+    source = (Path(sandbox.__file__).parent / "sandbox_worker.py").read_text()
+    assert "import marshal" in source and "dolma_py" not in source
