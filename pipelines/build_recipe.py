@@ -177,6 +177,7 @@ def run_step(context: StepContext, step: Step) -> tuple[dict[str, Any], bool]:
     else:
         if found is not None:
             logger.info("%s %s", step.name, explain_again(step, context.fingerprint, found))
+        check_view_name(context, step)
         storage.remove_file(storage.join_path(folder, "manifest.json"))
         if context.view is not None:
             check_attribute_sets(context.corpus, context.view)
@@ -235,8 +236,6 @@ def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[s
     if view is not None:
         first = len(view.steps)
         view = view.extend(name_view(context.folder.split("/")[1], step.name), view_steps(step, result))
-        if context.view is not None and view.name == context.view.name:
-            raise ConfigError("name", view.name, "expected another name than that of the view it reads", "Give --name.")
         storage.make_folder(context.corpus.path("views"))
         views.save_view(view, context.corpus.path("views", f"{view.name}.yaml"))
         if step.kind in FIRST_KINDS or len(view.steps) > first:
@@ -250,6 +249,23 @@ def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[s
         "files": result.files, "facts": result.facts, "funnel": funnel,
         "artifact_checksums": {name: storage.checksum_file(context.corpus.path(path)) for name, path in result.artifacts.items()},
     }  # fmt: skip
+
+
+def check_view_name(context: StepContext, step: Step) -> None:
+    """ConfigError where the view that the step will leave has the name of the one that it reads, or of one that another step left."""
+    recipe = context.folder.split("/")[1]
+    name = name_view(recipe, step.name)
+    if context.view is not None and name == context.view.name:
+        raise ConfigError("name", name, "expected another name than that of the view it reads", "Give --name.")
+    if storage.file_bytes(context.corpus.path("views", f"{name}.yaml")) is None:
+        return
+    with suppress(DataError):  # a damaged manifest of another run is that run's business
+        for made in manifest.iterate_manifests(context.corpus.path("runs")):
+            if made["view"] == name and (made["recipe"], made["step"]) != (recipe, step.name):
+                left = made["recipe"] if made["recipe"] == made["step"] else f"{made['recipe']}, step {made['step']},"
+                raise ConfigError(
+                    "name", name, f"expected another: run {left} left a view of that name", "Give --name."
+                )
 
 
 def name_view(run: str, step: str) -> str:

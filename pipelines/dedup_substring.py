@@ -28,8 +28,9 @@ from dolma_py.spans import Spans, build_spans, count_bytes
 from dolma_py.storage import WrittenFile, write_attempt
 from dolma_py.views import View
 from pipelines.attribute_sets import write_attribute_sets
-from pipelines.global_repeats import FOUND_SCHEMA, find_global, gathered_bytes, index_bytes, tasks_bytes
+from pipelines.global_repeats import find_global, gathered_bytes, index_bytes, tasks_bytes
 from pipelines.pairs_by_split import table_writer
+from pipelines.repeat_regions import FOUND_SCHEMA
 from pipelines.steps import Rule, StepContext, StepResult, Unit
 
 VERSION = 3

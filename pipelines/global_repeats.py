@@ -16,26 +16,22 @@ Disk: up to (2 L - g) bytes of text for each anchor seen twice.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dedup.anchors import (
     NOTHING_SEEN,
-    Anchors,
     choose_gram_bytes,
     find_anchors,
     find_repeated,
     merge_seen,
-    surround,
 )  # fmt: skip
-from dedup.substring import Spans, clip_spans, find_repeats, join_spans, union_spans
+from dedup.substring import Spans, clip_spans, join_spans
 from dolma_py import config, hashing, parquet_files, storage
-from dolma_py.arrow_buffers import TextView, view_text
+from dolma_py.arrow_buffers import view_text
 from dolma_py.corpus import Corpus, read_view
 from dolma_py.listing import Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
@@ -55,6 +51,19 @@ from pipelines.packed_pairs import (
     unpack_pairs,
 )  # fmt: skip
 from pipelines.pairs_by_split import ALL, cut_by_file, number_files, share_files, table_writer, write_by_split
+from pipelines.repeat_regions import (
+    FOUND_SCHEMA,
+    LOW,
+    ROW_BYTES,
+    count_buckets,
+    find_bucket,
+    pack_spans,
+    plan_buckets,
+    unite,
+    unpack_spans,
+    write_region_index,
+    write_regions,
+)  # fmt: skip
 from pipelines.shuffles import Batches
 from pipelines.steps import StepContext, Unit, split_name, split_params
 
@@ -63,12 +72,6 @@ if TYPE_CHECKING:
 
 ANCHOR_SCHEMA = pa.schema([("hash", pa.uint64()), ("address", pa.int64()), ("start", pa.int32())])
 MARK_SCHEMA = pa.schema([("number", pa.uint32()), ("hash", pa.uint64())])
-REGION_SCHEMA = pa.schema([("address", pa.int64()), ("start", pa.int32()), ("text", pa.large_binary())])
-PLACE_SCHEMA = pa.schema([("bucket", pa.int64()), ("group", pa.int64()), ("bytes", pa.int64())])
-INDEX_SCHEMA = pa.schema([*PLACE_SCHEMA, ("path", pa.string()), ("piece", pa.int64())])
-FOUND_SCHEMA = pa.schema([("address", pa.int64()), ("start", pa.int32()), ("end", pa.int32())])
-LOW = np.uint64((1 << 32) - 1)
-ROW_BYTES = 28  # of a region beside its text
 INDEX_ROW_BYTES = 360  # three copies while it is made, each with the path of the file
 SPLIT_BYTES = 32 << 20  # of a recipe, if it says nothing else
 # of the anchors, for a plan: what the web has after near copies are gone differs from crawl to crawl
@@ -109,7 +112,7 @@ def find_global(
 
 
 def tasks_bytes(text_bytes: int, min_length_bytes: int) -> int:
-    """What a task that holds pairs of numbers takes, for a corpus of `text_bytes`: at most, but in `united` where spans crowd in a split."""
+    """What a task that holds pairs of numbers takes at most, for a corpus of `text_bytes`."""
     window = min_length_bytes - choose_gram_bytes(min_length_bytes) + 1
     return HELD_FACTOR * PAIR_BYTES * min(HELD_PAIRS, 2 * text_bytes // (window + 1) + 1)
 
@@ -126,30 +129,6 @@ def index_bytes(text_bytes: int, substring: DedupSubstringConfig) -> int:
     gram = choose_gram_bytes(substring.min_length_bytes)
     num_marks = int(REPEATED_FRAC * 2 * text_bytes / (substring.min_length_bytes - gram + 2))
     return INDEX_ROW_BYTES * min(-(-text_bytes // SPLIT_BYTES) * count_buckets(num_marks, substring), num_marks)
-
-
-def count_buckets(num_marks: int, substring: DedupSubstringConfig) -> int:
-    """As many as leave the average bucket two thirds of pool_bytes, if the surroundings of no two anchors touch."""
-    region = 2 * substring.min_length_bytes - choose_gram_bytes(substring.min_length_bytes) + ROW_BYTES
-    return -(-3 * num_marks * region // (2 * substring.pool_bytes))
-
-
-def plan_buckets(sizes: dict[int, list[int]], params: dict[str, Any]) -> list[Unit]:
-    """A unit for each bucket, or for each pair of its pieces; `sizes`: bytes of the pieces of each bucket.
-
-    >>> [unit.name for unit in plan_buckets({3: [5], 7: [2, 2, 2]}, {})]
-    ['bucket-00003', 'bucket-00007-00000-00001', 'bucket-00007-00000-00002', 'bucket-00007-00001-00002']
-    """
-    units = []
-    for bucket, pieces in sizes.items():
-        name, own = f"bucket-{bucket:05d}", params | {"bucket": bucket}
-        if len(pieces) == 1:
-            units.append(Unit(name, own | {"pieces": [0]}, pieces[0]))
-        units += [
-            Unit(f"{name}-{i:05d}-{j:05d}", own | {"pieces": [i, j]}, pieces[i] + pieces[j])
-            for i in range(len(pieces)) for j in range(i + 1, len(pieces))
-        ]  # fmt: skip
-    return units
 
 
 def write_anchors(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
@@ -229,14 +208,16 @@ def write_marks(context: StepContext, paths: list[str], rows: list[int]) -> dict
 def write_united(context: StepContext, found: list[dict[str, Any]], marks: list[int]) -> set[str]:
     """Phase united: the spans of all buckets as a file for each split that has any; names of those splits.
 
-    found: the files of phase repeats; marks: how many anchors of each split were seen twice, about as its spans are spread.
+    found: the files of phase repeats; marks: how many anchors of each split were seen twice. A bucket compared by pieces finds a span once
+    for each pair of them, so tasks unite as they read. What is left of a split is disjoint, and each span has a marked anchor of its own:
+    parts are shared out by these.
     """
     done = context.done("united")
     if ALL not in done.units:
         session, root, paths = context.spark(), context.corpus.root, [file["path"] for file in found]
         firsts = np.array([(split.shard << 40) | split.first_row for split in context.plan_splits()], np.int64)
         num_tasks = int(session.conf.get("spark.sql.shuffle.partitions") or 1)
-        num_parts = min(len(firsts), count_parts(sum(file["rows"] for file in found), num_tasks))
+        num_parts = min(len(firsts), count_parts(sum(marks), num_tasks))
         part_of = share_files(marks, num_parts)
 
         def find_owner(pairs: Pairs) -> npt.NDArray[np.int64]:
@@ -248,203 +229,19 @@ def write_united(context: StepContext, found: list[dict[str, Any]], marks: list[
                     with parquet_files.open_parquet(storage.join_path(root, paths[number])) as file:
                         for group in range(file.num_row_groups):
                             table = file.read_row_group(group, use_threads=False)
-                            start, end = (table.column(name).to_numpy().astype(np.uint64) for name in ("start", "end"))
-                            pairs = np.empty((table.num_rows, 2), np.uint64)
-                            pairs[:, 0] = table.column("address").to_numpy().view(np.uint64)
-                            pairs[:, 1] = start << np.uint64(32) | end
+                            pairs = pack_spans(*(column.to_numpy() for column in table.columns))
                             yield part_of[find_owner(pairs)], pairs
 
         def spread(batches: Batches) -> Iterator[pa.RecordBatch]:
             yield from pack_pairs(read(batches), num_parts)
 
         def write(pairs: Pairs) -> Iterator[tuple[int, pa.Table]]:
-            pairs = pairs[np.argsort(pairs[:, 0])]
             for owner, own in cut_by_file(pairs, find_owner(pairs)):
-                columns = [own.view(np.int64)[:, 0], own[:, 1] >> np.uint64(32), own[:, 1] & LOW]
-                types = FOUND_SCHEMA.types
-                arrays = [pa.array(c.astype(t.to_pandas_dtype())) for c, t in zip(columns, types, strict=True)]
-                yield owner, unite(pa.table(arrays, schema=FOUND_SCHEMA))
+                yield owner, unpack_spans(own)
 
         spans = map_arrow(number_files(context, len(paths)), spread, PACKED_SPARK)
-        write_by_split(context, done, spans, num_parts, write)
+        write_by_split(context, done, spans, num_parts, write, shrink=unite)
     return set(done.units[ALL]["facts"]["rows"])
-
-
-def write_regions(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
-    """One task of phase regions: the surroundings of a split's marked anchors by bucket, each in corpus order; and where they lie."""
-    corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
-    name, length, num_buckets = split_name(split), params["substring"]["min_length_bytes"], params["num_buckets"]
-    marks = parquet_files.read_row_groups(corpus.path(params["work"], "marks", f"{name}.parquet"), None, None)
-    number = marks.column("number").to_numpy().astype(np.int64)
-    bucket_of = (hashing.mix_keys(marks.column("hash").to_numpy(), seed=1) % np.uint64(num_buckets)).astype(np.int64)
-    tables: dict[int, list[pa.Table]] = {}
-    first = 0
-    with parquet_files.open_parquet(corpus.path(params["work"], "anchors", f"{name}.parquet")) as file:
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            low, high = np.searchsorted(number, [first, first + rows]).tolist()
-            if low < high:
-                found = file.read_row_group(group, columns=["address", "start"], use_threads=False)
-                (batch,) = read_view(corpus, view, _one_group(corpus, split, split.first_group + group), ["text"])
-                text, anchors = (
-                    view_text(batch.documents.column("text")),
-                    found.take(pa.array(number[low:high] - first)),
-                )
-                for bucket, own in cut_regions(batch.addresses, text, anchors, bucket_of[low:high], length):
-                    tables.setdefault(bucket, []).append(own)
-            first += rows
-    places: list[tuple[int, int, int]] = []
-
-    def write(sink: HashingWriter) -> int:
-        rows = 0
-        with parquet_files.open_writer(sink, REGION_SCHEMA) as writer:
-            for bucket in sorted(tables):
-                for table, num_bytes in cut_table(
-                    pa.concat_tables(tables[bucket]), params["substring"]["pool_bytes"] // 2
-                ):
-                    parquet_files.write_row_group(writer, table)
-                    places.append((bucket, len(places), num_bytes))
-                    rows += table.num_rows
-        return rows
-
-    folder = f"{params['work']}/regions"
-    written = write_attempt(corpus.root, attempts, f"{folder}/{name}.parquet", write)
-    columns = [pa.array(column, pa.int64()) for column in zip(*places, strict=True)]
-    listed = write_attempt(
-        corpus.root, attempts, f"{folder}/{name}-places.parquet", table_writer(pa.table(columns, schema=PLACE_SCHEMA))
-    )
-    return [written, listed], {"bytes": sum(size for _, _, size in places) - ROW_BYTES * written.rows}
-
-
-def _one_group(corpus: Corpus, split: Split, group: int) -> Split:
-    shard = corpus.read_listing().shards[split.shard]
-    first_row = sum(rows for rows, _ in shard.row_groups[:group])
-    return Split(split.shard, group, group, first_row, *shard.row_groups[group])
-
-
-def cut_regions(
-    addresses: npt.NDArray[np.int64], text: TextView, anchors: pa.Table, bucket: npt.NDArray[np.int64], length: int
-) -> Iterator[tuple[int, pa.Table]]:
-    """(bucket, REGION_SCHEMA of the surroundings of its anchors) of one row group of documents; anchors in corpus order."""
-    order = np.argsort(bucket, kind="stable")
-    bucket, address = bucket[order], anchors.column("address").to_numpy()[order]
-    is_new = (bucket[1:] != bucket[:-1]) | (address[1:] != address[:-1])
-    bounds = np.flatnonzero(np.concatenate([[True], is_new, [True]]))
-    firsts = bounds[:-1]  # the first anchor of each document in each bucket: they are cut as documents of their own
-    rows = np.searchsorted(addresses, address[firsts])
-    own = Anchors(np.empty(len(order), np.uint64), anchors.column("start").to_numpy()[order], bounds.astype(np.int64))
-    sizes = (text.offsets[rows + 1] - text.offsets[rows]).astype(np.int64)
-    borders = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    spans = surround(own, np.ones(len(order), np.bool_), borders, min_length_bytes=length)
-    document = np.repeat(np.arange(len(firsts)), np.diff(spans.offsets))
-    base = text.offsets[rows[document]]
-    starts, ends = base + spans.start_byte, base + spans.end_byte
-    cuts = np.concatenate([[0], np.cumsum(ends - starts)]).astype(np.int64)
-    data = np.concatenate([text.data[a:b] for a, b in zip(starts, ends, strict=True)])
-    texts = pa.LargeBinaryArray.from_buffers(
-        pa.large_binary(), len(starts), [None, pa.py_buffer(cuts), pa.py_buffer(data)]
-    )
-    address_of = pa.array(address[firsts[document]])
-    table = pa.table([address_of, pa.array(spans.start_byte), texts], schema=REGION_SCHEMA)
-    bucket_of = bucket[firsts[document]]
-    borders = np.flatnonzero(np.concatenate([[True], bucket_of[1:] != bucket_of[:-1], [True]]))
-    for start, end in zip(borders, borders[1:], strict=False):
-        yield int(bucket_of[start]), table.slice(start, end - start)
-
-
-def cut_table(table: pa.Table, most_bytes: int) -> Iterator[tuple[pa.Table, int]]:
-    """Runs of rows of at most `most_bytes`, or one row, and their bytes."""
-    lengths = np.concatenate([np.diff(view_text(chunk).offsets) for chunk in table.column("text").chunks])
-    ends = np.cumsum(lengths + ROW_BYTES)
-    start = 0
-    while start < len(ends):
-        before = int(ends[start - 1]) if start else 0
-        stop = max(int(np.searchsorted(ends, before + most_bytes, side="right")), start + 1)
-        yield table.slice(start, stop - start), int(ends[stop - 1]) - before
-        start = stop
-
-
-def write_region_index(
-    context: StepContext, lines: list[dict[str, Any]], pool_bytes: int
-) -> tuple[str, dict[int, list[int]]]:
-    """Where the row groups of each bucket lie, in corpus order: (relative path of the file, bytes of the pieces of each bucket).
-
-    A bucket that is no larger than pool_bytes is one piece; any other is cut into pieces of half as much, of whole row groups.
-    """
-    corpus, empty = context.corpus, PLACE_SCHEMA.empty_table()
-
-    def read(line: dict[str, Any]) -> pa.Table:
-        return parquet_files.read_row_groups(corpus.path(line["files"][1]["path"]), None, None)
-
-    with ThreadPoolExecutor(storage.REQUESTS_AT_ONCE) as pool:
-        tables = list(pool.map(read, lines))
-    paths = pa.array([line["files"][0]["path"] for line in lines], pa.string())
-    owner = np.repeat(np.arange(len(lines)), [table.num_rows for table in tables])
-    table = pa.concat_tables([empty, *tables]).append_column("path", paths.take(pa.array(owner)))
-    table = table.take(pa.array(np.argsort(table.column("bucket").to_numpy(), kind="stable")))
-    bucket, size = table.column("bucket").to_numpy(), table.column("bytes").to_numpy()
-    bounds = np.flatnonzero(np.concatenate([[True], bucket[1:] != bucket[:-1], [True]])) if len(bucket) else []
-    pieces, sizes = np.zeros(len(bucket), np.int64), {}
-    for start, end in zip(bounds, bounds[1:], strict=False):
-        pieces[start:end], sizes[int(bucket[start])] = cut_pieces(size[start:end], pool_bytes)
-    relative = f"{context.work}/regions/index.parquet"
-    index = table.append_column("piece", pa.array(pieces)).cast(INDEX_SCHEMA)
-    parquet_files.write_table(corpus.path(relative), index)
-    return relative, sizes
-
-
-def cut_pieces(sizes: npt.NDArray[np.int64], pool_bytes: int) -> tuple[npt.NDArray[np.int64], list[int]]:
-    """(piece of each row group, bytes of each piece) of a bucket.
-
-    >>> cut_pieces(np.array([4, 2, 3, 9, 1]), 10)
-    (array([0, 1, 1, 2, 3]), [4, 5, 9, 1])
-    >>> cut_pieces(np.array([4, 2]), 10)
-    (array([0, 0]), [6])
-    """
-    pieces, totals = np.zeros(len(sizes), np.int64), [0]
-    is_whole = sizes.sum() <= pool_bytes
-    for number, size in enumerate(sizes.tolist()):
-        if not is_whole and totals[-1] and totals[-1] + size > pool_bytes // 2:
-            totals.append(0)
-        pieces[number] = len(totals) - 1
-        totals[-1] += size
-    return pieces, totals
-
-
-def find_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
-    """One task of phase repeats: spans [start, end) of documents by address, disjoint, sorted; of a bucket or two pieces of it."""
-    corpus, substring = Corpus(params["root"]), params["substring"]
-    filesystem, inner = storage.find_filesystem(corpus.path(params["index"]))
-    chosen = [("bucket", "==", params["bucket"]), ("piece", "in", params["pieces"])]
-    places = pq.read_table(inner, filesystem=filesystem, filters=chosen, use_threads=False).to_pylist()
-    table = pa.concat_tables([_read_group(corpus, place) for place in places]).combine_chunks()
-    text = view_text(table.column("text").combine_chunks())
-    spans = find_repeats(*text, min_length_bytes=substring["min_length_bytes"], keep_first=substring["keep"] == "first")
-    region = np.repeat(np.arange(table.num_rows), np.diff(spans.offsets))
-    start = table.column("start").to_numpy()[region]
-    columns = [table.column("address").to_numpy()[region], start + spans.start_byte, start + spans.end_byte]
-    found = unite(pa.table([pa.array(column) for column in columns], schema=FOUND_SCHEMA))
-    name = "-".join(
-        f"{number:05d}" for number in (params["bucket"], *(params["pieces"] if len(params["pieces"]) > 1 else []))
-    )
-    path = f"{params['work']}/repeats/bucket-{name}.parquet"
-    return [write_attempt(corpus.root, attempts, path, table_writer(found))], {}
-
-
-def _read_group(corpus: Corpus, place: dict[str, Any]) -> pa.Table:
-    with parquet_files.open_parquet(corpus.path(place["path"])) as file:
-        return file.read_row_group(place["group"], use_threads=False).cast(REGION_SCHEMA)
-
-
-def unite(table: pa.Table) -> pa.Table:
-    """FOUND_SCHEMA rows in any order as disjoint spans, sorted by address and start."""
-    address = table.column("address").to_numpy()
-    known, document = np.unique(address, return_inverse=True)
-    spans = union_spans(
-        document.astype(np.int64), table.column("start").to_numpy(), table.column("end").to_numpy(), len(known)
-    )
-    columns = [np.repeat(known, np.diff(spans.offsets)), spans.start_byte, spans.end_byte]
-    return pa.table([pa.array(column) for column in columns], schema=FOUND_SCHEMA)
 
 
 def finish_spans(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from dolma_py import parquet_files
 from dolma_py.done import DoneFile
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from pipelines.arrow_tasks import map_arrow
-from pipelines.packed_pairs import Pairs, Parts, unpack_pairs
+from pipelines.packed_pairs import HELD_PAIRS, Pairs, Parts, unpack_pairs
 from pipelines.shuffles import Batches
 from pipelines.steps import StepContext, split_name
 
@@ -45,16 +46,40 @@ def cut_by_file(pairs: Pairs, owner: npt.NDArray[np.int64]) -> Iterator[tuple[in
         yield int(owner[start]), pairs[start:end]
 
 
+def gather_pairs(arrays: Iterable[Pairs], shrink: Callable[[Pairs], Pairs], limit: int) -> Pairs:
+    """`shrink` of all pairs, called whenever about `limit` are held: memory follows what it leaves, not what comes.
+
+    shrink : leaves no more than it is given, and may be applied to a part first and to the rest together with what that left
+
+    >>> arrays = [np.array([[1, n], [2, n]], np.uint64) for n in range(9)]
+    >>> def keep_last(pairs): return np.array([pairs[pairs[:, 0] == key][-1] for key in np.unique(pairs[:, 0])])
+    >>> gather_pairs(arrays, keep_last, 4).tolist()
+    [[1, 8], [2, 8]]
+    """
+    held: list[Pairs] = [np.empty((0, 2), np.uint64)]
+    kept = fresh = 0
+    for pairs in arrays:
+        held.append(pairs)
+        fresh += len(pairs)
+        if fresh > max(limit - kept, limit // 4):  # so that what is left is not sorted again for each array
+            held = [shrink(np.concatenate(held))]
+            kept, fresh = len(held[0]), 0
+    return shrink(np.concatenate(held))
+
+
 def write_by_split(
     context: StepContext, done: DoneFile, frame: DataFrame, num_parts: int,
-    write: Callable[[Pairs], Iterator[tuple[int, pa.Table]]],
+    write: Callable[[Pairs], Iterator[tuple[int, pa.Table]]], shrink: Callable[[Pairs], Pairs] | None = None,
 ) -> None:  # fmt: skip
-    """A file of the phase for each split that `write` gives a table; fills `done` with one unit, whose facts have rows by split."""
+    """A file of the phase for each split that `write` gives a table; fills `done` with one unit, whose facts have rows by split.
+
+    A task holds all pairs of its part, or what `shrink` leaves of them (gather_pairs).
+    """
     root, attempts, folder = context.corpus.root, context.attempts, done.folder
     names = [split_name(split) for split in context.plan_splits()]
 
     def write_files(batches: Batches) -> Iterator[pa.RecordBatch]:
-        pairs = np.concatenate([np.empty((0, 2), np.uint64), *unpack_pairs(batches)])
+        pairs = gather_pairs(unpack_pairs(batches), shrink or _keep_all, HELD_PAIRS // 2 if shrink else sys.maxsize)
         for owner, table in write(pairs):
             file = write_attempt(root, attempts, f"{folder}/{names[owner]}.parquet", table_writer(table))
             yield pa.RecordBatch.from_pydict({"receipt": [json.dumps([names[owner], list(file)])]})
@@ -65,6 +90,10 @@ def write_by_split(
     facts = {"rows": {name: file.rows for (name, _), file in zip(receipts, written, strict=True)}}
     done.publish(ALL, written, facts)
     done.finish()
+
+
+def _keep_all(pairs: Pairs) -> Pairs:
+    return pairs
 
 
 def table_writer(table: pa.Table) -> Callable[[HashingWriter], int]:

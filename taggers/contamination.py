@@ -43,11 +43,10 @@ class ContaminationTaggerConfig(Config):
     NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("items_paths",)
 
     items_paths: tuple[str, ...] = Field(
-        min_length=1, description='JSON lines files of items: {"id", "question", "answer"}; answer may be null'
+        min_length=1,
+        description='JSON lines files of items: {"id", "question", "answer", "passage", "benchmark"}; the last three may be left out',
     )
-    items_fingerprint: str = Field(
-        "", description="of ids, questions and answers in order; checked when given, else filled in"
-    )
+    items_fingerprint: str = Field("", description="of the items in order; checked when given, else filled in")
     mode: Literal["items", "ngrams"] = Field(
         "items", description="items: question and answer scored; ngrams: any shared n-gram"
     )
@@ -114,7 +113,8 @@ def read_items(paths: tuple[str, ...]) -> list[Item]:
 
     Raises
     ------
-    DataError       a line that is no object with the strings id and question, and answer a string or null (names the line)
+    DataError       a line that is no object with the strings id and question, and answer, passage and benchmark a string, null or
+                    absent (names the line)
     """
     items = []
     for path in paths:
@@ -132,17 +132,21 @@ def _parse_item(line: bytes, path: str, number: int) -> Item:
         raise DataError(path, f"not JSON ({error})", number) from error
     if not isinstance(record, dict) or not all(isinstance(record.get(key), str) for key in ("id", "question")):
         raise DataError(path, "expected an object with the strings id and question", number)
-    answer = record.get("answer")
-    if answer is not None and not isinstance(answer, str):
-        raise DataError(path, "expected answer to be a string or null", number)
-    return Item(record["id"], record["question"], answer)
+    for key in ("answer", "passage", "benchmark"):
+        if not isinstance(record.get(key), str | None):
+            raise DataError(path, f"expected {key} to be a string or null", number)
+    item = Item(record["id"], record["question"], record.get("answer"), record.get("passage"))
+    return item._replace(benchmark=record.get("benchmark") or "", source=path)
 
 
 def fingerprint_items(items: list[Item]) -> str:
-    """blake2b-128 of ids, questions and answers in order, 32 hex digits."""
+    """blake2b-128 of ids, questions, answers, passages and benchmarks in order, 32 hex digits."""
     digest = hashlib.blake2b(digest_size=16)
     for item in items:
-        digest.update(orjson.dumps(list(item)) + b"\n")
+        parts = [item.id, item.question, item.answer]
+        if item.passage is not None or item.benchmark:
+            parts += [item.passage, item.benchmark]
+        digest.update(orjson.dumps(parts) + b"\n")
     return digest.hexdigest()
 
 

@@ -22,11 +22,14 @@ UInt64 = npt.NDArray[np.uint64]
 
 
 class Item(NamedTuple):
-    """One evaluation item; decontamination looks for its question, then for its answer behind it."""
+    """One evaluation item; decontamination looks for its question, then for its answer behind it and its passage before it."""
 
     id: str
     question: str
     answer: str | None
+    passage: str | None = None
+    benchmark: str = ""
+    source: str = ""  # where it was read from, for reports; no part of what is looked for
 
 
 class ItemIndex(NamedTuple):

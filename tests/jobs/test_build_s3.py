@@ -5,6 +5,7 @@ Cost: two builds of the made recipe, about 4 minutes on two cores.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -64,7 +65,10 @@ def test_a_corpus_in_a_bucket_has_the_bytes_of_a_local_one(tmp_path, bucket):
     """Every file but run.json and the local lock; the second run in the bucket finds everything done."""
     environment, client = bucket
     made_recipe.write_inputs(tmp_path)
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(made_recipe.make_recipe(tmp_path)))
+    recipe = made_recipe.make_recipe(tmp_path)
+    substring = next(step for step in recipe["steps"] if step["kind"] == "dedup_substring")
+    substring["pool_bytes"] = 4096  # smaller than the text: it is searched as a whole, through buckets
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe))
     run_build(tmp_path, "s3://corpus/a corpus", environment)
     run_build(tmp_path, str(tmp_path / "local"), {})
     local = made_recipe.list_bytes(tmp_path / "local")
@@ -72,6 +76,10 @@ def test_a_corpus_in_a_bucket_has_the_bytes_of_a_local_one(tmp_path, bucket):
     remote = list_objects(client, "a corpus")
     assert sorted(remote) == sorted(local)
     assert [name for name in local if remote[name] != local[name]] == []
+    facts = json.loads(next(data for name, data in remote.items() if name.endswith("-substring/manifest.json")))[
+        "facts"
+    ]
+    assert facts["buckets"] > 1 and facts["spans"] > 1
     again = run_build(tmp_path, "s3://corpus/a corpus", environment)
-    assert again.stdout.count("was done") == len(made_recipe.make_recipe(tmp_path)["steps"])
+    assert again.stdout.count("was done") == len(recipe["steps"])
     assert list_objects(client, "a corpus") == remote

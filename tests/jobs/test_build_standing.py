@@ -14,6 +14,7 @@ from dolma_py.cli import app
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from pipelines.build_recipe import BuildOptions, build, build_named, check_inputs
+from pipelines.job_main import run_step_file
 from pipelines.recipe import Recipe, build_steps
 from tests.jobs import made_recipe
 
@@ -128,3 +129,22 @@ def test_the_terminal_tells_what_could_not_be_read(tmp_path, caplog, _spark_of_t
     assert "2 records could not be read: rejected/" in answer.output and "with the start of Spark" in answer.output
     assert "inputs: 2 records could not be read (invalid_json 1, truncated 1), see " in caplog.text
     assert f"inputs: damaged, more than one record may be lost of: {tmp_path}/mine/cut.jsonl.gz\n" in caplog.text
+
+
+def test_a_command_does_not_take_the_name_of_a_view_that_another_run_left(built):
+    """tiny-exact is what step exact of recipe tiny left; without the check the recipe's later steps would stand on another view."""
+    _, corpus = built
+    before = (corpus / "views" / "tiny-exact.yaml").read_bytes()
+    values = {"corpus": str(corpus), "name": "tiny-exact", "step": {}}
+    with pytest.raises(ConfigError, match="run tiny, step exact, left a view of that name"):
+        run_step_file("dedup_exact", values, BuildOptions(show_progress=False))
+    assert (corpus / "views" / "tiny-exact.yaml").read_bytes() == before and not (
+        corpus / "runs" / "tiny-exact"
+    ).exists()
+
+
+def test_a_step_does_not_take_the_name_of_the_view_that_it_reads(built):
+    _, corpus = built
+    values = {"corpus": str(corpus), "view": "tiny-exact", "name": "tiny-exact", "step": {}}
+    with pytest.raises(ConfigError, match="another name than that of the view it reads"):
+        run_step_file("dedup_exact", values, BuildOptions(show_progress=False))

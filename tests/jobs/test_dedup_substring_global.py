@@ -8,7 +8,7 @@ import random
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import global_repeats
+from pipelines import repeat_regions
 from pipelines.build_recipe import BuildOptions, build
 from pipelines.recipe import Recipe
 from tests.jobs.made_recipe import make_text
@@ -100,9 +100,9 @@ def test_a_bucket_larger_than_a_pool_is_compared_by_pieces(inputs, tmp_path, mon
         counts.append(len(totals))
         return pieces, totals
 
-    plain = global_repeats.cut_pieces
+    plain = repeat_regions.cut_pieces
     expected, _ = run(inputs, tmp_path / "whole", pool_bytes=1 << 28)
-    monkeypatch.setattr(global_repeats, "cut_pieces", cut)
+    monkeypatch.setattr(repeat_regions, "cut_pieces", cut)
     found, _ = run(inputs, tmp_path / "corpus", pool_bytes=60_000)
     assert sum(count > 2 for count in counts) > 5 and found == expected
 

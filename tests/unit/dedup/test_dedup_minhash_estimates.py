@@ -18,8 +18,8 @@ FAMILIES = [
 ]
 
 
-def made_texts(unit):
-    """10,000 pairs of texts of 40 distinct items with 0 to 40 in common, and their true Jaccard similarities.
+def made_texts(unit, num_items):
+    """10,000 pairs of texts of 40 distinct n-grams of items with 0 to 40 in common, and their true Jaccard similarities.
 
     Words are consecutive numbers and characters consecutive code points: what a weak hash stumbles over.
     """
@@ -27,10 +27,11 @@ def made_texts(unit):
     texts = []
     for pair, count in enumerate(shared.tolist()):
         for first in (0, 40 - count):
+            numbers = range(pair * 80 + first, pair * 80 + first + 39 + num_items)
             if unit == "words":
-                texts.append(b" ".join(b"%d" % (pair * 80 + first + k) for k in range(40)))
+                texts.append(b" ".join(b"%d" % number for number in numbers))
             else:
-                texts.append("".join(chr(0x10000 + pair * 80 + first + k) for k in range(40)).encode())
+                texts.append("".join(chr(0x10000 + number) for number in numbers).encode())
     return texts, shared / (80.0 - shared)
 
 
@@ -41,12 +42,13 @@ def mean_error(values, truth):
     return (estimates - truth).mean(), np.sqrt(variance / len(truth))
 
 
+@pytest.mark.parametrize("num_items", [1, 5])
 @pytest.mark.parametrize(("unit", "hash_name", "permutations"), FAMILIES)
-def test_estimates_are_unbiased_on_10_000_pairs(unit, hash_name, permutations):
-    texts, truth = made_texts(unit)
+def test_estimates_are_unbiased_on_10_000_pairs(unit, hash_name, permutations, num_items):
+    texts, truth = made_texts(unit, num_items)
     rules = "dolma-py" if unit == "words" else "none"  # characters of words have a space in common
     config = minhash.MinHashConfig(
-        shingles=ShingleConfig(unit=unit, num_items=1, hash=hash_name, rules=rules),
+        shingles=ShingleConfig(unit=unit, num_items=num_items, hash=hash_name, rules=rules),
         num_bands=16,
         num_rows=8,
         permutations=permutations,

@@ -116,7 +116,7 @@ def test_made_pairs_are_those_of_exhaustive_comparison(made):
     assert {(code >> 32, code & 0xFFFFFFFF) for code in first.tolist()} == set(expected)
 
 
-@pytest.mark.parametrize(("num_bands", "num_rows"), [(26, 11), (14, 8)])
+@pytest.mark.parametrize(("num_bands", "num_rows"), [(32, 8), (26, 11), (14, 8)])
 def test_recall_follows_the_s_curve(made, num_bands, num_rows):
     assert_recall_follows_curve(made, num_bands, num_rows, num_seeds=16)
 
@@ -172,7 +172,8 @@ def real(request):
 @pytest.mark.slow  # reads 65 MB and cuts it into words with `re`: 40 s
 @pytest.mark.timeout(300)
 def test_real_pairs_are_found_as_predicted(real):
-    assert_recall_follows_curve(real, 26, 11, num_seeds=12)
+    for num_bands, num_rows in ((26, 11), (32, 8)):
+        assert_recall_follows_curve(real, num_bands, num_rows, num_seeds=12)
     scores = score_threshold(real, lambda: band_sets(real.sets, bands_config(26, 11)))
     assert scores.components.precision == 1.0
     assert scores.wrong == 0

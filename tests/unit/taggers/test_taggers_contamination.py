@@ -6,7 +6,8 @@ import pytest
 
 from dolma_py.errors import ConfigError, DataError
 from taggers.base import describe_tagger, tag_checked
-from taggers.contamination import read_items
+from taggers.contamination import fingerprint_items, read_items
+from taggers.ngram_match import Item
 from taggers.registry import build_tagger
 
 NAMES = ["Amira", "Boris", "Chen", "Dalia", "Edgar", "Fatima", "Goran", "Hanna", "Ivo", "Jelena"]
@@ -139,8 +140,31 @@ def test_short_questions_are_left_out_and_named(tmp_path):
     assert len(tagger.index.ids) == 40
 
 
+def test_items_carry_passage_benchmark_and_file(tmp_path):
+    path = write_items(
+        tmp_path / "items.jsonl", [{"id": "a", "question": "q", "passage": "p", "benchmark": "b"}, ITEMS[0]]
+    )
+    first, second = read_items((path,))
+    assert first == Item("a", "q", None, "p", "b", path)
+    assert second == Item("item-0", ITEMS[0]["question"], ITEMS[0]["answer"], None, "", path)
+    # neither the file nor an absent passage is part of the items; each part that is looked for is
+    other = first._replace(source="elsewhere")
+    assert fingerprint_items([first]) == fingerprint_items([other])
+    changed = [first._replace(**{part: "x"}) for part in ("id", "question", "answer", "passage", "benchmark")]
+    assert len({fingerprint_items([item]) for item in [first, *changed]}) == 6
+
+
 @pytest.mark.parametrize(
-    "line", ["{", "[1]", '{"id": "x"}', '{"id": 3, "question": "q"}', '{"id": "x", "question": "q", "answer": 4}']
+    "line",
+    [
+        "{",
+        "[1]",
+        '{"id": "x"}',
+        '{"id": 3, "question": "q"}',
+        '{"id": "x", "question": "q", "answer": 4}',
+        '{"id": "x", "question": "q", "passage": []}',
+        '{"id": "x", "question": "q", "benchmark": 0}',
+    ],
 )
 def test_bad_item_lines_name_file_and_line(tmp_path, line):
     path = tmp_path / "items.jsonl"
