@@ -26,11 +26,12 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from dolma_py.arrow_buffers import view_text
-from dolma_py.config import Config
+from dolma_py.config import Config, build_config
 from dolma_py.documents import SPANS
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.spans import Spans, build_spans
 from dolma_py.storage import open_read
+from taggers.evaluation_sets import dump_items, list_registry_files, read_registry
 from taggers.ngram_match import Item, build_index, find_items
 from taggers.ngram_match_kernels import Settings
 
@@ -40,10 +41,14 @@ _DECON = "decon's default"
 class ContaminationTaggerConfig(Config):
     """Items to look for and the thresholds; defaults are decon's where it has them."""
 
-    NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("items_paths",)
+    NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("items_paths", "evaluation_sets", "evaluation_folder")
 
+    evaluation_sets: str | None = Field(
+        None, description="registry of evaluation sets: a .yaml file, or the packaged `benchmarks`"
+    )
+    evaluation_folder: str | None = Field(None, description="what {folder} stands for in the registry's paths")
     items_paths: tuple[str, ...] = Field(
-        min_length=1,
+        (),
         description='JSON lines files of items: {"id", "question", "answer", "passage", "benchmark"}; the last three may be left out',
     )
     items_fingerprint: str = Field("", description="of the items in order; checked when given, else filled in")
@@ -81,6 +86,10 @@ class ContaminationTaggerConfig(Config):
 
     @model_validator(mode="after")
     def _check_lengths(self) -> ContaminationTaggerConfig:
+        if not self.items_paths and self.evaluation_sets is None:
+            raise ValueError("expected evaluation_sets or items_paths")
+        if self.evaluation_folder is not None and self.evaluation_sets is None:
+            raise ValueError("expected evaluation_sets with evaluation_folder")
         if self.decay_end_tokens <= self.decay_start_tokens:
             raise ValueError("decay_end_tokens must be above decay_start_tokens")
         if self.answer_ngram_tokens > self.short_answer_tokens + 1:
@@ -125,6 +134,14 @@ def read_items(paths: tuple[str, ...]) -> list[Item]:
     return items
 
 
+def gather_items(config: ContaminationTaggerConfig) -> tuple[list[Item], dict[str, dict[str, int]]]:
+    """(items of the registry, then those of items_paths; counts by evaluation set)."""
+    items, counts = [], {}
+    if config.evaluation_sets is not None:
+        items, counts = read_registry(config.evaluation_sets, config.evaluation_folder)
+    return [*items, *read_items(config.items_paths)], counts
+
+
 def _parse_item(line: bytes, path: str, number: int) -> Item:
     try:
         record: Any = orjson.loads(line)
@@ -160,12 +177,13 @@ class ContaminationTagger:
     """
 
     config_model = ContaminationTaggerConfig
+    ITEMS_OPTIONS: ClassVar[tuple[str, ...]] = ContaminationTaggerConfig.NOT_IDENTITY
     name = "contamination"
     version = 1
     schema = pa.schema([("contaminated", pa.bool_()), ("score", pa.float32()), ("item", pa.string()), ("spans", SPANS)])
 
     def __init__(self, config: ContaminationTaggerConfig) -> None:
-        items = read_items(config.items_paths)
+        items, _ = gather_items(config)
         fingerprint = fingerprint_items(items)
         if config.items_fingerprint not in ("", fingerprint):
             rule = f"expected the fingerprint of {list(config.items_paths)}, which is {fingerprint}"
@@ -179,6 +197,18 @@ class ContaminationTagger:
             short_answer_tokens=config.short_answer_tokens,
         )
         self.ids = pa.array(self.index.ids, pa.string())
+
+    @classmethod
+    def collect_items(cls, options: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+        """(all items as one file for items_paths, what became of the records by evaluation set): the driver's work."""
+        items, counts = gather_items(build_config(cls.config_model, options, prefix=cls.name))
+        return dump_items(items), counts
+
+    @classmethod
+    def list_input_files(cls, options: dict[str, Any]) -> list[str]:
+        """The files that a registry names, whose content decides the output."""
+        registry = options.get("evaluation_sets")
+        return [] if registry is None else list_registry_files(registry, options.get("evaluation_folder"))
 
     def tag(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """One finding per document."""
