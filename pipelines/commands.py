@@ -154,7 +154,16 @@ class DecontaminateConfig(TagConfig):
 
 
 def run_decontaminate(**options: Any) -> None:
-    """`dolma-py decontaminate`: contaminated documents leave, unless the settings have rules of their own."""
+    """`dolma-py decontaminate`: contaminated documents leave, unless the settings have rules of their own.
+
+    Without taggers, the options of `contamination` may stand among the settings: --set evaluation_sets=FILE.
+    """
+    settings = gather_options(_load_settings(options["config"], options["overrides"]))
+    if settings is not None:
+        options |= {
+            "config": None,
+            "overrides": [f"{key}={config.render_flow(value)}" for key, value in settings.items()],
+        }
     settings = _load_settings(options["config"], options["overrides"])
     if "rules" not in settings:
         chosen = {name: value for name, value in settings.items() if name == "taggers"}
@@ -168,6 +177,19 @@ def run_decontaminate(**options: Any) -> None:
         rules_text = config.render_flow([config.dump_config(rule) for rule in rules])
         options["overrides"] = [*options["overrides"], f"rules={rules_text}"]
     run_plain_or_corpus_command(**options)
+
+
+def gather_options(settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The settings with the options of `contamination` under its tagger; None when none of them stands by itself."""
+    names = find_tagger("contamination").config_model.model_fields
+    own = {key: value for key, value in settings.items() if key in names}
+    if not own:
+        return None
+    if "taggers" in settings:
+        rule = "expected the tagger's options under taggers, or no taggers"
+        raise ConfigError(", ".join(own), settings["taggers"], rule)
+    rest = {key: value for key, value in settings.items() if key not in own}
+    return rest | {"taggers": [{"tagger": "contamination", "options": own}]}
 
 
 def find_contamination(tag: TagConfig) -> str | None:
@@ -209,6 +231,9 @@ def run_settings(*, name: str) -> None:
                 *(f"  {line}" for line in render_settings(ReadingConfig)),
             ]
             lines += [f"# {line}" for line in plain]
+        if name == "decontaminate":
+            options = render_settings(find_tagger("contamination").config_model)
+            lines += ["# in place of taggers, the options of contamination:", *(f"# {line}" for line in options)]
     else:
         known = [*sorted([*SETTINGS, "train"]), *sorted(TAGGERS)]
         raise ConfigError("settings", name, f"expected a command or a tagger, one of: {', '.join(known)}")

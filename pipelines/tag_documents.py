@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pydantic import Field
@@ -79,9 +79,14 @@ class TaggerMaker:
 
 def run(context: StepContext, tag: TagConfig) -> StepResult:
     """Tag the view; sets that stand with the same fingerprint are not made again."""
-    chosen, fingerprints, columns = [], {}, {}
+    chosen, fingerprints, columns, artifacts, facts = [], {}, {}, {}, {}
     for choice in tag.taggers:
         options, identity = resolve_options(context, choice.options)
+        settled = settle_options(context, choice, options)
+        if settled is not None:
+            options, identity = settled.options, settled.identity(identity)
+            artifacts |= settled.artifacts
+            facts |= settled.facts
         tagger = build_tagger(choice.tagger, options)
         name = name_set(choice, tagger)
         if name in fingerprints:
@@ -98,7 +103,43 @@ def run(context: StepContext, tag: TagConfig) -> StepResult:
     if missing:
         options = {"taggers": [choice for choice in chosen if choice["set"] in missing]}
         times = write_attribute_sets(context, "pipelines.tag_documents:TaggerMaker", options, missing)._asdict()
-    return StepResult(attributes=fingerprints, times=times)
+    return StepResult(attributes=fingerprints, artifacts=artifacts, facts=facts, times=times)
+
+
+class Settled(NamedTuple):
+    """A tagger's options once the driver has read for all workers what they name."""
+
+    options: dict[str, Any]  # for the workers: they name the corpus' own file
+    artifacts: dict[str, str]  # that file
+    facts: dict[str, Any]  # what became of the records, by attribute set
+    checksum: str  # of the file
+    replaced: tuple[str, ...]  # options that the file stands for
+
+    def identity(self, identity: dict[str, Any]) -> dict[str, Any]:
+        """What identifies the tagger: the file's content in place of where it came from."""
+        return {key: value for key, value in identity.items() if key not in self.replaced} | {"items": self.checksum}
+
+
+def settle_options(context: StepContext, choice: TaggerChoice, options: dict[str, Any]) -> Settled | None:
+    """Evaluation items, read once on the driver into the step's folder: workers, reports and people then read that one file.
+
+    For taggers whose class has `collect_items(options) -> (bytes, counts)` and `ITEMS_OPTIONS`; None for all others.
+    """
+    found = find_tagger(choice.tagger)
+    if not hasattr(found, "collect_items"):
+        return None
+    content, counts = found.collect_items(options)
+    name = name_set(choice, found)
+    path = f"{context.folder}/{name}-items.jsonl"
+    storage.write_bytes(context.corpus.path(path), content)
+    kept = {key: value for key, value in options.items() if key not in found.ITEMS_OPTIONS}
+    return Settled(
+        options=kept | {"items_paths": [context.corpus.path(path)]},
+        artifacts={f"{name}-items": path},
+        facts={name: counts},
+        checksum=storage.checksum_file(context.corpus.path(path)),
+        replaced=found.ITEMS_OPTIONS,
+    )
 
 
 def name_set(choice: TaggerChoice, tagger: Tagger | type[Any]) -> str:
@@ -205,8 +246,9 @@ def fingerprint_inputs(corpus: Corpus, tag: TagConfig) -> list[Any]:
     marks: list[Any] = []
     for choice in tag.taggers:
         values = [item for value in choice.options.values() for item in (value if isinstance(value, list) else [value])]
-        version = getattr(find_tagger(choice.tagger), "version", None)
-        marks.append([version, [checksum_if_file(value) for value in values]])
+        found = find_tagger(choice.tagger)
+        values += found.list_input_files(choice.options) if hasattr(found, "list_input_files") else []
+        marks.append([getattr(found, "version", None), [checksum_if_file(value) for value in values]])
     return marks
 
 

@@ -38,6 +38,22 @@ def test_decontaminate_drops_by_the_set_of_its_tagger(monkeypatch, taggers, expe
     assert decontaminate(monkeypatch, taggers, "rules=[]").rules == []
 
 
+def test_options_of_contamination_may_stand_by_themselves(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(commands, "run_plain_or_corpus_command", lambda **options: given.append(options))
+    file = tmp_path / "settings.yaml"
+    file.write_text("threshold: 0.88\nrules: []\n")
+    commands.run_decontaminate(config=str(file), overrides=["evaluation_sets=benchmarks", "evaluation_folder=/data/b"])
+    assert given[0]["config"] is None
+    options = {"threshold": 0.88, "evaluation_sets": "benchmarks", "evaluation_folder": "/data/b"}
+    assert commands.config.apply_overrides({}, given[0]["overrides"]) == {
+        "rules": [], "taggers": [{"tagger": "contamination", "options": options}],
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="under taggers") as error:
+        decontaminate(monkeypatch, [OURS], "threshold=0.9")
+    assert error.value.key == "threshold"
+
+
 @pytest.mark.parametrize("taggers", [[OURS, OURS | {"name": "b"}], [LENGTHS, LENGTHS | {"name": "b"}]])
 def test_decontaminate_asks_for_rules_where_its_own_is_unclear(monkeypatch, taggers):
     with pytest.raises(ConfigError, match="expected one tagger `contamination`.*Or give rules"):
