@@ -18,10 +18,12 @@ from dolma_py import done, hashing, pages, parquet_files, storage, views
 from dolma_py.corpus import Corpus, evaluate_group, read_group
 from dolma_py.errors import ConfigError
 from dolma_py.listing import Shard, pack_address
-from dolma_py.report_examples import Document, Example, explain, explain_copy, find_kept, read_examples, show
+from dolma_py.report_contamination import load_items
+from dolma_py.report_examples import Document, Example, explain, explain_copy, find_kept, locate, read_examples, show
 from dolma_py.views import View
 
 VERDICT_COLUMNS = ["is_duplicate", "cluster_id", "cluster_size", "kept_id", "similarity"]
+FIND_COLUMNS = ["contaminated", "score", "item", "spans"]
 PLAIN_WORK = ".dolma-py"  # the working corpus of a command over plain files
 PLAIN_INPUT_SET = "input-v1"
 
@@ -46,13 +48,14 @@ class Section(NamedTuple):
 
     title: str
     examples: list[Example]
+    table: list[tuple[str, ...]] | None = None  # its first line is the head
 
 
 def run_inspect(**values: Any) -> str:
     """Show on the terminal, or write the page; returns the last line."""
     options = InspectOptions(**values)
     corpus = find_corpus(options)
-    sections = collect_rule(corpus, options) if options.rule else collect_pairs(corpus, options)
+    sections = collect_rule(corpus, options) if options.rule else collect_set(corpus, options)
     shown = sum(len(section.examples) for section in sections)
     count = f"{shown} document" if shown == 1 else f"{shown} documents"
     name = options.output or corpus.root  # the working corpus in an output folder is no name to a user
@@ -89,6 +92,14 @@ def find_corpus(options: InspectOptions) -> Corpus:
     return corpus
 
 
+def collect_set(corpus: Corpus, options: InspectOptions) -> list[Section]:
+    """What an attribute set says of documents: that they are duplicates, or that they hold evaluation items."""
+    from dolma_py.inspect_contamination import collect_findings, is_contamination
+
+    name = options.set or _only_verdict(corpus)
+    return (collect_findings if is_contamination(corpus, name) else collect_pairs)(corpus, options._replace(set=name))
+
+
 def collect_pairs(corpus: Corpus, options: InspectOptions) -> list[Section]:
     """Duplicates by the verdicts of an attribute set, each with the document that stays for it."""
     name = options.set or _only_verdict(corpus)
@@ -100,7 +111,7 @@ def collect_pairs(corpus: Corpus, options: InspectOptions) -> list[Section]:
     if not len(chosen):
         what = f"{name}: no duplicates" + (f" in source {options.source}" if options.source else "")
         return [Section(what + (f" with id {options.id}" if options.id else ""), [])]
-    documents = _read_with(corpus, name, chosen.tolist())
+    documents = read_with(corpus, name, chosen.tolist())
     clusters = {document.attributes[name]["cluster_id"] for document in documents.values()}
     kept = find_kept(corpus, corpus.load_view(None), name, clusters)
     twins = {document.id: document for document in read_examples(corpus, corpus.load_view(None), kept).values()}
@@ -121,15 +132,15 @@ def _only_verdict(corpus: Corpus) -> str:
             if files and _has_verdicts(corpus.path(files[0])):
                 names.append(info.path.rsplit("/", 2)[1])
     if len(names) != 1:
-        raise ConfigError(
-            "--set", None, f"expected the name of an attribute set with duplicates, one of {sorted(names)}"
-        )
+        what = "expected the name of an attribute set with duplicates or evaluation items, one of"
+        raise ConfigError("--set", None, f"{what} {sorted(names)}")
     return names[0]
 
 
 def _has_verdicts(path: str) -> bool:
     with parquet_files.open_parquet(path) as file:
-        return set(VERDICT_COLUMNS) <= set(file.schema_arrow.names)
+        names = set(file.schema_arrow.names)
+        return set(VERDICT_COLUMNS) <= names or set(FIND_COLUMNS) <= names
 
 
 def _duplicates(corpus: Corpus, name: str, shard: Shard, options: InspectOptions) -> npt.NDArray[np.int64]:
@@ -142,31 +153,33 @@ def _duplicates(corpus: Corpus, name: str, shard: Shard, options: InspectOptions
     found = parquet_files.read_row_groups(path, None, ["is_duplicate", "kept_id"])
     flags = found.column("is_duplicate").fill_null(False).to_numpy()
     if options.source is not None and flags.any():
-        flags = flags & _matches(corpus, shard, "source", options.source)
+        flags = flags & match_rows(corpus, shard, "source", options.source)
     if options.id is not None and flags.any():
-        flags = flags & (_is_called(corpus, shard, options.id) | _equals(found.column("kept_id"), options.id))
+        flags = flags & (is_called(corpus, shard, options.id) | equals(found.column("kept_id"), options.id))
     return pack_address(shard.number, np.flatnonzero(flags).astype(np.int64))
 
 
-def _matches(corpus: Corpus, shard: Shard, column: str, value: str) -> npt.NDArray[np.bool_]:
+def match_rows(corpus: Corpus, shard: Shard, column: str, value: str) -> npt.NDArray[np.bool_]:
+    """Rows of a shard whose column has the value."""
     groups = [
-        _equals(read_group(corpus, shard, group, [column]).column(column), value)
+        equals(read_group(corpus, shard, group, [column]).column(column), value)
         for group in range(len(shard.row_groups))
     ]
     return np.concatenate(groups)
 
 
-def _equals(column: pa.ChunkedArray, value: str) -> npt.NDArray[np.bool_]:
+def equals(column: pa.ChunkedArray, value: str) -> npt.NDArray[np.bool_]:
+    """Where a column has the value; a null has none."""
     equal: npt.NDArray[np.bool_] = pc.equal(column, value).fill_null(False).to_numpy(zero_copy_only=False)
     return equal
 
 
-def _is_called(corpus: Corpus, shard: Shard, wanted: str) -> npt.NDArray[np.bool_]:
+def is_called(corpus: Corpus, shard: Shard, wanted: str) -> npt.NDArray[np.bool_]:
     """Rows with an id; in plain files the record's own id counts too."""
-    named = _matches(corpus, shard, "id", wanted)
+    named = match_rows(corpus, shard, "id", wanted)
     path = corpus.path(views.attribute_path(PLAIN_INPUT_SET, shard))
     if storage.file_bytes(path) is not None:
-        named = named | _equals(parquet_files.read_row_groups(path, None, ["given_id"]).column("given_id"), wanted)
+        named = named | equals(parquet_files.read_row_groups(path, None, ["given_id"]).column("given_id"), wanted)
     return named
 
 
@@ -176,7 +189,7 @@ def choose(addresses: npt.NDArray[np.int64], options: InspectOptions) -> npt.NDA
     return np.sort(addresses[np.argsort(mixed, kind="stable")[: options.sample]])
 
 
-def _read_with(corpus: Corpus, name: str, addresses: list[int]) -> dict[int, Document]:
+def read_with(corpus: Corpus, name: str, addresses: list[int]) -> dict[int, Document]:
     """Documents with one attribute set's values, whatever the set says of them."""
     view = corpus.load_view(None)
     documents = read_examples(corpus, view, addresses)
@@ -189,8 +202,6 @@ def _read_with(corpus: Corpus, name: str, addresses: list[int]) -> dict[int, Doc
 
 
 def _row_of(corpus: Corpus, name: str, shard: Shard, row: int) -> dict[str, Any]:
-    from dolma_py.report_examples import locate
-
     group, inside = locate(shard, row)
     values: dict[str, Any] = views.read_attributes(corpus.root, name, shard, [group]).slice(inside, 1).to_pylist()[0]
     return values
@@ -212,7 +223,8 @@ def collect_rule(corpus: Corpus, options: InspectOptions) -> list[Section]:
     documents = read_examples(corpus, view, [*dropped.tolist(), *kept.tolist()])
     twins = _twins_of(corpus, view, index, [documents[address] for address in dropped.tolist()])
     step = view.steps[index]
-    shown = [explain(documents[address], step, index=index, twins=twins, questions={}) for address in dropped.tolist()]
+    items = load_items(corpus, step.attributes) if step.attributes else {}
+    shown = [explain(documents[address], step, index=index, twins=twins, items=items) for address in dropped.tolist()]
     stayed = [show(documents[address], (), "cut", documents[address].spans) for address in kept.tolist()]
     did = "cut" if step.edit is not None else "dropped"
     return [
@@ -235,9 +247,9 @@ def _judge_groups(
                 hit = verdict.bytes_before[index] != verdict.bytes_before[index + 1]
             reached &= views.applies(view.steps[index], keys.column("source").combine_chunks())
             if options.source is not None:
-                reached &= _equals(keys.column("source"), options.source)
+                reached &= equals(keys.column("source"), options.source)
             if options.id is not None:
-                reached &= _equals(keys.column("id"), options.id)
+                reached &= equals(keys.column("id"), options.id)
             rows = np.flatnonzero(reached).astype(np.int64)
             yield pack_address(shard.number, first + rows), hit[rows]
             first += num_rows

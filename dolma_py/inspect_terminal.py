@@ -25,8 +25,21 @@ def print_sections(sections: list[Section], console: Console | None = None) -> N
     console = console or Console()
     for section in sections:
         console.rule(plain_text(section.title))
+        if section.table is not None:
+            console.print(draw_table(section.table))
         for example in section.examples:
             console.print(draw_example(example, console.width))
+
+
+def draw_table(lines: list[tuple[str, ...]]) -> Table:
+    """The first line is the head; numbers stand to the right."""
+    table = Table()
+    for index, name in enumerate(lines[0]):
+        is_number = all(line[index].replace(",", "").isdigit() for line in lines[1:])
+        table.add_column(plain_text(name), justify="right" if is_number else "left")
+    for line in lines[1:]:
+        table.add_row(*(plain_text(value) for value in line))
+    return table
 
 
 def draw_example(example: Example, width: int) -> Panel:
@@ -41,8 +54,8 @@ def draw_example(example: Example, width: int) -> Panel:
         return Panel(body, title=describe(example, ""), title_align="left", subtitle=why, subtitle_align="left")
     table = Table.grid(padding=(0, 2), expand=True)
     sides = [
-        (describe(example, "removed: "), draw_parts(example.parts)),
-        (describe(other, "stays: "), draw_parts(other.parts)),
+        (describe(example, example.role), draw_parts(example.parts)),
+        (describe(other, other.role), draw_parts(other.parts)),
     ]
     if width < NARROW_WIDTH:
         table.add_column(overflow="fold")

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from dolma_py import pages, report_charts, report_data, report_examples, storage
 from dolma_py.corpus import Corpus
+from dolma_py.report_contamination import Finding
 from dolma_py.report_data import Counts, Funnel, Report, total
 from dolma_py.report_examples import Example, Planted
 
@@ -57,25 +58,26 @@ def write_report(*, corpus: str, run: str | None, output: str, recipe: str | Non
     report = report_data.collect(opened, recipe=recipe, run=run)
     shown: list[list[Example]] = []
     kept: list[Example] = []
-    questions = report_examples.read_questions(opened, report.steps)
+    items = report_examples.read_items(opened, report.steps)
     if report.funnel is not None and report.view is not None:
-        shown, kept = report_examples.collect_examples(opened, report.view, funnel=report.funnel, questions=questions)
+        shown, kept = report_examples.collect_examples(opened, report.view, funnel=report.funnel, items=items)
     planted = report_examples.collect_planted(opened, report.view, report.steps)
-    page = render(report, shown, kept=kept, planted=planted, has_run=run is not None)
+    findings = report_examples.collect_findings(opened, report.view, items)
+    page = render(report, shown, kept=kept, planted=planted, findings=findings, has_run=run is not None)
     storage.write_bytes(output, page)
     return f"wrote {output} ({len(page) / 1000:,.0f} kB)"
 
 
 def render(
-    report: Report, shown: list[list[Example]], *, kept: list[Example], planted: Planted | None, has_run: bool
-) -> bytes:
-    """The page as UTF-8. shown: examples of each rule of the funnel."""
+    report: Report, shown: list[list[Example]], *, kept: list[Example], planted: Planted | None, findings: list[Finding], has_run: bool
+) -> bytes:  # fmt: skip
+    """The page as UTF-8. shown: examples of each rule of the funnel; findings: of decontamination, by benchmark and source."""
     filters = {
         "num": format_count, "mb": format_mb, "share": format_share, "duration": format_duration,
     }  # fmt: skip
     page = pages.make_environment(filters).get_template(TEMPLATE).render(
         report=report, headline=list_headlines(report), lead=write_lead(report), funnel=list_funnel(report.funnel), shown=shown,
-        kept=kept, planted=planted, has_run=has_run, pictures=draw_pictures(report), total=total, packages=list_packages(report),
+        kept=kept, planted=planted, findings=findings, has_run=has_run, pictures=draw_pictures(report), total=total, packages=list_packages(report),
         max_lines=report_charts.MAX_LINES, seconds=sum_seconds(report),
     )  # fmt: skip
     return page.encode()

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dolma_py import parquet_files, rules, storage, views
+from dolma_py import parquet_files, rules, views
 from dolma_py.corpus import Corpus, read_group
 from dolma_py.listing import ROW_BITS, Shard, pack_address, unpack_address
+from dolma_py.report_contamination import EvaluationItem, Finding, count_findings, load_items, show_item
 from dolma_py.report_data import Funnel, StepRun, attribute_columns
 from dolma_py.report_excerpts import Mark, Part, compare_texts, make_excerpt
 from dolma_py.views import Evaluation, View
@@ -45,6 +46,7 @@ class Example(NamedTuple):
     reasons: tuple[str, ...]
     parts: tuple[Part, ...]
     other: Example | None = None
+    role: str = ""  # what it is to the other, where two are shown side by side
 
 
 class Fate(NamedTuple):
@@ -101,9 +103,9 @@ def _make_document(table: pa.Table, verdict: Evaluation, row: int) -> Document:
 
 
 def collect_examples(
-    corpus: Corpus, view: View, *, funnel: Funnel, questions: dict[str, str]
+    corpus: Corpus, view: View, *, funnel: Funnel, items: dict[str, EvaluationItem]
 ) -> tuple[list[list[Example]], list[Example]]:
-    """(examples of each rule of the funnel, in order; examples of what stayed). questions: see read_questions."""
+    """(examples of each rule of the funnel, in order; examples of what stayed). items: see read_items."""
     first = len(view.steps) - len(funnel.rules)
     dropped = [list(rule.examples[:EXAMPLES]) for rule in funnel.rules]
     kept = list(funnel.kept_examples[:EXAMPLES])
@@ -115,10 +117,7 @@ def collect_examples(
     for index, group in enumerate(dropped):
         step = view.steps[first + index]
         shown.append(
-            [
-                explain(documents[address], step, index=first + index, twins=twins, questions=questions)
-                for address in group
-            ]
+            [explain(documents[address], step, index=first + index, twins=twins, items=items) for address in group]
         )
     return shown, [show(documents[address], (), "cut", documents[address].spans) for address in kept]
 
@@ -130,7 +129,7 @@ def show(document: Document, reasons: tuple[str, ...], mark: Mark, spans: tuple[
 
 
 def explain(
-    document: Document, step: views.Step, *, index: int, twins: dict[str, Document], questions: dict[str, str]
+    document: Document, step: views.Step, *, index: int, twins: dict[str, Document], items: dict[str, EvaluationItem]
 ) -> Example:
     """Why step `index` of the view dropped or cut the document, and the place that shows it."""
     if step.edit is not None:
@@ -145,12 +144,22 @@ def explain(
     if "kept_id" in values:
         return explain_copy(document, values, twins)
     if "contaminated" in values and "item" in values:
-        spans = tuple((span["start"], span["end"]) for span in values.get("spans") or ())
-        reasons = [f"item {values['item']}, score {values['score']:.3f}"]
-        if values["item"] in questions:
-            reasons.append(f"the item: {questions[values['item']]}")
-        return show(document, tuple(reasons), "found" if spans else "cut", spans or document.spans)
+        return explain_find(document, values, items)
     return show(document, failing_clauses(step.keep or "", values), "cut", document.spans)
+
+
+def explain_find(document: Document, values: dict[str, Any], items: dict[str, EvaluationItem]) -> Example:
+    """A contaminated document with what matched, beside the item's own text where that is known."""
+    found = values.get("spans") or []
+    spans = tuple((span["start"], span["end"]) for span in found)
+    reasons = (f"item {values['item']}, score {values['score']:.3f}",)
+    shown = show(document, reasons, "found" if spans else "cut", spans or document.spans)
+    item = items.get(values["item"])
+    if item is None:
+        return shown
+    text_bytes = len(item.question.encode()) + len((item.answer or "").encode())
+    other = Example(item.id, item.benchmark, text_bytes, (), show_item(item, document.text, found), role="item: ")
+    return shown._replace(other=other, role="document: ")
 
 
 def failing_clauses(rule: str, values: dict[str, Any]) -> tuple[str, ...]:
@@ -190,9 +199,9 @@ def explain_copy(document: Document, values: dict[str, Any], twins: dict[str, Do
         return show(document, ("the same text", size), "cut", document.spans)._replace(other=other)
     mine, theirs = compare_texts(document.text, twin.text)
     shown = Example(
-        document.id, document.source, len(document.text.encode()), (f"similarity {similarity:.3f}", size), mine
-    )
-    return shown._replace(other=Example(twin.id, twin.source, len(twin.text.encode()), (), theirs))
+        document.id, document.source, len(document.text.encode()), (f"similarity {similarity:.3f}", size), mine, role="removed: "
+    )  # fmt: skip
+    return shown._replace(other=Example(twin.id, twin.source, len(twin.text.encode()), (), theirs, role="stays: "))
 
 
 def _find_kept_twins(corpus: Corpus, view: View, dropped: list[tuple[str | None, Document]]) -> dict[str, Document]:
@@ -235,10 +244,7 @@ def collect_planted(corpus: Corpus, view: View | None, steps: tuple[StepRun, ...
     if not planted or view is None:
         return None
     shards = views.check_listing(view, corpus.read_listing()).shards
-    contamination = next((
-        step.attributes for step in view.steps
-        if step.attributes and {"contaminated", "item"} <= set(attribute_columns(corpus, step.attributes, shards))
-    ), None)  # fmt: skip
+    contamination = find_contamination(corpus, view)
     fates: dict[tuple[str, bool], list[str]] = {}
     num_flagged = num_flagged_planted = 0
     for shard in shards:
@@ -268,6 +274,21 @@ def collect_planted(corpus: Corpus, view: View | None, steps: tuple[StepRun, ...
     num_found = sum(len(fate.item_ids) for fate in found if fate.text.startswith("found"))
     num_searched = num_found + sum(len(fate.item_ids) for fate in found if fate.text.startswith("missed"))
     return Planted(sum(map(len, fates.values())), num_found, num_searched, found, num_flagged - num_flagged_planted)
+
+
+def find_contamination(corpus: Corpus, view: View) -> str | None:
+    """The attribute set of decontamination that a rule of the view is over."""
+    shards = views.check_listing(view, corpus.read_listing()).shards
+    return next((
+        step.attributes for step in view.steps
+        if step.attributes and {"contaminated", "item"} <= set(attribute_columns(corpus, step.attributes, shards))
+    ), None)  # fmt: skip
+
+
+def collect_findings(corpus: Corpus, view: View | None, items: dict[str, EvaluationItem]) -> list[Finding]:
+    """What the view's decontamination found, by benchmark and source; empty without one."""
+    name = None if view is None else find_contamination(corpus, view)
+    return [] if name is None else count_findings(corpus, name, items)
 
 
 def _judge(item: str, flag: dict[str, Any], failed: int, view: View, was_searched: bool) -> tuple[str, bool]:
@@ -306,13 +327,15 @@ def _planted_item(metadata: dict[str, Any]) -> str | None:
     return item if isinstance(item, str) else None
 
 
-def read_questions(corpus: Corpus, steps: tuple[StepRun, ...]) -> dict[str, str]:
-    """Question of each evaluation item that an earlier step wrote, by id."""
-    paths = [step.manifest["artifacts"]["items"] for step in steps if "items" in step.manifest["artifacts"]]
-    questions = {}
-    for path in paths:
-        if storage.file_bytes(corpus.path(path)) is not None:
-            for line in storage.read_bytes(corpus.path(path)).splitlines():
-                item = json.loads(line)
-                questions[str(item["id"])] = str(item["question"])
-    return questions
+def read_items(corpus: Corpus, steps: tuple[StepRun, ...]) -> dict[str, EvaluationItem]:
+    """The evaluation items that the recipe's steps looked for, by id."""
+    names = [
+        name
+        for step in steps
+        for name in step.manifest.get("attributes", {})
+        if f"{name}-items" in step.manifest["artifacts"]
+    ]
+    items: dict[str, EvaluationItem] = {}
+    for name in names:
+        items |= load_items(corpus, name)
+    return items

@@ -14,6 +14,7 @@ MARK_HEAD_CHARS, MARK_TAIL_CHARS = 200, 60  # of a long marked place
 AROUND_CHARS = 90  # on both sides of a mark
 MAX_MARKS = 3
 BEFORE_DIFFERENCE_CHARS = 80
+ITEM_CHARS = 800  # of an evaluation item
 Mark = Literal["", "cut", "found", "differs", "gap"]
 
 
@@ -85,6 +86,31 @@ def compare_texts(one: str, other: str) -> tuple[tuple[Part, ...], tuple[Part, .
         after = [Part(f"{left_out:,} characters", "gap")] if left_out > 0 else []
         sides.append((*before, *line, *after))
     return sides[0], sides[1]
+
+
+def mark_missing(text: str, other: str) -> tuple[Part, ...]:
+    """The beginning of a text, its words marked that do not stand in the same order in the other; upper and lower case are one.
+
+    Examples
+    --------
+    >>> mark_missing("Ann has 3 pens.", "... ann has 4 pens")
+    (Part(text='Ann has ', mark=''), Part(text='3', mark='differs'), Part(text=' pens.', mark=''))
+    """
+    shown = re.findall(r"\s+|\w+|[^\w\s]", text[:ITEM_CHARS])
+    words = [index for index, piece in enumerate(shown) if piece[0].isalnum() or piece[0] == "_"]
+    matcher = difflib.SequenceMatcher(
+        None, [shown[index].lower() for index in words], re.findall(r"\w+", other.lower()), autojunk=False
+    )
+    met = {words[block.a + step] for block in matcher.get_matching_blocks() for step in range(block.size)}
+    parts: list[Part] = []
+    for index, piece in enumerate(shown):
+        mark: Mark = "differs" if index in words and index not in met else ""
+        if parts and parts[-1].mark == mark:
+            parts[-1] = Part(parts[-1].text + piece, mark)
+        else:
+            parts.append(Part(piece, mark))
+    left_out = len(text) - ITEM_CHARS
+    return (*parts, Part(f"{left_out:,} characters", "gap")) if left_out > 0 else tuple(parts)
 
 
 def _first_difference(one: str, other: str) -> int:

@@ -169,7 +169,7 @@ def test_hostile_names_are_escaped_everywhere(corpus, tmp_path):
     cells = [dict(zip(CELL_SCHEMA.names, (evil, *cell[1:]), strict=True)) for cell in CELLS]
     write_table(corpus.path("cells.parquet"), cells, CELL_SCHEMA, [len(cells)])
     page = write(corpus, None, tmp_path)
-    assert page.count("&lt;img src=x onerror") == 9
+    assert page.count("&lt;img src=x onerror") == 10
     assert ">$\\frac{1}{0}$ &lt;img" in page.split("<svg")[1].split("</svg>")[0]
     assert "img" not in walk(page).tags
     assert "onerror" not in walk(page).attributes

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 
 from dolma_py import report_data, report_examples
 from dolma_py.corpus import Corpus
+from dolma_py.report_contamination import EvaluationItem
 from dolma_py.report_data import total
 from dolma_py.report_excerpts import Part, compare_texts, make_excerpt
 from tests.report_corpus import ATTRIBUTES, collect, make_corpus, write_table
 from tests.strategies import texts
+
+ITEMS = {"q1": EvaluationItem("q1", "quiz", "How many pens?", "5", None)}
 
 
 @pytest.fixture
@@ -27,9 +30,7 @@ def corpus(tmp_path: Path) -> Corpus:
 
 def test_examples_say_why(corpus):
     data = collect(corpus)
-    shown, kept = report_examples.collect_examples(
-        corpus, data.view, funnel=data.funnel, questions={"q1": "How many pens?"}
-    )
+    shown, kept = report_examples.collect_examples(corpus, data.view, funnel=data.funnel, items=ITEMS)
     assert [[example.id for example in group] for group in shown] == [["w0", "n2"], ["w3"], ["w4"], ["n0"]]
     assert shown[0][0].reasons == ("num_words = 1, must be >= 3",)
     near = shown[1][0]
@@ -39,7 +40,11 @@ def test_examples_say_why(corpus):
     assert near.other.parts == (Part("the cat sat on the mat "), Part("today", "differs"))
     assert shown[2][0].reasons == ("14 bytes cut",)
     assert shown[2][0].parts == (Part("repeat repeat ", "cut"), Part("repeat stays"))
-    assert shown[3][0].reasons == ("item q1, score 0.875", "the item: How many pens?")
+    assert shown[3][0].reasons == ("item q1, score 0.875",)
+    assert shown[3][0].other.parts == (
+        Part("How many "), Part("pens", "differs"), Part("?"), Part("\n\nAnswer: "), Part("5"),
+    )  # fmt: skip
+    assert (shown[3][0].role, shown[3][0].other.role, shown[3][0].other.source) == ("document: ", "item: ", "quiz")
     assert shown[3][0].parts == (Part("Ann has 3 pens. Bob has 2. How many?", "found"), Part(" 5"))
     assert [example.id for example in kept] == ["w1", "w4"]
     assert kept[1].parts == shown[2][0].parts
@@ -53,7 +58,7 @@ def test_the_kept_copy_is_found_where_the_cluster_does_not_begin(corpus, tmp_pat
     for source, rows, groups in (("web", web, [3, 2]), ("notes", notes, [3])):
         write_table(corpus.path(f"attributes/minhash-v1/{source}/part-00000.parquet"), rows, schema, groups)
     data = collect(corpus)
-    shown, _ = report_examples.collect_examples(corpus, data.view, funnel=data.funnel, questions={})
+    shown, _ = report_examples.collect_examples(corpus, data.view, funnel=data.funnel, items={})
     assert shown[1][0].other.id == "n0"
 
 
@@ -63,7 +68,7 @@ def test_a_copy_whose_twin_is_not_found_names_it(corpus, monkeypatch):
     web = [web[0], web[1], web[3] | {"kept_id": "n0"}, web[3] | {"kept_id": "n0"}, web[4]]
     write_table(corpus.path("attributes/minhash-v1/web/part-00000.parquet"), web, schema, [3, 2])
     data = collect(corpus)
-    shown, _ = report_examples.collect_examples(corpus, data.view, funnel=data.funnel, questions={})
+    shown, _ = report_examples.collect_examples(corpus, data.view, funnel=data.funnel, items={})
     assert shown[1][0].reasons[0] == "similarity 0.750 with n0, which stayed"
 
 
@@ -101,7 +106,7 @@ def test_a_job_run_by_hand_shows_its_own_rules(corpus, tmp_path):
     data = report_data.collect(corpus, recipe="later", run=None)
     assert [rule.name for rule in data.funnel.rules] == ["near_copy", "repeated"]
     assert total(data.funnel.entering) == (6, 202)
-    shown, _ = report_examples.collect_examples(corpus, data.view, funnel=data.funnel, questions={})
+    shown, _ = report_examples.collect_examples(corpus, data.view, funnel=data.funnel, items={})
     assert [example.reasons[0] for group in shown for example in group] == ["similarity 0.750", "14 bytes cut"]
 
 
