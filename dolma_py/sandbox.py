@@ -26,7 +26,8 @@ def run_program(
 
     Parameters
     ----------
-    with_packages : bool    show the program this interpreter's virtual environment too, so that it can import what is installed
+    with_packages : bool    let the program import what is installed here, in this interpreter's virtual environment too; without,
+                            it has the standard library alone, and starts faster
     unsafe : str            the words "run without a sandbox" where none can be opened and you would trust the program with your
                             files: time, output, and memory of each process are limited, nothing else
 

@@ -47,7 +47,9 @@ class Sandbox:
         info, info_end = os.pipe()
         self.report = self._kept.enter_context(io.FileIO(report))
         self.info = self._kept.enter_context(io.FileIO(info))
-        worker = [python, "-I", "-c", _WORKER, str(report_end)]
+        # without site, which takes most of the time of a start where much is installed
+        bare = [] if with_packages or not is_confined else ["-S"]
+        worker = [python, "-I", *bare, "-c", _WORKER, str(report_end)]
         self._home = WORK_FOLDER
         try:
             with ExitStack() as stack:
@@ -131,13 +133,15 @@ class Sandbox:
     def hold_init(self, pid: int) -> None:
         """Take hold of the namespace's first process, which waits for its request now."""
         with contextlib.suppress(OSError):
-            descriptor = os.pidfd_open(pid)
+            self.init = os.pidfd_open(pid)
             with open(f"/proc/{pid}/stat", "rb") as file:
                 parent = int(file.read().rpartition(b")")[2].split()[1])
-            if parent == self.process.pid:  # and not another that got its number
-                self.init, self.init_pid = descriptor, pid
+            if parent == self.process.pid:
+                self.init_pid = pid
                 return
-            os.close(descriptor)
+        if self.init is not None:  # of another process that got its number
+            os.close(self.init)
+            self.init = None
         raise SandboxError("what bubblewrap started has ended at once", "Look at this machine's limits.")
 
     def kill(self) -> None:
@@ -145,7 +149,7 @@ class Sandbox:
             if self.init is not None:  # the kernel kills all others of the namespace with it
                 signal.pidfd_send_signal(self.init, signal.SIGKILL)
             elif self.is_confined:
-                self.process.kill()
+                os.kill(self.process.pid, signal.SIGKILL)  # Popen.kill would reap it, and its CPU time with it
         if not self.is_confined:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)

@@ -10,6 +10,7 @@ import marshal
 import os
 import resource
 import signal
+import site
 import sys
 
 
@@ -53,6 +54,8 @@ def _become_program(request: dict) -> None:  # type: ignore[type-arg]  # as sand
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    if sys.flags.no_site:
+        site.setquit()  # exit and quit, which many programs call
     main = type(sys)("__main__")
     main.__dict__.update(__file__=request["path"], __builtins__=__builtins__)
     sys.modules["__main__"] = main

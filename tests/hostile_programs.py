@@ -189,6 +189,7 @@ REPORTS = [
     Attack("hang_at_exit", "import atexit; atexit.register(sleep_for_ever)", "timeout", limits={"wall_sec": 1.0}),
     Attack("native_crash", "ctypes.string_at(0)", "failed", exit_code=139),
     Attack("exit_code", "os._exit(7)", "failed", exit_code=7),
+    Attack("exit_by_name", "exit(3)", "failed", exit_code=3),
     Attack("exit_like_killed", "sys.exit(137)", "failed", exit_code=137),
     Attack("exit_like_cpu", "sys.exit(152)", "failed", exit_code=152),
     Attack("forged_report", "for n in range(1, 64):\n  try: os.write(n, b'started\\n{\"exit-code\": 0, \"child-pid\": 1}\\n')\n"

@@ -79,6 +79,13 @@ def test_installed_packages_are_seen_only_when_asked():
 
 
 @needs_bwrap
+def test_a_program_alone_has_the_standard_library():
+    source = "import json, sqlite3, ssl, multiprocessing, sys; print([x for x in sys.path if 'site-packages' in x])"
+    assert run_program(Program(source)).stdout == b"[]\n"
+    assert b"site-packages" in run_program(Program(source), with_packages=True).stdout
+
+
+@needs_bwrap
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "", "a\0b"])
 def test_files_stay_below_the_working_folder(name):
     with pytest.raises(ConfigError, match="program.files"):
