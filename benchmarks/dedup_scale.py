@@ -59,6 +59,10 @@ def run_ours(arguments: list[str]) -> TreeUsage:
     return measure_command([sys.executable, "-c", code, *arguments])
 
 
+# what a preset is measured with: the same verification as the defaults, so that the bands alone differ
+VERIFIED = ("verification.rule=representative", "verification.large_index=prefix")
+
+
 def text_mb(corpus: Path) -> float:
     """10^6 bytes of text of a corpus, from its listing."""
     shards = [json.loads(line) for line in (corpus / "listing.jsonl").read_text().splitlines()]
@@ -69,7 +73,8 @@ def measure_job(corpus: Path, job: str, label: str) -> Run:
     """`dolma-py dedup JOB` over all documents, or JOB:PRESET; what it wrote is removed again."""
     job, _, preset = job.partition(":")
     name = f"scale-{job}"
-    settings = ["--set", f"preset={preset}"] if preset else []
+    given = [f"preset={preset}", *VERIFIED] if preset else []
+    settings = [part for setting in given for part in ("--set", setting)]
     usage = run_ours(["dedup", job, "--corpus", str(corpus), "--name", name, *settings])
     manifest = json.loads(next((corpus / f"runs/{name}").glob("*/manifest.json")).read_text())
     facts = {key: value for key, value in manifest["facts"].items() if isinstance(value, int)}
@@ -149,7 +154,7 @@ def main() -> None:
     )
     parser.add_argument("--documents", required=True, help="glob of Parquet files of documents")
     parser.add_argument("--copies", default="1,4", help="sizes in copies")
-    parser.add_argument("--jobs", default="minhash,exact", help="or minhash:olmo3-web, with that preset")
+    parser.add_argument("--jobs", default="minhash,exact", help="or minhash:olmo3-web, with that preset's bands")
     parser.add_argument("--peers", type=lambda name: Path(name).absolute(), help="folder with the peers' environments")
     parser.add_argument("--peer-names", default="", help="parts of names of the peers to run; empty: all")
     parser.add_argument("--peer-share", type=int, default=1, help="peers read every n-th document")

@@ -6,10 +6,11 @@ band keys are equal to ours, since each tool hashes bands in its own way. What e
 `high-recall`       the default, our own: 5-grams of words, 32 bands of 8 rows, for pairs at Jaccard 0.8 that must not be missed
                     (0.997 of them become candidates, against 0.903 with 26 x 11); fewer permutations, more candidates to verify.
                     docs/dedup.md has the measurement.
-`olmo3-web`         Olmo 3 A.2.2, web pages: 5-grams, 26 bands of 11 rows, aimed at Jaccard 0.80; the verification it belongs to compares
-                    sets of 3-grams at 0.80. Not equal: items are words here, p50k_base tokens there; hashes.
-`olmo3-web-tokens`  the same over BPE tokens of the text as Olmo 3's tool normalises it. `shingles.tokenizer` must be given: a
-                    tokenizer.json of p50k_base for the same tokens. Not equal: hashes.
+`olmo3-web`         Olmo 3 A.2.2, web pages: 5-grams, 26 bands of 11 rows, aimed at Jaccard 0.80; verified on sets of 3-grams at 0.80,
+                    all similar pairs joined, components of 500 or more through 200 bands of 31 rows (VERIFICATIONS). Not equal:
+                    items are words here, p50k_base tokens there; hashes.
+`olmo3-web-tokens`  the same with 5-grams of BPE tokens of the text as Olmo 3's tool normalises it. `shingles.tokenizer` must be
+                    given: a tokenizer.json of p50k_base for the same tokens. Not equal: hashes; 3-grams are of words.
 `olmo3-pdf`         Olmo 3 A.2.2, PDFs: FineWeb's parameters, 5-grams of words, 14 bands of 8 rows, about 0.75; the original has no
                     verification. Not equal: word splitting (spaces here, a language's tokenizer there), hashes.
 `fineweb`           FineWeb and its tool's defaults: as olmo3-pdf; documents of fewer than 5 words have no signature. The text is normalised
@@ -27,8 +28,12 @@ band keys are equal to ours, since each tool hashes bands in its own way. What e
 
 from __future__ import annotations
 
+from typing import Any
+
 from dedup.minhash import MinHashConfig
 from dedup.shingles import ShingleConfig
+from dedup.verification import VerificationConfig
+from dolma_py.config import dump_config
 from dolma_py.errors import ConfigError
 
 DEFAULT_PRESET = "high-recall"
@@ -54,8 +59,57 @@ PRESETS: dict[str, MinHashConfig] = {
 }
 
 
+# of presets whose origin verifies in a way of its own; the others are verified as VerificationConfig says
+OLMO3_VERIFICATION = VerificationConfig(rule="pairs", large_index="olmo3")
+VERIFICATIONS = {"olmo3-web": OLMO3_VERIFICATION, "olmo3-web-tokens": OLMO3_VERIFICATION}
+
+
 def get_preset(name: str) -> MinHashConfig:
     """The named settings; ConfigError lists the names there are."""
     if name not in PRESETS:
         raise ConfigError("minhash.preset", name, f"expected one of {sorted(PRESETS)}")
     return PRESETS[name]
+
+
+def get_verification(name: str) -> VerificationConfig:
+    """How candidates of a preset are verified."""
+    return VERIFICATIONS.get(name, VerificationConfig())
+
+
+def overlay_minhash(preset: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Values of a MinHashConfig: those given over those of a preset, or over the plain defaults for None.
+
+    A threshold chooses bands and rows, the preset's too where another number of permutations is given; one that is given takes the
+    place of the preset's bands and rows, and bands or rows that are given that of the preset's threshold. A number of permutations
+    that follows from the preset's bands and rows goes with them.
+
+    Examples
+    --------
+    >>> [overlay_minhash("fineweb", {"seed": 2})[key] for key in ("num_bands", "num_rows", "seed")]
+    [14, 8, 2]
+    >>> overlay_minhash("bigcode", {"num_bands": 20})["threshold"] is None
+    True
+    """
+    base = MinHashConfig() if preset is None else get_preset(preset)
+    values = dump_config(base)
+    names_bands = any(given.get(key) is not None for key in ("num_bands", "num_rows"))
+    threshold = given.get("threshold", None if names_bands else base.threshold)
+    dropped = ["threshold", *(["num_bands", "num_rows"] if threshold is not None else [])]
+    if (names_bands or threshold is not None) and "num_permutations" not in base.model_fields_set:
+        dropped.append("num_permutations")
+    below = {key: value for key, value in values.items() if key not in dropped} | {"threshold": threshold}
+    return _overlay(below, given)
+
+
+def overlay_verification(preset: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Values of a VerificationConfig: those given over those of a preset, or over the plain defaults for None."""
+    return _overlay(dump_config(VerificationConfig() if preset is None else get_verification(preset)), given)
+
+
+def _overlay(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Mappings inside are laid over one another too."""
+    merged = dict(base)
+    for key, value in given.items():
+        below = base.get(key)
+        merged[key] = _overlay(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged

@@ -116,7 +116,7 @@ def iterate_blocks(
     """The documents normalised (and tokenized), some BLOCK_BYTES or one document at a time."""
     if config.unit == "tokens" and config.tokenizer is None:
         hint = "Give a tokenizer.json or a hub name; Olmo 3 took p50k_base."
-        raise ConfigError("shingles.tokenizer", None, "expected a tokenizer for shingles of tokens", hint)
+        raise ConfigError("minhash.shingles.tokenizer", None, "expected a tokenizer for shingles of tokens", hint)
     first, num_docs = 0, len(offsets) - 1
     while first < num_docs:
         limit = int(np.searchsorted(offsets, offsets[first] + BLOCK_BYTES, side="right")) - 1

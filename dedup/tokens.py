@@ -38,12 +38,12 @@ def load_backend(name: str):  # type: ignore[no-untyped-def]
         if os.path.exists(path):
             return Tokenizer.from_file(path)
         if path.endswith(".json") or name.count("/") != 1 or name.startswith((".", "~")):
-            raise ConfigError("shingles.tokenizer", name, "expected a file that exists or a hub name", hint)
+            raise ConfigError("minhash.shingles.tokenizer", name, "expected a file that exists or a hub name", hint)
         return Tokenizer.from_pretrained(name)
     except ConfigError:
         raise
     except Exception as error:  # the library raises plain Exception
-        raise ConfigError("shingles.tokenizer", name, f"cannot be loaded ({error})", hint) from error
+        raise ConfigError("minhash.shingles.tokenizer", name, f"cannot be loaded ({error})", hint) from error
 
 
 def encode_documents(texts: TextView, *, tokenizer: str) -> TokenIds:

@@ -149,7 +149,9 @@ def _step_into(node: Any, part: str, key: str) -> Any:
     if isinstance(node, list):
         return node[_list_index(node, part, key)]
     if isinstance(node, dict):
-        return node.setdefault(part, {})
+        if node.get(part) is None:  # not there, or null
+            node[part] = {}
+        return node[part]
     raise ConfigError(key, part, "expected a mapping or a list here")
 
 

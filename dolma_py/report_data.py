@@ -77,6 +77,19 @@ class Mix(NamedTuple):
     sample: dict[str, Any] | None  # what sample_mix drew
 
 
+class NearCopies(NamedTuple):
+    """What the rules of a MinHash step remove from the same candidates."""
+
+    step: str
+    rule: str  # the one that decided
+    threshold: float
+    large_component: int
+    unverified: int  # candidates but one of each component
+    representative: int
+    pairs: int
+    pairs_not_counted: int  # members of large components, which `pairs` was not run over
+
+
 class Report(NamedTuple):
     recipe: str
     steps: tuple[StepRun, ...]
@@ -84,6 +97,7 @@ class Report(NamedTuple):
     notes: tuple[str, ...]
     funnel: Funnel | None
     rejected: dict[str, dict[str, int]] | None  # source -> reason -> records
+    near_copies: tuple[NearCopies, ...]
     mix: Mix | None
     shards: dict[str, Any] | None  # facts of the tokenize step
     checks: tuple[Check, ...]
@@ -114,7 +128,8 @@ def collect(corpus: Corpus, *, recipe: str | None, run: str | None) -> Report:
             notes = [*notes, f"{run} holds neither metrics.jsonl nor eval.json."]
     rejected = None if ingested is None else dict(ingested["rejected"])
     return Report(
-        recipe=name, steps=tuple(steps), view=view, notes=tuple(notes), funnel=funnel, rejected=rejected, mix=mix, shards=shards,
+        recipe=name, steps=tuple(steps), view=view, notes=tuple(notes), funnel=funnel, rejected=rejected,
+        near_copies=collect_near_copies(steps), mix=mix, shards=shards,
         checks=check_all(funnel, mix, shards) + check_run(corpus, steps, training), training=training, evaluation=evaluation,
         sample_text=None if sample_text is None else sample_text[:MAX_SAMPLE_CHARS],
     )  # fmt: skip
@@ -225,6 +240,18 @@ def collect_funnel(steps: list[StepRun], view: View | None) -> Funnel | None:
             )  # fmt: skip
         )
     return Funnel(_counts(first), tuple(rules), _counts(kept), _addresses(kept))
+
+
+def collect_near_copies(steps: list[StepRun]) -> tuple[NearCopies, ...]:
+    """One of each MinHash step that counted its rules."""
+    found = []
+    for step in steps:
+        counts = step.manifest["facts"].get("would_remove")
+        if step.kind == "dedup_minhash" and counts is not None:
+            checked = step.manifest["config"]["verification"]
+            said = {name: checked[name] for name in ("rule", "threshold", "large_component")}
+            found.append(NearCopies(step=step.name, **said, **counts))
+    return tuple(found)
 
 
 def describe_condition(step: Step) -> str:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dedup.keepers import keep_order
+from dedup.minhash_cost import SETS_PER_TEXT
 from dedup.shingles import Shingles, shingle_sets
 from dedup.verification import count_rules, verify_components
 from dolma_py import config, hashing, parquet_files, storage
@@ -38,7 +39,6 @@ from pipelines.steps import StepContext, Unit, file_lists, split_name, split_par
 if TYPE_CHECKING:
     from pipelines.dedup_minhash import DedupMinhashConfig
 
-SETS_PER_TEXT = 1.4  # bytes of a text's shingle set per byte of it: 8 for each word of 5 letters and a space
 # Estimated sets of a bucket: no settings, so that a raised max_bucket_bytes does not move the buckets. Small ones keep memory the same for
 # any corpus up to MANY_BUCKETS of them; beyond, they grow to the largest, since each costs a read in nearly every file of sets.
 SMALL_BUCKET_BYTES, LARGE_BUCKET_BYTES, MANY_BUCKETS = 64 << 20, 512 << 20, 256
@@ -154,7 +154,7 @@ def read_sets(corpus: Corpus, view: View, addresses: np.ndarray, minhash: DedupM
         for batch in read_view(corpus, view, split, columns):
             chosen = _select(batch, np.flatnonzero(np.isin(batch.addresses, addresses)))
             text = view_text(chosen.documents.column("text"))
-            sets = shingle_sets(*text, num_words=minhash.verification.shingle_words)
+            sets = shingle_sets(*text, num_words=minhash.checking.shingle_words)
             piece = keep_columns(corpus, chosen, minhash.keep)
             piece = piece.append_column("id", chosen.documents.column("id"))
             pieces.append(piece.append_column("hashes", _as_bytes(sets)))
@@ -216,8 +216,8 @@ def verify_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFi
     bounds = np.flatnonzero(np.concatenate([[True], root[1:] != root[:-1], [True]])).astype(np.int64)
     bounds = bounds if len(root) else np.zeros(1, np.int64)
     sets = _as_sets(table.column("hashes"))
-    verified = verify_components(sets, bounds, config=minhash.verification)
-    counts = count_rules(sets, bounds, verified, config=minhash.verification)
+    verified = verify_components(sets, bounds, config=minhash.checking)
+    counts = count_rules(sets, bounds, verified, config=minhash.checking)
     address, ids = table.column("address").to_numpy(), table.column("id").combine_chunks()
     decisions = clusters_of(address, address[verified.kept], ids, verified.similarity)
 

@@ -280,7 +280,7 @@ def print_plan(plan: dict[str, Any]) -> None:
     console.print(
         f"{plan['text_bytes'] / 1e6:.1f} MB of text on {plan['cores']} cores: about {plan['seconds']:.0f} s, "
         f"{plan['disk_bytes'] / 1e6:.0f} MB of disk{free}, at most {plan['memory_bytes'] / 1e6:.0f} MB of memory for tasks, "
-        f"{plan['driver_memory_bytes'] / 1e6:.0f} MB for the driver and "
+        f"{'about ' if plan.get('driver_is_estimate') else ''}{plan['driver_memory_bytes'] / 1e6:.0f} MB for the driver and "
         f"{plan['jvm_memory_bytes'] / 1e6:.0f} MB for its JVM. Nothing was done.",
         highlight=False,
         soft_wrap=True,

@@ -13,7 +13,7 @@ from dolma_py.corpus import Corpus
 from dolma_py.views import View
 from pipelines.done_steps import DONE, RECOUNT, State, find_standing
 from pipelines.ingest_inputs import IngestConfig, NewInputs, describe_inputs
-from pipelines.recipe import Recipe, Step
+from pipelines.recipe import Recipe, Step, name_settings
 from pipelines.session import SessionConfig, count_cores, driver_heap_bytes
 
 SESSION_SEC = 8.0  # start of a Spark session
@@ -42,7 +42,7 @@ COSTS = {
     "dedup_exact": Cost(60.0, 2.0, 2.0, 0.01),
     "dedup_urls": Cost(200.0, 2.0, 1.0, 0.01),
     "dedup_paragraphs": Cost(30.0, 3.0, 6.0, 0.2),
-    "dedup_minhash": Cost(12.0, 4.0, 4.0, 0.06),
+    "dedup_minhash": Cost(18.0, 4.0, 4.0, 0.0),
     "dedup_substring": Cost(4.0, 2.0, 12.0, 0.01),
     "train_tokenizer": Cost(1e6, 8.0, 0.0, 0.01),
     "plan_mix": Cost(1e3, 2.0, 0.0, 0.0),
@@ -53,6 +53,18 @@ COSTS = {
     "write_plain": Cost(40.0, 1.5, 4.0, 0.5),
     "export_dolma": Cost(15.0, 2.0, 6.0, 0.5),
 }
+
+
+class Estimate(NamedTuple):
+    """What a sample of its documents says of a step in place of the size of its text; None where it says nothing."""
+
+    details: dict[str, Any]
+    seconds: float | None  # beside Cost.fixed_sec
+    disk_bytes: int | None
+    driver_memory_bytes: int | None  # beside DRIVER_BYTES
+
+
+NO_ESTIMATE = Estimate({}, None, None, None)
 
 
 class StepPlan(NamedTuple):
@@ -66,6 +78,7 @@ class StepPlan(NamedTuple):
     disk_bytes: int
     driver_memory_bytes: int
     details: dict[str, Any] = {}  # what only this kind of step can say, by name; the last word of a name is its unit
+    driver_is_estimate: bool = False  # driver_memory_bytes is no bound but what a sample says
 
 
 def describe_new_inputs(steps: list[Step], corpus: Corpus) -> NewInputs:
@@ -138,38 +151,47 @@ def plan_recipe(
         held = int(cost.memory_per_split * min(in_flight, text_bytes))
         if hasattr(step.module, "worker_memory_bytes"):  # of tasks that hold something else than a split
             held = max(held, step.module.worker_memory_bytes(step.settings, text_bytes))
-        on_driver = getattr(
-            step.module, "driver_memory_bytes", None
-        )  # of steps that hold what grows with the documents
+        sampled = NO_ESTIMATE if standing.is_done else sample_step(step, corpus, standing.state.view, text_bytes)
         lines.append(StepPlan(
-            step.name, step.kind, standing.word, _estimate_seconds(standing.word, cost, text_bytes, cores),
-            WORKER_BYTES + held, 0 if standing.word in (DONE, RECOUNT) else _estimate_disk(step, cost, text_bytes),
-            DRIVER_BYTES + (on_driver(step.settings, text_bytes) if on_driver else 0),
-            {} if standing.is_done else plan_details(step, corpus, standing.state.view),
+            step.name, step.kind, standing.word, _estimate_seconds(standing.word, cost, text_bytes, cores, sampled),
+            WORKER_BYTES + held, 0 if standing.word in (DONE, RECOUNT) else _estimate_disk(step, cost, text_bytes, sampled),
+            DRIVER_BYTES + _estimate_driver(step, text_bytes, sampled), sampled.details, sampled.driver_memory_bytes is not None,
         ))  # fmt: skip
     return all_bytes, lines
 
 
-def _estimate_disk(step: Step, cost: Cost, text_bytes: int) -> int:
+def _estimate_disk(step: Step, cost: Cost, text_bytes: int, sampled: Estimate) -> int:
     """What a step writes, with what it needs while it runs."""
+    if sampled.disk_bytes is not None:
+        return sampled.disk_bytes
     more = getattr(step.module, "work_disk_bytes", None)
     return int(cost.disk_frac * text_bytes) + (more(step.settings, text_bytes) if more else 0)
 
 
-def _estimate_seconds(standing: str, cost: Cost, text_bytes: int, cores: int) -> float:
+def _estimate_driver(step: Step, text_bytes: int, sampled: Estimate) -> int:
+    """Of steps that hold what grows with the documents, beside DRIVER_BYTES."""
+    if sampled.driver_memory_bytes is not None:
+        return sampled.driver_memory_bytes
+    on_driver = getattr(step.module, "driver_memory_bytes", None)
+    return on_driver(step.settings, text_bytes) if on_driver else 0
+
+
+def _estimate_seconds(standing: str, cost: Cost, text_bytes: int, cores: int, sampled: Estimate) -> float:
     """Of a step; its view alone is counted anew in about the fixed part."""
-    if standing == DONE:
-        return 0.0
-    return cost.fixed_sec + (0.0 if standing == RECOUNT else text_bytes / 1e6 / cost.mb_per_core_sec / cores)
+    if standing in (DONE, RECOUNT):
+        return 0.0 if standing == DONE else cost.fixed_sec
+    by_text = text_bytes / 1e6 / cost.mb_per_core_sec / cores
+    return cost.fixed_sec + (by_text if sampled.seconds is None else sampled.seconds)
 
 
-def plan_details(step: Step, corpus: Corpus, view: View | None) -> dict[str, Any]:
-    """Details of a step whose kind has some and whose corpus has documents, from a sample of them; else none."""
+def sample_step(step: Step, corpus: Corpus, view: View | None, text_bytes: int) -> Estimate:
+    """Of a step whose kind can tell from a sample and whose corpus has documents; text_bytes: of these and those to come."""
     if step.kind != "dedup_minhash" or not corpus.read_listing().shards:
-        return {}
+        return NO_ESTIMATE
     from pipelines import minhash_plan  # compiled kernels, which no other plan needs
 
-    return minhash_plan.plan_details(step.settings.settings, corpus, view or corpus.load_view(None))
+    with name_settings(step):
+        return minhash_plan.estimate(step.settings, corpus, view or corpus.load_view(None), text_bytes)
 
 
 def make_plan(
@@ -185,13 +207,15 @@ def describe_plan(text_bytes: int, lines: list[StepPlan], session: SessionConfig
     """A plan as plain values, with totals over what is not done: memory_bytes of all tasks at once, of the driver, and of its JVM."""
     heap = driver_heap_bytes(session)
     todo = [line for line in lines if line.standing != DONE]
+    most = max((line.driver_memory_bytes for line in todo), default=DRIVER_BYTES)
     return {
         "text_bytes": text_bytes,
         "cores": count_cores(),
         "seconds": sum(line.seconds for line in todo) + (SESSION_SEC if todo else 0),
         "disk_bytes": sum(line.disk_bytes for line in lines),
         "memory_bytes": count_cores() * max((line.worker_memory_bytes for line in todo), default=0),
-        "driver_memory_bytes": max((line.driver_memory_bytes for line in todo), default=DRIVER_BYTES),
+        "driver_memory_bytes": most,
+        "driver_is_estimate": any(line.driver_is_estimate for line in todo if line.driver_memory_bytes == most),
         "jvm_memory_bytes": heap + max(JVM_BYTES, heap // 10) if todo else 0,
         "steps": [line._asdict() for line in lines],
     }

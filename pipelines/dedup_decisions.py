@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dedup.alarms import CopyAlarms, SourceCounts, check_clusters, check_sources, count_sources
 from dedup.keepers import AttributeOrder, KeepPolicy
@@ -19,12 +18,13 @@ from dolma_py.listing import ROW_BITS
 from dolma_py.metadata import read_fields
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.changed_decisions import compare_decisions, save_changes
+from pipelines.keyed_files import LARGEST, write_files
+from pipelines.shuffles import read_frame
 from pipelines.steps import StepContext, StepResult
 
 # of documents in clusters of two or more; everything else is alone
 DECISION_SCHEMA = pa.schema([pa.field("address", pa.int64()), *DUPLICATE_SCHEMA])
-LARGEST = 10
-
+SHARD = pa.field("shard", pa.int32())
 
 DOCUMENT_COLUMNS = ("created", "added")  # keep policies compare them as microseconds
 KINDS = {"number": pa.float64(), "text": pa.string()}
@@ -113,6 +113,7 @@ def spark_fields(fields: list[pa.Field]) -> str:
         pa.int64(): "long",
         pa.string(): "string",
         pa.float64(): "double",
+        pa.float32(): "float",
         pa.int32(): "int",
         pa.bool_(): "boolean",
     }
@@ -179,31 +180,41 @@ def count_duplicates(root: str, batch: ViewBatch, is_duplicate: pa.Array) -> dic
     return count_sources(batch.documents.column("source"), num_bytes, removed, removed * num_bytes)
 
 
-def write_decisions(context: StepContext, decisions: pa.Table, set_name: str, alarms: CopyAlarms) -> StepResult:
-    """Decisions as attributes of every document in the view, and what they amount to."""
-    decisions = decisions.sort_by("address").combine_chunks()
-    path = f"{context.work}/decisions.parquet"
-    checksum = parquet_files.write_table(context.corpus.path(path), decisions)
-    options = {"root": context.corpus.root, "path": path, "set": set_name, "checksum": checksum}
-    facts = describe_decisions(decisions)
+def write_decisions(context: StepContext, paths: list[str], set_name: str, alarms: CopyAlarms) -> StepResult:
+    """Files of decisions in any order as attributes of every document in the view, and what they amount to.
+
+    The rows go through a shuffle, some 60 bytes each, and lie as one file per shard; the driver holds a receipt of each.
+    """
+    schema = spark_fields([*DECISION_SCHEMA, SHARD])
+    frame = read_frame(context, paths, DECISION_SCHEMA.names, schema=schema, transform=_add_shard)
+    decided = write_files(
+        context, frame, phase="decisions", key="shard", order=["address"], schema=DECISION_SCHEMA, count=count_decisions
+    )
+    facts = {"clusters": 0, "members": 0, "duplicates": 0} | decided["facts"]
+    facts["largest"] = [{"kept_id": kept_id, "size": size} for size, _, kept_id in facts.get("largest", [])]
+    options = {
+        "root": context.corpus.root, "set": set_name, "work": context.work,
+        "decided": [file["path"] for file in decided["files"]], "checksums": [file["checksum"] for file in decided["files"]],
+    }  # fmt: skip
     maker = "pipelines.dedup_decisions:DecisionMaker"
     result = write_duplicates(context, maker, options, largest=facts["largest"], alarms=alarms)
     return result._replace(facts=facts | result.facts)
 
 
-def describe_decisions(decisions: pa.Table) -> dict[str, Any]:
-    """Clusters, members, duplicates, and the largest clusters with the id that stays."""
+def _add_shard(decisions: pa.Table) -> pa.Table:
+    shard = decisions.column("address").to_numpy() >> ROW_BITS
+    return decisions.append_column(SHARD, pa.array(shard.astype(np.int32)))
+
+
+def count_decisions(decisions: pa.Table) -> dict[str, Any]:
+    """Clusters, members, duplicates, and [size, id of the cluster, id that stays] of the largest clusters; each has one row that stays."""
     kept = decisions.filter(pa.compute.invert(decisions.column("is_duplicate")))
     largest = kept.sort_by([("cluster_size", "descending"), ("cluster_id", "ascending")]).slice(0, LARGEST)
+    rows = largest.select(["cluster_size", "cluster_id", "kept_id"]).to_pylist()
     return {
-        "clusters": kept.num_rows,
-        "members": decisions.num_rows,
-        "duplicates": decisions.num_rows - kept.num_rows,
-        "largest": [
-            {"kept_id": row["kept_id"], "size": row["cluster_size"]}
-            for row in largest.select(["kept_id", "cluster_size"]).to_pylist()
-        ],
-    }
+        "clusters": kept.num_rows, "members": decisions.num_rows, "duplicates": decisions.num_rows - kept.num_rows,
+        "largest": [list(row.values()) for row in rows],
+    }  # fmt: skip
 
 
 class DecisionMaker:
@@ -212,21 +223,19 @@ class DecisionMaker:
     columns: list[str] | None = []
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.set, self.root = options["set"], options["root"]
-        self.path = storage.join_path(options["root"], options["path"])
+        self.set, self.root, self.work = options["set"], options["root"], options["work"]
+        self.decided = set(options["decided"])
         self.schemas = {self.set: DUPLICATE_SCHEMA}
         self.shard = -1
         self.decisions = DECISION_SCHEMA.empty_table()
 
     def _load(self, shard: int) -> pa.Table:
         if shard != self.shard:
-            first, last = shard << ROW_BITS, (shard + 1) << ROW_BITS
-            filesystem, inner = storage.find_filesystem(self.path)
-            rows = [("address", ">=", first), ("address", "<", last)]
-            self.decisions = pq.read_table(
-                inner, filesystem=filesystem, filters=rows, use_threads=False
-            ).combine_chunks()
-            self.shard = shard
+            path = f"{self.work}/decisions/part-{shard:05d}.parquet"
+            found = [DECISION_SCHEMA.empty_table()]
+            if path in self.decided:
+                found.append(parquet_files.read_row_groups(storage.join_path(self.root, path), None, None))
+            self.decisions, self.shard = pa.concat_tables(found).combine_chunks(), shard
         return self.decisions
 
     def make(self, batch: ViewBatch) -> dict[str, pa.RecordBatch]:

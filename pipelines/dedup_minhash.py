@@ -14,46 +14,53 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dedup.alarms import NearCopyAlarms
+from dedup.components import DRIVER_EDGE_BYTES
 from dedup.keepers import KeepPolicy
 from dedup.minhash import MinHashConfig, hash_bands
-from dedup.minhash_presets import DEFAULT_PRESET, PRESETS, get_preset
+from dedup.minhash_cost import disk_bytes, expect_typical
+from dedup.minhash_presets import DEFAULT_PRESET, PRESETS, overlay_minhash, overlay_verification
+from dedup.tokens import load_backend
 from dedup.verification import VerificationConfig
-from dolma_py import config, parquet_files, storage
+from dolma_py import config, storage
 from dolma_py.arrow_buffers import view_text
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, ViewBatch
+from dolma_py.errors import ConfigError
 from dolma_py.storage import WrittenFile
 from pipelines.candidate_graph import find_components
 from pipelines.candidate_sets import verify_candidates, worker_memory_bytes
-from pipelines.dedup_decisions import DECISION_SCHEMA, write_decisions
+from pipelines.dedup_decisions import write_decisions
 from pipelines.mix_table import MEAN_TEXT_BYTES
 from pipelines.split_files import make_split_files, remove_unused, write_split_file
-from pipelines.steps import Rule, StepContext, StepResult, checksum_if_file
+from pipelines.steps import Rule, SettingsPlace, StepContext, StepResult, checksum_if_file
 
 __all__ = ["VERSION", "DedupMinhashConfig", "driver_memory_bytes", "fingerprint_inputs", "run", "worker_memory_bytes"]
 VERSION = 2
+# a preset by its name: what it sets stands beside it, resolved
 CHANGES_NO_BYTE = (
-    "alarms", "components", "max_edges", "max_rounds", "unit_docs", "max_bucket_bytes", "keep_bands",
+    "preset", "alarms", "components", "max_edges", "max_rounds", "unit_docs", "max_bucket_bytes", "keep_bands",
 )  # fmt: skip
 BANDS_VERSION = 1  # of the keys in band files
 BANDS = "bands"
-# On the driver: an edge in the union-find, and a decision, once as it is read and once sorted.
-EDGE_BYTES, DECISION_BYTES = 150, 130
 SET = "minhash-v1"
 
 
 class DedupMinhashConfig(Config):
-    """Signatures, verification, keep policy, and limits of the driver."""
+    """Signatures, verification, keep policy, and limits of the driver; `minhash` and `verification` are resolved as they are read."""
 
     preset: str | None = Field(
-        default=DEFAULT_PRESET, description="named settings of dedup.minhash; null: `minhash` alone"
+        default=DEFAULT_PRESET,
+        description="named settings (docs/dedup.md) on which `minhash` and `verification` are laid; null: on the plain defaults",
     )
-    minhash: MinHashConfig | None = Field(default=None, description="own shingles, bands and rows in place of a preset")
-    verification: VerificationConfig = Field(
-        default=VerificationConfig(), description="exact Jaccard that makes a duplicate"
+    minhash: MinHashConfig | None = Field(
+        default=None, description="shingles, bands and rows that are not the preset's: each key for itself"
+    )
+    verification: VerificationConfig | None = Field(
+        default=None,
+        description="exact Jaccard that makes a duplicate, where it is not the preset's: each key for itself",
     )
     keep: KeepPolicy = Field(default=KeepPolicy(), description="which member stays")
     alarms: NearCopyAlarms = Field(default=NearCopyAlarms(), description="what stops the step before it is complete")
@@ -81,6 +88,22 @@ class DedupMinhashConfig(Config):
         default_factory=lambda: [Rule(name="near_copy", keep="not is_duplicate")], description="added to the view"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_over_preset(cls, values: Any) -> Any:
+        """What is given of `minhash` and `verification` is laid over the preset; of values that are no mapping their field tells."""
+        if not isinstance(values, dict):
+            return values
+        preset = values.get("preset", DEFAULT_PRESET)
+        if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):
+            return values  # the field says so
+        resolved = dict(values)
+        for name, overlay in (("minhash", overlay_minhash), ("verification", overlay_verification)):
+            given = values.get(name)
+            if given is None or isinstance(given, dict):
+                resolved[name] = overlay(preset, given or {})
+        return resolved
+
     @field_validator("preset")
     @classmethod
     def _check_preset(cls, preset: str | None) -> str | None:
@@ -90,21 +113,51 @@ class DedupMinhashConfig(Config):
 
     @property
     def settings(self) -> MinHashConfig:
-        return self.minhash or get_preset(self.preset or DEFAULT_PRESET)
+        """Shingles, bands and rows, resolved."""
+        assert self.minhash is not None, "filled in by _lay_over_preset"
+        return self.minhash
+
+    @property
+    def checking(self) -> VerificationConfig:
+        """Verification, resolved."""
+        assert self.verification is not None, "filled in by _lay_over_preset"
+        return self.verification
+
+
+def check_settings(minhash: DedupMinhashConfig, place: SettingsPlace) -> None:
+    """Raise ConfigError when shingles of tokens have no tokenizer."""
+    shingles = minhash.settings.shingles
+    if shingles.unit == "tokens" and shingles.tokenizer is None:
+        raise ConfigError(
+            place.key("minhash.shingles.tokenizer"), None, "expected a tokenizer for shingles of tokens",
+            "Give a tokenizer.json, a folder that holds one, or a hub name; Olmo 3 took p50k_base.", where=place.where,
+        )  # fmt: skip
 
 
 def driver_memory_bytes(minhash: DedupMinhashConfig, text_bytes: int) -> int:
-    """What the driver holds at most for documents of MEAN_TEXT_BYTES or more on average, each with a candidate edge.
+    """bound_driver_bytes for documents of MEAN_TEXT_BYTES or more on average."""
+    return bound_driver_bytes(minhash, text_bytes // MEAN_TEXT_BYTES)
 
-    Edges, while it finds the components itself, and the decision on every member of one.
+
+def bound_driver_bytes(minhash: DedupMinhashConfig, num_docs: int) -> int:
+    """What the driver holds at most: candidate edges, while it finds the components itself.
+
+    A document has an edge per band at most, and those of more than `max_edges` are left to Spark under `auto`.
     """
-    num_docs = text_bytes // MEAN_TEXT_BYTES
-    edges = {"spark": 0, "driver": num_docs, "auto": min(minhash.max_edges, num_docs)}[minhash.components]
-    return EDGE_BYTES * edges + DECISION_BYTES * num_docs
+    most = num_docs * minhash.settings.num_bands
+    return DRIVER_EDGE_BYTES * {"spark": 0, "driver": most, "auto": min(minhash.max_edges, most)}[minhash.components]
+
+
+def work_disk_bytes(minhash: DedupMinhashConfig, text_bytes: int) -> int:
+    """What is written for web pages of which no sample can be taken yet; see dedup.minhash_cost.disk_bytes."""
+    num_bands = minhash.settings.num_bands
+    return sum(disk_bytes(expect_typical(text_bytes, num_bands=num_bands), num_bands=num_bands).values())
 
 
 def run(context: StepContext, minhash: DedupMinhashConfig) -> StepResult:
     """Bands, candidate edges, components, verification, decisions."""
+    if minhash.settings.shingles.tokenizer is not None:
+        load_backend(minhash.settings.shingles.tokenizer)  # one that cannot be loaded is told of before Spark starts
     settings = {
         "version": BANDS_VERSION,
         "minhash": config.dump_config(minhash.settings),
@@ -116,9 +169,7 @@ def run(context: StepContext, minhash: DedupMinhashConfig) -> StepResult:
         way=minhash.components, max_edges=minhash.max_edges, max_rounds=minhash.max_rounds,
     )  # fmt: skip
     paths, would_remove = verify_candidates(context, graph, minhash)
-    tables = [parquet_files.read_row_groups(context.corpus.path(path), None, None) for path in paths]
-    decisions = pa.concat_tables([DECISION_SCHEMA.empty_table(), *tables])
-    result = write_decisions(context, decisions, SET, minhash.alarms)
+    result = write_decisions(context, paths, SET, minhash.alarms)
     facts = {
         "candidate_edges": graph.edges, "candidates": graph.members, "components": graph.components,
         "would_remove": would_remove | {"unverified": graph.members - graph.components},

@@ -1,29 +1,62 @@
-"""The details of a MinHash step's plan, from a sample of the view: a few row groups chosen by hash, a few MB of each."""
+"""The plan of a MinHash step from a sample of the view: a few row groups chosen by hash, a few MB of each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from dedup.components import DRIVER_EDGE_BYTES
 from dedup.minhash import MinHashConfig
-from dedup.minhash_cost import CorpusSize, estimate_cost, measure_sample
+from dedup.minhash_cost import (
+    CorpusSize,
+    SampleStats,
+    describe_sample,
+    disk_bytes,
+    expect_most,
+    measure_sample,
+    signatures_mb_per_sec,
+)
 from dolma_py.arrow_buffers import TextView, view_text
 from dolma_py.corpus import Corpus, read_view
 from dolma_py.hashing import hash_ids
 from dolma_py.listing import Listing, Split
 from dolma_py.views import View
+from pipelines.costs import Estimate
+from pipelines.dedup_minhash import DedupMinhashConfig, bound_driver_bytes
 from pipelines.session import count_cores
 
 MAX_GROUPS = 4  # row groups read
 GROUP_BYTES = 2 << 20  # of text taken from each
+REST_MB_PER_CORE_SEC = 20.0  # of all that is not signatures: reading, shuffles, verification, attributes
 
 
-def plan_details(settings: MinHashConfig, corpus: Corpus, view: View) -> dict[str, Any]:
-    """estimate_cost for the view, whose documents are taken to be kept in the sample's proportion.
+def estimate(minhash: DedupMinhashConfig, corpus: Corpus, view: View, text_bytes: int) -> Estimate:
+    """What the step will take for `text_bytes` of text of which the corpus' documents are a part, or all.
 
+    The driver's edges are those of the sample's high estimate, and never more than the settings let it hold.
+    """
+    stats, size = sample_view(minhash.settings, corpus, view, text_bytes)
+    details = describe_sample(stats, size, config=minhash.settings)
+    if stats.num_docs == 0 or stats.text_bytes == 0:
+        return Estimate(details, None, None, None)
+    bound = bound_driver_bytes(minhash, size.num_docs)
+    expected = expect_most(stats, size, num_bands=minhash.settings.num_bands)
+    on_driver = min(DRIVER_EDGE_BYTES * expected.num_edges, bound)
+    details |= {"edges on the driver, high_bytes": on_driver, "edges on the driver, as the settings allow_bytes": bound}
+    rest_sec = size.text_bytes / 1e6 / REST_MB_PER_CORE_SEC / size.cores
+    signatures_sec = size.text_bytes / 1e6 / signatures_mb_per_sec(stats) / size.cores
+    disk = sum(disk_bytes(expected, num_bands=minhash.settings.num_bands).values())
+    return Estimate(details, signatures_sec + rest_sec, disk, on_driver)
+
+
+def sample_view(
+    settings: MinHashConfig, corpus: Corpus, view: View, text_bytes: int | None = None
+) -> tuple[SampleStats, CorpusSize]:
+    """What a sample of the view measured, and the view's size; its documents are taken to be kept in the sample's proportion.
+
+    text_bytes: of all documents, where more are to come than the listing has; those will be like these.
     Reads at most MAX_GROUPS row groups; the same ones each time, since they are chosen by a hash of shard path and number.
     """
     listing = corpus.read_listing()
@@ -38,13 +71,13 @@ def plan_details(settings: MinHashConfig, corpus: Corpus, view: View) -> dict[st
             kept_bytes += int(texts.offsets[-1] - texts.offsets[0])
             last = int(np.searchsorted(texts.offsets, texts.offsets[0] + GROUP_BYTES, side="right"))
             batches.append(TextView(texts.data, texts.offsets[: max(last, 2)]))
-    stats = measure_sample(batches, config=settings)
+    growth = 1.0 if text_bytes is None else text_bytes / max(listing.text_bytes, 1)
     size = CorpusSize(
-        round(listing.rows * kept_docs / max(read_docs, 1)),
-        round(listing.text_bytes * kept_bytes / max(read_bytes, 1)),
+        round(growth * listing.rows * kept_docs / max(read_docs, 1)),
+        round(growth * listing.text_bytes * kept_bytes / max(read_bytes, 1)),
         count_cores(),
     )
-    return estimate_cost(stats, size, config=settings)
+    return measure_sample(batches, config=settings), size
 
 
 def choose_groups(listing: Listing) -> Iterator[Split]:

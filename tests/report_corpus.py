@@ -131,6 +131,7 @@ EXAMPLES = {
 FACTS = {
     "sources": {"items": 3, "planted": ["q1", "q2", "q3"], "sources": {}},
     "ingest": {"documents": 8, "text_bytes": 208, "rejected": {"web": {"not_json": 1234}}},
+    "minhash": {"would_remove": {"representative": 1, "pairs": 2, "pairs_not_counted": 1600, "unverified": 3}},
     "plan": {
         "token_budget": 30,
         "num_buckets": 3,
@@ -147,6 +148,7 @@ FACTS = {
         "sources": {"notes": {"tokens": 10, "documents": 1, "bytes": 31}, "web": {"tokens": 19, "documents": 4, "bytes": 200}},
     },
 }  # fmt: skip
+CONFIGS = {"minhash": {"verification": {"rule": "representative", "threshold": 0.8, "large_component": 500}}}
 KINDS = {
     "sources": "installed_text",
     "minhash": "dedup_minhash",
@@ -207,7 +209,8 @@ def make_corpus(tmp_path: Path) -> Corpus:
         folder = corpus.path("runs/made", f"{number:02d}-{step}")
         artifacts = {"sources": {"items": "items.jsonl"}, "plan": {"cells": "cells.parquet"}}.get(step, {})
         made = {
-            "format": "dolma-py-step", "step": step, "kind": KINDS.get(step, step), "rules": RULES.get(step, []), "config": {"mix": "made"},
+            "format": "dolma-py-step", "step": step, "kind": KINDS.get(step, step), "rules": RULES.get(step, []),
+            "config": CONFIGS.get(step, {"mix": "made"}),
             "view": None if view is None else view.name, "view_fingerprint": None if view is None else view.fingerprint,
             "facts": FACTS.get(step, {}), "artifacts": artifacts, "funnel": make_funnel(step),
         }  # fmt: skip

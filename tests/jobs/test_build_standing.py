@@ -45,7 +45,7 @@ CHANGES = [
     ([], ["done"] * 5),
     (["steps.tag.taggers.0.name=other", "steps.tag.rules.long_enough.attributes=other-v1"],
      ["done", "done", "again: taggers changed", *["again: what it reads changes"] * 2]),
-    (["steps.minhash.preset=fineweb"], [*["done"] * 4, "again: preset changed"]),
+    (["steps.minhash.preset=fineweb"], [*["done"] * 4, "again: minhash.num_bands, minhash.num_permutations and 3 more changed"]),
     (["steps.minhash.unit_docs=5"], ["done"] * 5),
     (["seed=4"], [*["again: what it reads changed"] * 2, *["again: what it reads changes"] * 3]),
     (["steps.ingest.row_group_text_bytes=9000"],  # the classifier reads no view

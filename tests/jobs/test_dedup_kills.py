@@ -49,8 +49,7 @@ DRIVER_KILLS = [
     Kill("substring", "repeats", "united"), Kill("substring", "united", "spans"), Kill("substring", "spans", "attributes"),
     Kill("minhash", "bands", "members"), Kill("minhash", "attempts/*-run.parquet", "members"),
     Kill("minhash-spark", "attempts/*-run.parquet", "members", 1.0), Kill("minhash", "members", "sets"),
-    Kill("minhash", "sets", "verify"), Kill("minhash", "verify", "decisions.parquet"),
-    Kill("minhash", "decisions.parquet", "../manifest.json"),
+    Kill("minhash", "sets", "verify"), Kill("minhash", "verify", "decisions"), Kill("minhash", "decisions", "../manifest.json"),
 ]  # fmt: skip
 WORKER_KILLS = [
     Kill("normalised", "keys", "../manifest.json"), Kill("paragraphs", "units", "../manifest.json"),

@@ -17,13 +17,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError, DolmaError
-from pipelines import candidate_graph, components_spark, packed_pairs
+from mixers.tokenization import BpeConfig, train_bpe
+from pipelines import candidate_graph, components_spark, dedup_decisions, packed_pairs
 from pipelines.build_recipe import BuildOptions, build
 from pipelines.recipe import Recipe
 from pipelines.shuffles import write_runs
 from pipelines.steps import StepContext
 from tests.reference import components as components_reference
 from tests.reference import verification as reference
+
+WRITE_DUPLICATES = dedup_decisions.write_duplicates
 
 
 def words(rng, count):
@@ -134,6 +137,58 @@ def test_a_chain_keeps_its_far_end_under_representative_and_not_under_pairs(tmp_
     assert manifest["facts"]["would_remove"] == {
         "representative": 1, "pairs": 2, "pairs_not_counted": 0, "unverified": 2,
     }  # fmt: skip
+
+
+def test_olmo_3s_preset_of_tokens_runs_with_a_tokenizer(tmp_path, _spark_of_this_run):
+    """Shingles of BPE tokens, as a twin that forms all pairs of the same token 5-grams would find them, and Olmo 3's verification."""
+    rng = random.Random(8)
+    lines = [words(rng, 80) for _ in range(6)]
+    texts = (
+        [" ".join(line) for line in lines] + [" ".join([*line[:-1], "end"]) for line in lines[:3]] + ["one, two", ""]
+    )
+    (tmp_path / "tokenizer.json").write_bytes(train_bpe(texts, BpeConfig(vocab_size=300)))
+    write_inputs(tmp_path / "in", {"web": texts})
+    tokenizer = {"shingles": {"tokenizer": str(tmp_path / "tokenizer.json")}}
+    manifest = run(tmp_path / "corpus", tmp_path / "in", ["web"], preset="olmo3-web-tokens", minhash=tokenizer)
+    found = read_decisions(tmp_path / "corpus")
+    assert [found[f"web-{n}"]["kept_id"] for n in range(11)] == [f"web-{n}" for n in (0, 1, 2, 3, 4, 5, 0, 1, 2, 9, 10)]
+    settings = manifest["config"]
+    assert (settings["minhash"]["num_bands"], settings["minhash"]["num_rows"]) == (26, 11)
+    assert settings["minhash"]["shingles"]["unit"] == "tokens"
+    assert (settings["verification"]["rule"], settings["verification"]["large_index"]) == ("pairs", "olmo3")
+    other = tmp_path / "other.json"
+    other.write_bytes(train_bpe(texts[:3], BpeConfig(vocab_size=280)))
+    other.replace(tmp_path / "tokenizer.json")  # another file of the same name is another step
+    again = run(tmp_path / "corpus", tmp_path / "in", ["web"], preset="olmo3-web-tokens", minhash=tokenizer)
+    assert again["fingerprint"] != manifest["fingerprint"] and again["config"] == settings
+
+
+def test_decisions_lie_by_shard_and_are_counted_over_all(tmp_path, _spark_of_this_run):
+    """13 clusters of 2 to 14 copies over four sources, so that each bucket has rows of each shard and more clusters than are named."""
+    rng = random.Random(12)
+    copies = [(" ".join(words(rng, 40)), size) for size in range(2, 15)]
+    everything = [text for text, size in copies for _ in range(size)]
+    rng.shuffle(everything)
+    sources = {f"s{n}": everything[n::4] for n in range(4)}
+    write_inputs(tmp_path / "in", sources)
+    seen = []
+
+    def look(context, *arguments, **options):
+        seen.extend(sorted(Path(context.corpus.path(context.work, "decisions")).glob("part-*.parquet")))
+        seen.append([pq.read_table(path).column("address").to_pylist() for path in seen])
+        return WRITE_DUPLICATES(context, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dedup_decisions, "write_duplicates", look)
+        facts = run(tmp_path / "corpus", tmp_path / "in", sorted(sources), unit_docs=10)["facts"]
+    *paths, addresses = seen
+    assert [path.name for path in paths] == [f"part-{n:05d}.parquet" for n in range(4)]
+    assert [{address >> 40 for address in rows} for rows in addresses] == [{0}, {1}, {2}, {3}]
+    assert all(rows == sorted(rows) for rows in addresses) and sum(map(len, addresses)) == len(everything)
+    assert (facts["clusters"], facts["members"], facts["duplicates"]) == (13, len(everything), len(everything) - 13)
+    assert [row["size"] for row in facts["largest"]] == list(range(14, 4, -1))
+    found = read_decisions(tmp_path / "corpus")
+    assert all(found[row["kept_id"]]["cluster_size"] == row["size"] for row in facts["largest"])
 
 
 @pytest.mark.parametrize("way", ["driver", "spark"])

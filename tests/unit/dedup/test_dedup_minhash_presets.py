@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dedup import minhash
-from dedup.minhash_presets import PRESETS, get_preset
+from dedup.minhash import MinHashConfig
+from dedup.minhash_presets import PRESETS, get_preset, get_verification, overlay_minhash, overlay_verification
 from dedup.shingles import ShingleConfig
 from dedup.text_rules import apply_rules
 from dolma_py.errors import ConfigError
@@ -120,3 +121,57 @@ def test_tokens_need_a_tokenizer_and_unknown_presets_are_named():
         minhash.hash_bands(*to_arrays([b"a"]), config=get_preset("olmo3-web-tokens"))
     with pytest.raises(ConfigError, match="olmo3-web"):
         get_preset("olmo3")
+
+
+def overlay(preset, **given):
+    return MinHashConfig(**overlay_minhash(preset, given))
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_a_preset_over_which_nothing_is_laid_is_itself(preset):
+    """Also when what it came to is laid over it again, as a task does that gets resolved settings."""
+    assert overlay(preset) == get_preset(preset)
+    assert overlay(preset, **get_preset(preset).model_dump()) == get_preset(preset)
+    assert overlay_verification(preset, get_verification(preset).model_dump()) == get_verification(preset).model_dump()
+
+
+def test_a_key_that_is_given_changes_that_key_alone():
+    found = overlay("fineweb", seed=2, shingles={"num_items": 4})
+    own = get_preset("fineweb")
+    assert found == own.model_copy(update={"seed": 2, "shingles": own.shingles.model_copy(update={"num_items": 4})})
+    assert overlay(None, num_rows=3) == MinHashConfig(num_rows=3)
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "bands", "permutations"),
+    [
+        ("fineweb", {"num_bands": 20}, (20, 8), 160),
+        ("bigcode", {"num_bands": 20}, (20, 10), 256),
+        ("bigcode", {"threshold": None}, (25, 10), 256),
+        ("bigcode", {"threshold": 0.8}, minhash.optimal_bands(0.8, 256), 256),
+        ("olmo3-web", {"threshold": 0.8, "num_permutations": 128}, (9, 13), 128),
+        ("datasketch", {"num_permutations": 256}, minhash.optimal_bands(0.8, 256), 256),
+        (None, {"threshold": 0.8, "num_permutations": 128}, (9, 13), 128),
+    ],
+)
+def test_bands_that_are_given_replace_a_threshold_and_a_threshold_bands(preset, given, bands, permutations):
+    found = overlay(preset, **given)
+    assert ((found.num_bands, found.num_rows), found.num_permutations) == (bands, permutations)
+    assert overlay(preset, **found.model_dump()) == found
+
+
+def test_bands_beyond_the_permutations_that_a_preset_names_are_an_error():
+    with pytest.raises(ValueError, match="at least num_bands \\* num_rows = 300, got 256"):
+        overlay("bigcode", num_bands=30)
+
+
+def test_olmo_3_verifies_in_its_own_way():
+    for name in ("olmo3-web", "olmo3-web-tokens"):
+        found = get_verification(name)
+        assert (found.rule, found.large_index, found.threshold, found.large_component) == ("pairs", "olmo3", 0.8, 500)
+    assert overlay_verification("olmo3-web", {"rule": "representative"})["large_index"] == "olmo3"
+    assert (
+        overlay_verification(None, {})
+        == overlay_verification("fineweb", {})
+        == get_verification("fineweb").model_dump()
+    )

@@ -162,6 +162,7 @@ def test_an_override_that_leads_nowhere_is_named(override, named):
 
 def test_later_overrides_win():
     assert apply_overrides({}, ["a.b=1", "a.b=2"]) == {"a": {"b": 2}}
+    assert apply_overrides({"a": None}, ["a.b.c=1"]) == {"a": {"b": {"c": 1}}}
 
 
 @pytest.mark.parametrize(

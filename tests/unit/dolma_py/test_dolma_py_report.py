@@ -75,6 +75,17 @@ def test_a_broken_sum_is_shown(corpus, tmp_path):
     assert plain(write(corpus, None, tmp_path)).count("does not hold") == 2
 
 
+def test_what_each_rule_removes_is_on_the_page(corpus, tmp_path):
+    """And whose pairs were not compared."""
+    (found,) = collect(corpus).near_copies
+    assert (found.rule, found.representative, found.pairs, found.unverified) == ("representative", 1, 2, 3)
+    words = plain(write(corpus, None, tmp_path))
+    assert (
+        "minhash representative 0.80 1 2 and more 3 minhash: pairs leaves out 1,600 members of components of 500"
+        in words
+    )
+
+
 def test_the_table_is_on_the_page(corpus, training_run, tmp_path):
     words = plain(write(corpus, training_run, tmp_path))
     assert "documents and bytes in = out + dropped, for every rule and source: holds" in words

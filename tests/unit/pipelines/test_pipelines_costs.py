@@ -62,10 +62,12 @@ def test_memory_of_the_driver(tmp_path, text_bytes, step, settings, expected):
 @pytest.mark.parametrize(
     ("text_bytes", "settings", "expected"),
     [
-        (40_000_000, {}, (150 + 130) * 200_000),
-        (40_000_000, {"components": "spark"}, 130 * 200_000),
-        (40_000_000, {"max_edges": 1000}, 150_000 + 130 * 200_000),
-        (40_000_000, {"max_edges": 1000, "components": "driver"}, (150 + 130) * 200_000),
+        (40_000_000, {}, 150 * 32 * 200_000),
+        (40_000_000, {"preset": "fineweb"}, 150 * 14 * 200_000),
+        (1 << 40, {}, 150 * 80_000_000),
+        (40_000_000, {"components": "spark"}, 0),
+        (40_000_000, {"max_edges": 1000}, 150_000),
+        (40_000_000, {"max_edges": 1000, "components": "driver"}, 150 * 32 * 200_000),
     ],
 )
 def test_memory_of_the_driver_for_candidates(tmp_path, text_bytes, settings, expected):

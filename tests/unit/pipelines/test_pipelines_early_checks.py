@@ -17,6 +17,7 @@ from pipelines.plain_commands import PlainOptions, plan_plain
 from pipelines.recipe import Recipe, build_steps, check_steps, load_recipe
 from taggers.base import Tagger
 from tests.jobs import made_recipe
+from tests.tiny_corpus import write_corpus
 
 GOPHER = {"tagger": "gopher-dclm"}
 QUALITY = {"tagger": "quality", "options": {"model_path": "artifact:quality"}}
@@ -220,3 +221,40 @@ def test_the_name_of_a_step_names_a_folder(name):
             build_steps(Recipe(recipe="r", seed=0, steps=[{"kind": "dedup_exact", "name": name}]))[0].name
             == "dedup_exact"
         )
+
+
+TOKENS = ["preset=olmo3-web-tokens"]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_preset_of_tokens_without_a_tokenizer_is_refused_before_anything_runs(tmp_path, dry_run, plain):
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    files = {
+        "inputs": [str(tmp_path / "in.jsonl")] if plain else [], "output": str(tmp_path / "out") if plain else None,
+        "text_column": "text", "id_column": None, "mark": False,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=r"^minhash\.shingles\.tokenizer: expected a tokenizer.*p50k_base"):
+        run_plain_or_corpus_command(
+            kind="dedup_minhash", corpus=None if plain else str(tmp_path / "c"), view=None, plain=files, config=None,
+            overrides=TOKENS, run={"name": "minhash", "seed": 0}, dry_run=dry_run, spark=SPARK,
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists() and not (tmp_path / "c").exists()
+
+
+def test_in_a_recipe_the_key_has_its_step(tmp_path):
+    minhash = {"kind": "dedup_minhash", "name": "near", "preset": "olmo3-web-tokens"}
+    with pytest.raises(ConfigError, match=r"^steps\.near\.minhash\.shingles\.tokenizer: "):
+        check(minhash)
+    check(minhash | {"minhash": {"shingles": {"tokenizer": "p50k/tokenizer.json"}}})
+
+
+def test_a_tokenizer_that_is_not_there_is_told_by_the_same_key(tmp_path):
+    """By --dry-run over documents, which are sampled, and by the run before Spark starts."""
+    corpus = write_corpus(str(tmp_path / "c"), [[[{"text": "a text of more than five words"}]]])
+    overrides = [*TOKENS, f"minhash.shingles.tokenizer={tmp_path}/none/tokenizer.json"]
+    for dry_run in (True, False):
+        with pytest.raises(ConfigError, match=r"^minhash\.shingles\.tokenizer: expected a file that exists"):
+            run_job_command(kind="dedup_minhash", corpus=corpus.root, view=None, config=None, overrides=overrides,
+                            run={"name": "job", "seed": 0}, dry_run=dry_run, spark=SPARK)  # fmt: skip
+    assert not list((tmp_path / "c").glob("runs/job/*/work/*"))

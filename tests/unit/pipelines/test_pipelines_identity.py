@@ -6,12 +6,14 @@ import importlib
 
 import pytest
 
+from dolma_py import config
 from dolma_py.corpus import Corpus
+from dolma_py.errors import ConfigError
 from dolma_py.listing import Split
 from pipelines import candidate_sets, steps
 from pipelines.build_recipe import name_view
 from pipelines.candidate_graph import Graph
-from pipelines.recipe import KINDS, build_step
+from pipelines.recipe import KINDS, build_step, build_steps, load_recipe
 from pipelines.steps import StepContext
 from pipelines.units import UnitTimes
 
@@ -38,6 +40,51 @@ def test_those_of_other_kinds_and_those_that_do(tmp_path):
     assert identity("dedup_minhash", preset="fineweb") != identity("dedup_minhash")
     assert identity("dedup_minhash", verification={"threshold": 0.7}) != identity("dedup_minhash")
     assert identity("dedup_exact", scope="source") != identity("dedup_exact")
+
+
+def test_settings_that_come_to_the_same_are_the_same_step():
+    """A preset by name, its numbers without one, and a preset on which its own numbers are laid."""
+    fineweb = {"num_bands": 14, "num_rows": 8, "shingles": {"rules": "datatrove", "short_documents": "skip"}}
+    assert identity("dedup_minhash", preset="fineweb") == identity("dedup_minhash", preset=None, minhash=fineweb)
+    assert identity("dedup_minhash", preset="fineweb", minhash={"num_rows": 8}) == identity(
+        "dedup_minhash", preset="fineweb"
+    )
+    assert identity("dedup_minhash", preset=None) == identity("dedup_minhash") == identity("dedup_minhash", minhash={})
+    assert identity(
+        "dedup_minhash", preset="olmo3-web", verification={"rule": "representative", "large_index": "prefix"}
+    ) == (identity("dedup_minhash", minhash={"num_bands": 26, "num_rows": 11}))
+
+
+def test_a_preset_stands_when_a_key_is_given():
+    made = identity("dedup_minhash", preset="fineweb", minhash={"seed": 2}, verification={"threshold": 0.7})["config"]
+    assert (made["minhash"]["num_bands"], made["minhash"]["num_rows"], made["minhash"]["seed"]) == (14, 8, 2)
+    assert made["minhash"]["shingles"]["rules"] == "datatrove"
+    assert (made["verification"]["threshold"], made["verification"]["rule"]) == (0.7, "representative")
+    assert "preset" not in made
+    olmo3 = identity("dedup_minhash", preset="olmo3-web", verification={"threshold": 0.7})["config"]["verification"]
+    assert (olmo3["rule"], olmo3["large_index"], olmo3["threshold"]) == ("pairs", "olmo3", 0.7)
+
+
+def test_a_task_gets_the_settings_that_the_driver_has():
+    step = build_step(
+        0, {"kind": "dedup_minhash", "preset": "bigcode", "minhash": {"seed": 2}, "verification": {"rule": "pairs"}}
+    )
+    assert type(step.settings).model_validate(config.dump_config(step.settings)) == step.settings
+
+
+@pytest.mark.parametrize(
+    "settings", [{"minhash": 3}, {"verification": "pairs"}, {"minhash": {"num_band": 3}}, {"preset": ["fineweb"]}]
+)
+def test_what_cannot_be_laid_over_a_preset_is_told_by_its_field(settings):
+    (key,) = settings
+    with pytest.raises(ConfigError, match=rf"^steps\.s\.{key}"):
+        identity("dedup_minhash", **settings)
+
+
+def test_the_quickstart_keeps_both_ends_of_chains_and_misses_no_pair():
+    (step,) = [step for step in build_steps(load_recipe("quickstart", [])) if step.kind == "dedup_minhash"]
+    assert (step.settings.settings.num_bands, step.settings.settings.num_rows) == (26, 11)
+    assert (step.settings.checking.rule, step.settings.checking.large_index) == ("representative", "prefix")
 
 
 def test_every_setting_named_exists():

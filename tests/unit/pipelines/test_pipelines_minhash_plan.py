@@ -2,8 +2,9 @@
 
 import pytest
 
+from dedup.minhash_presets import get_preset
 from dolma_py.views import Step, View
-from pipelines import minhash_plan
+from pipelines import costs, minhash_plan
 from pipelines.commands import format_detail, print_plan
 from pipelines.job_main import plan_step_file
 from tests.tiny_corpus import write_corpus
@@ -27,6 +28,7 @@ def test_the_plan_of_the_job_has_details_and_prints_them(corpus, capsys):
     print_plan(plan)
     shown = capsys.readouterr().out
     assert "0.50: 0.0533" in shown and "1.00: 1.0" in shown and "shuffle" in shown
+    assert "about" in shown.rpartition("memory for tasks,")[2].partition("MB for the driver")[0]
     assert "MB for the driver and" in shown and "MB for its JVM. Nothing was done." in shown.replace("\n", " ")
 
 
@@ -38,32 +40,27 @@ def test_row_groups_are_chosen_the_same_way_each_time_and_by_hash(corpus):
 
 
 def test_each_group_gives_a_bounded_part(corpus, monkeypatch):
-    from dedup.minhash_presets import get_preset
-
     monkeypatch.setattr(minhash_plan, "GROUP_BYTES", len(TEXT) + 5)  # room for one text
-    found = minhash_plan.plan_details(get_preset("olmo3-web"), corpus, corpus.load_view(None))
-    assert found["sampled_docs"] == minhash_plan.MAX_GROUPS
-    assert found["documents with keys"] == 18
+    stats, size = minhash_plan.sample_view(get_preset("olmo3-web"), corpus, corpus.load_view(None))
+    assert stats.num_docs == minhash_plan.MAX_GROUPS
+    assert size.num_docs == 18
 
 
 def test_a_view_that_keeps_half_is_half_the_work(corpus):
-    from dedup.minhash_presets import get_preset
-
     rule = Step(name="short", attributes=None, keep=None, min_text_bytes=len(TEXT.format(10)))
     listing = corpus.read_listing()
     view = View(name="half", listing=listing.fingerprint, shards=2, steps=(rule,))
-    found = minhash_plan.plan_details(get_preset("olmo3-web"), corpus, view)
+    _, size = minhash_plan.sample_view(get_preset("olmo3-web"), corpus, view)
     # numbers of two digits are a byte longer: 8 of 18 documents; the sample of 4 groups says about that
-    assert 0 < found["documents with keys"] < 18
+    assert 0 < size.num_docs < 18
 
 
 def test_other_steps_and_empty_corpora_have_no_details(corpus, tmp_path):
     from dolma_py.corpus import Corpus
-    from pipelines import costs
     from pipelines.recipe import Recipe, build_steps
 
     steps = build_steps(Recipe(recipe="r", flow="job", seed=0, steps=[{"kind": "dedup_minhash", "name": "m"}]))
-    assert costs.plan_details(steps[0], Corpus(str(tmp_path / "none")), None) == {}
+    assert costs.sample_step(steps[0], Corpus(str(tmp_path / "none")), None, 0) == costs.NO_ESTIMATE
     assert plan_step_file("dedup_exact", {"corpus": corpus.root})["steps"][0]["details"] == {}
 
 
@@ -81,3 +78,40 @@ def test_other_steps_and_empty_corpora_have_no_details(corpus, tmp_path):
 )
 def test_details_are_shown_with_their_unit(name, value, expected):
     assert format_detail(name, value) == expected
+
+
+def plan_line(corpus, **step):
+    return plan_step_file("dedup_minhash", {"corpus": corpus.root, "step": step})["steps"][0]
+
+
+def test_lines_and_details_of_one_plan_agree(corpus):
+    line = plan_line(corpus, preset="fineweb")
+    details = line["details"]
+    assert line["driver_memory_bytes"] - costs.DRIVER_BYTES == details["edges on the driver, high_bytes"] > 0
+    assert details["edges on the driver, high_bytes"] == 150 * details["candidate edges, high"]
+    assert details["edges on the driver, as the settings allow_bytes"] == 150 * 14 * 18
+    names = ("band_file", "shuffle", "edges on disk, high", "sets of candidates, high", "attributes")
+    assert line["disk_bytes"] == sum(details[f"{name}_bytes"] for name in names)
+    bounded = plan_line(corpus, preset="fineweb", max_edges=2)
+    assert bounded["driver_memory_bytes"] - costs.DRIVER_BYTES == 300
+    left = plan_line(corpus, preset="fineweb", components="spark")
+    assert left["driver_memory_bytes"] == costs.DRIVER_BYTES and left["details"]["edges on the driver, high_bytes"] == 0
+
+
+def test_the_time_follows_from_the_speed_of_the_sample(corpus, monkeypatch):
+    """A tokenizer of 1 MB/s, say, is told in the plan."""
+    measured = minhash_plan.sample_view
+
+    def slow(settings, *args):
+        stats, size = measured(settings, *args)
+        return stats._replace(thread_sec=stats.text_bytes / 1e6), size._replace(text_bytes=40_000_000, cores=2)
+
+    monkeypatch.setattr(minhash_plan, "sample_view", slow)
+    seconds = plan_line(corpus)["seconds"]
+    assert seconds == pytest.approx(costs.COSTS["dedup_minhash"].fixed_sec + 40 / 2 + 40 / 2 / 20)
+
+
+def test_documents_that_are_yet_to_come_are_like_those_that_are_there(corpus):
+    text_bytes = corpus.read_listing().text_bytes
+    _, size = minhash_plan.sample_view(get_preset("fineweb"), corpus, corpus.load_view(None), 3 * text_bytes)
+    assert (size.num_docs, size.text_bytes) == (54, pytest.approx(3 * text_bytes, rel=0.02))
