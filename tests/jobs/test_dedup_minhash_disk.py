@@ -10,7 +10,6 @@ import pytest
 from pipelines import dedup_decisions, dedup_minhash
 from pipelines.build_recipe import BuildOptions
 from pipelines.job_main import plan_step_file, run_step_file
-from tests.jobs.made_recipe import make_text
 from tests.tiny_corpus import write_corpus
 
 WRITE_DECISIONS, FIND_COMPONENTS = dedup_decisions.write_decisions, dedup_minhash.find_components
@@ -22,10 +21,9 @@ def folder_bytes(*folders: Path) -> int:
 
 
 def shuffle_files(spark) -> dict[str, int]:
-    """Spark's shuffle files in its local folders, by name."""
-    manager = spark.sparkContext._jvm.org.apache.spark.SparkEnv.get().blockManager().diskBlockManager()
-    folders = [Path(str(folder.getPath())) for folder in manager.localDirs()]
-    paths = [path for folder in folders for path in folder.rglob("shuffle_*.data")]
+    """The shuffle files of a session, by name."""
+    folders = spark.sparkContext._jvm.java.lang.System.getenv("SPARK_LOCAL_DIRS").split(",")
+    paths = [path for folder in folders for path in Path(folder).rglob("shuffle_*.data")]
     return {path.name: path.stat().st_size for path in paths}
 
 
@@ -33,7 +31,8 @@ def shuffle_files(spark) -> dict[str, int]:
 def test_the_plan_of_disk_holds_and_is_not_far_off(tmp_path, _spark_of_this_run, num_copies):
     """A corpus that the sample takes in whole; without copies, and with two near copies of every text."""
     rng = random.Random(3)
-    texts = [make_text(rng, 120) for _ in range(900)]
+    vocabulary = ["".join(rng.choices("abcdefghijklmnop", k=rng.randrange(2, 9))) for _ in range(20_000)]
+    texts = [" ".join(rng.choices(vocabulary, k=400)) for _ in range(900)]
     rows = [{"text": f"{text} {copy}"} for copy in range(num_copies + 1) for text in texts[: 900 // (num_copies + 1)]]
     rng.shuffle(rows)
     corpus = write_corpus(str(tmp_path / "corpus"), [[rows[n::4]] for n in range(4)])
