@@ -22,11 +22,14 @@ from dolma_py.errors import ConfigError, DataError, SchemaError
 from dolma_py.hashing import UInt64s
 
 MAGIC = b"DPBLOOM\n"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)  # of version 1 the bits begin anywhere, not at a multiple of BLOCK_BYTES
 BLOCK_BITS = 512
+BLOCK_BYTES = BLOCK_BITS // 8
 MAX_HASHES = 24
 MAX_BLOCKS = (1 << 32) - 1  # the block is chosen by 32 bits
 MAX_HEADER_BYTES = 1 << 20
+MEASURED_BLOCKS = 1 << 16  # at a time
 
 
 class BloomFilter(NamedTuple):
@@ -81,7 +84,9 @@ def make_filter(num_keys: int, share: float, keys: dict[str, Any]) -> BloomFilte
 
 
 def insert_keys(bloom: BloomFilter, high: UInt64s, low: UInt64s) -> None:
-    """Put N keys in. The bits do not depend on the order, nor on what is put in twice."""
+    """Put N keys in. The bits do not depend on the order, nor on what is put in twice. SchemaError for a mapped filter."""
+    if not bloom.bits.flags.writeable:
+        raise SchemaError("bits", "a filter in memory of its own, such as load_filter gives", "one that is mapped")
     insert_keys_kernel(*_check(high, low), bloom.num_hashes, bloom.bits)
 
 
@@ -102,8 +107,12 @@ def _check(high: UInt64s, low: UInt64s) -> tuple[UInt64s, UInt64s]:
 
 def measure_share(bloom: BloomFilter) -> float:
     """The chance that this filter takes a new key for seen, from its bits: the mean over blocks of (bits set / 512)^K."""
-    filled = np.bitwise_count(bloom.bits).sum(axis=1, dtype=np.int64) / BLOCK_BITS
-    return float(np.mean(filled**bloom.num_hashes))
+    chances = np.empty(len(bloom.bits))  # an eighth of the filter, and nothing else of its size
+    for start in range(0, len(chances), MEASURED_BLOCKS):
+        blocks = bloom.bits[start : start + MEASURED_BLOCKS]
+        filled = np.bitwise_count(blocks).sum(axis=1, dtype=np.int64) / BLOCK_BITS
+        chances[start : start + MEASURED_BLOCKS] = filled**bloom.num_hashes
+    return float(np.mean(chances))
 
 
 def merge_filters(filters: list[BloomFilter]) -> BloomFilter:
@@ -125,13 +134,18 @@ def merge_filters(filters: list[BloomFilter]) -> BloomFilter:
 
 
 def save_filter(path: str, bloom: BloomFilter) -> int:
-    """Write the filter, whole or not at all: MAGIC, length of the header, JSON header, bits (little-endian). Returns the bytes."""
+    """Write the filter, whole or not at all; returns the bytes.
+
+    MAGIC, length of the header, JSON header with blanks behind it up to a multiple of BLOCK_BYTES, bits (little-endian): mapped, a
+    block is one cache line.
+    """
     bits = np.ascontiguousarray(bloom.bits, "<u8")
     header = {
         "version": VERSION, "hash": "xxh3-128, seed 0", "keys": bloom.keys, "num_blocks": len(bits), "block_bits": BLOCK_BITS,
         "num_hashes": bloom.num_hashes, "num_keys": bloom.num_keys, "checksum": xxhash.xxh3_128_hexdigest(bits),
     }  # fmt: skip
     text = json.dumps(header, sort_keys=True).encode()
+    text += b" " * (-(len(MAGIC) + 4 + len(text)) % BLOCK_BYTES)
     with storage.write_file(path) as stream:
         stream.write(MAGIC + len(text).to_bytes(4, "little") + text)
         stream.write(bits.data)
@@ -150,18 +164,41 @@ def read_header(path: str, keys: dict[str, Any] | None = None) -> dict[str, Any]
         return _read_header(stream, path, keys)
 
 
-def load_filter(path: str, keys: dict[str, Any] | None = None) -> BloomFilter:
-    """The filter of a file; raises as read_header, and DataError when its bits are cut or changed. Memory is the file."""
+def check_filter(path: str, keys: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The header of a file whose bits are those written; raises as read_header, and DataError when they are cut or changed."""
+    digest, num_bytes = xxhash.xxh3_128(), 0
     with _open(path) as stream:
         header = _read_header(stream, path, keys)
-        content = stream.read()
-    num_bytes = header["num_blocks"] * BLOCK_BITS // 8
-    if len(content) != num_bytes or xxhash.xxh3_128_hexdigest(content) != header["checksum"]:
-        raise DataError(
-            path, f"{len(content)} bytes of bits that are not the {num_bytes} written", hint="Make it again."
-        )
-    bits = np.frombuffer(content, "<u8").astype(np.uint64, copy=False).reshape(-1, BLOCK_BITS // 64)
-    return BloomFilter(bits, header["num_hashes"], header["num_keys"], header["keys"])
+        while chunk := stream.read(storage.CHUNK_BYTES):
+            digest.update(chunk)
+            num_bytes += len(chunk)
+    expected = header["num_blocks"] * BLOCK_BYTES
+    if num_bytes != expected or digest.hexdigest() != header["checksum"]:
+        raise DataError(path, f"{num_bytes} bytes of bits that are not the {expected} written", hint="Make it again.")
+    return header
+
+
+def load_filter(path: str, keys: dict[str, Any] | None = None) -> BloomFilter:
+    """The filter of a file in memory of its own, to be changed; raises as check_filter."""
+    check_filter(path, keys)
+    with _open(path) as stream:
+        header = _read_header(stream, path, keys)
+        bits = np.frombuffer(bytearray(stream.read()), "<u8")
+    return _shape_filter(header, bits)
+
+
+def map_filter(path: str) -> BloomFilter:
+    """The filter of a local file that check_filter has passed, mapped read-only: its pages are those of all processes that map it."""
+    with _open(path) as stream:
+        header = _read_header(stream, path, None)
+        start = stream.tell()
+    count = header["num_blocks"] * BLOCK_BYTES // 8
+    return _shape_filter(header, np.memmap(path, "<u8", mode="r", offset=start, shape=(count,)).view(np.ndarray))
+
+
+def _shape_filter(header: dict[str, Any], bits: npt.NDArray[np.uint64]) -> BloomFilter:
+    blocks = bits.astype(np.uint64, copy=False).reshape(-1, BLOCK_BITS // 64)
+    return BloomFilter(blocks, header["num_hashes"], header["num_keys"], header["keys"])
 
 
 def _open(path: str) -> BinaryIO:
@@ -187,10 +224,9 @@ def _read_header(stream: BinaryIO, path: str, keys: dict[str, Any] | None) -> di
         version = header["version"]
     except (ValueError, KeyError, TypeError) as error:
         raise problem from error
-    if version != VERSION:
-        raise DataError(
-            path, f"a Bloom filter of version {version}, this program reads version {VERSION}", hint="Make it again."
-        )
+    if version not in READABLE:
+        rule = f"this program reads versions {' and '.join(map(str, READABLE))}"
+        raise DataError(path, f"a Bloom filter of version {version}, {rule}", hint="Make it again.")
     if not fits:
         raise problem
     if keys is not None and header["keys"] != keys:

@@ -19,7 +19,17 @@ from dolma_py.corpus import Corpus, evaluate_group, read_group
 from dolma_py.errors import ConfigError
 from dolma_py.listing import Shard, pack_address
 from dolma_py.report_contamination import load_items
-from dolma_py.report_examples import Document, Example, explain, explain_copy, find_kept, locate, read_examples, show
+from dolma_py.report_examples import (
+    Document,
+    Example,
+    Twins,
+    explain,
+    explain_copy,
+    locate,
+    read_examples,
+    read_twins,
+    show,
+)
 from dolma_py.views import View
 
 VERDICT_COLUMNS = ["is_duplicate", "cluster_id", "cluster_size", "kept_id", "similarity"]
@@ -113,12 +123,11 @@ def collect_pairs(corpus: Corpus, options: InspectOptions) -> list[Section]:
         return [Section(what + (f" with id {options.id}" if options.id else ""), [])]
     documents = read_with(corpus, name, chosen.tolist())
     clusters = {document.attributes[name]["cluster_id"] for document in documents.values()}
-    kept = find_kept(corpus, corpus.load_view(None), name, clusters)
-    twins = {document.id: document for document in read_examples(corpus, corpus.load_view(None), kept).values()}
+    twins = read_twins(corpus, corpus.load_view(None), {name: clusters})
     examples = []
     for address in chosen.tolist():
         values = documents[address].attributes[name]
-        example = explain_copy(documents[address], values, twins)
+        example = explain_copy(documents[address], name, values, twins)
         reasons = (*example.reasons, f"cluster {values['cluster_id']}")
         examples.append(example._replace(reasons=reasons))
     return [Section(f"{name}: {len(chosen):,} of {len(addresses):,} duplicates", examples)]
@@ -255,12 +264,11 @@ def _judge_groups(
             first += num_rows
 
 
-def _twins_of(corpus: Corpus, view: View, index: int, documents: list[Document]) -> dict[str, Document]:
+def _twins_of(corpus: Corpus, view: View, index: int, documents: list[Document]) -> Twins:
     name = view.steps[index].attributes or ""
     clusters = {
         document.attributes[name]["cluster_id"]
         for document in documents
         if "kept_id" in document.attributes.get(name, {})
     }
-    addresses = find_kept(corpus, view, name, clusters) if clusters else []
-    return {document.id: document for document in read_examples(corpus, view, addresses).values()}
+    return read_twins(corpus, view, {name: clusters} if clusters else {})

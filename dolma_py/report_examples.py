@@ -24,6 +24,8 @@ from dolma_py.views import Evaluation, View
 
 EXAMPLES = 3  # shown per rule
 MAX_SCAN_ROWS = 20_000_000  # rows in which the kept copy of a cluster is searched
+# (attribute set, cluster) -> the document that stays for its members; None where all leave, missing where the search ended before
+Twins = dict[tuple[str, int], "Document | None"]
 
 
 class Document(NamedTuple):
@@ -129,7 +131,7 @@ def show(document: Document, reasons: tuple[str, ...], mark: Mark, spans: tuple[
 
 
 def explain(
-    document: Document, step: views.Step, *, index: int, twins: dict[str, Document], items: dict[str, EvaluationItem]
+    document: Document, step: views.Step, *, index: int, twins: Twins, items: dict[str, EvaluationItem]
 ) -> Example:
     """Why step `index` of the view dropped or cut the document, and the place that shows it."""
     if step.edit is not None:
@@ -142,7 +144,7 @@ def explain(
         return show(document, (reason,), "cut", document.spans)
     values = document.attributes[step.attributes or ""]
     if "kept_id" in values:
-        return explain_copy(document, values, twins)
+        return explain_copy(document, step.attributes or "", values, twins)
     if "contaminated" in values and "item" in values:
         return explain_find(document, values, items)
     return show(document, failing_clauses(step.keep or "", values), "cut", document.spans)
@@ -183,17 +185,19 @@ def failing_clauses(rule: str, values: dict[str, Any]) -> tuple[str, ...]:
     return tuple(broken)
 
 
-def explain_copy(document: Document, values: dict[str, Any], twins: dict[str, Document]) -> Example:
-    similarity = values["similarity"]
+def explain_copy(document: Document, name: str, values: dict[str, Any], twins: Twins) -> Example:
+    """A duplicate by its row of the attribute set `name`, beside the document that stays for it."""
+    similarity, kept_id, key = values["similarity"], values["kept_id"], (name, values["cluster_id"])
     size = f"one of {values['cluster_size']:,} in its cluster"
-    twin = twins.get(values["kept_id"])
+    twin = twins.get(key)
     if twin is None:
-        return show(
-            document,
-            (f"similarity {similarity:.3f} with {values['kept_id']}, which stayed", size),
-            "cut",
-            document.spans,
-        )
+        if kept_id is None:
+            reason = "seen before by a filter: what it repeats is not in this corpus, and a filter takes a few new keys for seen"
+        elif key in twins:
+            reason = f"seen before in an index, as {kept_id}: that text is not in this corpus"
+        else:
+            reason = f"similarity {similarity:.3f} with {kept_id}, which stayed"
+        return show(document, (reason, size), "cut", document.spans)
     if twin.text == document.text:
         other = Example(twin.id, twin.source, len(twin.text.encode()), (), ())
         return show(document, ("the same text", size), "cut", document.spans)._replace(other=other)
@@ -204,20 +208,35 @@ def explain_copy(document: Document, values: dict[str, Any], twins: dict[str, Do
     return shown._replace(other=Example(twin.id, twin.source, len(twin.text.encode()), (), theirs, role="stays: "))
 
 
-def _find_kept_twins(corpus: Corpus, view: View, dropped: list[tuple[str | None, Document]]) -> dict[str, Document]:
-    """id -> the document that stays for it. A cluster is named by its first member's address; mostly that is the one kept."""
+def _find_kept_twins(corpus: Corpus, view: View, dropped: list[tuple[str | None, Document]]) -> Twins:
+    """Of documents and the attribute sets by which they were dropped."""
     clusters: dict[str, set[int]] = {}
     for name, document in dropped:
         values = document.attributes.get(name or "", {})
         if name is not None and "kept_id" in values:
             clusters.setdefault(name, set()).add(values["cluster_id"])
-    addresses = [address for name, members in clusters.items() for address in find_kept(corpus, view, name, members)]
-    return {document.id: document for document in read_examples(corpus, view, addresses).values()}
+    return read_twins(corpus, view, clusters)
 
 
-def find_kept(corpus: Corpus, view: View, name: str, clusters: set[int]) -> list[int]:
-    """Addresses of the documents that stay of the given clusters, read from the attribute set until all are found."""
-    found, scanned = [], 0
+def read_twins(corpus: Corpus, view: View, clusters: dict[str, set[int]]) -> Twins:
+    """The documents that stay of clusters, by attribute set."""
+    found = {
+        (name, cluster): address
+        for name, members in clusters.items()
+        for cluster, address in find_kept(corpus, view, name, members).items()
+    }
+    documents = read_examples(corpus, view, [address for address in found.values() if address is not None])
+    return {key: None if address is None else documents[address] for key, address in found.items()}
+
+
+def find_kept(corpus: Corpus, view: View, name: str, clusters: set[int]) -> dict[int, int | None]:
+    """Cluster -> address of the document that stays, read from the attribute set until all are found.
+
+    A cluster is named by its first member's address; mostly that is the one kept. None for one whose members all leave: earlier data
+    had them. Those that are not found in MAX_SCAN_ROWS are missing.
+    """
+    found: dict[int, int | None] = {}
+    scanned = 0
     wanted = pa.array(sorted(clusters), pa.int64())
     for shard in corpus.read_listing().shards[min(clusters) >> ROW_BITS : view.shards]:
         path = corpus.path(views.attribute_path(name, shard))
@@ -226,11 +245,12 @@ def find_kept(corpus: Corpus, view: View, name: str, clusters: set[int]) -> list
             pc.is_in(table.column("cluster_id"), wanted), pc.invert(table.column("is_duplicate"))
         ).fill_null(False)
         rows = np.flatnonzero(stays.to_numpy(zero_copy_only=False))
-        found.extend(pack_address(shard.number, rows.astype(np.int64)).tolist())
+        addresses = pack_address(shard.number, rows.astype(np.int64)).tolist()
+        found |= dict(zip(table.column("cluster_id").take(pa.array(rows)).to_pylist(), addresses, strict=True))
         scanned += table.num_rows
         if len(found) == len(clusters) or scanned > MAX_SCAN_ROWS:
-            break
-    return found
+            return found
+    return dict.fromkeys(clusters) | found
 
 
 def collect_planted(corpus: Corpus, view: View | None, steps: tuple[StepRun, ...]) -> Planted | None:

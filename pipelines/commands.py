@@ -276,10 +276,13 @@ def print_plan(plan: dict[str, Any]) -> None:
     if all(step["standing"] == DONE for step in plan["steps"]):
         console.print("Every step is done: the command would only look. Nothing was done.", highlight=False)
         return
+    shared = (
+        f" and {plan['shared_memory_bytes'] / 1e6:.0f} MB that they share" if plan.get("shared_memory_bytes") else ""
+    )
     free = "" if plan.get("free_disk_bytes") is None else f" ({plan['free_disk_bytes'] / 1e6:,.0f} free)"
     console.print(
         f"{plan['text_bytes'] / 1e6:.1f} MB of text on {plan['cores']} cores: about {plan['seconds']:.0f} s, "
-        f"{plan['disk_bytes'] / 1e6:.0f} MB of disk{free}, at most {plan['memory_bytes'] / 1e6:.0f} MB of memory for tasks, "
+        f"{plan['disk_bytes'] / 1e6:.0f} MB of disk{free}, at most {plan['memory_bytes'] / 1e6:.0f} MB of memory for tasks{shared}, "
         f"{'about ' if plan.get('driver_is_estimate') else ''}{plan['driver_memory_bytes'] / 1e6:.0f} MB for the driver and "
         f"{plan['jvm_memory_bytes'] / 1e6:.0f} MB for its JVM. Nothing was done.",
         highlight=False,

@@ -79,6 +79,7 @@ class StepPlan(NamedTuple):
     driver_memory_bytes: int
     details: dict[str, Any] = {}  # what only this kind of step can say, by name; the last word of a name is its unit
     driver_is_estimate: bool = False  # driver_memory_bytes is no bound but what a sample says
+    shared_memory_bytes: int = 0  # of files that all tasks of a machine map
 
 
 def describe_new_inputs(steps: list[Step], corpus: Corpus) -> NewInputs:
@@ -152,10 +153,12 @@ def plan_recipe(
         if hasattr(step.module, "worker_memory_bytes"):  # of tasks that hold something else than a split
             held = max(held, step.module.worker_memory_bytes(step.settings, text_bytes))
         sampled = NO_ESTIMATE if standing.is_done else sample_step(step, corpus, standing.state.view, text_bytes)
+        shared = getattr(step.module, "shared_memory_bytes", None)
         lines.append(StepPlan(
             step.name, step.kind, standing.word, _estimate_seconds(standing.word, cost, text_bytes, cores, sampled),
             WORKER_BYTES + held, 0 if standing.word in (DONE, RECOUNT) else _estimate_disk(step, cost, text_bytes, sampled),
             DRIVER_BYTES + _estimate_driver(step, text_bytes, sampled), sampled.details, sampled.driver_memory_bytes is not None,
+            shared(step.settings, corpus, text_bytes) if shared else 0,
         ))  # fmt: skip
     return all_bytes, lines
 
@@ -204,7 +207,10 @@ def make_plan(
 
 
 def describe_plan(text_bytes: int, lines: list[StepPlan], session: SessionConfig = SessionConfig()) -> dict[str, Any]:
-    """A plan as plain values, with totals over what is not done: memory_bytes of all tasks at once, of the driver, and of its JVM."""
+    """A plan as plain values, with totals over what is not done: memory_bytes of all tasks at once, of the driver, and of its JVM.
+
+    shared_memory_bytes, of files that the tasks of a machine map together, are not in memory_bytes: the system's cache of files has them.
+    """
     heap = driver_heap_bytes(session)
     todo = [line for line in lines if line.standing != DONE]
     most = max((line.driver_memory_bytes for line in todo), default=DRIVER_BYTES)
@@ -214,6 +220,7 @@ def describe_plan(text_bytes: int, lines: list[StepPlan], session: SessionConfig
         "seconds": sum(line.seconds for line in todo) + (SESSION_SEC if todo else 0),
         "disk_bytes": sum(line.disk_bytes for line in lines),
         "memory_bytes": count_cores() * max((line.worker_memory_bytes for line in todo), default=0),
+        "shared_memory_bytes": max((line.shared_memory_bytes for line in todo), default=0),
         "driver_memory_bytes": most,
         "driver_is_estimate": any(line.driver_is_estimate for line in todo if line.driver_memory_bytes == most),
         "jvm_memory_bytes": heap + max(JVM_BYTES, heap // 10) if todo else 0,

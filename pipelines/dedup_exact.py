@@ -22,11 +22,12 @@ from dolma_py.arrow_buffers import view_text
 from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.storage import WrittenFile
 from pipelines.dedup_keys import KeyJob, decide_copies, write_keys
-from pipelines.seen_keys import BloomConfig, IndexConfig, Seen, fingerprint_seen
+from pipelines.mix_table import MEAN_TEXT_BYTES
+from pipelines.seen_keys import BloomConfig, IndexConfig, Seen, asked_bytes, fingerprint_seen, saved_bytes
 from pipelines.split_files import key_settings
 from pipelines.steps import Rule, StepContext, StepResult
 
-VERSION = 2
+VERSION = 3
 CHANGES_NO_BYTE = ("alarms", "keep_keys")
 
 
@@ -62,6 +63,16 @@ def run(context: StepContext, exact: DedupExactConfig) -> StepResult:
 def fingerprint_inputs(corpus: Corpus, exact: DedupExactConfig) -> dict[str, str]:
     """What of earlier data decides the output."""
     return fingerprint_seen(corpus, exact.bloom, exact.index)
+
+
+def driver_memory_bytes(exact: DedupExactConfig, text_bytes: int) -> int:
+    """Beside what every driver holds: the filter that is to be saved, of documents of MEAN_TEXT_BYTES or more on average."""
+    return saved_bytes(exact.bloom, text_bytes // MEAN_TEXT_BYTES)
+
+
+def shared_memory_bytes(exact: DedupExactConfig, corpus: Corpus, text_bytes: int) -> int:
+    """The filters that are asked."""
+    return asked_bytes(corpus, exact.bloom, text_bytes // MEAN_TEXT_BYTES)
 
 
 def digest_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

@@ -8,8 +8,9 @@
 3. attributes (units): keys of a row group meet its decisions.
 4. kept (one shuffle), where a Bloom filter or an index is saved: the keys of what stays, sorted.
 
-What a filter or an index of earlier data has seen is a duplicate, with all its copies here: kept_id is the id that the index has, null
-for a filter, cluster_size counts this corpus alone.
+What a filter or an index of earlier data has seen is a duplicate, with all its copies here: kept_id is the id that the index has,
+cluster_size counts this corpus alone. A filter names no document and is wrong at times: kept_id and similarity are null where it alone
+has seen a key.
 
 Nothing of this is held on the driver but a row per shard.
 """
@@ -43,12 +44,12 @@ from pipelines.dedup_decisions import (
     write_duplicates,
 )
 from pipelines.keyed_files import write_files
+from pipelines.mapped_filters import find_seen
 from pipelines.seen_keys import (
     Seen,
     bucket_of,
     check_seen,
     count_buckets,
-    find_seen,
     read_indexes,
     save_seen,
 )
@@ -98,7 +99,7 @@ def write_keys(
     def make(batch: ViewBatch) -> tuple[pa.Table, dict[str, Any]]:
         keys, counts = make_keys(batch)
         compared = keep_columns(corpus, batch, keep)
-        seen = pa.array(find_seen(params["places"], keys.high, keys.low))
+        seen = pa.array(find_seen(params["places"], params["settings"]["filters"], keys.high, keys.low))
         made = [as_signed(keys.high), as_signed(keys.low), seen, batch.documents.column("id"), *compared.columns]
         table = pa.table(made, schema=schema).filter(pa.array(keys.is_valid))
         num_docs = len(keys.is_valid)
@@ -298,8 +299,9 @@ class CopyMaker:
             pa.compute.coalesce(chosen.column("cluster_id"), address),
             chosen.column("cluster_size").fill_null(1).cast(pa.int32()),
             pa.compute.if_else(pa.array(index < 0), batch.documents.column("id"), chosen.column("kept_id")),
-            pa.array(np.ones(len(index), np.float32)),
         ]
+        is_certain = columns[3].is_valid()  # a filter names no document
+        columns.append(pa.compute.if_else(is_certain, pa.scalar(1.0, pa.float32()), pa.scalar(None, pa.float32())))
         arrays = [column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column for column in columns]
         return {self.set: pa.RecordBatch.from_arrays(arrays, schema=DUPLICATE_SCHEMA)}
 

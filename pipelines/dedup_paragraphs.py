@@ -37,17 +37,19 @@ from dolma_py.xxh3 import pack_digests
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.dedup_decisions import describe_sources, spark_fields
 from pipelines.keyed_files import write_files
+from pipelines.mapped_filters import find_seen
 from pipelines.seen_keys import (
     BloomConfig,
     IndexConfig,
     Seen,
+    asked_bytes,
     bucket_of,
     check_seen,
     count_buckets,
-    find_seen,
     fingerprint_seen,
     read_indexes,
     save_seen,
+    saved_bytes,
 )  # fmt: skip
 from pipelines.shuffles import as_signed, read_frame, reduce_groups
 from pipelines.split_files import key_settings, make_split_files, remove_unused, write_split_file
@@ -57,6 +59,7 @@ VERSION = 1
 CHANGES_NO_BYTE = ("alarms", "keep_keys")
 UNITS = "units"
 UNITS_VERSION = 1  # of the rows in unit files
+MEAN_WORD_BYTES = 5  # with the sign after it; what a dry run counts with
 SET_SCHEMA = pa.schema([
     pa.field("spans", SPANS), pa.field("num_units", pa.int64()), pa.field("repeated_units", pa.int64()),
     pa.field("repeated_bytes", pa.int64()), pa.field("left_bytes", pa.int64()), pa.field("little_left", pa.bool_()),
@@ -154,6 +157,21 @@ def fingerprint_inputs(corpus: Corpus, paragraphs: DedupParagraphsConfig) -> dic
     return fingerprint_seen(corpus, paragraphs.bloom, paragraphs.index)
 
 
+def driver_memory_bytes(paragraphs: DedupParagraphsConfig, text_bytes: int) -> int:
+    """Beside what every driver holds: the filter that is to be saved."""
+    return saved_bytes(paragraphs.bloom, count_units(paragraphs, text_bytes))
+
+
+def shared_memory_bytes(paragraphs: DedupParagraphsConfig, corpus: Corpus, text_bytes: int) -> int:
+    """The filters that are asked."""
+    return asked_bytes(corpus, paragraphs.bloom, count_units(paragraphs, text_bytes))
+
+
+def count_units(paragraphs: DedupParagraphsConfig, text_bytes: int) -> int:
+    """The most units that are compared, with words of MEAN_WORD_BYTES or more on average."""
+    return text_bytes // max(paragraphs.min_bytes, MEAN_WORD_BYTES * paragraphs.min_words)
+
+
 def find_units(batch: ViewBatch, paragraphs: ParagraphConfig) -> Units:
     """The units of a row group's documents, digests apart by source where the scope says so."""
     text = view_text(batch.documents.column("text"))
@@ -174,7 +192,7 @@ def count_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
         units = find_units(batch, paragraphs)
         high, low, counts = count_digests(units.high, units.low)
         place = np.full(len(high), (batch.shard.number << ROW_BITS) | batch.group, np.int64)
-        seen = find_seen(params["places"], high, low)
+        seen = find_seen(params["places"], params["settings"]["filters"], high, low)
         columns = [as_signed(high), as_signed(low), pa.array(seen), pa.array(place), pa.array(counts)]
         facts = {"documents": batch.documents.num_rows, "units": len(units.high), "digests": len(high)}
         return pa.table(columns, schema=schema), facts

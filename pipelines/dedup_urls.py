@@ -21,11 +21,12 @@ from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.metadata import read_fields
 from dolma_py.storage import WrittenFile
 from pipelines.dedup_keys import KeyJob, decide_copies, write_keys
-from pipelines.seen_keys import BloomConfig, IndexConfig, Seen, fingerprint_seen
+from pipelines.mix_table import MEAN_TEXT_BYTES
+from pipelines.seen_keys import BloomConfig, IndexConfig, Seen, asked_bytes, fingerprint_seen, saved_bytes
 from pipelines.split_files import key_settings
 from pipelines.steps import Rule, StepContext, StepResult
 
-VERSION = 1
+VERSION = 2
 CHANGES_NO_BYTE = ("alarms", "keep_keys")
 
 
@@ -57,6 +58,16 @@ def run(context: StepContext, urls: DedupUrlsConfig) -> StepResult:
 def fingerprint_inputs(corpus: Corpus, urls: DedupUrlsConfig) -> dict[str, str]:
     """What of earlier data decides the output."""
     return fingerprint_seen(corpus, urls.bloom, urls.index)
+
+
+def driver_memory_bytes(urls: DedupUrlsConfig, text_bytes: int) -> int:
+    """Beside what every driver holds: the filter that is to be saved, of documents of MEAN_TEXT_BYTES or more on average."""
+    return saved_bytes(urls.bloom, text_bytes // MEAN_TEXT_BYTES)
+
+
+def shared_memory_bytes(urls: DedupUrlsConfig, corpus: Corpus, text_bytes: int) -> int:
+    """The filters that are asked."""
+    return asked_bytes(corpus, urls.bloom, text_bytes // MEAN_TEXT_BYTES)
 
 
 def digest_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

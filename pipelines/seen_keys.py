@@ -6,7 +6,6 @@ An index is a folder: `index.json` says what was hashed and names its parts, sor
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from typing import Any, NamedTuple
@@ -77,25 +76,37 @@ def fingerprint_seen(corpus: Corpus, bloom_config: BloomConfig, index_config: In
 
 
 def check_seen(corpus: Corpus, seen: Seen) -> dict[str, str]:
-    """Path -> checksum of the filters. Raises before any work when a filter or index is missing, damaged or of other keys."""
+    """Path -> checksum of the filters. Raises before any work when a filter or index is missing, damaged or of other keys.
+
+    Every byte of them is read here once.
+    """
     paths = [find_path(corpus, path) for path in seen.bloom.against]
-    marks = {path: bloom.read_header(path, seen.keys)["checksum"] for path in paths}
-    for path in seen.index.against:
-        read_index(find_path(corpus, path), seen.keys)
+    marks = {path: bloom.check_filter(path, seen.keys)["checksum"] for path in paths}
+    for folder in (find_path(corpus, path) for path in seen.index.against):
+        for file in read_index(folder, seen.keys)["files"]:
+            path = storage.join_path(folder, file["path"])
+            if storage.checksum_file(path) != file["checksum"]:
+                raise DataError(path, "not the bytes written", hint="Make it again.")
     return marks
 
 
-@functools.lru_cache(maxsize=4)
-def _load_filter(path: str, checksum: str) -> bloom.BloomFilter:
-    return bloom.load_filter(path)
+def asked_bytes(corpus: Corpus, config: BloomConfig, num_keys: int) -> int:
+    """Of the filters that are asked, which the tasks of a machine map together.
+
+    One that is not there yet counts as what `num_keys` keys would take: an earlier step may be about to save it.
+    """
+    found = {path: storage.file_bytes(find_path(corpus, path)) for path in config.against}
+    return sum(_planned_bytes(config, num_keys) if size is None else size for size in found.values())
 
 
-def find_seen(paths: list[str], high: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """Whether any of the filters has seen each key, bool (N,). Filters are read once per worker process."""
-    found = np.zeros(len(high), np.bool_)
-    for path in paths:
-        found |= bloom.find_keys(_load_filter(path, bloom.read_header(path)["checksum"]), high, low)
-    return found
+def saved_bytes(config: BloomConfig, num_keys: int) -> int:
+    """What the driver holds while it fills the filter that is to be saved and measures it: the filter and an eighth."""
+    return 0 if config.save is None else _planned_bytes(config, num_keys) * 9 // 8
+
+
+def _planned_bytes(config: BloomConfig, num_keys: int) -> int:
+    some_keys = 4 * bloom.BLOCK_BITS  # whose filter has no rounding
+    return bloom.plan_filter(some_keys, config.false_positive_share)[0] * bloom.BLOCK_BYTES * num_keys // some_keys
 
 
 def read_index(path: str, keys: dict[str, Any] | None) -> dict[str, Any]:
@@ -122,15 +133,14 @@ def read_index(path: str, keys: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def read_indexes(context: StepContext, seen: Seen, schema: str, fields: list[pa.Field]) -> DataFrame | None:
-    """Rows of `fields` for all keys of the indexes: high, low, id where asked for, `seen` true, 0 for members and -1 for addresses."""
+    """Rows of `fields` for all keys of the indexes: high, low, id where asked for, `seen` true, 0 for members and -1 for addresses.
+
+    check_seen has read every byte of them.
+    """
     paths = []
     for folder in (find_path(context.corpus, path) for path in seen.index.against):
         files = read_index(folder, seen.keys)["files"]
-        for file in files:
-            path = storage.join_path(folder, file["path"])
-            if storage.checksum_file(path) != file["checksum"]:
-                raise DataError(path, "not the bytes written", hint="Make it again.")
-            paths.append(path)
+        paths += [storage.join_path(folder, file["path"]) for file in files]
     if not paths:
         return None
 
@@ -164,7 +174,7 @@ def save_seen(
     """Write what the settings ask for from a frame of (bucket, digest, id); returns (files -> bytes, facts).
 
     Executors sort the keys into parts; the driver copies them to the index and puts them into the filter one row group at a time:
-    its memory is the filter. Bits are or-ed, so their order changes nothing.
+    its memory is the filter (saved_bytes). Bits are or-ed, so their order changes nothing.
     """
     schema = pa.schema([pa.field("digest", DIGEST), *([pa.field("id", pa.string())] if with_ids else [])])
     line = write_files(

@@ -126,10 +126,14 @@ def write_evidence(target: Corpus, done: Any, work: str) -> dict[str, Any] | Non
     table = pa.concat_tables([parquet_files.read_row_groups(target.path(path), None, None) for path in paths])
     own = pc.binary_join_element_wise(table.column("file"), table.column("row").cast(pa.string()), ":").combine_chunks()
     kept = table.column("kept").combine_chunks()
-    place = pc.index_in(kept, value_set=own)
+    # an id of earlier data, which an index names, may be that of a record here
+    stays = table.column("cluster_id").filter(pc.invert(table.column("is_duplicate"))).unique()
+    is_here = pc.is_in(table.column("cluster_id").combine_chunks(), value_set=stays)
+    place = pc.if_else(is_here, pc.index_in(kept, value_set=own), pa.scalar(None, pa.int32()))
     named = table.take(place).select(["file", "row", "id"]).rename_columns(["kept_file", "kept_row", "kept_id"])
     for name in named.column_names:
-        table = table.append_column(name, named.column(name))
+        column = named.column(name)
+        table = table.append_column(name, pc.if_else(is_here, column, kept) if name == "kept_id" else column)
     table = table.select(EVIDENCE_SCHEMA.names).cast(EVIDENCE_SCHEMA)
     order = [(name, "ascending") for name in ("cluster_id", "is_duplicate", "file", "row")]
     table = table.sort_by(order).combine_chunks()
@@ -270,7 +274,7 @@ def _evidence_writer(corpus: Corpus, shard: Shard, name: str, verdict: str) -> A
                         *(found.column(column) for column in ("is_duplicate", "cluster_id", "cluster_size", "similarity", "kept_id")),
                     ],
                     schema=_PIECE_SCHEMA,
-                ).filter(pc.greater(found.column("cluster_size"), 1))  # fmt: skip
+                ).filter(pc.or_(pc.greater(found.column("cluster_size"), 1), found.column("is_duplicate")))  # fmt: skip
                 if table.num_rows:
                     parquet_files.write_row_group(writer, table)
                 rows += table.num_rows

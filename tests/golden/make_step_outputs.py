@@ -56,6 +56,7 @@ TINY = {  # of the corpus of made_recipe
 COPIES = {  # of the corpus of made_copies
     "index": Output("seen", ["index/*.parquet"], "pipelines.seen_keys:INDEX_VERSION"),
     "bloom": Output("seen", ["seen.bloom"], "dedup.bloom:VERSION"),
+    "asked": Output("asked", ["attributes/exact-v1/*/*.parquet"]),
     "urls keys": Output("urls", ["runs/copies/*-urls/keys/*.parquet"], KEYS),
     "urls": Output("urls", ["attributes/urls-v1/*/*.parquet"]),
     "paragraphs units": Output(
@@ -91,6 +92,7 @@ def make_copies_recipe(folder: Path) -> dict[str, Any]:
         "steps": [
             {"name": "seen", "kind": "dedup_exact", "rules": [], "index": {"save": "{corpus}/index"},
              "bloom": {"save": "{corpus}/seen.bloom"}},
+            {"name": "asked", "kind": "dedup_exact", "rules": [], "bloom": {"against": "{corpus}/seen.bloom"}},
             {"name": "urls", "kind": "dedup_urls"},
             {"name": "paragraphs", "kind": "dedup_paragraphs", "unit": "paragraph"},
             {"name": "code", "kind": "tag", "taggers": [{"tagger": "lengths"}, {"tagger": "code-rules"}]},

@@ -85,6 +85,40 @@ def test_the_evidence_names_file_row_and_id(deduplicated):
     assert [row["similarity"] == 1 for row in evidence(deduplicated)] == [True] * 5 + [False]
 
 
+@pytest.mark.parametrize("kind", ["index", "bloom"])
+def test_the_evidence_of_earlier_data_names_no_record_here(tmp_path, kind):
+    """The index calls yesterday's record as today's file calls another: day.jsonl:0."""
+    texts = {"day 1": ["seen", "gone"], "day 2": ["new", "seen", "seen", "gone", "twice", "twice"]}
+    for day, rows in texts.items():
+        (tmp_path / day).mkdir()
+        lines = [json.dumps({"text": text, "key": f"{day} {row}"}) for row, text in enumerate(rows)]
+        (tmp_path / day / "day.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    saved = str(tmp_path / "saved")
+    options = {"id_column": "key"}
+    run("dedup_exact", [tmp_path / "day 1"], tmp_path / "out 1", settings={kind: {"save": saved}}, **options)
+    run("dedup_exact", [tmp_path / "day 2"], tmp_path / "out 2", settings={kind: {"against": saved}}, **options)
+    names = {"index": ("day.jsonl:0", "day.jsonl:1", 1.0), "bloom": (None, None, None)}[kind]
+    found = [
+        (
+            row["row"],
+            row["is_duplicate"],
+            row["cluster_size"],
+            row["kept_file"],
+            row["kept_row"],
+            row["kept_id"],
+            row["similarity"],
+        )
+        for row in evidence(tmp_path / "out 2")
+    ]
+    assert found == [
+        (1, True, 2, None, None, names[0], names[2]), (2, True, 2, None, None, names[0], names[2]),
+        (3, True, 1, None, None, names[1], names[2]),
+        (4, False, 2, "day.jsonl", 4, "day 2 4", 1.0), (5, True, 2, "day.jsonl", 4, "day 2 4", 1.0),
+    ]  # fmt: skip
+    kept = [json.loads(line)["text"] for line in (tmp_path / "out 2" / "data" / "day.jsonl").read_text().splitlines()]
+    assert kept == ["new", "twice"]
+
+
 def test_rows_are_conserved(deduplicated):
     assert counts(deduplicated) == {"rows_in": 47, "kept": 44, "dropped": 3, "edited": 0, "rejected": 0}
     run = json.loads((deduplicated / "run.json").read_text())

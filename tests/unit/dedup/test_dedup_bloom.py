@@ -96,6 +96,41 @@ def test_saved_and_loaded(tmp_path):
     assert (tmp_path / "day1.bloom").read_bytes() == content
 
 
+def test_a_mapped_filter_answers_as_a_loaded_one_and_cannot_be_changed(tmp_path):
+    """Its bits begin where a cache line does, as no array's in memory need to."""
+    made = bloom.make_filter(500, 1e-4, KIND)
+    bloom.insert_keys(made, *made_keys(0, 500))
+    path = str(tmp_path / "day1.bloom")
+    bloom.save_filter(path, made)
+    mapped = bloom.map_filter(path)
+    assert np.array_equal(mapped.bits, made.bits) and mapped[1:] == made[1:]
+    assert mapped.bits.ctypes.data % 64 == 0
+    assert bloom.find_keys(mapped, *made_keys(0, 500)).all()
+    with pytest.raises(SchemaError, match="mapped"):
+        bloom.insert_keys(mapped, *made_keys(500, 1))
+    loaded = bloom.load_filter(path)
+    bloom.insert_keys(loaded, *made_keys(500, 1))
+    assert np.array_equal(mapped.bits, made.bits)
+
+
+@pytest.mark.parametrize("blanks", range(9))
+def test_a_filter_of_version_1_whose_bits_begin_anywhere_is_read(tmp_path, blanks):
+    made = bloom.make_filter(500, 1e-4, KIND | {"rule": "x" * blanks})
+    bloom.insert_keys(made, *made_keys(0, 500))
+    path = tmp_path / "old.bloom"
+    bloom.save_filter(str(path), made)
+    content = path.read_bytes()
+    size = int.from_bytes(content[8:12], "little")
+    header = content[12 : 12 + size].rstrip(b" ").replace(b'"version": 2', b'"version": 1')
+    path.write_bytes(content[:8] + len(header).to_bytes(4, "little") + header + content[12 + size :])
+    for read in (bloom.load_filter, bloom.map_filter):
+        old = read(str(path))
+        assert np.array_equal(old.bits, made.bits) and old[1:] == made[1:]
+        assert bloom.find_keys(old, *made_keys(0, 500)).all()
+        assert bloom.find_keys(old, *made_keys(1000, 500)).sum() <= 5
+    assert bloom.check_filter(str(path))["version"] == 1
+
+
 def test_a_wrong_or_damaged_file_is_refused(tmp_path):
     made = bloom.make_filter(50, 1e-2, KIND)
     path = tmp_path / "a.bloom"
@@ -109,7 +144,7 @@ def test_a_wrong_or_damaged_file_is_refused(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match="a.bloom"):
             bloom.load_filter(str(path), KIND)
-    path.write_bytes(content.replace(b'"version": 1', b'"version": 7'))
+    path.write_bytes(content.replace(b'"version": 2', b'"version": 7'))
     with pytest.raises(DataError, match="version 7"):
         bloom.load_filter(str(path))
     with pytest.raises(DataError, match="no such filter"):

@@ -88,6 +88,36 @@ def test_a_sample_is_the_same_every_time_and_another_with_another_seed(corpus):
     assert {pair for (pair,) in found} == {("d2", "d0"), ("d3", "d1"), ("d5", "d0")}
 
 
+@pytest.mark.parametrize(
+    ("kept_id", "reason"),
+    [
+        ("day 1: 7", "seen before in an index, as day 1: 7: that text is not in this corpus"),
+        ("d4", "seen before in an index, as d4: that text is not in this corpus"),  # a document here has that id too
+        (None, "seen before by a filter: what it repeats is not in this corpus, and a filter takes a few new keys for seen"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("by_rule", [False, True])
+def test_what_earlier_data_had_is_not_said_to_stand_here(tmp_path, kept_id, reason, by_rule):
+    """d0 and d1 are copies that were seen before, d3 repeats d4."""
+    rows = [{"text": text, "id": f"d{number}"} for number, text in enumerate("aabcc")]
+    made = write_corpus(str(tmp_path / "corpus"), [[rows]])
+    seen = {"is_duplicate": True, "cluster_id": 0, "cluster_size": 2, "kept_id": kept_id}
+    pair = {"cluster_id": 3, "cluster_size": 2, "kept_id": "d4", "similarity": 1.0}
+    alone = {"is_duplicate": False, "cluster_id": 2, "cluster_size": 1, "kept_id": "d2", "similarity": 1.0}
+    seen["similarity"] = None if kept_id is None else 1.0
+    found = [seen, seen, alone, {"is_duplicate": True, **pair}, {"is_duplicate": False, **pair}]
+    write_attributes(made, "exact-v1", [[found]], DUPLICATE_SCHEMA)
+    storage.make_folder(made.path("views"))
+    steps = [Step(name="exact_copy", attributes="exact-v1", keep="not is_duplicate")]
+    save_view(made.load_view(None).extend("after", steps), made.path("views/after.yaml"))
+    options = OPTIONS._replace(corpus=made.root, set="exact-v1", view="after", rule="exact_copy")
+    examples = (collect_rule(made, options) if by_rule else collect_pairs(made, options))[0].examples
+    assert [(example.id, example.reasons[0], example.other and example.other.id) for example in examples] == [
+        ("d0", reason, None), ("d1", reason, None), ("d3", "the same text", "d4"),
+    ]  # fmt: skip
+    assert {example.reasons[1] for example in examples} == {"one of 2 in its cluster"}
+
+
 def test_source_and_id_choose(corpus):
     assert pairs(corpus, source="b") == [("d3", "d1"), ("d5", "d0")]
     assert pairs(corpus, id="d5") == [("d5", "d0")]

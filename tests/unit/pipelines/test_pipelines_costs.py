@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from dedup import bloom
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
+from dolma_py.machine import read_peak_bytes, reset_peak
 from pipelines import costs, mix_table
 from pipelines.mix_table import MixInputs
 from pipelines.recipe import Recipe, build_steps
@@ -57,6 +59,48 @@ def test_memory_of_the_driver(tmp_path, text_bytes, step, settings, expected):
     line = plan_step(tmp_path, text_bytes, **step, **settings)
     assert line.driver_memory_bytes - costs.DRIVER_BYTES == expected
     assert plan_step(tmp_path, text_bytes, kind="dedup_exact").driver_memory_bytes == costs.DRIVER_BYTES
+
+
+@pytest.mark.parametrize(
+    ("step", "num_keys"),
+    [
+        ({"kind": "dedup_exact"}, 200_000),
+        ({"kind": "dedup_urls"}, 200_000),
+        ({"kind": "dedup_paragraphs"}, 800_000),  # of ten words of five bytes
+        ({"kind": "dedup_paragraphs", "min_words": 0, "min_bytes": 100}, 400_000),
+    ],
+)
+def test_memory_of_filters(tmp_path, step, num_keys):
+    """The driver holds the one that is saved, the tasks together those that are asked; one that is not there yet counts as this one."""
+    (tmp_path / "listing.jsonl").write_text("")
+    (tmp_path / "day1.bloom").write_bytes(b"x" * 5000)
+    planned = bloom.plan_filter(num_keys, 1e-3)[0] * 64
+    against = ["{corpus}/day1.bloom", "{corpus}/day2.bloom", "{corpus}/day1.bloom"]
+    share = {"false_positive_share": 1e-3}
+    saving = plan_step(tmp_path, 40_000_000, **step, bloom={"save": "x", **share})
+    asking = plan_step(tmp_path, 40_000_000, **step, bloom={"against": against, **share})
+    assert saving.driver_memory_bytes - costs.DRIVER_BYTES == pytest.approx(planned * 9 / 8, rel=1e-3)
+    assert (saving.shared_memory_bytes, asking.driver_memory_bytes) == (0, costs.DRIVER_BYTES)
+    assert asking.shared_memory_bytes == pytest.approx(planned + 5000, rel=1e-3)
+    assert asking.worker_memory_bytes == saving.worker_memory_bytes
+    shown = costs.describe_plan(40_000_000, [saving, asking])
+    assert shown["shared_memory_bytes"] == asking.shared_memory_bytes
+    assert shown["driver_memory_bytes"] == saving.driver_memory_bytes
+
+
+def test_a_plan_of_more_keys_than_one_filter_takes_is_no_error(tmp_path):
+    """The number of keys is a guess."""
+    (tmp_path / "listing.jsonl").write_text("")
+    line = plan_step(tmp_path, 1 << 50, kind="dedup_exact", bloom={"save": "x"})
+    assert line.driver_memory_bytes > 1 << 40
+
+
+def test_measuring_a_filter_takes_an_eighth_of_it():
+    made = bloom.make_filter(60_000_000, 1e-3, {})
+    made.bits.fill(5)  # else the system gives it no memory
+    before = reset_peak() and read_peak_bytes()
+    bloom.measure_share(made)
+    assert read_peak_bytes() - before < made.bits.nbytes // 8 + 8 * MIB
 
 
 @pytest.mark.parametrize(
