@@ -59,7 +59,7 @@ test: check ## install, check, and every test that is neither slow nor needs a G
 KERNELS := dolma_py dedup taggers mixers  # the packages that may have compiled code
 # Bounds are checked by code compiled for that, hence the cache of its own: numba would reuse what was compiled without.
 test-slow: $(INSTALLED) ## the slow tests (clusters, kills), and all kernels again with array bounds checked
-	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 3600 $(TWO_AT_ONCE)
+	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 3600 $(TWO_AT_ONCE) --no-loadscope-reorder
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$(CURDIR)/.venv/cache/numba-bounds" $(BIN)/python -m pytest $(KERNELS:%=tests/unit/%) --timeout 1200 $(TWO_AT_ONCE)
 
 check: $(INSTALLED) ## lint, format and types, without changing a file

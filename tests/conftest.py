@@ -40,6 +40,22 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+# in a run of the slow tests these begin, so that none of them ends it alone on one of two cores
+LONGEST = [
+    "test_build_kills.py",
+    "test_spark_submit.py",
+    "test_dedup_kills.py",
+    "test_dedup_matrix.py",
+    "test_build_recipe.py",
+]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The files of LONGEST first, in that order, where only slow tests are asked for."""
+    if str(config.option.markexpr).startswith("slow"):
+        items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def _spark_of_this_run() -> Iterator[SparkSession]:
     from pipelines.session import SessionConfig, open_session
