@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from benchmarks import contamination_material, natural_contamination
 from benchmarks import contamination_quality as quality
 from benchmarks.planted_items import FORMS, change_numbers, edit_words, make_planted, plant, reword, truncate_words
 from taggers.ngram_match import Item
@@ -75,23 +76,56 @@ def test_items_are_chosen_from_the_benchmarks_in_turn():
         make("b", 0, "/wrong-1"),
         make("b", 1),
     ]
-    items += [Item("c/test/1", "Too short?", "yes", None, "c")]
-    chosen = quality.choose_items(items, 10, 1)
+    items += [Item("c/test/1", "Too short a one?", "yes", None, "c")]
+    chosen = contamination_material.choose_items(items, 10, 1)
     assert [item.benchmark for item in chosen] == ["a", "b", "a", "b"] + ["a"] * 6
-    assert len({item.question for item in chosen}) == 10 and chosen == quality.choose_items(items, 10, 1)
+    assert len({item.question for item in chosen}) == 10 and chosen == contamination_material.choose_items(items, 10, 1)
 
 
-def test_scores_of_a_small_run():
+@pytest.fixture(scope="module")
+def material():
+    """Word problems in made texts, twenty documents a cell."""
+    made = contamination_material.load_material(None)
+    other = [plant("Nothing of the kind.", ITEM, HOST, random.Random(1))] * 4
+    planted = {key: documents[:20] for key, documents in made.planted.items()}
+    return made._replace(planted=planted, pool=made.pool[:50], other_items=other, changed=made.changed[:5])
+
+
+def test_scores_of_a_small_run(material):
     """Verbatim items are found and named, other items and clean documents are not; precision by hand."""
-    items = quality.load_material(None)
-    few = items._replace(
-        planted={key: documents[:20] for key, documents in items.planted.items() if key[0] in ("verbatim", "truncated")},
-        pool=items.pool[:50], other_items=[plant("Nothing of the kind.", ITEM, HOST, random.Random(1))] * 4,
-    )  # fmt: skip
-    scores = quality.score_method(few, {})
-    assert scores.recall["verbatim", 0.0] == 1.0 and scores.right_item == 1.0
+    scores = quality.score_method(material, quality.METHODS[0], 0.8)
+    assert scores.recall["verbatim", 0.0] == 1.0 and scores.right_item > 0.9
     assert (scores.other_items, scores.pool) == (0.0, 0)
-    assert scores.recall["verbatim", 0.2] < 1.0
-    assert quality.precision(few, scores, "verbatim", 0.0) == 1.0
-    # 20 planted found against .5 * 20 other items and 5 / 50 * 20 pool documents
-    assert quality.precision(few, scores._replace(other_items=0.5, pool=5), "verbatim", 0.0) == pytest.approx(20 / 32)
+    assert scores.recall["truncated", 0.2] < 1.0
+    assert quality.precision(material, scores, "verbatim", 0.0) == 1.0
+    # 20 planted found against half of 4 other items and 5 documents of the pool
+    assert quality.precision(material, scores._replace(other_items=0.5, pool=5), "verbatim", 0.0) == pytest.approx(
+        20 / 27
+    )
+
+
+def test_tables_and_curves_say_what_was_scored(material, capsys, monkeypatch):
+    method = quality.METHODS[0]._replace(values=(0.8,))
+    quality.print_head(material)
+    quality.print_groups(material, quality.print_method(material, method))
+    shown = capsys.readouterr().out
+    assert "planted 20: {'word problems': 20}" in shown and "0.80* 1.000" in shown
+    assert re.search(r"word problems +20 1\.000", shown)
+    monkeypatch.setattr(quality, "METHODS", (method,))
+    picture = quality.draw_curves(material)
+    assert picture.startswith('<svg xmlns="http://www.w3.org/2000/svg"') and "default (0 of 50)" in picture
+
+
+def test_natural_finds_are_listed_with_their_texts(tmp_path, capsys):
+    tagger = contamination_material.make_tagger([ITEM], {})
+    rows = [
+        {"id": "d1", "source": "web", "text": "Nothing."},
+        {"id": "d2", "source": "web", "text": f"So \u00e4: {QUESTION} They are 30 rolls. " + "And so on. " * 40},
+    ]
+    (find,) = natural_contamination.list_flagged(tagger, rows, {ITEM.id: ITEM})
+    assert (find["document"], find["item"], find["benchmark"], find["source"]) == ("d2", "quiz/test/1", "quiz", "web")
+    assert (
+        find["found"][0].startswith("If a quick baker") and "30 rolls" in find["found"][0] and len(find["found"]) == 1
+    )
+    natural_contamination.print_table([find, find])
+    assert re.search(r"quiz +web +2\n", capsys.readouterr().out)
