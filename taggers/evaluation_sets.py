@@ -68,7 +68,9 @@ class EvaluationSet(Config):
     name_files: bool = Field(
         False, description="whether ids of records that have none begin with the name of their file"
     )
-    split: str | None = Field(None, description="split of records where neither they nor their file's name say it")
+    split: str | None = Field(
+        None, description="split of records that do not say theirs; null: as the file's name says, else `all`"
+    )
     splits: tuple[str, ...] = Field((), description="splits to read; empty: all")
     fields: RecordFields | None = Field(None, description="where a record has its parts; form fields needs it")
     answer_form: AnswerForm = Field(

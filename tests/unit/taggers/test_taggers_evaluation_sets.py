@@ -136,6 +136,9 @@ def test_splits_come_from_records_names_or_the_set(tmp_path):
     found = read_registry(write_registry(tmp_path, *sets, min_words=0, min_unique_words=0))
     assert [item.id for item in found.items] == ["a/test/1", "a/train/1", "b/dev/1", "b/other/2", "c/test/1"]
     assert found.counts["c"]["other_split"] == 1
+    sets[0]["split"] = "mine"  # what a set says stands above names of files
+    found = read_registry(write_registry(tmp_path, *sets, min_words=0, min_unique_words=0))
+    assert [item.id for item in found.items][:2] == ["a/mine/1", "a/mine/1#2"]
     sets[2]["splits"] = ["test", "tset"]
     with pytest.raises(ConfigError, match=r"\['test', 'train'\]") as error:
         read_registry(write_registry(tmp_path, *sets, min_words=0, min_unique_words=0))
