@@ -26,8 +26,9 @@ import datasketch
 import numpy as np
 import xxhash
 
-from dedup import minhash, normalise, shingles, tokens
+from dedup import minhash, normalise, shingles
 from dedup.minhash_presets import get_preset
+from dolma_py import token_ids
 from dolma_py.arrow_buffers import TextView
 
 NUM_REPEATS = 7
@@ -158,7 +159,7 @@ def print_tokens(view: TextView) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "tokenizer.json")
         Path(path).write_bytes(train_bpe(texts, BpeConfig(vocab_size=8192)))
-        backend = tokens.load_backend(path)
+        backend = token_ids.load_backend(path)
         tokens_config = shingles.ShingleConfig(unit="tokens", tokenizer=path, rules="none")
         config = minhash.MinHashConfig(shingles=tokens_config, num_bands=26, num_rows=11)
         bounds = [*range(0, len(texts), 50), len(texts)]

@@ -20,11 +20,11 @@ from dedup.shingles_kernels import (
     unique_sets_kernel,
 )
 from dedup.text_rules import TextRules, apply_rules
-from dedup.tokens import encode_documents
 from dolma_py.arrow_buffers import TextView
 from dolma_py.config import Config
 from dolma_py.errors import ConfigError, SchemaError
 from dolma_py.hashing import check_offsets, hash_texts
+from dolma_py.token_ids import encode_documents
 
 BLOCK_BYTES = 4 << 20  # of text normalised at a time
 UNITS = ("words", "characters", "tokens")  # in the order of the kernels' codes, as the two below

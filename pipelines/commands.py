@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypedDict
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -144,17 +144,32 @@ def run_plain_or_corpus_command(
             print_plain(outcomes, plain["output"])
 
 
+REMOVALS = {
+    "document": Rule(name="contaminated", keep="not contaminated"),
+    "span": Rule(name="contaminated_spans", edit="spans"),
+}
+
+
 class DecontaminateConfig(TagConfig):
     """Settings of `decontaminate`: those of `tag`, and contaminated documents leave."""
 
     rules: list[Rule] = Field(
-        default=[Rule(name="contaminated", keep="not contaminated")],
-        description=TagConfig.model_fields["rules"].description,
+        default=[REMOVALS["document"]],
+        description="added to the view in order; `document`: contaminated documents leave; `span`: what is contaminated leaves them",
     )
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _name_removal(cls, rules: Any) -> Any:
+        if isinstance(rules, str):
+            if rules not in REMOVALS:
+                raise ValueError(f"expected rules, or one of {list(REMOVALS)}")
+            return [REMOVALS[rules]]
+        return rules
 
 
 def run_decontaminate(**options: Any) -> None:
-    """`dolma-py decontaminate`: contaminated documents leave, unless the settings have rules of their own.
+    """`dolma-py decontaminate`: contaminated documents leave, or contaminated spans, unless the settings have rules of their own.
 
     Without taggers, the options of `contamination` may stand among the settings: --set evaluation_sets=FILE.
     """
@@ -165,8 +180,8 @@ def run_decontaminate(**options: Any) -> None:
             "overrides": [f"{key}={config.render_flow(value)}" for key, value in settings.items()],
         }
     settings = _load_settings(options["config"], options["overrides"])
-    if "rules" not in settings:
-        chosen = {name: value for name, value in settings.items() if name == "taggers"}
+    if isinstance(settings.get("rules", ""), str):
+        chosen = {name: value for name, value in settings.items() if name in ("taggers", "rules")}
         place = SettingsPlace("", options["config"] or "")
         try:
             tag = config.build_config(DecontaminateConfig, chosen, where=place.where)

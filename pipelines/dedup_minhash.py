@@ -22,7 +22,6 @@ from dedup.keepers import KeepPolicy
 from dedup.minhash import MinHashConfig, hash_bands
 from dedup.minhash_cost import disk_bytes, expect_typical
 from dedup.minhash_presets import DEFAULT_PRESET, PRESETS, overlay_minhash, overlay_verification
-from dedup.tokens import load_backend
 from dedup.verification import VerificationConfig
 from dolma_py import config, storage
 from dolma_py.arrow_buffers import view_text
@@ -30,6 +29,7 @@ from dolma_py.config import Config
 from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.errors import ConfigError
 from dolma_py.storage import WrittenFile
+from dolma_py.token_ids import load_backend
 from pipelines.candidate_graph import find_components
 from pipelines.candidate_sets import verify_candidates, worker_memory_bytes
 from pipelines.dedup_decisions import write_decisions

@@ -9,6 +9,7 @@ view = documents tagged, checked.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ from pipelines.steps import (
 from taggers.base import Tagger, tag_checked
 from taggers.registry import build_tagger, check_options, find_tagger
 
+logger = logging.getLogger("dolma_py.build")
 VERSION = 1
 OUR_PACKAGES = (
     "taggers",
@@ -153,6 +155,9 @@ def check_settings(tag: TagConfig, place: SettingsPlace) -> None:
     What an option that names an artifact hides, or a tagger that cannot be built yet, is left to the run.
     """
     check_taggers(tag, place)
+    for choice in tag.taggers:
+        for warning in _find_warnings(choice):
+            logger.warning("%s", warning)
     try:
         _check_sets(tag, place, [_look_up(choice) for choice in tag.taggers])
     except ConfigError:  # what a class says of itself its objects may say otherwise
@@ -168,6 +173,17 @@ def check_taggers(tag: TagConfig, place: SettingsPlace) -> None:
         except ConfigError as error:
             raise error.moved(f"{key}.tagger", where=place.where) from error
         check_options(found, choice.options, _list_artifacts(choice), prefix=f"{key}.options", where=place.where)
+
+
+def _find_warnings(choice: TaggerChoice) -> list[str]:
+    """What the tagger's config has to say of options that are right and costly."""
+    model = getattr(find_tagger(choice.tagger), "config_model", None)
+    if not hasattr(model, "warnings"):
+        return []
+    try:
+        return list(config.build_config(model, choice.options).warnings)
+    except ConfigError:  # an option whose value an earlier step is to make
+        return []
 
 
 def _list_artifacts(choice: TaggerChoice) -> list[str]:

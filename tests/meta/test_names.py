@@ -18,8 +18,8 @@ SISTERS = {
     "taggers/repetition_kernels.py": "taggers/gopher.py",
     # one of the hashes of shingles
     "dedup/sha1_kernels.py": "dedup/shingles.py",
-    # each tagger of n-gram contamination wraps it
-    "taggers/ngram_match_kernels.py": "taggers/ngram_match.py",
+    # scoring is a part of the search
+    "taggers/ngram_score_kernels.py": "taggers/ngram_match.py",
 }
 
 # kernel -> its twin, where the twin stands for the whole public function that calls it and carries that one's name
@@ -33,8 +33,10 @@ TWINS = {
     "join_pairs_kernel": "verification.verify_pairs",
     "count_code_kernel": "word_stats.count_code",
     "count_lengths_kernel": "word_stats.count_lengths",
-    "hash_ngrams_kernel": "ngram_match.ngrams",
+    "hash_ids_kernel": "ngram_tokens.encode_pieces",
+    "hash_ngrams_kernel": "ngram_index.ngrams",
     "build_slots_kernel": "ngram_match.find_items",
+    "find_token_items_kernel": "ngram_match.find_items",
     "gopher_counts_kernel": "gopher.count_gopher",
 }
 

@@ -1,83 +1,36 @@
 """Slow twin: evaluation items found in one document at a time, with strings, sets and dictionaries."""
 
-import math
-import unicodedata
 from collections import defaultdict
+from typing import NamedTuple
 
-from tests.reference.word_stats import word_class
+from tests.reference.ngram_index import ngrams
 
 MIN_NGRAM_OVERLAP = 0.2
+MIN_PART_SPAN = 0.5
+NEARLY_ONE = 1.0 - 1e-9
 
 
-def split_tokens(text):
-    """[(token, start byte, end byte)], lower-cased."""
-    tokens = []
-    at = 0
-    open_token = False
-    for char in text:
-        width = len(char.encode("utf-8", "surrogatepass"))
-        extends = unicodedata.category(char)[0] == "M" or (unicodedata.category(char) == "Cf" and char != "\u200b")
-        if char.isalnum() or (open_token and extends):
-            lower = char.lower() if len(char.lower()) == 1 else char
-            single = word_class(char) == "S"
-            if open_token and not single:
-                token, start, _ = tokens.pop()
-                tokens.append((token + lower, start, at + width))
-            else:
-                tokens.append((lower, at, at + width))
-            open_token = not single
-        else:
-            open_token = False
-        at += width
-    return tokens
+class Finding(NamedTuple):
+    """What one document holds: spans are (start byte, end byte, score, item)."""
+
+    score: float
+    item: int
+    overlaps: tuple
+    spans: list
 
 
-def ngrams(tokens, length):
-    return [tuple(tokens[i : i + length]) for i in range(len(tokens) - length + 1)]
-
-
-def weights(groups):
-    """idf of everything that occurs in the groups: ln((groups + 1) / groups with it)."""
-    counts = defaultdict(int)
-    for group in groups:
-        for member in set(group):
-            counts[member] += 1
-    return {member: math.log((len(groups) + 1) / count) for member, count in counts.items()}
-
-
-class Items:
-    """questions and answers: lists of token strings, in the order of the items."""
-
-    def __init__(self, questions, answers, settings):
-        self.questions, self.answers, self.settings = questions, answers, settings
-        self.grams = [list(dict.fromkeys(ngrams(question, settings.ngram_tokens))) for question in questions]
-        self.idf = weights(self.grams)
-        self.word_idf = weights(questions)
-        self.answer_grams = [
-            list(dict.fromkeys(ngrams(answer, settings.answer_ngram_tokens)))
-            if len(answer) > settings.short_answer_tokens
-            else []
-            for answer in answers
-        ]
-        self.answer_idf = weights(self.answer_grams)
-        self.postings = defaultdict(list)
-        for item, grams in enumerate(self.grams):
-            for gram in grams:
-                self.postings[gram].append(item)
-
-
-def find_items(text, items):
-    """(best score, best item or -1, [(start byte, end byte, score)]) of one document."""
+def find_items(tokens, items):
+    """Finding of one document; tokens: [(token, start byte, end byte)]."""
     s = items.settings
-    tokens = split_tokens(text)
     words = [token for token, _, _ in tokens]
     grams = ngrams(words, s.ngram_tokens)
     seen_until = defaultdict(lambda: -1)
-    best_score, best_item, spans = 0.0, -1, []
+    best = (0.0, -1, (0.0, 0.0, 0.0))
+    spans = []
     position = 0
     while position < len(grams):
         posting = items.postings.get(grams[position], [])
-        if len(posting) > s.hot_ngram_items:
+        if len(posting) > items.hot:
             position += 1
             continue
         cluster = None
@@ -86,16 +39,19 @@ def find_items(text, items):
                 continue
             matched = expand(position, item, grams, items)
             first, last = min(matched), max(matched)
-            score = score_item(item, {grams[at] for at in matched}, first, last, words, items)
+            score, overlaps, places = score_item(item, {grams[at] for at in matched}, first, last, words, items)
             seen_until[item] = last
-            if score > best_score or (score == best_score and item < best_item):
-                best_score, best_item = score, item
+            if score > best[0] or (score == best[0] and item < best[1]):
+                best = (score, item, overlaps)
             if cluster is None or score > cluster[0]:
-                cluster = (score, tokens[first][1], tokens[last + s.ngram_tokens - 1][2])
+                cluster = (score, item, [*places[:1], (first, last + s.ngram_tokens), *places[1:]])
         if cluster is not None and cluster[0] >= s.threshold:
-            add_span(spans, *cluster)
+            score, item, places = cluster
+            for place in places:
+                if place is not None:
+                    spans = add_span(spans, tokens[place[0]][1], tokens[place[1] - 1][2], score, item)
         position += s.stride_tokens
-    return best_score, best_item, spans
+    return Finding(*best, spans)
 
 
 def expand(position, item, grams, items):
@@ -115,44 +71,90 @@ def expand(position, item, grams, items):
 
 
 def score_item(item, matched, first, last, words, items):
+    """(score, (overlap of question, answer, passage), [place of the passage or None, of the answer or None])."""
+    s = items.settings
+    overlap = question_overlap(item, matched, first, last, words, items)
+    question_weight, answer_weight, passage_weight = items.part_weights(item)
+    needed = items.needed(item)
+    raw = question_weight * overlap
+    enough = overlap >= items.least_overlap(item)
+    answer, passage, places = 0.0, 0.0, [None, None]
+    if enough and raw + answer_weight + passage_weight >= needed * NEARLY_ONE:
+        if answer_weight > 0:
+            answer, places[1] = find_answer(item, first, last, words, items)
+        if passage_weight > 0:
+            passage, places[0] = find_passage(item, first, words, items)
+        raw += answer_weight * answer + passage_weight * passage
+    places = [places[0] if passage >= MIN_PART_SPAN else None, places[1] if answer >= MIN_PART_SPAN else None]
+    if overlap >= s.question_alone and len(items.grams[item]) >= 20:
+        raw, enough = max(raw, overlap), True
+    score = raw * s.threshold / needed
+    if raw >= NEARLY_ONE:
+        score = 1.0
+    elif not enough:
+        score = min(score, s.threshold * overlap)
+    return score, (overlap, answer, passage), places
+
+
+def question_overlap(item, matched, first, last, words, items):
     s = items.settings
     overlap = ordered_share(items.grams[item], items.idf, matched)
     num_words = len(items.questions[item])
     match_end = last + s.ngram_tokens
-    question_end = max(match_end, first + num_words)
-    if s.count_words and overlap >= MIN_NGRAM_OVERLAP:
-        window = words[max(min(first, match_end - num_words) - s.max_misses, 0) : question_end + s.max_misses]
-        found = whole = 0.0
-        for word in items.questions[item]:
-            whole += items.word_idf[word]
-            if word in window:
-                window.remove(word)
-                found += items.word_idf[word]
-        overlap = found / whole
-    length = len(items.questions[item]) + len(items.answers[item])
-    raw = overlap
-    if items.answers[item]:
-        question_weight = 0.75 * (0.5 + 0.5 * min(len(items.grams[item]) / 20.0, 1.0))
-        answer_weight = 0.25 * (0.5 + 0.5 * min(len(items.answers[item]) / 4.0, 1.0))
-        reachable = question_weight * overlap + answer_weight >= s.threshold * (question_weight + answer_weight)
-        answer = find_answer(item, words[match_end:], question_end - match_end, items) if reachable else 0.0
-        raw = (question_weight * overlap + answer_weight * answer) / (question_weight + answer_weight)
-    if length <= s.decay_start_tokens:
-        needed = 1.0
-    elif length >= s.decay_end_tokens:
-        needed = s.threshold
-    else:
-        share = (length - s.decay_start_tokens) / (s.decay_end_tokens - s.decay_start_tokens)
-        needed = 1.0 - share * (1.0 - s.threshold)
-    return raw * s.threshold / needed
+    if not s.count_words or overlap < MIN_NGRAM_OVERLAP:
+        return overlap
+    end = max(match_end, first + num_words) + s.max_misses
+    window = words[max(min(first, match_end - num_words) - s.max_misses, 0) : end]
+    found = whole = 0.0
+    for at, word in enumerate(items.questions[item]):
+        weight = 0.0 if at in items.common[item] else items.word_idf[word]
+        whole += weight
+        if word in window:
+            window.remove(word)
+            found += weight
+    return found / whole
 
 
-def find_answer(item, behind, gap, items):
+def find_answer(item, first, last, words, items):
+    """(overlap of the answer, (first token, end) or None)."""
     s, answer = items.settings, items.answers[item]
+    match_end, question_end = last + s.ngram_tokens, first + len(items.questions[item])
+    begin, end = min(match_end, question_end), max(match_end, question_end)
     if len(answer) <= s.short_answer_tokens:
-        return 1.0 if tuple(answer) in ngrams(behind[: gap + s.answer_window_tokens], len(answer)) else 0.0
-    window = behind[: gap + max(s.long_answer_window_tokens, 2 * len(answer))]
-    return ordered_share(items.answer_grams[item], items.answer_idf, set(ngrams(window, s.answer_ngram_tokens)))
+        window = ngrams(words[begin : end + s.answer_window_tokens], len(answer))
+        if tuple(answer) not in window:
+            return 0.0, None
+        at = begin + window.index(tuple(answer))
+        return 1.0, (at, at + len(answer))
+    n = s.answer_ngram_tokens
+    window = ngrams(words[begin : end + max(s.long_answer_window_tokens, 2 * len(answer))], n)
+    places = [at for at, gram in enumerate(window) if gram in items.answer_grams[item]]
+    place = (begin + min(places), begin + max(places) + n) if places else None
+    overlap = ordered_share(items.answer_grams[item], items.answer_idf, set(window))
+    final = items.finals[item]
+    rows = ngrams(words[begin : end + max(s.long_answer_window_tokens, 2 * len(answer))], len(final)) if final else []
+    if overlap < 1.0 and tuple(final) in rows:
+        at = begin + rows.index(tuple(final))
+        return 1.0, place if overlap >= MIN_PART_SPAN else (at, at + len(final))
+    return overlap, place
+
+
+def find_passage(item, first, words, items):
+    """(overlap of the passage, (first token, end) or None), walking back from the question."""
+    s, n = items.settings, items.settings.passage_ngram_tokens
+    begin = max(first - max(s.passage_window_tokens, 2 * len(items.passages[item])), 0)
+    window = ngrams(words[begin:first], n)
+    places, misses = [], 0
+    for at in reversed(range(len(window))):
+        if window[at] in items.passage_grams[item]:
+            places.append(at)
+            misses = 0
+        elif places:
+            misses += 1
+        if misses > s.passage_max_misses:
+            break
+    place = (begin + min(places), begin + max(places) + n) if places else None
+    return ordered_share(items.passage_grams[item], items.passage_idf, {window[at] for at in places}), place
 
 
 def ordered_share(members, idf, matched):
@@ -163,22 +165,26 @@ def ordered_share(members, idf, matched):
     return found / whole
 
 
-def add_span(spans, score, start, end):
-    while spans and spans[-1][1] >= start:
-        old_start, old_end, old_score = spans.pop()
-        start, end, score = min(start, old_start), max(end, old_end), max(score, old_score)
-    spans.append((start, end, score))
+def add_span(spans, start, end, score, item):
+    """The spans with one more; those that it meets become one with it, of the best score and then of the lowest item."""
+    met = [span for span in spans if span[0] <= end and span[1] >= start]
+    apart = [span for span in spans if not (span[0] <= end and span[1] >= start)]
+    together = [*met, (start, end, score, item)]
+    best = min((-span[2], span[3]) for span in together)
+    joined = (min(span[0] for span in together), max(span[1] for span in together), -best[0], best[1])
+    return sorted([*apart, joined])
 
 
-def find_ngrams(text, items):
-    """The plain rule: (largest share of an item's n-grams, that item or -1, [(start byte, end byte)])."""
-    tokens = split_tokens(text)
-    length = items.settings.ngram_tokens
-    present = ngrams([token for token, _, _ in tokens], length)
+def find_ngrams(tokens, items):
+    """The plain rule."""
+    s = items.settings
+    present = ngrams([token for token, _, _ in tokens], s.ngram_tokens)
+    shares = [len(set(grams) & set(present)) / len(grams) for grams in items.grams]
+    best = max(shares)
     spans = []
     for at, gram in enumerate(present):
-        if gram in items.postings:
-            add_span(spans, 1.0, tokens[at][1], tokens[at + length - 1][2])
-    shares = [(len(set(grams) & set(present)) / len(grams), -item) for item, grams in enumerate(items.grams)]
-    share, item = max(shares)
-    return (share, -item if share > 0 else -1, spans)
+        owners = [(-shares[item], item) for item in items.postings.get(gram, [])]
+        if owners and -min(owners)[0] >= s.threshold:
+            share, item = min(owners)
+            spans = add_span(spans, tokens[at][1], tokens[at + s.ngram_tokens - 1][2], -share, item)
+    return Finding(best, shares.index(best) if best > 0 else -1, (best, 0.0, 0.0), spans)

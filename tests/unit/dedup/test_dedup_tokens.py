@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from dedup import tokens
 from dedup.minhash import MinHashConfig, hash_bands
 from dedup.shingles import ShingleConfig, shingle_documents
 from dedup.text_rules import apply_rules
+from dolma_py import token_ids as tokens
 from dolma_py.arrow_buffers import TextView
 from dolma_py.errors import ConfigError
 from mixers.tokenization import BpeConfig, train_bpe

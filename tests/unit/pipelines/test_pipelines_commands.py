@@ -10,7 +10,7 @@ from pipelines.job_main import read_job
 from pipelines.plain_commands import PLAIN_KINDS, PlainOptions, make_recipe
 from pipelines.recipe import KINDS, build_step
 from pipelines.steps import SettingsPlace, find_rule_set, find_worst
-from pipelines.tag_documents import TagConfig
+from pipelines.tag_documents import TagConfig, check_settings
 
 OURS = {"tagger": "contamination", "options": {"items_paths": ["items.jsonl"]}}
 LENGTHS = {"tagger": "lengths"}
@@ -27,9 +27,9 @@ def decontaminate(monkeypatch, taggers, *overrides):
 @pytest.mark.parametrize(
     ("taggers", "expected"),
     [
-        ([OURS], None), ([OURS | {"name": "evals"}], None), ([OURS, LENGTHS], "contamination-v1"),
-        ([LENGTHS, OURS | {"name": "evals"}], "evals-v1"), ([LENGTHS], None),
-        ([LENGTHS, OURS | {"tagger": "taggers.contamination:ContaminationTagger"}], "contamination-v1"),
+        ([OURS], None), ([OURS | {"name": "evals"}], None), ([OURS, LENGTHS], "contamination-v2"),
+        ([LENGTHS, OURS | {"name": "evals"}], "evals-v2"), ([LENGTHS], None),
+        ([LENGTHS, OURS | {"tagger": "taggers.contamination:ContaminationTagger"}], "contamination-v2"),
     ],
 )  # fmt: skip
 def test_decontaminate_drops_by_the_set_of_its_tagger(monkeypatch, taggers, expected):
@@ -52,6 +52,26 @@ def test_options_of_contamination_may_stand_by_themselves(monkeypatch, tmp_path)
     with pytest.raises(ConfigError, match="under taggers") as error:
         decontaminate(monkeypatch, [OURS], "threshold=0.9")
     assert error.value.key == "threshold"
+
+
+def test_decontaminate_removes_documents_or_spans(monkeypatch):
+    (rule,) = decontaminate(monkeypatch, [OURS, LENGTHS], "rules=span").rules
+    assert (rule.name, rule.edit, rule.keep, rule.attributes) == (
+        "contaminated_spans",
+        "spans",
+        None,
+        "contamination-v2",
+    )
+    assert decontaminate(monkeypatch, [OURS], "rules=document") == decontaminate(monkeypatch, [OURS])
+    with pytest.raises(ConfigError, match=r"rules.*one of \['document', 'span'\]"):
+        decontaminate(monkeypatch, [OURS], "rules=spam")
+
+
+@pytest.mark.parametrize(("preset", "warned"), [("every-8-grams", True), ("olmo3-posttrain", False)])
+def test_a_rule_that_costs_clean_text_is_told_before_the_run(caplog, preset, warned):
+    tag = TagConfig(taggers=[{"tagger": "contamination", "options": OURS["options"] | {"preset": preset}}, LENGTHS])
+    check_settings(tag, SettingsPlace(""))
+    assert ("every run of 8 words" in caplog.text) is warned
 
 
 @pytest.mark.parametrize("taggers", [[OURS, OURS | {"name": "b"}], [LENGTHS, LENGTHS | {"name": "b"}]])

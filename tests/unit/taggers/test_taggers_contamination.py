@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 
 from dolma_py.errors import ConfigError, DataError
+from mixers.tokenization import BpeConfig, train_bpe
 from taggers.base import describe_tagger, tag_checked
-from taggers.contamination import fingerprint_items, read_items
+from taggers.contamination import PRESETS, fingerprint_items, read_items
 from taggers.ngram_match import Item
 from taggers.registry import build_tagger
 
@@ -96,14 +97,142 @@ def test_other_items_of_the_same_form_are_not_flagged(items_path):
     assert sum(row["contaminated"] for row in rows) == 0
 
 
-@pytest.mark.parametrize(("answer", "contaminated"), [("231", True), ("two hundred and thirty one", False)])
-def test_a_question_without_its_answer_counts_by_how_much_the_answer_weighs(tmp_path, answer, contaminated):
-    # weights .75 and .25 * (.5 + .5 * min(words / 4, 1)): a one-word answer leaves .8276 to the question, a long one .75
+@pytest.mark.parametrize("answer", ["231", "two hundred and thirty one"])
+def test_a_question_without_its_answer(tmp_path, answer):
+    """By decon's weights it is worth .75 and does not contaminate; alone it does when nearly all of it is there."""
     path = write_items(tmp_path / "items.jsonl", [{**ITEMS[3], "answer": answer}])
-    (row,) = tag(path, [plant(ITEMS[3]["question"], 3)])
-    weight = 0.75 / (0.75 + 0.25 * (0.625 if contaminated else 1.0))
-    assert row["score"] == pytest.approx(weight, abs=1e-6)
-    assert row["contaminated"] is contaminated
+    text = plant(ITEMS[3]["question"], 3)
+    (decon,) = tag(path, [text], preset="decon")
+    assert (decon["score"], decon["contaminated"]) == (0.75, False)
+    assert (decon["question_overlap"], decon["answer_overlap"]) == (1.0, 0.0)
+    (ours,) = tag(path, [text])
+    assert (ours["score"], ours["contaminated"]) == (1.0, True)
+    (edited,) = tag(path, [plant(edit_words(ITEMS[3]["question"], 0.2, 3), 3)])
+    assert edited["contaminated"] is False
+
+
+def test_a_worked_answer_that_repeats_the_question_is_found(tmp_path):
+    question = ITEMS[5]["question"]
+    answer = " ".join(question.split(" ")[3:18]) + ", so that 12 + 30 = 42 and twice 42 are 84 in all, whence 84 boxes."
+    path = write_items(tmp_path / "items.jsonl", [{**ITEMS[5], "answer": answer}])
+    (row,) = tag(path, [plant(f"{question} {answer}", 1)], preset="decon", stride_tokens=1)
+    assert (row["answer_overlap"], row["score"]) == (1.0, 1.0)
+
+
+def test_a_final_answer_worked_out_by_another_counts(tmp_path):
+    """The answer of GSM8K is a worked solution; documents have the question with another one, or with the number alone."""
+    item = {
+        **ITEMS[5],
+        "answer": f"First we count all that they carried, then what they sold, and add.\n#### {ITEMS[5]['answer']}",
+    }
+    path = write_items(tmp_path / "items.jsonl", [item])
+    question = edit_words(item["question"], 0.1, 5)
+    texts = [plant(f"{question} Adding up, we get {number}.", 1) for number in (ITEMS[5]["answer"], "7")]
+    found = tag(path, texts)
+    assert [(row["contaminated"], row["answer_overlap"]) for row in found] == [(True, 1.0), (False, 0.0)]
+    assert not any(row["contaminated"] for row in tag(path, texts, final_mark=None))
+
+
+def test_a_passage_before_the_question_counts(tmp_path):
+    passage = " ".join(FILLER[7:12])
+    item = {
+        "id": "p",
+        "question": "Who met for the topic, and at what length?",
+        "passage": passage,
+        "benchmark": "reading",
+    }
+    path = write_items(tmp_path / "items.jsonl", [item])
+    text = f"Here is a text. {passage} {item['question']}"
+    (row,) = tag(path, [text])
+    assert (row["contaminated"], row["benchmark"], row["passage_overlap"]) == (True, "reading", 1.0)
+    spans = [text[span["start"] : span["end"]] for span in row["spans"]]
+    assert spans == [passage.rstrip("."), item["question"].rstrip("?")]
+    assert row["span_items"] == ["p", "p"]
+    (alone,) = tag(path, [f"Here is a text. {item['question']}"])
+    assert alone["contaminated"] is False
+
+
+@pytest.mark.parametrize(
+    ("preset", "threshold", "window", "passages"),
+    [("decon", 0.8, 100, True), ("olmo3-synth", 0.78, 50, True), ("olmo3-web", 0.88, 20, False)],
+)
+def test_presets_are_decons_configurations(items_path, preset, threshold, window, passages):
+    config = build_tagger("contamination", {"items_paths": [items_path], "preset": preset}).config
+    assert (config.threshold, config.long_answer_window_tokens, config.use_passages) == (threshold, window, passages)
+    assert (config.overlap, config.question_alone, config.whole_short_questions) == ("ngrams", None, True)
+    given = build_tagger("contamination", {"items_paths": [items_path], "preset": preset, "threshold": 0.9}).config
+    assert given.threshold == 0.9
+
+
+@pytest.mark.parametrize(
+    "preset", ["decon", "olmo3-synth", "olmo3-web", "olmo3-posttrain", "gpt3-13-grams", "every-8-grams"]
+)
+def test_every_preset_finds_verbatim_items(items_path, preset):
+    texts = [plant(f"{item['question']} {item['answer']}", number) for number, item in enumerate(ITEMS)]
+    rows = tag(items_path, texts, preset=preset)
+    assert [row["contaminated"] for row in rows] == [True] * len(ITEMS)
+    spelled = describe_tagger(build_tagger("contamination", {"items_paths": [items_path], "preset": preset}))
+    plain = describe_tagger(build_tagger("contamination", {"items_paths": [items_path], **PRESETS[preset]}))
+    assert spelled == plain
+
+
+def test_only_the_costly_rule_warns(items_path):
+    warned = {
+        preset: build_tagger("contamination", {"items_paths": [items_path], "preset": preset}).warnings
+        for preset in PRESETS
+    }
+    assert [preset for preset, texts in warned.items() if texts] == ["every-8-grams"]
+    assert "every run of 8 words" in warned["every-8-grams"][0]
+
+
+def test_ngrams_of_single_characters_and_common_phrases_are_ignored(tmp_path):
+    sums = {
+        "id": "sums",
+        "question": "1 + 2 + 3 + 4 + 5 + 6 + 7 + 8 + 9 + 1 then find what the whole of it comes to",
+        "benchmark": "m",
+    }
+    phrase = "Read the text below with care and answer the question"
+    story = {
+        "id": "story",
+        "question": f"{phrase} why the old baker left his village before dawn in winter",
+        "benchmark": "s",
+    }
+    path = write_items(tmp_path / "items.jsonl", [sums, story])
+    texts = ["1 2 3 4 5 6 7 8 9 1", phrase, sums["question"], story["question"]]
+    met = [row["item"] for row in tag(path, texts, preset="olmo3-posttrain", min_overlap=0.0)]
+    assert met == [None, "story", "sums", "story"]
+    rows = tag(path, texts, preset="olmo3-posttrain", common_phrases={"s": [phrase]})
+    assert [row["item"] for row in rows] == [None, None, "sums", "story"]
+    assert [row["contaminated"] for row in rows] == [False, False, True, True]
+    other = tag(path, texts, preset="olmo3-posttrain", common_phrases={"m": [phrase]})
+    assert other[1]["item"] == "story"
+
+
+def test_spans_are_those_of_items_that_reach_the_least_overlap(items_path):
+    third = " ".join(ITEMS[0]["question"].split(" ")[:20])
+    whole = ITEMS[1]["question"]
+    (row,) = tag(
+        items_path, [f"{third}. {' '.join(FILLER[:3])} {whole}"], mode="ngrams", ngram_tokens=8, min_overlap=0.5
+    )
+    assert set(row["span_items"]) == {"item-1"}
+    assert all(span["score"] == 1.0 for span in row["spans"])
+
+
+def test_pieces_of_a_vocabulary(items_path, tmp_path):
+    vocabulary = tmp_path / "tokenizer.json"
+    vocabulary.write_bytes(train_bpe([item["question"] for item in ITEMS], BpeConfig(vocab_size=400)))
+    options = {"tokenizer": str(vocabulary), "preset": "decon"}
+    texts = [plant(f"{item['question'].upper()} {item['answer']}", number) for number, item in enumerate(ITEMS)]
+    rows = tag(items_path, [*texts, *FILLER[:5]], **options)
+    assert [row["item"] for row in rows[:40]] == [item["id"] for item in ITEMS]
+    assert [row["contaminated"] for row in rows] == [True] * 40 + [False] * 5
+    for row, text, item in zip(rows, texts, ITEMS, strict=False):
+        parts = [text.encode()[span["start"] : span["end"]].decode() for span in row["spans"]]
+        assert any(item["question"].upper().rstrip("?") in part for part in parts)
+    tagger = build_tagger("contamination", {"items_paths": [items_path], **options})
+    with pytest.raises(ConfigError, match="tokenizer_fingerprint"):
+        build_tagger("contamination", {"items_paths": [items_path], **options, "tokenizer_fingerprint": "00"})
+    assert describe_tagger(tagger)["options"]["tokenizer_fingerprint"]
 
 
 def test_rows_do_not_depend_on_the_batch(items_path):
@@ -176,7 +305,16 @@ def test_bad_item_lines_name_file_and_line(tmp_path, line):
 
 @pytest.mark.parametrize(
     "options",
-    [{"decay_start_tokens": 50}, {"answer_ngram_tokens": 5}, {"threshold": 0}, {"items_paths": []}, {"stride": 3}],
+    [
+        {"decay_start_tokens": 50},
+        {"answer_ngram_tokens": 5},
+        {"threshold": 0},
+        {"items_paths": []},
+        {"stride": 3},
+        {"preset": "decom"},
+        {"preset": 3},
+        {"tokenizer": "nowhere.json"},
+    ],
 )
 def test_impossible_options_are_refused(items_path, options):
     with pytest.raises(ConfigError):

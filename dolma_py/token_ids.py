@@ -1,4 +1,4 @@
-"""Documents as token ids, for shingles of tokens: ids of a batch in one buffer, no Python object per token."""
+"""Documents as token ids, for what compares tokens of a vocabulary: ids of a batch in one buffer, no Python object per token."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ class TokenIds(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)
-def load_backend(name: str):  # type: ignore[no-untyped-def]
+def load_backend(name: str, key: str = "minhash.shingles.tokenizer"):  # type: ignore[no-untyped-def]
     """The tokenizer of a tokenizer.json, of a folder with one, or of the Hugging Face hub; read once per process.
+
+    key             of the setting that names it, for errors
 
     Raises
     ------
     ConfigError     no such file, not a tokenizer, or the hub cannot be reached
     """
-    from tokenizers import Tokenizer  # only who shingles tokens pays for loading it
+    from tokenizers import Tokenizer  # only who asks for tokens of a vocabulary pays for loading it
 
     path = os.path.join(name, "tokenizer.json") if os.path.isdir(name) else name
     hint = "Give a tokenizer.json, a folder that holds one, or a hub name such as owner/name."
@@ -38,21 +40,21 @@ def load_backend(name: str):  # type: ignore[no-untyped-def]
         if os.path.exists(path):
             return Tokenizer.from_file(path)
         if path.endswith(".json") or name.count("/") != 1 or name.startswith((".", "~")):
-            raise ConfigError("minhash.shingles.tokenizer", name, "expected a file that exists or a hub name", hint)
+            raise ConfigError(key, name, "expected a file that exists or a hub name", hint)
         return Tokenizer.from_pretrained(name)
     except ConfigError:
         raise
     except Exception as error:  # the library raises plain Exception
-        raise ConfigError("minhash.shingles.tokenizer", name, f"cannot be loaded ({error})", hint) from error
+        raise ConfigError(key, name, f"cannot be loaded ({error})", hint) from error
 
 
-def encode_documents(texts: TextView, *, tokenizer: str) -> TokenIds:
+def encode_documents(texts: TextView, *, tokenizer: str, key: str = "minhash.shingles.tokenizer") -> TokenIds:
     """Token ids of N documents, without special tokens; bytes that are not UTF-8 become U+FFFD first.
 
     Parameters
     ----------
     texts : TextView        N texts
-    tokenizer : str         see load_backend
+    tokenizer, key : str    see load_backend
 
     Returns
     -------
@@ -65,7 +67,7 @@ def encode_documents(texts: TextView, *, tokenizer: str) -> TokenIds:
     Guarantees              same ids for any batch split and number of threads
     Cost                    the tokenizer's; some 100 bytes per token of BATCH_BYTES of text or of the longest document
     """
-    backend = load_backend(tokenizer)
+    backend = load_backend(tokenizer, key)
     parts: list[npt.NDArray[np.uint32]] = []
     counts: list[int] = []
     first, num_docs = 0, len(texts.offsets) - 1

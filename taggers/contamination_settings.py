@@ -1,0 +1,214 @@
+"""Settings of decontamination, and the named ones.
+
+Presets; what is given beside one wins over it. Lengths are in tokens of `tokenizer`: with words in its place they mean about 4/3 as much text.
+
+`decon`             decon's default.
+`olmo3-synth`       the released configuration for Olmo 3's synthetic midtraining data.
+`olmo3-web`         the released configuration for its web data; passages are not looked at.
+`olmo3-posttrain`   Olmo 3's rule for post-training data (A.5): 8-grams, at least half of an item's; n-grams mostly of one-character tokens
+                    are ignored. Phrases that are common in a task's items go to `common_phrases`.
+`gpt3-13-grams`     any 13 words in a row of an item (GPT-3, appendix C).
+`every-8-grams`     any 8 words in a row of an item, each a span. It costs much clean text: see EIGHT_GRAMS_COST.
+
+The first three need decon's vocabulary, cl100k_base, in `tokenizer` for decon's own tokens; their numbers stand without one too.
+Not equal to decon in any of them: see taggers/contamination.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from dolma_py.config import Config
+from dolma_py.errors import name_known
+from taggers.ngram_index import ItemRules
+from taggers.ngram_score_kernels import Settings
+
+_DECON = "decon's default"
+_NEVER = 2.0  # no overlap reaches it
+_DECON_RULES: dict[str, Any] = {
+    "overlap": "ngrams", "whole_short_questions": True, "question_alone": None, "final_mark": None, "min_item_tokens": 20,
+}  # fmt: skip
+_OLMO3: dict[str, Any] = _DECON_RULES | {"short_answer_tokens": 1, "answer_ngram_tokens": 2}
+_EVERYTHING = ["passage", "question", "answer"]
+PRESETS: dict[str, dict[str, Any]] = {
+    "decon": _DECON_RULES,
+    "olmo3-synth": _OLMO3 | {
+        "threshold": 0.78, "decay_start_tokens": 5, "decay_end_tokens": 26, "answer_window_tokens": 50,
+        "long_answer_window_tokens": 50,
+    },
+    "olmo3-web": _OLMO3 | {
+        "threshold": 0.88, "decay_start_tokens": 25, "decay_end_tokens": 50, "answer_window_tokens": 20,
+        "long_answer_window_tokens": 20, "use_passages": False,
+    },
+    "olmo3-posttrain": {"mode": "ngrams", "ngram_tokens": 8, "min_overlap": 0.5, "max_single_chars": 0.5},
+    "gpt3-13-grams": {"mode": "ngrams", "ngram_tokens": 13, "plain_parts": _EVERYTHING},
+    "every-8-grams": {"mode": "ngrams", "ngram_tokens": 8, "plain_parts": _EVERYTHING},
+}  # fmt: skip
+EIGHT_GRAMS_COST = (
+    "contamination: every run of {n} words that an item has is marked, however common: phrases, quotations and source texts of the items "
+    "go with them. Look at the spans before you drop or cut anything, or use mode items."
+)
+
+
+class ContaminationTaggerConfig(Config):
+    """Items to look for and the thresholds; defaults are decon's where it has them."""
+
+    NOT_IDENTITY: ClassVar[tuple[str, ...]] = (
+        "items_paths", "evaluation_sets", "evaluation_folder", "preset", "tokenizer",
+    )  # fmt: skip
+
+    preset: str | None = Field(
+        None, description=f"named settings, one of {', '.join(PRESETS)}; null: the defaults here"
+    )
+    evaluation_sets: str | None = Field(
+        None, description="registry of evaluation sets: a .yaml file, or the packaged `benchmarks`"
+    )
+    evaluation_folder: str | None = Field(None, description="what {folder} stands for in the registry's paths")
+    items_paths: tuple[str, ...] = Field(
+        (), description="JSON lines files of items: id, question; answer, passage and benchmark may be left out"
+    )
+    items_fingerprint: str = Field("", description="of the items in order; checked when given, else filled in")
+    mode: Literal["items", "ngrams"] = Field(
+        "items", description="items: question, answer and passage scored; ngrams: any shared n-gram"
+    )
+    tokenizer: str | None = Field(
+        None,
+        description="tokenizer.json, a folder with one, or a hub name, of a byte-level BPE vocabulary; null: lower-cased words",
+    )
+    tokenizer_fingerprint: str = Field("", description="of the vocabulary; checked when given, else filled in")
+    ngram_tokens: int = Field(5, ge=1, le=64, description=f"tokens of an n-gram; {_DECON}; 8 or 13 for mode ngrams")
+    stride_tokens: int = Field(10, ge=1, description=f"every how many tokens a document is probed; {_DECON}")
+    max_misses: int = Field(11, ge=1, description=f"n-grams in a row without the item that end its expansion; {_DECON}")
+    hot_ngram_items: int = Field(
+        2000, ge=1, description=f"n-grams of more items start no expansion, nor of 2 sqrt(items); {_DECON}"
+    )
+    threshold: float = Field(0.8, gt=0, le=1, description=f"score from which a document is contaminated; {_DECON}")
+    overlap: Literal["ngrams", "words"] = Field(
+        "words", description="what of the question counts as found; ngrams is decon's"
+    )
+    question_alone: float | None = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="share of a question of 20 n-grams or more that contaminates without its answer; null: never, as decon",
+    )
+    whole_short_questions: bool = Field(
+        False, description="short questions must be found wholly even with a long passage or answer, as decon has it"
+    )
+    decay_start_tokens: int = Field(20, ge=0, description=f"items of up to so many tokens must match wholly; {_DECON}")
+    decay_end_tokens: int = Field(50, ge=1, description=f"items of so many tokens need the threshold alone; {_DECON}")
+    short_answer_tokens: int = Field(
+        3, ge=1, description=f"answers of up to so many tokens are looked for token by token; {_DECON}"
+    )
+    answer_window_tokens: int = Field(
+        50, ge=1, description=f"tokens after the question that hold a short answer; {_DECON}"
+    )
+    answer_ngram_tokens: int = Field(3, ge=1, description=f"n-grams of longer answers; {_DECON}")
+    long_answer_window_tokens: int = Field(
+        100, ge=1, description=f"window of longer answers, at least twice their length; {_DECON}"
+    )
+    passage_ngram_tokens: int = Field(4, ge=1, description=f"n-grams of passages; {_DECON}")
+    passage_window_tokens: int = Field(
+        100, ge=1, description=f"window before the question, at least twice the passage's length; {_DECON}"
+    )
+    passage_max_misses: int = Field(2, ge=0, description=f"n-grams in a row that a passage may lack; {_DECON}")
+    use_answers: bool = Field(True, description=f"answers count; {_DECON}")
+    use_passages: bool = Field(True, description=f"passages count; {_DECON}")
+    final_mark: str | None = Field(
+        "####",
+        min_length=1,
+        description="stands in worked answers before the final one, which counts like the whole; GSM8K's; null: none, as decon",
+    )
+    min_item_tokens: int = Field(
+        15,
+        ge=1,
+        description="items with fewer in question, answer and passage are left out; decon: 20 BPE tokens, about 15 words",
+    )
+    min_unique_tokens: int = Field(4, ge=1, description=f"items with fewer different ones are left out; {_DECON}")
+    min_overlap: float = Field(
+        0.0, ge=0, le=1, description="mode ngrams: least share of an item's n-grams; Olmo 3 post-training: 0.5"
+    )
+    plain_parts: tuple[Literal["question", "answer", "passage"], ...] = Field(
+        ("question",), min_length=1, description="mode ngrams: parts of an item that n-grams are taken from"
+    )
+    max_single_chars: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="n-grams with a greater share of one-character tokens are ignored; post-training: 0.5",
+    )
+    common_phrases: dict[str, tuple[str, ...]] = Field(
+        {},
+        description='benchmark, or "" for all: phrases that its items share; n-grams that stand in them by more than half are ignored',
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, values: Any) -> Any:
+        name = values.get("preset") if isinstance(values, dict) else None
+        if not isinstance(name, str):
+            return values
+        if name not in PRESETS:
+            raise ValueError(f"preset: no such preset, got {name!r}. {name_known(name, PRESETS)}")
+        return PRESETS[name] | values
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> ContaminationTaggerConfig:
+        if not self.items_paths and self.evaluation_sets is None:
+            raise ValueError("expected evaluation_sets or items_paths")
+        if self.evaluation_folder is not None and self.evaluation_sets is None:
+            raise ValueError("expected evaluation_sets with evaluation_folder")
+        if self.decay_end_tokens <= self.decay_start_tokens:
+            raise ValueError("decay_end_tokens must be above decay_start_tokens")
+        if self.answer_ngram_tokens > self.short_answer_tokens + 1:
+            raise ValueError(
+                "answer_ngram_tokens must be at most short_answer_tokens + 1, else some answers have no n-gram"
+            )
+        return self
+
+    @property
+    def settings(self) -> Settings:
+        """The numbers that kernels take."""
+        plain = self.mode == "ngrams"
+        return Settings(
+            ngram_tokens=self.ngram_tokens,
+            stride_tokens=self.stride_tokens,
+            max_misses=self.max_misses,
+            hot_ngram_items=self.hot_ngram_items,
+            threshold=self.min_overlap if plain else self.threshold,
+            decay_start_tokens=self.decay_start_tokens,
+            decay_end_tokens=self.decay_end_tokens,
+            short_answer_tokens=self.short_answer_tokens,
+            answer_window_tokens=self.answer_window_tokens,
+            answer_ngram_tokens=self.answer_ngram_tokens,
+            long_answer_window_tokens=self.long_answer_window_tokens,
+            passage_ngram_tokens=self.passage_ngram_tokens,
+            passage_window_tokens=self.passage_window_tokens,
+            passage_max_misses=self.passage_max_misses,
+            count_words=self.overlap == "words",
+            whole_short_questions=self.whole_short_questions,
+            question_alone=_NEVER if self.question_alone is None else self.question_alone,
+            plain=plain,
+        )
+
+    @property
+    def rules(self) -> ItemRules:
+        """Which items are looked for."""
+        return ItemRules(
+            min_tokens=self.min_item_tokens,
+            min_unique_tokens=self.min_unique_tokens,
+            use_answers=self.use_answers,
+            use_passages=self.use_passages,
+            final_mark=self.final_mark,
+            plain_parts=tuple(self.plain_parts),
+            max_single_chars=self.max_single_chars,
+            common_phrases=self.common_phrases,
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the command says before it starts, one sentence each."""
+        costly = self.mode == "ngrams" and self.ngram_tokens < 13 and self.min_overlap < 0.5
+        return [EIGHT_GRAMS_COST.format(n=self.ngram_tokens)] if costly else []
