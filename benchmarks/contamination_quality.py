@@ -38,10 +38,14 @@ class Method(NamedTuple):
 
 METHODS = (
     Method("default", {}, "threshold", THRESHOLDS, 0.8),
-    Method("overlap ngrams", {"overlap": "ngrams"}, "threshold", THRESHOLDS, 0.8),
+    Method("every word asked", {"stride_tokens": 1}, "threshold", THRESHOLDS, 0.8),
+    Method("no length rule", {"stride_tokens": 1, "decay_start_tokens": 0, "decay_end_tokens": 1}, "threshold", THRESHOLDS, 0.8),
+    Method("decon", {"preset": "decon"}, "threshold", THRESHOLDS, 0.8),
+    Method("olmo3-synth", {"preset": "olmo3-synth"}, "threshold", (0.7, 0.78, 0.88), 0.78),
+    Method("olmo3-web", {"preset": "olmo3-web"}, "threshold", (0.7, 0.78, 0.88), 0.88),
+    Method("olmo3-posttrain", {"preset": "olmo3-posttrain"}, "min_overlap", (0.3, 0.4, 0.5, 0.6, 0.7), 0.5),
     Method("plain 8-grams", {"mode": "ngrams", "ngram_tokens": 8}, "min_overlap", OVERLAPS, 0.0),
     Method("plain 13-grams", {"mode": "ngrams", "ngram_tokens": 13}, "min_overlap", OVERLAPS, 0.0),
-    Method("post-training", {"mode": "ngrams", "ngram_tokens": 8}, "min_overlap", (0.3, 0.4, 0.5, 0.6, 0.7), 0.5),
 )  # fmt: skip
 
 
@@ -49,6 +53,7 @@ class Scores(NamedTuple):
     """One method at one place of its dial."""
 
     verdicts: dict[tuple[str, float], list[Verdict]]  # of the planted documents of each cell
+    others: list[Verdict]  # of the other items
     recall: dict[tuple[str, float], float]
     right_item: float  # of the planted documents that are flagged, those whose item has the planted question
     other_items: float  # share flagged
@@ -65,11 +70,13 @@ def score_method(material: Material, method: Method, value: float) -> Scores:
     for key, documents in material.planted.items():
         for found, document in zip(verdicts[key], documents, strict=True):
             right[questions.get(found.item or "") == document.item.question] += found.is_flagged
+    others = tag_planted(tagger, material.other_items)
     return Scores(
         verdicts=verdicts,
+        others=others,
         recall={key: share_flagged(found) for key, found in verdicts.items()},
         right_item=right[True] / max(1, right.total()),
-        other_items=share_flagged(tag_planted(tagger, material.other_items)),
+        other_items=share_flagged(others),
         changed=share_flagged(tag_planted(tagger, material.changed)),
         pool=sum(found.is_flagged for found in tag_texts(tagger, material.pool)),
     )
@@ -130,7 +137,7 @@ def print_method(material: Material, method: Method) -> Scores:
 
 
 def print_groups(material: Material, scores: Scores) -> None:
-    """Recall of the form `template` by length of the question and by benchmark."""
+    """Recall of the form `template` by length of the question and by benchmark, and the share of other items flagged."""
     groups: dict[str, dict[float, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for share in SHARES:
         for document, found in zip(
@@ -139,6 +146,8 @@ def print_groups(material: Material, scores: Scores) -> None:
             length = max(least for least in LENGTHS if len(document.item.question.split()) >= least)
             for name in (f"from {length:3d} words", document.item.benchmark):
                 groups[name][share].append(found.is_flagged)
+    for document, found in zip(material.other_items, scores.others, strict=True):
+        groups[f"{document.item.benchmark}, other items"][0.0].append(found.is_flagged)
     print("\nthe form template           items " + " ".join(f"{share:5.0%}" for share in SHARES))
     for name, found in sorted(groups.items()):
         cells = " ".join(f"{sum(flags) / len(flags):5.3f}" for flags in found.values())
