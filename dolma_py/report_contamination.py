@@ -20,6 +20,7 @@ from dolma_py.report_excerpts import Part, mark_missing
 COLUMNS = ["contaminated", "item"]
 NO_BENCHMARK = "-"  # of items that name none
 BEHIND_BYTES = 600  # of the document behind what matched: where an answer stands
+PLACE_BYTES = 20_000  # of the document, at most, that an item is compared with
 
 
 class EvaluationItem(NamedTuple):
@@ -102,11 +103,18 @@ def name_benchmark(item: str | None, items: dict[str, EvaluationItem]) -> str:
     return (item or "").partition("/")[0] if "/" in (item or "") else NO_BENCHMARK
 
 
+def list_spans(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The spans of a document's best item; all of them where the attributes do not say whose they are."""
+    spans, owners = values.get("spans") or [], values.get("span_items") or []
+    own = [span for span, owner in zip(spans, owners, strict=False) if owner == values["item"]]
+    return own or spans
+
+
 def show_item(item: EvaluationItem, text: str, spans: list[dict[str, Any]]) -> tuple[Part, ...]:
     """The item's question and answer, with words marked that the found place of the document does not have."""
     data = text.encode()
     start = min((span["start"] for span in spans), default=0)
     end = max((span["end"] for span in spans), default=len(data))
-    place = data[start : end + BEHIND_BYTES].decode(errors="replace")
+    place = data[start : min(end, start + PLACE_BYTES) + BEHIND_BYTES].decode(errors="replace")
     question = mark_missing(item.question, place)
     return question if item.answer is None else (*question, Part("\n\nAnswer: "), *mark_missing(item.answer, place))

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from dolma_py import parquet_files, rules, views
 from dolma_py.corpus import Corpus, read_group
 from dolma_py.listing import ROW_BITS, Shard, pack_address, unpack_address
-from dolma_py.report_contamination import EvaluationItem, Finding, count_findings, load_items, show_item
+from dolma_py.report_contamination import EvaluationItem, Finding, count_findings, list_spans, load_items, show_item
 from dolma_py.report_data import Funnel, StepRun, attribute_columns
 from dolma_py.report_excerpts import Mark, Part, compare_texts, make_excerpt
 from dolma_py.views import Evaluation, View
@@ -152,7 +152,7 @@ def explain(
 
 def explain_find(document: Document, values: dict[str, Any], items: dict[str, EvaluationItem]) -> Example:
     """A contaminated document with what matched, beside the item's own text where that is known."""
-    found = values.get("spans") or []
+    found = list_spans(values)
     spans = tuple((span["start"], span["end"]) for span in found)
     reasons = (f"item {values['item']}, score {values['score']:.3f}",)
     shown = show(document, reasons, "found" if spans else "cut", spans or document.spans)

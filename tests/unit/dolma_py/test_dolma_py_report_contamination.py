@@ -15,7 +15,15 @@ from dolma_py.done import render_line
 from dolma_py.errors import DataError
 from dolma_py.inspect_documents import InspectOptions, collect_set, run_inspect
 from dolma_py.inspect_terminal import print_sections
-from dolma_py.report_contamination import EvaluationItem, Finding, count_findings, load_items, name_benchmark, show_item
+from dolma_py.report_contamination import (
+    EvaluationItem,
+    Finding,
+    count_findings,
+    list_spans,
+    load_items,
+    name_benchmark,
+    show_item,
+)
 from dolma_py.report_excerpts import Part
 from tests.tiny_corpus import write_attributes, write_corpus
 
@@ -138,6 +146,14 @@ def test_the_only_set_needs_no_name(corpus):
     storage.write_bytes(corpus.path("attributes", NAME, "_done.jsonl"), render_line(line))
     table, _ = collect_set(corpus, OPTIONS._replace(set=None))
     assert table.title.startswith(NAME)
+
+
+def test_the_spans_of_the_best_item_are_shown():
+    spans = [{"start": start, "end": start + 5, "score": 1.0} for start in (0, 10, 20)]
+    values = {"item": "a", "spans": spans, "span_items": ["b", "a", "b"]}
+    assert list_spans(values) == [spans[1]]
+    assert list_spans(values | {"item": "c"}) == spans  # joined with a better one
+    assert list_spans({"item": "a", "spans": spans}) == spans and list_spans({"item": "a", "spans": None}) == []
 
 
 def test_the_words_behind_the_match_count_for_the_answer():
