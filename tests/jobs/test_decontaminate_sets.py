@@ -14,9 +14,10 @@ from tests.evaluation_layouts import LAYOUT_COUNTS, write_layouts
 
 pytestmark = pytest.mark.usefixtures("_spark_of_this_run")
 
+# too short to count without its answer, so that the answer decides which choice is found
 QUESTION = (
-    "A farmer counts nineteen lanterns in the barn, lends four of them to the captain and buys eleven more at the harbour market. "
-    "How many lanterns hang in the barn when the evening comes?"
+    "A farmer counts nineteen lanterns in the barn, lends four to the captain and buys eleven more. "
+    "How many lanterns hang there now?"
 )
 REGISTRY = """
 folder: sets
