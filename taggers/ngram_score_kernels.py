@@ -234,7 +234,7 @@ def score_slot_kernel(slot, cluster, num_tokens, index, settings, scratch):
 
     raw = w_q O_q + w_a O_a + w_p O_p with the item's own weights. The answer and the passage are looked for only when the question's
     overlap reaches the item's least and the sum can reach what it needs. A question of SURE_NGRAMS distinct n-grams or more of which
-    settings.question_alone was found counts by its overlap even without its answer. The score is raw times threshold over what an
+    settings.question_alone was found has at least the threshold, even without its answer. The score is raw times threshold over what an
     item of this length needs, so that one threshold holds for all lengths; a perfect one is 1.
     """
     item = scratch.slot_items[slot]
@@ -250,11 +250,10 @@ def score_slot_kernel(slot, cluster, num_tokens, index, settings, scratch):
         if passage_weight > 0:
             scratch.overlaps[PASSAGE] = passage_overlap_kernel(slot, index, settings, scratch)
         raw += answer_weight * scratch.overlaps[ANSWER] + passage_weight * scratch.overlaps[PASSAGE]
-    if overlap >= settings.question_alone and index.item_offsets[item + 1] - index.item_offsets[item] >= SURE_NGRAMS:
-        raw = max(raw, overlap)
-        is_enough = True
     if raw >= NEARLY_ONE:
         return 1.0
     score = raw * settings.threshold / index.needed[item]
+    if overlap >= settings.question_alone and index.item_offsets[item + 1] - index.item_offsets[item] >= SURE_NGRAMS:
+        return max(score, settings.threshold)
     # an overlap below the least one is below 1, so that this stays below the threshold
     return score if is_enough else min(score, settings.threshold * overlap)

@@ -86,11 +86,11 @@ def score_item(item, matched, first, last, words, items):
             passage, places[0] = find_passage(item, first, words, items)
         raw += answer_weight * answer + passage_weight * passage
     places = [places[0] if passage >= MIN_PART_SPAN else None, places[1] if answer >= MIN_PART_SPAN else None]
-    if overlap >= s.question_alone and len(items.grams[item]) >= 20:
-        raw, enough = max(raw, overlap), True
     score = raw * s.threshold / needed
     if raw >= NEARLY_ONE:
         score = 1.0
+    elif overlap >= s.question_alone and len(items.grams[item]) >= 20:
+        score = max(score, s.threshold)
     elif not enough:
         score = min(score, s.threshold * overlap)
     return score, (overlap, answer, passage), places

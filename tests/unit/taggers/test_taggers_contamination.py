@@ -99,14 +99,14 @@ def test_other_items_of_the_same_form_are_not_flagged(items_path):
 
 @pytest.mark.parametrize("answer", ["231", "two hundred and thirty one"])
 def test_a_question_without_its_answer(tmp_path, answer):
-    """By decon's weights it is worth .75 and does not contaminate; alone it does when nearly all of it is there."""
+    """By decon's weights it is worth .75 and does not contaminate; alone it has the threshold when nearly all of it is there."""
     path = write_items(tmp_path / "items.jsonl", [{**ITEMS[3], "answer": answer}])
     text = plant(ITEMS[3]["question"], 3)
     (decon,) = tag(path, [text], preset="decon")
     assert (decon["score"], decon["contaminated"]) == (0.75, False)
     assert (decon["question_overlap"], decon["answer_overlap"]) == (1.0, 0.0)
     (ours,) = tag(path, [text])
-    assert (ours["score"], ours["contaminated"]) == (1.0, True)
+    assert (round(ours["score"], 6), ours["contaminated"]) == (0.8, True)
     (edited,) = tag(path, [plant(edit_words(ITEMS[3]["question"], 0.2, 3), 3)])
     assert edited["contaminated"] is False
 
