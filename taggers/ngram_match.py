@@ -83,10 +83,13 @@ def find_items(texts: TextView, *, index: ItemIndex, settings: Settings, tokeniz
 def _search(
     texts: TextView, pieces: Tokens | None, index: Index, settings: Settings, scratch: Scratch, found: kernels.Found
 ) -> None:
+    # a kernel for each rule, so that nobody waits for the other's compilation
     if pieces is None:
-        kernels.find_items_kernel(texts.data, texts.offsets, make_tables(), index, settings, scratch, found)
+        search = kernels.find_items_plainly_kernel if settings.plain else kernels.find_items_kernel
+        search(texts.data, texts.offsets, make_tables(), index, settings, scratch, found)
     else:
-        kernels.find_token_items_kernel(pieces, index, settings, scratch, found)
+        search_tokens = kernels.find_token_items_plainly_kernel if settings.plain else kernels.find_token_items_kernel
+        search_tokens(pieces, index, settings, scratch, found)
 
 
 def _allocate_scratch(index: Index, capacity: int) -> Scratch:

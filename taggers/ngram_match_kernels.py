@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL
+from dolma_py.numba_options import INNER_KERNEL, KERNEL
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -42,7 +42,7 @@ class Found(NamedTuple):
     span_items: np.ndarray  # int64 (S,)
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def start_cluster_kernel(ngram, position, row, index, scratch):
     """Open a slot for every item of the n-gram that was not expanded over this position already; returns their number."""
     num_slots = 0
@@ -61,7 +61,7 @@ def start_cluster_kernel(ngram, position, row, index, scratch):
     return num_slots
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def expand_kernel(position, step, num_ngrams, num_slots, index, settings, scratch):
     """Walk from the hit at `position` in steps of +1 or -1; an item leaves after max_misses n-grams in a row without it."""
     num_active = num_slots
@@ -91,7 +91,7 @@ def expand_kernel(position, step, num_ngrams, num_slots, index, settings, scratc
         position += step
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def close_cluster_kernel(row, num_slots, num_tokens, index, settings, scratch, found):
     """Score all slots, keep the document's best item, free the slots; write the spans of the cluster's best item."""
     best_score, best = -1.0, np.int64(0)
@@ -111,7 +111,8 @@ def close_cluster_kernel(row, num_slots, num_tokens, index, settings, scratch, f
         if score > found.scores[row] or (score == found.scores[row] and 0 <= item < found.items[row]):
             found.scores[row] = score
             found.items[row] = item
-            found.overlaps[row, :] = scratch.overlaps
+            for part in range(len(scratch.overlaps)):  # assignments of slices take long to compile
+                found.overlaps[row, part] = scratch.overlaps[part]
         scratch.seen_until[item] = row << 32 | scratch.slot_last[slot]
         scratch.item_slots[item] = -1
     if best_score >= settings.threshold:
@@ -124,7 +125,7 @@ def close_cluster_kernel(row, num_slots, num_tokens, index, settings, scratch, f
                 add_span_kernel(row, first, last, best_score, np.int64(scratch.slot_items[best]), scratch, found)
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def add_span_kernel(row, first, end, score, item, scratch, found):
     """Put tokens[first:end] of `row` among its spans, which stay sorted and disjoint: spans that it meets become one with it.
 
@@ -160,7 +161,7 @@ def add_span_kernel(row, first, end, score, item, scratch, found):
     scratch.state[0] = num_spans + shift
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def move_span_kernel(source, target, found):
     """Copy one span to another place."""
     found.span_rows[target] = found.span_rows[source]
@@ -170,7 +171,7 @@ def move_span_kernel(source, target, found):
     found.span_items[target] = found.span_items[source]
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def search_row_kernel(row, num_tokens, index, settings, scratch, found):
     """Best item, its score and the contaminated spans of the document whose tokens are in `scratch`.
 
@@ -195,7 +196,7 @@ def search_row_kernel(row, num_tokens, index, settings, scratch, found):
         position += settings.stride_tokens
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def list_hits_kernel(num_tokens, index, settings, scratch):
     """Position and number of every n-gram of the document that stands in an item, to scratch.hits; returns how many."""
     num_hits = 0
@@ -213,7 +214,7 @@ def list_hits_kernel(num_tokens, index, settings, scratch):
     return num_hits
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def search_row_plainly_kernel(row, num_tokens, index, settings, scratch, found):
     """The plain rule: an item is found by the share of its distinct n-grams that stand anywhere in the document.
 
@@ -264,10 +265,16 @@ def find_items_kernel(data, offsets, tables, index, settings, scratch, found):
     for row in range(len(offsets) - 1):
         text = data[offsets[row] : offsets[row + 1]]
         num_tokens = split_tokens_kernel(text, 0, len(text), tables, scratch.tokens, scratch.starts, scratch.ends)
-        if settings.plain:
-            search_row_plainly_kernel(row, num_tokens, index, settings, scratch, found)
-        else:
-            search_row_kernel(row, num_tokens, index, settings, scratch, found)
+        search_row_kernel(row, num_tokens, index, settings, scratch, found)
+
+
+@njit(**KERNEL)
+def find_items_plainly_kernel(data, offsets, tables, index, settings, scratch, found):
+    """find_items_kernel by the plain rule."""
+    for row in range(len(offsets) - 1):
+        text = data[offsets[row] : offsets[row + 1]]
+        num_tokens = split_tokens_kernel(text, 0, len(text), tables, scratch.tokens, scratch.starts, scratch.ends)
+        search_row_plainly_kernel(row, num_tokens, index, settings, scratch, found)
 
 
 @njit(**KERNEL)
@@ -275,10 +282,20 @@ def find_token_items_kernel(tokens, index, settings, scratch, found):
     """find_items_kernel for documents that are tokens already (taggers.ngram_tokens.Tokens)."""
     for row in range(len(tokens.offsets) - 1):
         first, end = tokens.offsets[row], tokens.offsets[row + 1]
-        scratch.tokens[: end - first] = tokens.hashes[first:end]
-        scratch.starts[: end - first] = tokens.starts[first:end]
-        scratch.ends[: end - first] = tokens.ends[first:end]
-        if settings.plain:
-            search_row_plainly_kernel(row, end - first, index, settings, scratch, found)
-        else:
-            search_row_kernel(row, end - first, index, settings, scratch, found)
+        for k in range(end - first):
+            scratch.tokens[k] = tokens.hashes[first + k]
+            scratch.starts[k] = tokens.starts[first + k]
+            scratch.ends[k] = tokens.ends[first + k]
+        search_row_kernel(row, end - first, index, settings, scratch, found)
+
+
+@njit(**KERNEL)
+def find_token_items_plainly_kernel(tokens, index, settings, scratch, found):
+    """find_token_items_kernel by the plain rule."""
+    for row in range(len(tokens.offsets) - 1):
+        first, end = tokens.offsets[row], tokens.offsets[row + 1]
+        for k in range(end - first):
+            scratch.tokens[k] = tokens.hashes[first + k]
+            scratch.starts[k] = tokens.starts[first + k]
+            scratch.ends[k] = tokens.ends[first + k]
+        search_row_plainly_kernel(row, end - first, index, settings, scratch, found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL
+from dolma_py.numba_options import INNER_KERNEL
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -74,7 +74,7 @@ class Scratch(NamedTuple):
     overlaps: np.ndarray  # float64 (3,) of question, answer and passage of the slot scored last
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def ngram_overlap_kernel(item, cluster, index, scratch):
     """Share of the item's question that the cluster matched: idf of the matched distinct n-grams of all, in [0, 1].
 
@@ -87,13 +87,14 @@ def ngram_overlap_kernel(item, cluster, index, scratch):
     return total / index.item_idf[item]
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def word_overlap_kernel(item, first, end, index, scratch):
     """Share of the item's question words that stand in tokens[first:end], by idf; a document word serves one question word.
 
     Question "a b b c" with weights 1 against the tokens "c b a x" gives 3 / 4.
     """
-    scratch.used[first:end] = 0
+    for at in range(first, end):
+        scratch.used[at] = 0
     found = whole = 0.0
     # neighbours of the question are neighbours in the text, so the search starts where the last word was found
     after = first
@@ -111,7 +112,7 @@ def word_overlap_kernel(item, first, end, index, scratch):
     return found / whole
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def question_overlap_kernel(slot, cluster, num_tokens, index, settings, scratch):
     """How much of a slot's question the cluster holds, in [0, 1].
 
@@ -131,7 +132,7 @@ def question_overlap_kernel(slot, cluster, num_tokens, index, settings, scratch)
     return word_overlap_kernel(item, first, end, index, scratch)
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def find_row_kernel(wanted, begin, end, scratch):
     """First place in tokens[begin:end] where the tokens `wanted` stand in a row, or -1."""
     for at in range(begin, end - len(wanted) + 1):
@@ -143,7 +144,7 @@ def find_row_kernel(wanted, begin, end, scratch):
     return np.int64(-1)
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def sum_found_kernel(item, grams, stamps, stamp):
     """idf of the item's n-grams that bear the stamp, of all; the sum runs in their order in the item."""
     found = whole = 0.0
@@ -154,7 +155,7 @@ def sum_found_kernel(item, grams, stamps, stamp):
     return found / whole
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def answer_overlap_kernel(slot, num_tokens, index, settings, scratch):
     """How much of the item's answer stands behind the question, in [0, 1]; its place goes to scratch.bounds.
 
@@ -199,7 +200,7 @@ def answer_overlap_kernel(slot, num_tokens, index, settings, scratch):
     return 1.0
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def passage_overlap_kernel(slot, index, settings, scratch):
     """How much of the item's passage stands before the question, in [0, 1]: idf of the distinct n-grams found, of all.
 
@@ -228,7 +229,7 @@ def passage_overlap_kernel(slot, index, settings, scratch):
     return sum_found_kernel(item, index.passage_grams, scratch.passage_stamps, stamp)
 
 
-@njit(**KERNEL)
+@njit(**INNER_KERNEL)
 def score_slot_kernel(slot, cluster, num_tokens, index, settings, scratch):
     """Score of one item in the cluster, in [0, 1]: contaminated when it reaches settings.threshold.
 
@@ -238,7 +239,8 @@ def score_slot_kernel(slot, cluster, num_tokens, index, settings, scratch):
     item of this length needs, so that one threshold holds for all lengths; a perfect one is 1.
     """
     item = scratch.slot_items[slot]
-    scratch.bounds[:] = 0
+    for place in range(len(scratch.bounds)):
+        scratch.bounds[place] = 0
     overlap = question_overlap_kernel(slot, cluster, num_tokens, index, settings, scratch)
     scratch.overlaps[QUESTION], scratch.overlaps[ANSWER], scratch.overlaps[PASSAGE] = overlap, 0.0, 0.0
     weight, answer_weight, passage_weight = index.weights[item, 0], index.weights[item, 1], index.weights[item, 2]

@@ -37,6 +37,8 @@ TWINS = {
     "hash_ngrams_kernel": "ngram_index.ngrams",
     "build_slots_kernel": "ngram_match.find_items",
     "find_token_items_kernel": "ngram_match.find_items",
+    "find_items_plainly_kernel": "ngram_match.find_items",
+    "find_token_items_plainly_kernel": "ngram_match.find_items",
     "gopher_counts_kernel": "gopher.count_gopher",
 }
 
