@@ -35,15 +35,20 @@ def read_manifest(folder: str) -> dict[str, Any] | None:
     return content
 
 
-def iterate_manifests(runs: str) -> Iterator[dict[str, Any]]:
+def iterate_manifests(runs: str, skip_damaged: bool = False) -> Iterator[dict[str, Any]]:
     """The manifests of all complete steps, `runs`/RECIPE/STEP/manifest.json, in the order of their paths.
 
-    Lists two levels of folders, never a step's work files. Raises DataError at a damaged one.
+    Lists two levels of folders, never a step's work files. Raises DataError at a damaged one, or leaves it out.
     """
     for recipe in storage.list_folder(runs):
         folder = storage.join_path(runs, recipe.name)
         for step in storage.list_folder(folder) if recipe.kind == "folder" else []:
-            found = read_manifest(storage.join_path(folder, step.name)) if step.kind == "folder" else None
+            try:
+                found = read_manifest(storage.join_path(folder, step.name)) if step.kind == "folder" else None
+            except DataError:
+                if not skip_damaged:
+                    raise
+                continue
             if found is not None:
                 yield found
 

@@ -68,11 +68,13 @@ def write_attribute_sets(
     fingerprints: dict[str, str],
     *,
     phase: str = "attributes",
+    by_shard: dict[int, dict[str, Any]] | None = None,
     accept: Callable[[dict[str, SourceCounts]], None] | None = None,
 ) -> UnitTimes:
     """Make the sets of `fingerprints` (name -> fingerprint) for the whole view and declare them complete.
 
     maker: "module:function" that builds a Maker from `options` on the executor.
+    by_shard: further options for the splits of a shard, such as its own file: a list of all files would go out with every unit.
     accept: for a RemovingMaker: gets what leaves by source, and may raise; then the sets are not complete, but the work is kept.
     """
     for name, fingerprint in fingerprints.items():
@@ -86,7 +88,7 @@ def write_attribute_sets(
     for split in splits:
         whole = len(parts[split.shard]) == 1
         params = split_params(context, split) | {
-            "maker": maker, "options": options, "sets": sorted(fingerprints),
+            "maker": maker, "options": options | (by_shard or {}).get(split.shard, {}), "sets": sorted(fingerprints),
             "pieces": None if whole else f"{context.work}/{phase}/pieces", "count_removed": accept is not None,
         }  # fmt: skip
         units.append(Unit(split_name(split), params, split.text_bytes))

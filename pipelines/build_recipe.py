@@ -20,6 +20,7 @@ from dolma_py.errors import ConfigError, DataError
 from dolma_py.input_files import find_files
 from dolma_py.machine import reset_peak
 from dolma_py.storage import lock_folder
+from dolma_py.views import View
 from pipelines import costs, count_view
 from pipelines.done_steps import (
     State,
@@ -124,6 +125,7 @@ def build_from(
     outcomes = []
     with ExitStack() as stack:
         stack.enter_context(lock_folder(corpus.root))
+        check_view_names(recipe, steps, corpus, state.view)
         storage.remove_leftovers(corpus.root)
         sessions: list[SparkSession] = []
 
@@ -177,7 +179,6 @@ def run_step(context: StepContext, step: Step) -> tuple[dict[str, Any], bool]:
     else:
         if found is not None:
             logger.info("%s %s", step.name, explain_again(step, context.fingerprint, found))
-        check_view_name(context, step)
         storage.remove_file(storage.join_path(folder, "manifest.json"))
         if context.view is not None:
             check_attribute_sets(context.corpus, context.view)
@@ -251,21 +252,23 @@ def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[s
     }  # fmt: skip
 
 
-def check_view_name(context: StepContext, step: Step) -> None:
-    """ConfigError where the view that the step will leave has the name of the one that it reads, or of one that another step left."""
-    recipe = context.folder.split("/")[1]
-    name = name_view(recipe, step.name)
-    if context.view is not None and name == context.view.name:
-        raise ConfigError("name", name, "expected another name than that of the view it reads", "Give --name.")
-    if storage.file_bytes(context.corpus.path("views", f"{name}.yaml")) is None:
+def check_view_names(recipe: Recipe, steps: list[Step], corpus: Corpus, view: View | None) -> None:
+    """ConfigError where a step would leave a view of the name of the one that the first reads, or of one that another run left."""
+    names = {
+        name_view(recipe.recipe, step.name): step.name
+        for step in steps
+        if step.kind in FIRST_KINDS or getattr(step.module, "READS_VIEW", True)
+    }
+    if view is not None and view.name in names:
+        raise ConfigError("name", view.name, "expected another name than that of the view it reads", "Give --name.")
+    there = {info.name.removesuffix(".yaml") for info in storage.list_folder(corpus.path("views"))}
+    if not there & names.keys():
         return
-    with suppress(DataError):  # a damaged manifest of another run is that run's business
-        for made in manifest.iterate_manifests(context.corpus.path("runs")):
-            if made["view"] == name and (made["recipe"], made["step"]) != (recipe, step.name):
-                left = made["recipe"] if made["recipe"] == made["step"] else f"{made['recipe']}, step {made['step']},"
-                raise ConfigError(
-                    "name", name, f"expected another: run {left} left a view of that name", "Give --name."
-                )
+    for made in manifest.iterate_manifests(corpus.path("runs"), skip_damaged=True):
+        name = made["view"]
+        if name in names and (made["recipe"], made["step"]) != (recipe.recipe, names[name]):
+            left = made["recipe"] if made["recipe"] == made["step"] else f"{made['recipe']}, step {made['step']},"
+            raise ConfigError("name", name, f"expected another: run {left} left a view of that name", "Give --name.")
 
 
 def name_view(run: str, step: str) -> str:
@@ -296,6 +299,7 @@ def build_named(
         loaded = cut_recipe(loaded, options.until)
         steps, target = build_steps(loaded), Corpus(corpus)
         check_steps(steps)
+        check_view_names(loaded, steps, target, None)
         check_inputs(steps, target)
         new = costs.describe_new_inputs(steps, target)
         return costs.make_plan(loaded, steps, target, inputs=new, session=options.session) | costs.name_inputs(new)

@@ -32,7 +32,9 @@ CHANGED_SCHEMA = pa.schema([
 ALL = "all"
 
 
-def compare_decisions(context: StepContext, maker: str, options: dict[str, Any], set_name: str) -> list[str] | None:
+def compare_decisions(
+    context: StepContext, maker: str, options: dict[str, Any], by_shard: dict[int, dict[str, Any]], set_name: str
+) -> list[str] | None:
     """Files of changed decisions (relative paths), None when no earlier set stands or it covers as many shards as this view.
 
     To be called before the set's files are replaced; killed and called again it knows what stood there.
@@ -41,12 +43,12 @@ def compare_decisions(context: StepContext, maker: str, options: dict[str, Any],
     splits = context.plan_splits()
     if not earlier_shards or all(split.shard < earlier_shards for split in splits):
         return None
-    shared = {"maker": maker, "options": options, "set": set_name, "work": context.work}
-    units = [
-        Unit(split_name(split), split_params(context, split) | shared, split.text_bytes)
-        for split in splits
-        if split.shard < earlier_shards
-    ]
+    shared = {"maker": maker, "set": set_name, "work": context.work}
+    units = []
+    for split in splits:
+        if split.shard < earlier_shards:
+            own = {"options": options | by_shard.get(split.shard, {})}
+            units.append(Unit(split_name(split), split_params(context, split) | shared | own, split.text_bytes))
     done, _ = context.run_units("changes", units, compare_split)
     return [file["path"] for file in file_lists(done)]
 

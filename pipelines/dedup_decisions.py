@@ -18,7 +18,7 @@ from dolma_py.listing import ROW_BITS
 from dolma_py.metadata import read_fields
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.changed_decisions import compare_decisions, save_changes
-from pipelines.keyed_files import LARGEST, write_files
+from pipelines.keyed_files import LARGEST, files_by_shard, write_files
 from pipelines.shuffles import read_frame
 from pipelines.steps import StepContext, StepResult
 
@@ -143,17 +143,19 @@ def clusters_of(address: np.ndarray, kept_address: np.ndarray, ids: pa.Array, si
 
 
 def write_duplicates(
-    context: StepContext, maker: str, options: dict[str, Any], *, largest: list[dict[str, Any]], alarms: CopyAlarms
-) -> StepResult:
+    context: StepContext, maker: str, options: dict[str, Any], by_shard: dict[int, dict[str, Any]], *,
+    largest: list[dict[str, Any]], alarms: CopyAlarms,
+) -> StepResult:  # fmt: skip
     """The set options["set"] by a RemovingMaker; facts: sources, alarms, and `changed` when the corpus has grown.
 
+    by_shard: further options of the maker for the splits of a shard.
     largest: kept_id and size of the largest clusters. Raises DedupAlarmError before anything is complete.
     """
     set_name = options["set"]
     check_clusters(
         context.name, [(row["kept_id"], row["size"]) for row in largest], alarms, context.setting_key("alarms")
     )
-    changes = compare_decisions(context, maker, options, set_name)
+    changes = compare_decisions(context, maker, options, by_shard, set_name)
     sources: dict[str, SourceCounts] = {}
 
     def accept(counts: dict[str, SourceCounts]) -> None:
@@ -161,7 +163,7 @@ def write_duplicates(
         check_sources(context.name, counts, alarms, context.setting_key("alarms"))
 
     fingerprint = config.fingerprint(context.fingerprint, set_name)
-    times = write_attribute_sets(context, maker, options, {set_name: fingerprint}, accept=accept)
+    times = write_attribute_sets(context, maker, options, {set_name: fingerprint}, by_shard=by_shard, accept=accept)
     changed = save_changes(context, changes)
     facts = {"sources": describe_sources(sources), "alarms": config.dump_config(alarms)} | changed.facts
     return StepResult({set_name: fingerprint}, files=changed.files, facts=facts, times=times._asdict())
@@ -192,12 +194,10 @@ def write_decisions(context: StepContext, paths: list[str], set_name: str, alarm
     )
     facts = {"clusters": 0, "members": 0, "duplicates": 0} | decided["facts"]
     facts["largest"] = [{"kept_id": kept_id, "size": size} for size, _, kept_id in facts.get("largest", [])]
-    options = {
-        "root": context.corpus.root, "set": set_name, "work": context.work,
-        "decided": [file["path"] for file in decided["files"]], "checksums": [file["checksum"] for file in decided["files"]],
-    }  # fmt: skip
+    options = {"root": context.corpus.root, "set": set_name}
     maker = "pipelines.dedup_decisions:DecisionMaker"
-    result = write_duplicates(context, maker, options, largest=facts["largest"], alarms=alarms)
+    by_shard = files_by_shard(decided["files"], "decisions")
+    result = write_duplicates(context, maker, options, by_shard, largest=facts["largest"], alarms=alarms)
     return result._replace(facts=facts | result.facts)
 
 
@@ -223,24 +223,17 @@ class DecisionMaker:
     columns: list[str] | None = []
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.set, self.root, self.work = options["set"], options["root"], options["work"]
-        self.decided = set(options["decided"])
+        self.set, self.root = options["set"], options["root"]
         self.schemas = {self.set: DUPLICATE_SCHEMA}
-        self.shard = -1
-        self.decisions = DECISION_SCHEMA.empty_table()
-
-    def _load(self, shard: int) -> pa.Table:
-        if shard != self.shard:
-            path = f"{self.work}/decisions/part-{shard:05d}.parquet"
-            found = [DECISION_SCHEMA.empty_table()]
-            if path in self.decided:
-                found.append(parquet_files.read_row_groups(storage.join_path(self.root, path), None, None))
-            self.decisions, self.shard = pa.concat_tables(found).combine_chunks(), shard
-        return self.decisions
+        found = [DECISION_SCHEMA.empty_table()]
+        if "decisions" in options:  # else no copies in this shard
+            path, _ = options["decisions"]
+            found.append(parquet_files.read_row_groups(storage.join_path(self.root, path), None, None))
+        self.decisions = pa.concat_tables(found).combine_chunks()
 
     def make(self, batch: ViewBatch) -> dict[str, pa.RecordBatch]:
         """Duplicate columns of the batch."""
-        decisions = self._load(batch.shard.number)
+        decisions = self.decisions
         known = decisions.column("address").to_numpy()
         index = np.searchsorted(known, batch.addresses)
         found = np.zeros(len(batch.addresses), bool)

@@ -43,7 +43,7 @@ from pipelines.dedup_decisions import (
     spark_fields,
     write_duplicates,
 )
-from pipelines.keyed_files import write_files
+from pipelines.keyed_files import files_by_shard, write_files
 from pipelines.mapped_filters import find_seen
 from pipelines.seen_keys import (
     Seen,
@@ -122,14 +122,12 @@ def decide_copies(context: StepContext, job: KeyJob, work: Work) -> StepResult:
     )  # fmt: skip
     facts = {"clusters": 0, "members": 0, "duplicates": 0, "seen_before": 0} | decided["facts"]
     facts["largest"] = [{"kept_id": kept_id, "size": size} for size, _, kept_id in facts.get("largest", [])]
-    splits = zip(context.plan_splits(), keys.paths, strict=True)
-    options = {
-        "root": context.corpus.root, "set": job.set_name, "work": context.work,
-        "splits": [[split.shard, split.first_group, split.last_group, path] for split, path in splits],
-        "decided": [file["path"] for file in decided["files"]], "checksums": [file["checksum"] for file in decided["files"]],
-    }  # fmt: skip
+    own = files_by_shard(decided["files"], "decisions")
+    for split, path in zip(context.plan_splits(), keys.paths, strict=True):
+        own.setdefault(split.shard, {}).setdefault("keys", []).append([split.first_group, split.last_group, path])
+    options = {"root": context.corpus.root, "set": job.set_name}
     maker = "pipelines.dedup_keys:CopyMaker"
-    result = write_duplicates(context, maker, options, largest=facts["largest"], alarms=job.alarms)
+    result = write_duplicates(context, maker, options, own, largest=facts["largest"], alarms=job.alarms)
     counts: dict[str, Any] = {"documents": 0, "without_key": 0} | keys.counts
     files: dict[str, int] = {}
     if job.seen.bloom.save is not None or job.seen.index.save is not None:
@@ -279,10 +277,10 @@ class CopyMaker:
     columns: list[str] | None = []
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.set, self.root, self.work = options["set"], options["root"], options["work"]
+        self.set, self.root = options["set"], options["root"]
         self.schemas = {self.set: DUPLICATE_SCHEMA}
-        self.splits: list[tuple[int, int, int, str]] = options["splits"]
-        self.decided = set(options["decided"])
+        self.keys: list[tuple[int, int, str]] = options["keys"]
+        self.decided: str | None = options["decisions"][0] if "decisions" in options else None
 
     def make(self, batch: ViewBatch) -> dict[str, pa.RecordBatch]:
         """Duplicate columns of the batch; a document without a key, or with a key of its own, is alone."""
@@ -311,17 +309,16 @@ class CopyMaker:
 
     def _read_keys(self, batch: ViewBatch) -> pa.Table:
         """(high, low, address) of the row group's documents that have a key."""
-        shard, group = batch.shard.number, batch.group
-        _, first, _, path = next(split for split in self.splits if split[0] == shard and split[1] <= group <= split[2])
+        group = batch.group
+        first, _, path = next(split for split in self.keys if split[0] <= group <= split[1])
         path = storage.join_path(self.root, path)
         return parquet_files.read_row_groups(path, [group - first], ["high", "low", "address"])
 
     def _read_decisions(self, batch: ViewBatch) -> pa.Table:
         """Decisions whose first document is in the row group."""
-        path = f"{self.work}/decisions/part-{batch.shard.number:05d}.parquet"
-        if path not in self.decided:  # no copies in this shard
+        if self.decided is None:  # no copies in this shard
             return pa.schema(DECISION_FIELDS).empty_table()
-        filesystem, inner = storage.find_filesystem(storage.join_path(self.root, path))
+        filesystem, inner = storage.find_filesystem(storage.join_path(self.root, self.decided))
         rows = [("first", ">=", int(batch.addresses[0])), ("first", "<=", int(batch.addresses[-1]))]
         return pq.read_table(inner, filesystem=filesystem, filters=rows, use_threads=False).combine_chunks()
 

@@ -36,7 +36,7 @@ from dolma_py.storage import WrittenFile
 from dolma_py.xxh3 import pack_digests
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.dedup_decisions import describe_sources, spark_fields
-from pipelines.keyed_files import write_files
+from pipelines.keyed_files import files_by_shard, write_files
 from pipelines.mapped_filters import find_seen
 from pipelines.seen_keys import (
     BloomConfig,
@@ -117,10 +117,7 @@ def run(context: StepContext, paragraphs: DedupParagraphsConfig) -> StepResult:
     )  # fmt: skip
     fingerprint = config.fingerprint(context.fingerprint, name)
     files = lost["files"]
-    options = {
-        "root": context.corpus.root, "set": name, "work": context.work, "settings": settings,
-        "lost": [file["path"] for file in files], "checksums": [file["checksum"] for file in files],
-    }  # fmt: skip
+    options = {"root": context.corpus.root, "set": name, "settings": settings}
     sources: dict[str, SourceCounts] = {}
 
     def accept(found: dict[str, SourceCounts]) -> None:
@@ -128,7 +125,9 @@ def run(context: StepContext, paragraphs: DedupParagraphsConfig) -> StepResult:
         check_sources(context.name, found, paragraphs.alarms, context.setting_key("alarms"))
 
     maker = "pipelines.dedup_paragraphs:SpanMaker"
-    made = write_attribute_sets(context, maker, options, {name: fingerprint}, accept=accept)
+    made = write_attribute_sets(
+        context, maker, options, {name: fingerprint}, by_shard=files_by_shard(files, "lost"), accept=accept
+    )
     sums = {"lost": 0, "lost_members": 0} | lost["facts"]
     inside = counts["units"] - counts["digests"] if paragraphs.keep == "first" else 0
     # under "first" a row group keeps one of each digest that it does not lose
@@ -262,12 +261,8 @@ class SpanMaker:
     columns: list[str] | None = ["text"]
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.set, self.root, self.work, self.lost = (
-            options["set"],
-            options["root"],
-            options["work"],
-            set(options["lost"]),
-        )
+        self.set, self.root = options["set"], options["root"]
+        self.lost: str | None = options["lost"][0] if "lost" in options else None
         self.paragraphs = config.build_config(DedupParagraphsConfig, options["settings"])
         self.schemas = {self.set: SET_SCHEMA}
 
@@ -297,10 +292,9 @@ class SpanMaker:
         return count_sources(batch.documents.column("source"), gone + left, leaves, gone)
 
     def _read_lost(self, batch: ViewBatch) -> tuple[np.ndarray, np.ndarray]:
-        path = f"{self.work}/lost/part-{batch.shard.number:05d}.parquet"
-        if path not in self.lost:
+        if self.lost is None:  # nothing of this shard
             return np.empty(0, np.uint64), np.empty(0, np.uint64)
-        filesystem, inner = storage.find_filesystem(storage.join_path(self.root, path))
+        filesystem, inner = storage.find_filesystem(storage.join_path(self.root, self.lost))
         rows = [("first", "==", (batch.shard.number << ROW_BITS) | batch.group)]
         table = pq.read_table(inner, columns=["high", "low"], filesystem=filesystem, filters=rows, use_threads=False)
         return table.column("high").to_numpy().view(np.uint64), table.column("low").to_numpy().view(np.uint64)

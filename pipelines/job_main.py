@@ -19,7 +19,7 @@ from dolma_py.config import Config
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError, DolmaError, describe_os_error, wants_trace
 from pipelines import costs
-from pipelines.build_recipe import BuildOptions, Outcome, build_from
+from pipelines.build_recipe import BuildOptions, Outcome, build_from, check_view_names
 from pipelines.done_steps import State
 from pipelines.ingest_inputs import IngestConfig, describe_inputs
 from pipelines.outcomes import print_outcomes, print_plain, print_written
@@ -111,6 +111,7 @@ def run_step_file(
 def plan_step_file(kind: str, values: Any, where: str = "", place: SettingsPlace = COMMAND) -> dict[str, Any]:
     """What run_step_file would cost."""
     corpus, recipe, state, step = read_job(kind, values, where, place)
+    check_view_names(recipe, [step], corpus, state.view)
     return costs.make_plan(recipe, [step], corpus, state)
 
 

@@ -114,3 +114,16 @@ def merge_facts(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[name] = merged.get(name, 0) + value
     return merged
+
+
+def files_by_shard(files: list[dict[str, Any]], option: str) -> dict[int, dict[str, Any]]:
+    """Options of a maker for each shard that has one of the files that write_files left, part-SHARD.parquet: (path, checksum).
+
+    >>> files_by_shard([{"path": "runs/a/0-a/work/lost/part-00012.parquet", "checksum": "f0"}], "lost")
+    {12: {'lost': ['runs/a/0-a/work/lost/part-00012.parquet', 'f0']}}
+    """
+    found = {}
+    for file in files:
+        number = int(file["path"].rpartition("/part-")[2].removesuffix(".parquet"))
+        found[number] = {option: [file["path"], file["checksum"]]}
+    return found

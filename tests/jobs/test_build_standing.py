@@ -14,7 +14,7 @@ from dolma_py.cli import app
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from pipelines.build_recipe import BuildOptions, build, build_named, check_inputs
-from pipelines.job_main import run_step_file
+from pipelines.job_main import plan_step_file, run_step_file
 from pipelines.recipe import Recipe, build_steps
 from tests.jobs import made_recipe
 
@@ -136,8 +136,13 @@ def test_a_command_does_not_take_the_name_of_a_view_that_another_run_left(built)
     _, corpus = built
     before = (corpus / "views" / "tiny-exact.yaml").read_bytes()
     values = {"corpus": str(corpus), "name": "tiny-exact", "step": {}}
-    with pytest.raises(ConfigError, match="run tiny, step exact, left a view of that name"):
-        run_step_file("dedup_exact", values, BuildOptions(show_progress=False))
+    damaged = corpus / "runs" / "aaa" / "00-torn" / "manifest.json"  # comes first, and hides no other
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    for start in (plan_step_file, lambda kind, values: run_step_file(kind, values, BuildOptions(show_progress=False))):
+        with pytest.raises(ConfigError, match="run tiny, step exact, left a view of that name"):
+            start("dedup_exact", values)
+    shutil.rmtree(corpus / "runs" / "aaa")
     assert (corpus / "views" / "tiny-exact.yaml").read_bytes() == before and not (
         corpus / "runs" / "tiny-exact"
     ).exists()
