@@ -114,9 +114,9 @@ def count_rules(
 ) -> dict[str, int]:
     """How many documents each rule removes from the same components, whatever rule decided.
 
-    Both are exact for components below config.large_component. In larger ones `representative` is exact as well; `pairs` is not
-    run beside it, because members that share rare words and yet differ cost it a comparison per pair: their number is
-    `pairs_not_counted`.
+    Both are exact for components below config.large_component. In larger ones `representative` is exact as well, unless
+    config.large_index is olmo3, under which both compare what that index proposes. `pairs` is not run beside `representative` there,
+    because members that share rare words and yet differ cost it a comparison per pair: their number is `pairs_not_counted`.
     """
     sizes = np.diff(component_offsets)
     is_small = np.repeat(sizes < config.large_component, sizes)

@@ -22,6 +22,8 @@ from dedup.verification_join_kernels import (
 # Olmo 3 A.2.2: components of 500 documents and more
 OLMO3_BANDS, OLMO3_ROWS = 200, 31
 BANDS_AT_ONCE = 20  # 2.5 kB of signatures a document
+# of one component, at most: 200 keys twice, their postings and positions, and starts of half as many slots
+OLMO3_DOC_BYTES = OLMO3_BANDS * 20
 MIN_SLOTS, MAX_SLOTS = 1 << 10, 1 << 26
 
 
@@ -47,22 +49,28 @@ def olmo3_keys(sets: Shingles, *, seed: int = 1) -> IndexKeys:
     """Keys of 200 MinHash bands of 31 rows, which large components of Olmo 3 met under.
 
     Two documents of similarity s share one with chance 1 - (1 - s^31)^200: 0.18 at 0.80, 0.73 at 0.85, 0.9996 at 0.90. So most
-    pairs just above 0.80 are not compared and both stay.
+    pairs just above 0.80 are not compared and both stay. A key that one document alone has is left out.
+    Memory: OLMO3_DOC_BYTES a document with all that join_component makes of them, or the signatures of BANDS_AT_ONCE bands.
     """
     num_docs, num_keys = len(sets.offsets) - 1, 0
     multiplier, increment = draw_permutations(OLMO3_BANDS * OLMO3_ROWS, seed=seed)
-    keys = np.empty((num_docs, OLMO3_BANDS), np.int32)
+    keys = np.full((num_docs, OLMO3_BANDS), -1, np.int32)
     for band in range(0, OLMO3_BANDS, BANDS_AT_ONCE):
         part = slice(band * OLMO3_ROWS, (band + BANDS_AT_ONCE) * OLMO3_ROWS)
         rows = signatures(sets, multiplier=multiplier[part], increment=increment[part])
         found = band_keys(rows, num_bands=BANDS_AT_ONCE, num_rows=OLMO3_ROWS)
         for column in range(BANDS_AT_ONCE):
-            values, number = np.unique(found[:, column], return_inverse=True)
-            keys[:, band + column] = num_keys + number
-            num_keys += len(values)
-    is_filled = np.diff(sets.offsets) > 0
-    offsets = np.concatenate([[0], np.cumsum(is_filled * OLMO3_BANDS)]).astype(np.int64)
-    return IndexKeys(keys[is_filled].reshape(-1), offsets, num_keys, False)
+            _, number, count = np.unique(found[:, column], return_inverse=True, return_counts=True)
+            is_shared = count > 1
+            slot = num_keys + np.cumsum(is_shared) - 1
+            keys[:, band + column] = np.where(is_shared, slot, -1)[number]
+            num_keys += int(is_shared.sum())
+            if num_keys > np.iinfo(np.int32).max:
+                raise OverflowError(f"{num_keys} keys of {num_docs} documents of one component")
+    keys[np.diff(sets.offsets) == 0] = -1
+    has_key = keys >= 0
+    offsets = np.concatenate([[0], np.cumsum(has_key.sum(axis=1))]).astype(np.int64)
+    return IndexKeys(keys[has_key], offsets, num_keys, False)
 
 
 def join_component(

@@ -84,6 +84,7 @@ class NearCopies(NamedTuple):
     rule: str  # the one that decided
     threshold: float
     large_component: int
+    large_index: str
     unverified: int  # candidates but one of each component
     representative: int
     pairs: int
@@ -249,7 +250,7 @@ def collect_near_copies(steps: list[StepRun]) -> tuple[NearCopies, ...]:
         counts = step.manifest["facts"].get("would_remove")
         if step.kind == "dedup_minhash" and counts is not None:
             checked = step.manifest["config"]["verification"]
-            said = {name: checked[name] for name in ("rule", "threshold", "large_component")}
+            said = {name: checked[name] for name in ("rule", "threshold", "large_component", "large_index")}
             found.append(NearCopies(step=step.name, **said, **counts))
     return tuple(found)
 

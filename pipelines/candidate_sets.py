@@ -23,6 +23,7 @@ from dedup.keepers import keep_order
 from dedup.minhash_cost import SETS_PER_TEXT
 from dedup.shingles import Shingles, shingle_sets
 from dedup.verification import count_rules, verify_components
+from dedup.verification_join import OLMO3_DOC_BYTES
 from dolma_py import config, hashing, parquet_files, storage
 from dolma_py.arrow_buffers import view_text
 from dolma_py.corpus import Corpus, ViewBatch, read_view
@@ -97,12 +98,18 @@ def bucket_bytes(set_bytes: float) -> float:
 def worker_memory_bytes(minhash: DedupMinhashConfig, text_bytes: int) -> int:
     """What a task holds at most, for documents of MEAN_TEXT_BYTES or more on average.
 
-    Of phase verify three times its sets, which are max_bucket_bytes or those of all the text; before it HELD_PAIRS band keys with their
-    addresses, HELD_FACTOR times.
+    Of phase verify three times its sets and index, which are max_bucket_bytes or those of all the text; before it HELD_PAIRS band keys
+    with their addresses, HELD_FACTOR times.
     """
     num_pairs = minhash.settings.num_bands * text_bytes // MEAN_TEXT_BYTES
-    verify = 3 * min(minhash.max_bucket_bytes, int(SETS_PER_TEXT * text_bytes))
+    held = int(SETS_PER_TEXT * text_bytes) + index_bytes(minhash) * (text_bytes // MEAN_TEXT_BYTES)
+    verify = 3 * min(minhash.max_bucket_bytes, held)
     return max(verify, HELD_FACTOR * PAIR_BYTES * min(HELD_PAIRS, num_pairs))
+
+
+def index_bytes(minhash: DedupMinhashConfig) -> int:
+    """Of each member in the account of max_bucket_bytes, beside its set; memory is three times that. A prefix index follows the sets."""
+    return -(-OLMO3_DOC_BYTES // 3) if minhash.checking.large_index == "olmo3" else 0
 
 
 def sets_schema(minhash: DedupMinhashConfig) -> pa.Schema:
@@ -209,7 +216,7 @@ def verify_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFi
 
     corpus = Corpus(params["root"])
     minhash = config.build_config(DedupMinhashConfig, params["minhash"])
-    table = read_bucket(corpus, params["index"], params["bucket"], sets_schema(minhash), minhash.max_bucket_bytes)
+    table = read_bucket(corpus, params["index"], params["bucket"], minhash)
     root = table.column("root").to_numpy()
     order = np.lexsort((keep_order(table.drop_columns(["hashes"]), policy=minhash.keep), root))
     table, root = table.take(pa.array(order)).combine_chunks(), root[order]
@@ -230,8 +237,9 @@ def verify_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFi
     return [write_attempt(corpus.root, attempts, path, write)], counts
 
 
-def read_bucket(corpus: Corpus, index: str, bucket: int, schema: pa.Schema, max_bytes: int) -> pa.Table:
-    """All rows of a bucket, from every file that has some. ConfigError when they exceed the bound, before they are read."""
+def read_bucket(corpus: Corpus, index: str, bucket: int, minhash: DedupMinhashConfig) -> pa.Table:
+    """All rows of a bucket, from every file that has some. ConfigError when they exceed max_bucket_bytes, before they are read."""
+    schema, max_bytes, row_bytes = sets_schema(minhash), minhash.max_bucket_bytes, index_bytes(minhash)
     filesystem, inner = storage.find_filesystem(corpus.path(index))
     places = pq.read_table(
         inner, filesystem=filesystem, filters=[("bucket", "==", bucket)], use_threads=False
@@ -239,10 +247,11 @@ def read_bucket(corpus: Corpus, index: str, bucket: int, schema: pa.Schema, max_
     tables, num_bytes = [schema.empty_table()], 0
     for place in places:
         with parquet_files.open_parquet(corpus.path(place["path"])) as file:
-            num_bytes += file.metadata.row_group(place["group"]).total_byte_size
+            group = file.metadata.row_group(place["group"])
+            num_bytes += group.total_byte_size + row_bytes * group.num_rows
             if num_bytes > max_bytes:
                 raise ConfigError(
-                    "max_bucket_bytes", max_bytes, f"bucket {bucket} of candidates has more than {num_bytes} bytes of shingle sets",
+                    "max_bucket_bytes", max_bytes, f"bucket {bucket} of candidates has more than {num_bytes} bytes of shingle sets and their index",
                     "Raise it to 3 times less than a worker's memory; lower unit_docs; or find what joins so many documents (minhash.num_rows).",
                 )  # fmt: skip
             tables.append(file.read_row_group(place["group"], use_threads=False).cast(schema))

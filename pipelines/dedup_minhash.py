@@ -78,7 +78,7 @@ class DedupMinhashConfig(Config):
     max_bucket_bytes: int = Field(
         default=4 << 30,
         ge=1 << 10,
-        description="shingle sets that one task of verification may hold; its memory is 3 times what it holds",
+        description="shingle sets, and 1.3 kB a member with large_index olmo3, that one task of verification may hold; its memory is 3 times that",
     )
     keep_bands: bool = Field(
         default=True,

@@ -148,7 +148,11 @@ FACTS = {
         "sources": {"notes": {"tokens": 10, "documents": 1, "bytes": 31}, "web": {"tokens": 19, "documents": 4, "bytes": 200}},
     },
 }  # fmt: skip
-CONFIGS = {"minhash": {"verification": {"rule": "representative", "threshold": 0.8, "large_component": 500}}}
+CONFIGS = {
+    "minhash": {
+        "verification": {"rule": "representative", "threshold": 0.8, "large_component": 500, "large_index": "prefix"}
+    }
+}
 KINDS = {
     "sources": "installed_text",
     "minhash": "dedup_minhash",

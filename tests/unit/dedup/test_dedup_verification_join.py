@@ -135,4 +135,6 @@ def test_what_olmo3_bands_miss_is_what_the_formula_says():
     assert abs(expected[0] - 0.18) < 0.005 and expected[1] > 0.999
     assert abs(found[0.8] - expected[0]) < 4 * np.sqrt(0.18 * 0.82 / 500)  # four standard errors
     assert found[0.9] > 0.99
-    assert olmo3_keys(to_sets([set(), {1}])).offsets.tolist() == [0, 0, OLMO3_BANDS]
+    keys = olmo3_keys(to_sets([set(), {1}, {2}, {1}]))  # a key that nobody shares is none
+    assert np.diff(keys.offsets).tolist() == [0, OLMO3_BANDS, 0, OLMO3_BANDS] and keys.num_slots == OLMO3_BANDS
+    assert keys.keys[:OLMO3_BANDS].tolist() == keys.keys[OLMO3_BANDS:].tolist() == list(range(OLMO3_BANDS))

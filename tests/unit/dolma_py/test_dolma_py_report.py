@@ -84,6 +84,12 @@ def test_what_each_rule_removes_is_on_the_page(corpus, tmp_path):
         "minhash representative 0.80 1 2 and more 3 minhash: pairs leaves out 1,600 members of components of 500"
         in words
     )
+    assert "share one of 200 bands" not in words
+    (manifest,) = Path(corpus.path("runs/made")).glob("*-minhash/manifest.json")
+    manifest.write_text(manifest.read_text().replace('"prefix"', '"olmo3"'))
+    assert "minhash: in components of 500 or more only documents that share one of 200 bands" in plain(
+        write(corpus, None, tmp_path)
+    )
 
 
 def test_the_table_is_on_the_page(corpus, training_run, tmp_path):
