@@ -118,7 +118,7 @@ def remove_earlier(target: Corpus, written: set[str]) -> None:
 def write_evidence(target: Corpus, done: Any, work: str) -> dict[str, Any] | None:
     """duplicates.parquet: members of clusters, the one that stays first, from the pieces of all files. None without verdicts.
 
-    The table is on the driver, as the decisions of the job were.
+    The table is on the driver: some 300 bytes of each member of a cluster.
     """
     paths = [file["path"] for file in file_lists(done) if file["path"].startswith(f"{work}/evidence/")]
     if not paths:
