@@ -6,14 +6,18 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from dolma_py import storage
 from dolma_py.errors import ConfigError, DataError
 from taggers.contamination import read_items
 from taggers.evaluation_sets import dump_items, list_registry_files, read_registry
 from taggers.ngram_match import Item
 from tests.evaluation_layouts import LAYOUT_COUNTS, write_layouts
+from tests.remote_places import open_s3_bucket
 from tests.unit.taggers.test_taggers_evaluation_files import write_snapshot
 
 LONG = "This question has rather many words so that nobody would call it short, does it not"
@@ -262,6 +266,29 @@ def test_names_and_folders_of_registries(tmp_path):
         read_registry(registry, str(tmp_path))
     with pytest.raises(ConfigError, match="each name once"):
         read_registry(write_registry(tmp_path, sets, json.loads(json.dumps(sets))))
+
+
+def test_a_registry_and_its_sets_in_a_bucket(tmp_path):
+    rows = [{"q": LONG, "a": "yes"}, {"q": LONG, "a": "no"}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
+    sets = {
+        "name": "quiz",
+        "paths": ["sets/**/*.jsonl", "sets/test.parquet"],
+        "fields": {"question": "q", "answer": "a"},
+    }
+    with open_s3_bucket("evaluation") as bucket:
+        storage.write_bytes(f"{bucket}/sets/train/a.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+        storage.copy_file(str(tmp_path / "test.parquet"), f"{bucket}/sets/test.parquet")
+        storage.copy_file(write_registry(tmp_path, sets, drop_repeats=False), f"{bucket}/sets.yaml")
+        found = read_registry(f"{bucket}/sets.yaml")
+        assert [item.id for item in found.items] == [
+            f"quiz/{name}" for name in ("test/1", "test/2", "train/1", "train/2")
+        ]
+        assert found.items[0].source == f"{bucket}/sets/test.parquet:1"
+        assert list_registry_files(f"{bucket}/sets.yaml")[1:] == [
+            f"{bucket}/sets/test.parquet",
+            f"{bucket}/sets/train/a.jsonl",
+        ]
 
 
 def test_dumped_items_are_what_the_tagger_reads(tmp_path):
