@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 NUM_STEPS = 12  # of the recipe
 # steps in which one build is killed: 20 kills
 PLACES = [[0, 9], [1, 6], [2, 2], [3], [4, 10], [5, 11], [6, 7], [7], [8, 8], [9], [10, 10], [11]]
-MAX_TRIES = 4
+MAX_TRIES = 8
 
 
 def start_build(folder: Path, corpus: Path) -> killed_commands.Command:
@@ -46,14 +46,15 @@ def count_done(corpus: Path) -> int:
 def kill_in_step(folder: Path, corpus: Path, step: int, seconds: float) -> Path:
     """A build, begun or gone on with in a copy of `corpus`, killed `seconds` after the steps before `step` were done.
 
-    What ended before it was killed, or had reached the next step, does not count: another copy is killed in half the time.
+    What ended before it was killed, or had reached the next step, does not count: another copy is killed in half the time, the last at once.
     """
     for number in range(MAX_TRIES):
         root = folder / f"{corpus.name}-{step}-{number}"
         if corpus.exists():
             shutil.copytree(corpus, root)
         command = start_build(folder, root)
-        reached = killed_commands.reach(command, lambda root=root: count_done(root) >= step, seconds / 2**number)
+        delay = 0.0 if number == MAX_TRIES - 1 else seconds / 2**number
+        reached = killed_commands.reach(command, lambda root=root: count_done(root) >= step, delay)
         if killed_commands.kill_all(command) and reached and count_done(root) == step:
             return root
     raise AssertionError(f"none of {MAX_TRIES} kills fell into step {step}: {command.words()}")
