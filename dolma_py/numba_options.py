@@ -36,5 +36,5 @@ os.environ["NUMBA_CACHE_DIR"] = choose_cache_dir()
 # make sums depend on the compiler. error_model numpy: division by zero is inf or nan instead of a branch per division.
 KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 # of a kernel that only kernels call: without what unpacks Python's arguments, which for tuples of many arrays compiles longer than the kernel
-INNER_KERNEL: dict[str, Any] = {**KERNEL, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+KERNEL_INNER: dict[str, Any] = {**KERNEL, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 KERNEL_PARALLEL: dict[str, Any] = {**KERNEL, "parallel": True}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import INNER_KERNEL, KERNEL
+from dolma_py.numba_options import KERNEL, KERNEL_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -42,7 +42,7 @@ class Found(NamedTuple):
     span_items: np.ndarray  # int64 (S,)
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def start_cluster_kernel(ngram, position, row, index, scratch):
     """Open a slot for every item of the n-gram that was not expanded over this position already; returns their number."""
     num_slots = 0
@@ -61,7 +61,7 @@ def start_cluster_kernel(ngram, position, row, index, scratch):
     return num_slots
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def expand_kernel(position, step, num_ngrams, num_slots, index, settings, scratch):
     """Walk from the hit at `position` in steps of +1 or -1; an item leaves after max_misses n-grams in a row without it."""
     num_active = num_slots
@@ -91,7 +91,7 @@ def expand_kernel(position, step, num_ngrams, num_slots, index, settings, scratc
         position += step
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def close_cluster_kernel(row, num_slots, num_tokens, index, settings, scratch, found):
     """Score all slots, keep the document's best item, free the slots; write the spans of the cluster's best item."""
     best_score, best = -1.0, np.int64(0)
@@ -125,7 +125,7 @@ def close_cluster_kernel(row, num_slots, num_tokens, index, settings, scratch, f
                 add_span_kernel(row, first, last, best_score, np.int64(scratch.slot_items[best]), scratch, found)
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def add_span_kernel(row, first, end, score, item, scratch, found):
     """Put tokens[first:end] of `row` among its spans, which stay sorted and disjoint: spans that it meets become one with it.
 
@@ -161,7 +161,7 @@ def add_span_kernel(row, first, end, score, item, scratch, found):
     scratch.state[0] = num_spans + shift
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def move_span_kernel(source, target, found):
     """Copy one span to another place."""
     found.span_rows[target] = found.span_rows[source]
@@ -171,7 +171,7 @@ def move_span_kernel(source, target, found):
     found.span_items[target] = found.span_items[source]
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def search_row_kernel(row, num_tokens, index, settings, scratch, found):
     """Best item, its score and the contaminated spans of the document whose tokens are in `scratch`.
 
@@ -196,7 +196,7 @@ def search_row_kernel(row, num_tokens, index, settings, scratch, found):
         position += settings.stride_tokens
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def list_hits_kernel(num_tokens, index, settings, scratch):
     """Position and number of every n-gram of the document that stands in an item, to scratch.hits; returns how many."""
     num_hits = 0
@@ -214,7 +214,7 @@ def list_hits_kernel(num_tokens, index, settings, scratch):
     return num_hits
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def search_row_plainly_kernel(row, num_tokens, index, settings, scratch, found):
     """The plain rule: an item is found by the share of its distinct n-grams that stand anywhere in the document.
 

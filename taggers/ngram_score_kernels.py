@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import INNER_KERNEL
+from dolma_py.numba_options import KERNEL_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -74,7 +74,7 @@ class Scratch(NamedTuple):
     overlaps: np.ndarray  # float64 (3,) of question, answer and passage of the slot scored last
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def ngram_overlap_kernel(item, cluster, index, scratch):
     """Share of the item's question that the cluster matched: idf of the matched distinct n-grams of all, in [0, 1].
 
@@ -87,7 +87,7 @@ def ngram_overlap_kernel(item, cluster, index, scratch):
     return total / index.item_idf[item]
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def word_overlap_kernel(item, first, end, index, scratch):
     """Share of the item's question words that stand in tokens[first:end], by idf; a document word serves one question word.
 
@@ -112,7 +112,7 @@ def word_overlap_kernel(item, first, end, index, scratch):
     return found / whole
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def question_overlap_kernel(slot, cluster, num_tokens, index, settings, scratch):
     """How much of a slot's question the cluster holds, in [0, 1].
 
@@ -132,7 +132,7 @@ def question_overlap_kernel(slot, cluster, num_tokens, index, settings, scratch)
     return word_overlap_kernel(item, first, end, index, scratch)
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def find_row_kernel(wanted, begin, end, scratch):
     """First place in tokens[begin:end] where the tokens `wanted` stand in a row, or -1."""
     for at in range(begin, end - len(wanted) + 1):
@@ -144,7 +144,7 @@ def find_row_kernel(wanted, begin, end, scratch):
     return np.int64(-1)
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def sum_found_kernel(item, grams, stamps, stamp):
     """idf of the item's n-grams that bear the stamp, of all; the sum runs in their order in the item."""
     found = whole = 0.0
@@ -155,7 +155,7 @@ def sum_found_kernel(item, grams, stamps, stamp):
     return found / whole
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def answer_overlap_kernel(slot, num_tokens, index, settings, scratch):
     """How much of the item's answer stands behind the question, in [0, 1]; its place goes to scratch.bounds.
 
@@ -200,7 +200,7 @@ def answer_overlap_kernel(slot, num_tokens, index, settings, scratch):
     return 1.0
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def passage_overlap_kernel(slot, index, settings, scratch):
     """How much of the item's passage stands before the question, in [0, 1]: idf of the distinct n-grams found, of all.
 
@@ -229,7 +229,7 @@ def passage_overlap_kernel(slot, index, settings, scratch):
     return sum_found_kernel(item, index.passage_grams, scratch.passage_stamps, stamp)
 
 
-@njit(**INNER_KERNEL)
+@njit(**KERNEL_INNER)
 def score_slot_kernel(slot, cluster, num_tokens, index, settings, scratch):
     """Score of one item in the cluster, in [0, 1]: contaminated when it reaches settings.threshold.
 
