@@ -115,9 +115,13 @@ def check_sources(step: str, sources: Mapping[str, SourceCounts], alarms: Source
 def check_clusters(
     step: str, largest: Sequence[tuple[str | None, int]], alarms: CopyAlarms, key: str = "alarms"
 ) -> None:
-    """Raise DedupAlarmError that names clusters beyond the bound; `largest`: (id of the document that stays, members)."""
+    """Raise DedupAlarmError that names clusters beyond the bound; `largest`: (id of the document that stays, members).
+
+    The id is None where a filter of earlier data has seen the cluster: no document stays here, and a filter names none.
+    """
     limit = alarms.max_cluster_size
-    found = [f"the cluster of {kept_id} has {size} members" for kept_id, size in largest if size > (limit or size)]
+    names = [("that a filter has seen" if kept_id is None else f"of {kept_id}", size) for kept_id, size in largest]
+    found = [f"the cluster {name} has {size} members" for name, size in names if size > (limit or size)]
     if found:
         raise DedupAlarmError(
             step, found, f"allowed are {limit}",

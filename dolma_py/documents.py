@@ -28,9 +28,8 @@ DUPLICATE_SCHEMA = pa.schema(
         pa.field("cluster_id", pa.int64()),  # address of the cluster's first member; see listing.address
         pa.field("cluster_size", pa.int32()),  # 1 for a document without duplicates
         pa.field("kept_id", pa.string()),  # id of the document that stays in this one's place
-        pa.field(
-            "similarity", pa.float32()
-        ),  # with the kept document; 1 for exact copies; null: a filter alone has seen it
+        # with that one; 1 for exact copies; null where a filter alone has seen it
+        pa.field("similarity", pa.float32()),
     ]
 )
 

@@ -58,6 +58,8 @@ def test_a_cluster_beyond_the_bound_is_named():
     check_clusters("minhash", [("a", 101)], CONFIG.model_copy(update={"max_cluster_size": None}))
     with pytest.raises(DedupAlarmError, match="cluster of b has 101 members.*max_cluster_size"):
         check_clusters("minhash", [("b", 101), ("a", 100)], CONFIG)
+    with pytest.raises(DedupAlarmError, match="the cluster that a filter has seen has 101 members"):
+        check_clusters("exact", [(None, 101)], CONFIG)
 
 
 def test_counts_of_tasks_add_up():
