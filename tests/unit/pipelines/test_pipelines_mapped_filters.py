@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -130,13 +130,15 @@ def test_others_wait_for_the_one_that_makes_a_file(tmp_path):
     """And take over when it is killed on the way."""
     code = (
         "import sys, time; from pipelines.mapped_filters import make_once\n"
-        "def make(target): print('begun', flush=True); time.sleep(60)\n"
-        "make_once(sys.argv[1], 'file', make)"
+        "def make(target): print('begun', flush=True); time.sleep(60 * (sys.argv[2] == 'first'))\n"
+        "print('here', flush=True); make_once(sys.argv[1], 'file', make)"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as other:
-        assert other.stdout.readline() == b"begun\n"
-        waiting = subprocess.Popen([sys.executable, "-c", code.replace("60", "0"), str(tmp_path)])
-        time.sleep(1)
-        assert waiting.poll() is None
-        other.kill()
-    assert waiting.wait(30) == 0
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen([*command, "first"], stdout=subprocess.PIPE, bufsize=0) as first:
+        assert [first.stdout.readline(), first.stdout.readline()] == [b"here\n", b"begun\n"]
+        with subprocess.Popen([*command, "second"], stdout=subprocess.PIPE, bufsize=0) as second:
+            assert second.stdout.readline() == b"here\n"
+            has_begun = bool(select.select([second.stdout], [], [], 0.5)[0])
+            first.kill()
+            assert not has_begun
+            assert second.stdout.readline() == b"begun\n"
