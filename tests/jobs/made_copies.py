@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import tempfile
+from pathlib import Path
 from typing import Any
 
+from tests.dedup_jobs import run_job
 from tests.jobs.made_recipe import make_text
 from tests.tiny_corpus import Groups, write_corpus
 
@@ -40,11 +43,20 @@ def write_copies(root: str) -> None:
     write_corpus(root, make_shards())
 
 
+def save_day1(root: Path) -> None:
+    """What JOBS ask, made by the jobs: an index of the texts and a filter of the URLs of the first two shards, in root/day1."""
+    for kind, seen in (("dedup_exact", {"index": {"save": str(root / "day1" / "exact")}}),
+                       ("dedup_urls", {"bloom": {"save": str(root / "day1" / "urls.bloom")}})):  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            run_job(kind, Path(folder) / "corpus", make_shards()[:2], seen)
+
+
 # name -> (kind, settings): every kind of deduplication, in the forms that take other ways through the code
 JOBS: dict[str, tuple[str, dict[str, Any]]] = {
-    "exact": ("dedup_exact", {}),
+    "exact": ("dedup_exact", {"index": {"against": "{corpus}/day1/exact", "save": "{corpus}/seen/exact"}}),
     "normalised": ("dedup_exact", {"text": "normalised", "scope": "source"}),
-    "urls": ("dedup_urls", {}),
+    "urls": ("dedup_urls", {
+        "bloom": {"against": "{corpus}/day1/urls.bloom", "save": "{corpus}/seen/urls.bloom"}, "index": {"save": "{corpus}/seen/urls"}}),
     "lines": ("dedup_paragraphs", {"unit": "line", "min_words": 3}),
     "paragraphs": ("dedup_paragraphs", {"unit": "paragraph"}),
     "minhash": ("dedup_minhash", {"unit_docs": 20}),

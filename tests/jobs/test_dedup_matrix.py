@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from pipelines.build_recipe import BuildOptions, build_from
 from pipelines.done_steps import State
 from pipelines.recipe import Recipe
 from tests.dedup_jobs import list_output
-from tests.jobs.made_copies import JOBS, write_copies
+from tests.jobs.made_copies import JOBS, save_day1, write_copies
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 APART = ("minhash-spark", "substring-pool")  # they write the sets of others
@@ -49,21 +50,40 @@ def run(root: Path, partitions: int) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory, _spark_of_this_run) -> tuple[Path, dict[str, bytes]]:
-    """(corpus without any output, files after all jobs with one partition)."""
+    """(corpus without any output but a filter and an index of its first shards, files after all jobs with one partition)."""
     folder = tmp_path_factory.mktemp("matrix")
     write_copies(str(folder / "plain"))
+    save_day1(folder / "plain")
     copy_corpora(folder / "plain", folder / "one")
     return folder / "plain", run(folder / "one", 1)
 
 
+def read_manifests(files: dict[str, bytes]) -> list[tuple[str, dict[str, Any]]]:
+    return [(path, json.loads(file)) for path, file in files.items() if path.endswith("/manifest.json")]
+
+
 def test_every_job_found_something(expected):
     """Else equal bytes would say little."""
-    manifests = {path: json.loads(file) for path, file in expected[1].items() if path.endswith("/manifest.json")}
-    assert {made["step"] for made in manifests.values()} == set(JOBS)
-    for path, made in manifests.items():
+    manifests = read_manifests(expected[1])
+    assert {made["step"] for _, made in manifests} == set(JOBS)
+    for path, made in manifests:
         facts = made["facts"]
         found = facts.get("duplicates", facts.get("repeated_units", facts.get("repeated_bytes")))
         assert found > 10, path
+
+
+def test_filters_and_indexes_are_asked_and_left(expected):
+    manifests = {made["step"]: made for path, made in read_manifests(expected[1])}
+    for step in ("exact", "urls"):
+        facts = manifests[step]["facts"]
+        assert 10 < facts["seen_before"] < facts["members"] and facts["kept_keys"] > 10
+    saved = {
+        "all/seen/exact/index.json",
+        "all/seen/exact/part-00000.parquet",
+        "all/seen/urls/index.json",
+        "all/seen/urls.bloom",
+    }
+    assert saved <= set(expected[1])
 
 
 @pytest.mark.parametrize("partitions", [2, 7])
