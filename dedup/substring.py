@@ -62,6 +62,14 @@ class Spans(NamedTuple):
     offsets: npt.NDArray[np.int64]  # int64 (N + 1,)  document i owns spans offsets[i]:offsets[i + 1]
 
 
+def slice_spans(spans: Spans, first: int, end: int) -> Spans:
+    """Those of documents first to end - 1."""
+    offsets = spans.offsets[first : end + 1]
+    return Spans(
+        spans.start_byte[offsets[0] : offsets[-1]], spans.end_byte[offsets[0] : offsets[-1]], offsets - offsets[0]
+    )
+
+
 def find_repeats(
     data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], *, min_length_bytes: int, keep_first: bool = True
 ) -> Spans:

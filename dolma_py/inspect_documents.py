@@ -30,6 +30,7 @@ from dolma_py.report_examples import (
     read_twins,
     show,
 )
+from dolma_py.report_repeats import find_repeats
 from dolma_py.views import View
 
 VERDICT_COLUMNS = ["is_duplicate", "cluster_id", "cluster_size", "kept_id", "similarity"]
@@ -103,10 +104,14 @@ def find_corpus(options: InspectOptions) -> Corpus:
 
 
 def collect_set(corpus: Corpus, options: InspectOptions) -> list[Section]:
-    """What an attribute set says of documents: that they are duplicates, or that they hold evaluation items."""
+    """What an attribute set says of documents: that they are duplicates, hold evaluation items, or lost repeats."""
     from dolma_py.inspect_contamination import collect_findings, is_contamination
+    from dolma_py.inspect_repeats import list_repeats
 
     name = options.set or _only_verdict(corpus)
+    repeats = find_repeats(corpus, name)
+    if repeats is not None:
+        return list_repeats(repeats, options._replace(set=name))
     return (collect_findings if is_contamination(corpus, name) else collect_pairs)(corpus, options._replace(set=name))
 
 

@@ -17,6 +17,7 @@ from dolma_py.report_data import Counts, Funnel, Report, total
 from dolma_py.report_examples import Example, Planted
 
 TEMPLATE = "report.html.j2"
+MOST_REPEATS = 20  # texts that are seen without a click
 
 
 class FunnelLine(NamedTuple):
@@ -78,7 +79,7 @@ def render(
     page = pages.make_environment(filters).get_template(TEMPLATE).render(
         report=report, headline=list_headlines(report), lead=write_lead(report), funnel=list_funnel(report.funnel), shown=shown,
         kept=kept, planted=planted, findings=findings, has_run=has_run, pictures=draw_pictures(report), total=total, packages=list_packages(report),
-        max_lines=report_charts.MAX_LINES, seconds=sum_seconds(report),
+        max_lines=report_charts.MAX_LINES, most_repeats=MOST_REPEATS, seconds=sum_seconds(report),
     )  # fmt: skip
     return page.encode()
 

@@ -14,6 +14,7 @@ from dolma_py import manifest, parquet_files, storage
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.listing import Shard
+from dolma_py.report_repeats import ARTIFACT, Repeated, read_repeats
 from dolma_py.report_training import Training, collect_training, read_json, read_text
 from dolma_py.views import Step, View, attribute_path
 
@@ -105,6 +106,7 @@ class Report(NamedTuple):
     training: Training | None
     evaluation: dict[str, Any] | None
     sample_text: str | None
+    repeats: tuple[Repeated, ...] | None  # what was cut most often
 
 
 def total(counts: dict[str, Counts]) -> Counts:
@@ -132,8 +134,14 @@ def collect(corpus: Corpus, *, recipe: str | None, run: str | None) -> Report:
         recipe=name, steps=tuple(steps), view=view, notes=tuple(notes), funnel=funnel, rejected=rejected,
         near_copies=collect_near_copies(steps), mix=mix, shards=shards,
         checks=check_all(funnel, mix, shards) + check_run(corpus, steps, training), training=training, evaluation=evaluation,
-        sample_text=None if sample_text is None else sample_text[:MAX_SAMPLE_CHARS],
+        sample_text=None if sample_text is None else sample_text[:MAX_SAMPLE_CHARS], repeats=collect_repeats(corpus, steps),
     )  # fmt: skip
+
+
+def collect_repeats(corpus: Corpus, steps: list[StepRun]) -> tuple[Repeated, ...] | None:
+    """What the last step that cut repeats has cut most often; None without one, or where it left no word of it."""
+    found = [step.manifest for step in steps if ARTIFACT in step.manifest["artifacts"]]
+    return read_repeats(corpus, found[-1]) if found else None
 
 
 def find_recipe(corpus: Corpus, wanted: str | None) -> str:

@@ -3,7 +3,8 @@
 Reads a view; writes attributes/substring-v1/ whose spans are an edit of the view: spans in bytes of the original text,
 repeated_bytes, left_bytes, and little_left (something was cut and less than min_left_bytes stayed). A corpus of up to pool_bytes is one
 suffix array; a larger one is searched as a whole by anchors (pipelines/global_repeats.py), or, with scope: pool, in pools by corpus
-order, where a repeat is found when both occurrences are in one pool.
+order, where a repeat is found when both occurrences are in one pool. Its artifact repeats.json names the texts that were cut most often
+(pipelines/repeated_passages.py).
 
     spark-submit pipelines/dedup_substring.py --config substring.yaml
 """
@@ -18,19 +19,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from dedup.substring import SubstringConfig, find_repeated_spans
+from dedup.substring import SubstringConfig, find_repeated_spans, slice_spans
 from dolma_py import config, parquet_files, storage, views
-from dolma_py.arrow_buffers import view_text
+from dolma_py.arrow_buffers import TextView, view_text
 from dolma_py.corpus import Corpus, ViewBatch, read_view
 from dolma_py.documents import SPANS
 from dolma_py.listing import Split
+from dolma_py.report_repeats import ARTIFACT
 from dolma_py.spans import Spans, build_spans, count_bytes
-from dolma_py.storage import WrittenFile, write_attempt
+from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.global_repeats import find_global, gathered_bytes, index_bytes, tasks_bytes
 from pipelines.pairs_by_split import table_writer
 from pipelines.repeat_regions import FOUND_SCHEMA
+from pipelines.repeated_passages import FOUND_LAYOUT, span_anchors_bytes, write_passages, write_span_anchors
 from pipelines.steps import Rule, StepContext, StepResult, Unit
 
 VERSION = 3
@@ -79,9 +82,10 @@ def driver_memory_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int
 
 
 def work_disk_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int:
-    """What a search through the whole corpus needs until it ends."""
+    """What a search needs until it ends: anchors of spans, and of one through the whole corpus what it gathers."""
     is_global = substring.scope == "corpus" and text_bytes > substring.pool_bytes
-    return gathered_bytes(text_bytes, substring.min_length_bytes) if is_global else 0
+    gathered = gathered_bytes(text_bytes, substring.min_length_bytes) if is_global else 0
+    return gathered + span_anchors_bytes(text_bytes, substring.min_length_bytes)
 
 
 def run(context: StepContext, substring: DedupSubstringConfig) -> StepResult:
@@ -95,13 +99,14 @@ def run(context: StepContext, substring: DedupSubstringConfig) -> StepResult:
     names = ("documents", "documents_with_spans", "spans", "repeated_bytes", "text_bytes")
     sums = {name: sum(line["facts"][name] for line in lines) for name in names}
     facts = sums | numbers | {"scope": substring.scope}
-    return StepResult({SET: fingerprint}, facts=facts, times=times._asdict() | {"search_task_sec": task_sec})
+    artifacts = {ARTIFACT: write_passages(context, [line["files"][1] for line in lines])}
+    return StepResult({SET: fingerprint}, artifacts, facts=facts, times=times._asdict() | {"search_task_sec": task_sec})
 
 
 def find_spans(
     context: StepContext, substring: DedupSubstringConfig
 ) -> tuple[list[dict[str, Any]], dict[str, int], float]:
-    """(lines of a done file with a file of FOUND_SCHEMA each, numbers for the manifest, seconds of the tasks)."""
+    """(lines of a done file with a file of FOUND_SCHEMA and one of anchors each, in corpus order; numbers for the manifest; seconds of tasks)."""
     pools = plan_pools(context.plan_splits(), substring.pool_bytes)
     if len(pools) > 1 and substring.scope == "corpus":
         return find_global(context, substring)
@@ -117,7 +122,7 @@ def find_spans(
         )
         for number, pool in enumerate(pools)
     ]
-    done, times = context.run_units("pools", units, find_pool)
+    done, times = context.run_units("pools", units, find_pool, layout=FOUND_LAYOUT)
     return [done.units[name] for name in sorted(done.units)], {"pools": len(pools)}, times.task_sec
 
 
@@ -151,6 +156,15 @@ def find_pool(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile],
     del texts
     spans = find_repeated_spans(data, offsets, config=substring)
     counts = np.diff(spans.offsets)
+    firsts = np.cumsum([0, *map(len, addresses)])  # of each batch
+
+    def write_anchors(sink: HashingWriter) -> int:
+        batches = (
+            (address[first:end], TextView(data, offsets[first : end + 1]), slice_spans(spans, first, end))
+            for first, end in zip(firsts.tolist(), firsts.tolist()[1:], strict=False)
+        )
+        return write_span_anchors(sink, batches, substring.min_length_bytes)
+
     table = pa.table(
         [pa.array(np.repeat(address, counts)), pa.array(spans.start_byte), pa.array(spans.end_byte)],
         schema=FOUND_SCHEMA,
@@ -160,8 +174,12 @@ def find_pool(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile],
         "repeated_bytes": int((spans.end_byte - spans.start_byte).sum(dtype=np.int64)), "text_bytes": len(data),
         "first": int(address.min(initial=np.iinfo(np.int64).max)), "last": int(address.max(initial=-1)),
     }  # fmt: skip
-    path = f"{params['work']}/pools/pool-{params['number']:05d}.parquet"
-    return [write_attempt(corpus.root, attempts, path, table_writer(table))], facts
+    path = f"{params['work']}/pools/pool-{params['number']:05d}"
+    written = [
+        write_attempt(corpus.root, attempts, f"{path}.parquet", table_writer(table)),
+        write_attempt(corpus.root, attempts, f"{path}-anchors.parquet", write_anchors),
+    ]
+    return written, facts
 
 
 def write_span_index(context: StepContext, lines: list[dict[str, Any]]) -> dict[str, str]:

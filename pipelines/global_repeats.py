@@ -31,7 +31,7 @@ from dedup.anchors import (
 )  # fmt: skip
 from dedup.substring import Spans, clip_spans, join_spans
 from dolma_py import config, hashing, parquet_files, storage
-from dolma_py.arrow_buffers import view_text
+from dolma_py.arrow_buffers import TextView, view_text
 from dolma_py.corpus import Corpus, read_view
 from dolma_py.listing import Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
@@ -64,6 +64,7 @@ from pipelines.repeat_regions import (
     write_region_index,
     write_regions,
 )  # fmt: skip
+from pipelines.repeated_passages import FOUND_LAYOUT, write_span_anchors
 from pipelines.shuffles import Batches
 from pipelines.steps import StepContext, Unit, split_name, split_params
 
@@ -98,7 +99,7 @@ def find_global(
     found = [repeats.units[bucket.name]["files"][0] for bucket in buckets]
     united = write_united(context, found, [marks.get(unit.name, 0) for unit in units])
     last = [unit._replace(params=unit.params | {"has_spans": unit.name in united}) for unit in units]
-    spans, span_times = context.run_units("spans", last, finish_spans)
+    spans, span_times = context.run_units("spans", last, finish_spans, layout=FOUND_LAYOUT)
     lines = [
         spans.units[unit.name] | {"facts": anchors.units[unit.name]["facts"] | spans.units[unit.name]["facts"]}
         for unit in units
@@ -245,7 +246,7 @@ def write_united(context: StepContext, found: list[dict[str, Any]], marks: list[
 
 
 def finish_spans(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
-    """One task of phase spans: a split's spans of all buckets, joined by the fuzzy rule and clipped to whole characters."""
+    """One task of phase spans: a split's spans of all buckets, joined by the fuzzy rule and clipped to whole characters; anchors inside them."""
     from pipelines.dedup_substring import DedupSubstringConfig
 
     corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
@@ -253,7 +254,8 @@ def finish_spans(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFil
     first, name = (split.shard << 40) | split.first_row, split_name(split)
     facts = {"documents_with_spans": 0, "spans": 0, "repeated_bytes": 0, "first": first, "last": first + split.rows - 1}
     pieces = [FOUND_SCHEMA.empty_table()]
-    if params["has_spans"]:
+
+    def find() -> Iterator[tuple[npt.NDArray[np.int64], TextView, Spans]]:
         found = parquet_files.read_row_groups(corpus.path(params["work"], "united", f"{name}.parquet"), None, None)
         for batch in read_view(corpus, view, split, ["text"]):
             text = view_text(batch.documents.column("text"))
@@ -267,8 +269,15 @@ def finish_spans(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFil
             facts["documents_with_spans"] += int((counts > 0).sum())
             facts["spans"] += len(spans.start_byte)
             facts["repeated_bytes"] += int((spans.end_byte - spans.start_byte).sum(dtype=np.int64))
-    path = f"{params['work']}/spans/{name}.parquet"
-    return [write_attempt(corpus.root, attempts, path, table_writer(pa.concat_tables(pieces)))], facts
+            yield batch.addresses, text, spans
+
+    def write_anchors(sink: HashingWriter) -> int:
+        return write_span_anchors(sink, find() if params["has_spans"] else [], substring.min_length_bytes)
+
+    path = f"{params['work']}/spans/{name}"
+    inside = write_attempt(corpus.root, attempts, f"{path}-anchors.parquet", write_anchors)
+    spans = write_attempt(corpus.root, attempts, f"{path}.parquet", table_writer(pa.concat_tables(pieces)))
+    return [spans, inside], facts
 
 
 def choose_spans(found: pa.Table, addresses: npt.NDArray[np.int64]) -> Spans:

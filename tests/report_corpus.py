@@ -175,6 +175,16 @@ CELLS = [
 ]  # fmt: skip
 
 
+ARTIFACTS = {
+    "sources": {"items": "items.jsonl"}, "plan": {"cells": "cells.parquet"}, "substring": {"repeats": "repeats.json"},
+}  # fmt: skip
+PLACES = [{"id": "w4", "source": "web", "file": "documents/web/part-00000.parquet", "row": 4}]
+REPEATS = [
+    {"times": 4000, "documents": 3999, "bytes": 3_200_000, "text": "Licensed under\nthe terms of", "examples": PLACES},
+    {"times": 2, "documents": 1, "bytes": 98, "text": HOSTILE, "examples": [PLACES[0] | {"id": HOSTILE, "source": HOSTILE}]},
+]  # fmt: skip
+
+
 def counts(pairs: list[tuple[int, ...]], names: tuple[str, ...]) -> dict[str, dict[str, int]]:
     return {
         source: dict(zip(names, values, strict=True)) for source, values in zip(("web", "notes"), pairs, strict=True)
@@ -202,6 +212,8 @@ def make_corpus(tmp_path: Path) -> Corpus:
     storage.write_bytes(corpus.path("items.jsonl"), manifest.render_line(question))
     cells = [dict(zip(CELL_SCHEMA.names, cell, strict=True)) for cell in CELLS]
     write_table(corpus.path("cells.parquet"), cells, CELL_SCHEMA, [len(cells)])
+    repeats = {"format": "dolma-py-repeats", "passages": REPEATS}
+    storage.write_bytes(corpus.path("repeats.json"), json.dumps(repeats).encode())
     view = None
     for number, step in enumerate(STEPS):
         if step == "ingest":
@@ -211,7 +223,7 @@ def make_corpus(tmp_path: Path) -> Corpus:
         if view is not None:
             views.save_view(view, corpus.path("views", f"{view.name}.yaml"))
         folder = corpus.path("runs/made", f"{number:02d}-{step}")
-        artifacts = {"sources": {"items": "items.jsonl"}, "plan": {"cells": "cells.parquet"}}.get(step, {})
+        artifacts = ARTIFACTS.get(step, {})
         made = {
             "format": "dolma-py-step", "step": step, "kind": KINDS.get(step, step), "rules": RULES.get(step, []),
             "config": CONFIGS.get(step, {"mix": "made"}),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from dolma_py import done, storage
+from dolma_py import done, manifest, storage
 from dolma_py.documents import DUPLICATE_SCHEMA
 from dolma_py.errors import ConfigError
 from dolma_py.inspect_documents import InspectOptions, collect_pairs, collect_rule, run_inspect
 from dolma_py.inspect_terminal import print_sections
+from dolma_py.report_repeats import FORMAT
 from dolma_py.views import Step, save_view
 from tests.tiny_corpus import write_attributes, write_corpus
 
@@ -195,3 +197,41 @@ def test_an_output_folder_that_no_command_has_written_to_is_told(tmp_path):
 def test_wrong_options_are_named(corpus, options, words):
     with pytest.raises(ConfigError, match=words):
         run_inspect(**(OPTIONS._replace(**({"corpus": corpus.root} | options))._asdict()))
+
+
+@pytest.fixture
+def cut_corpus(corpus):
+    """The same with a step that cut two texts."""
+    line = {"unit": "substring-v1", "fingerprint": "g", "files": [], "facts": {}}
+    storage.write_bytes(corpus.path("attributes/substring-v1/_done.jsonl"), done.render_line(line))
+    place = {"source": "a", "file": "documents/web/part-00000.parquet", "row": 3}
+    passages = [
+        {"times": 1200, "documents": 1100, "bytes": 99000, "text": HOSTILE, "examples": [place | {"id": "d3"}, place | {"id": "d5"}]},
+        {"times": 2, "documents": 2, "bytes": 90, "text": "river", "examples": [place | {"id": "d4"}]},
+    ]  # fmt: skip
+    storage.write_bytes(corpus.path("repeats.json"), json.dumps({"format": FORMAT, "passages": passages}).encode())
+    made = {"attributes": {"substring-v1": "g"}, "artifacts": {"repeats": "repeats.json"}}
+    manifest.write_manifest(corpus.path("runs/r/00-substring"), made)
+    return corpus
+
+
+def inspect(corpus, **options):
+    return run_inspect(**OPTIONS._replace(corpus=corpus.root, set="substring-v1", **options)._asdict())
+
+
+def test_the_texts_that_were_cut_most_often(cut_corpus, capsys):
+    assert inspect(cut_corpus).startswith("2 documents of ")
+    shown = capsys.readouterr().out
+    assert "the 2 texts that were cut most often" in shown and "d3 of a" in shown and "river" in shown
+    assert "cut 1,200 times in 1,100 documents, 99,000 bytes in all" in shown
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", shown)
+    assert inspect(cut_corpus, sample=1).startswith("1 document of ")
+    with pytest.raises(ConfigError, match="--source"):
+        inspect(cut_corpus, source="a")
+
+
+def test_texts_of_a_set_that_another_run_has_made_since_are_not_shown(cut_corpus):
+    line = {"unit": "substring-v1", "fingerprint": "h", "files": [], "facts": {}}
+    storage.write_bytes(cut_corpus.path("attributes/substring-v1/_done.jsonl"), done.render_line(line))
+    with pytest.raises(ConfigError, match="expected an attribute set"):
+        inspect(cut_corpus)

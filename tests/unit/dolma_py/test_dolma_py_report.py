@@ -13,7 +13,18 @@ from hypothesis import given
 from dolma_py import pages, report
 from dolma_py.corpus import Corpus
 from dolma_py.documents import DOCUMENT_SCHEMA
-from tests.report_corpus import CELL_SCHEMA, CELLS, NOTES, STEPS, collect, make_corpus, make_training_run, write_table
+from dolma_py.errors import DataError
+from tests.report_corpus import (
+    CELL_SCHEMA,
+    CELLS,
+    NOTES,
+    REPEATS,
+    STEPS,
+    collect,
+    make_corpus,
+    make_training_run,
+    write_table,
+)
 from tests.strategies import texts
 
 
@@ -107,6 +118,27 @@ def test_the_table_is_on_the_page(corpus, training_run, tmp_path):
     assert "Answers of 7 items, given their questions: 3.125 bits per byte" in words
     assert "Given the same questions, zstd -19 needs 7.500 on average over items and 7.250 weighted by bytes" in words
     assert "Without questions it needs 3.500 for all answers in one frame" in words
+
+
+def test_what_was_cut_most_often_is_on_the_page(corpus, tmp_path):
+    page = write(corpus, None, tmp_path)
+    words = plain(page)
+    assert "Licensed under the terms of Licensed under the terms of 4,000 3,999 3.200 w4 of web, " in words
+    assert "documents/web/part-00000.parquet, row 4" in words
+    assert "<script>" not in page and "U+202E" in page[page.index('id="repeats"') : page.index('id="planted"')]
+    many = [{**REPEATS[0], "times": number} for number in range(50, 0, -1)]
+    Path(corpus.path("repeats.json")).write_text(json.dumps({"format": "dolma-py-repeats", "passages": many}))
+    assert "30 more" in plain(write(corpus, None, tmp_path))
+    Path(corpus.path("repeats.json")).write_text('{"format": "dolma-py-repeats", "passages": []}')
+    assert "no text of the length that counts stands twice" in plain(write(corpus, None, tmp_path))
+    Path(corpus.path("repeats.json")).unlink()
+    assert 'id="repeats"' not in write(corpus, None, tmp_path)
+
+
+def test_a_file_of_another_kind_is_refused(corpus):
+    Path(corpus.path("repeats.json")).write_text('{"format": "other"}')
+    with pytest.raises(DataError, match="expected format dolma-py-repeats, got other"):
+        collect(corpus)
 
 
 def test_no_section_on_planted_items_where_they_were_not_ingested(corpus, tmp_path):
