@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pipelines.dedup_substring import DedupSubstringConfig
 
 REGION_SCHEMA = pa.schema([("address", pa.int64()), ("start", pa.int32()), ("text", pa.large_binary())])
-PLACE_SCHEMA = pa.schema([("bucket", pa.int64()), ("group", pa.int64()), ("bytes", pa.int64())])
-INDEX_SCHEMA = pa.schema([*PLACE_SCHEMA, ("path", pa.string()), ("piece", pa.int64())])
+PLACE_SCHEMA = pa.schema([("bucket", pa.int32()), ("group", pa.int32()), ("bytes", pa.int64())])
+INDEX_SCHEMA = pa.schema([*PLACE_SCHEMA, ("split", pa.int32()), ("piece", pa.int32())])
 FOUND_SCHEMA = pa.schema([("address", pa.int64()), ("start", pa.int32()), ("end", pa.int32())])
 LOW = np.uint64((1 << 32) - 1)
 ROW_BYTES = 28  # of a region beside its text
@@ -60,6 +60,11 @@ def plan_buckets(sizes: dict[int, list[int]], params: dict[str, Any]) -> list[Un
             for i in range(len(pieces)) for j in range(i + 1, len(pieces))
         ]  # fmt: skip
     return units
+
+
+def name_regions(work: str, split: int) -> str:
+    """The file of the regions of a split, by its number in the plan."""
+    return f"{work}/regions/split-{split:08d}.parquet"
 
 
 def write_regions(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
@@ -99,11 +104,16 @@ def write_regions(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFi
                     rows += table.num_rows
         return rows
 
-    folder = f"{params['work']}/regions"
-    written = write_attempt(corpus.root, attempts, f"{folder}/{name}.parquet", write)
-    columns = [pa.array(column, pa.int64()) for column in zip(*places, strict=True)]
+    path = name_regions(params["work"], params["number"])
+    written = write_attempt(corpus.root, attempts, path, write)
+    columns = [
+        pa.array(column, field.type) for column, field in zip(zip(*places, strict=True), PLACE_SCHEMA, strict=True)
+    ]
     listed = write_attempt(
-        corpus.root, attempts, f"{folder}/{name}-places.parquet", table_writer(pa.table(columns, schema=PLACE_SCHEMA))
+        corpus.root,
+        attempts,
+        path.replace(".parquet", "-places.parquet"),
+        table_writer(pa.table(columns, schema=PLACE_SCHEMA)),
     )
     return [written, listed], {"bytes": sum(size for _, _, size in places) - ROW_BYTES * written.rows}
 
@@ -157,31 +167,30 @@ def cut_table(table: pa.Table, most_bytes: int) -> Iterator[tuple[pa.Table, int]
 
 
 def write_region_index(
-    context: StepContext, lines: list[dict[str, Any]], pool_bytes: int
+    context: StepContext, lines: dict[int, dict[str, Any]], pool_bytes: int
 ) -> tuple[str, dict[int, list[int]]]:
     """Where the row groups of each bucket lie, in corpus order: (relative path of the file, bytes of the pieces of each bucket).
 
-    A bucket that is no larger than pool_bytes is one piece; any other is cut into pieces of half as much, of whole row groups.
+    lines : number of the split -> the line of its unit, ascending. A bucket that is no larger than pool_bytes is one piece; any other is cut
+    into pieces of half as much, of whole row groups.
     """
-    corpus, empty = context.corpus, PLACE_SCHEMA.empty_table()
+    corpus = context.corpus
 
-    def read(line: dict[str, Any]) -> pa.Table:
-        return parquet_files.read_row_groups(corpus.path(line["files"][1]["path"]), None, None)
+    def read(item: tuple[int, dict[str, Any]]) -> pa.Table:
+        table = parquet_files.read_row_groups(corpus.path(item[1]["files"][1]["path"]), None, None)
+        split = pa.array(np.full(table.num_rows, item[0], np.int32))
+        return table.append_column("split", split).append_column("piece", pa.nulls(table.num_rows, pa.int32()))
 
     with ThreadPoolExecutor(storage.REQUESTS_AT_ONCE) as pool:
-        tables = list(pool.map(read, lines))
-    paths = pa.array([line["files"][0]["path"] for line in lines], pa.string())
-    owner = np.repeat(np.arange(len(lines)), [table.num_rows for table in tables])
-    table = pa.concat_tables([empty, *tables]).append_column("path", paths.take(pa.array(owner)))
+        table = pa.concat_tables([INDEX_SCHEMA.empty_table(), *pool.map(read, lines.items())])
     table = table.take(pa.array(np.argsort(table.column("bucket").to_numpy(), kind="stable")))
     bucket, size = table.column("bucket").to_numpy(), table.column("bytes").to_numpy()
     bounds = np.flatnonzero(np.concatenate([[True], bucket[1:] != bucket[:-1], [True]])) if len(bucket) else []
-    pieces, sizes = np.zeros(len(bucket), np.int64), {}
+    pieces, sizes = np.zeros(len(bucket), np.int32), {}
     for start, end in zip(bounds, bounds[1:], strict=False):
         pieces[start:end], sizes[int(bucket[start])] = cut_pieces(size[start:end], pool_bytes)
     relative = f"{context.work}/regions/index.parquet"
-    index = table.append_column("piece", pa.array(pieces)).cast(INDEX_SCHEMA)
-    parquet_files.write_table(corpus.path(relative), index)
+    parquet_files.write_table(corpus.path(relative), table.set_column(4, "piece", pa.array(pieces)))
     return relative, sizes
 
 
@@ -208,8 +217,8 @@ def find_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
     corpus, substring = Corpus(params["root"]), params["substring"]
     filesystem, inner = storage.find_filesystem(corpus.path(params["index"]))
     chosen = [("bucket", "==", params["bucket"]), ("piece", "in", params["pieces"])]
-    places = pq.read_table(inner, filesystem=filesystem, filters=chosen, use_threads=False).to_pylist()
-    table = pa.concat_tables([_read_group(corpus, place) for place in places]).combine_chunks()
+    places = pq.read_table(inner, ["split", "group"], filesystem=filesystem, filters=chosen, use_threads=False)
+    table = pa.concat_tables(read_places(corpus, params["work"], places)).combine_chunks()
     text = view_text(table.column("text").combine_chunks())
     spans = find_repeats(*text, min_length_bytes=substring["min_length_bytes"], keep_first=substring["keep"] == "first")
     region = np.repeat(np.arange(table.num_rows), np.diff(spans.offsets))
@@ -223,9 +232,12 @@ def find_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
     return [write_attempt(corpus.root, attempts, path, table_writer(found))], {}
 
 
-def _read_group(corpus: Corpus, place: dict[str, Any]) -> pa.Table:
-    with parquet_files.open_parquet(corpus.path(place["path"])) as file:
-        return file.read_row_group(place["group"], use_threads=False).cast(REGION_SCHEMA)
+def read_places(corpus: Corpus, work: str, places: pa.Table) -> Iterator[pa.Table]:
+    """The regions of some row groups, ascending by split and group; each split's file is opened once."""
+    split, group = (places.column(name).to_numpy() for name in ("split", "group"))
+    for own in np.split(np.arange(len(split)), np.flatnonzero(np.diff(split)) + 1):
+        with parquet_files.open_parquet(corpus.path(name_regions(work, int(split[own[0]])))) as file:
+            yield file.read_row_groups(group[own].tolist(), use_threads=False).cast(REGION_SCHEMA)
 
 
 def pack_spans(address: npt.NDArray[np.int64], start: npt.NDArray[np.int32], end: npt.NDArray[np.int32]) -> Pairs:

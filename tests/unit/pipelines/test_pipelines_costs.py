@@ -140,16 +140,17 @@ def test_more_documents_than_the_driver_may_hold_are_refused(tmp_path):
 
 
 def test_a_search_through_a_whole_corpus_needs_disk():
-    """Anchors, their shuffles, and 964 bytes around three of ten anchors; nothing where one suffix array is enough."""
+    """Anchors, their shuffles, and 964 bytes around three of ten anchors; anchors of spans, in three tenths of the text, everywhere."""
     from pipelines.dedup_substring import DedupSubstringConfig, driver_memory_bytes, work_disk_bytes
 
     anchors = 2 * 10**12 // 438
-    assert work_disk_bytes(DedupSubstringConfig(), 10**12) == int(anchors * (20 + 32 + 0.3 * 964))
-    assert work_disk_bytes(DedupSubstringConfig(), 10**8) == 0
-    assert work_disk_bytes(DedupSubstringConfig(scope="pool"), 10**12) == 0
+    of_spans = int(0.3 * 28 * anchors)
+    assert work_disk_bytes(DedupSubstringConfig(), 10**12) == int(anchors * (20 + 32 + 0.3 * 964)) + of_spans
+    assert work_disk_bytes(DedupSubstringConfig(), 10**8) == of_spans // 10**4
+    assert work_disk_bytes(DedupSubstringConfig(scope="pool"), 10**12) == of_spans
     assert (
         driver_memory_bytes(DedupSubstringConfig(), 10**8)
         == driver_memory_bytes(DedupSubstringConfig(scope="pool"), 10**12)
         == 0
     )
-    assert 0.5e9 < driver_memory_bytes(DedupSubstringConfig(), 10**11) < 1e9  # some 2 million row groups
+    assert 0.15e9 < driver_memory_bytes(DedupSubstringConfig(), 10**11) < 0.3e9  # some 2 million row groups
