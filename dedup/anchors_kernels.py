@@ -22,7 +22,10 @@ ONE = np.uint64(1)
 
 @njit(**KERNEL)
 def mix_gram_kernel(polynomial):
-    """The value that grams are compared by: the polynomial's low bits depend on few bytes, so they are folded twice."""
+    """The value that grams are compared by: the polynomial's low bits depend on few bytes, so they are folded twice.
+
+    Example: 1 becomes MIX with its upper half folded onto the lower, 0xD6E8FEB8B0B1032B; 0 stays 0, and as each value has its own, no other does.
+    """
     value = (polynomial ^ (polynomial >> SHIFT)) * MIX
     return value ^ (value >> SHIFT)
 
@@ -35,6 +38,11 @@ def anchors_kernel(data, offsets, sizes, scratch, out_hash, out_start, out_offse
     smallest hash of each of its suffixes and where it stands; out_hash uint64, out_start int32 (room,), out_offsets int64 (N + 1,)
     Documents of fewer than L bytes have none. Grams are taken in blocks of W: a window is a suffix of one block and a prefix of the
     next, so its minimum is the smaller of two (van Herk 1992, Gil and Werman 1993). Cost: O(B), whatever the text.
+
+    Example: g = 1, W = 3, and bytes whose hashes are 5 3 8 3 9. The windows 5 3 8, 3 8 3 and 8 3 9 have their leftmost smallest at 1, 1 and
+    3: anchors (3, 1) and (3, 3). Blocks are 5 3 8 and 3 9: the second window is the suffix 3 8 of the one and the prefix 3 of the other.
+    Thinning: seven equal bytes have window minima at 0 1 2 3 4, all of one hash; 0, 3 and 4 stay: the first, what is W away from
+    it, and the last.
     """
     gram_bytes, window = sizes
     block_hash, suffix_hash, suffix_at = scratch
@@ -102,6 +110,9 @@ def surroundings_kernel(starts, anchor_offsets, text_offsets, sizes, out_start, 
 
     starts int32 (A,) and anchor_offsets int64 (N + 1,) as anchors_kernel leaves them, or some of them; text_offsets int64 (N + 1,);
     sizes = (g, W); out_start, out_end int32 (>= A,), out_offsets int64 (N + 1,). Spans that touch or overlap are one. Cost: O(A + N).
+
+    Example: g = 2, W = 3, so L = 4; anchors at 1, 7 and 10 of a text of 12 bytes have [0, 5), [5, 11) and [8, 12): one span [0, 12).
+    Without the anchor at 7 they are two, [0, 5) and [8, 12).
     """
     gram_bytes, window = sizes
     length = gram_bytes + window - 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dedup import anchors, substring
+from dedup import anchors, anchors_kernels, substring
 from dolma_py.errors import ConfigError, SchemaError
 from tests.reference import anchors as reference
 
@@ -158,6 +158,19 @@ def test_density_and_a_text_of_one_byte():
         4500
     ]  # the first gram of each of 4,501 windows, thinned
     assert len(set(equal.hashes.tolist())) == 1
+
+
+def test_examples_of_the_kernels():
+    """What their docstrings say, by hand."""
+    assert int(anchors_kernels.mix_gram_kernel(np.uint64(1))) == 0xD6E8FEB8B0B1032B
+    order = sorted(range(256), key=lambda byte: reference.hash_gram(bytes([byte])))
+    found = anchors.find_anchors(*to_arrays([bytes(order[rank] for rank in (5, 3, 8, 3, 9))]), min_length_bytes=3)
+    assert found.start_byte.tolist() == [1, 3] and len(set(found.hashes.tolist())) == 1
+    assert anchors.find_anchors(*to_arrays([b"a" * 7]), min_length_bytes=3).start_byte.tolist() == [0, 3, 4]
+    made = anchors.Anchors(np.zeros(3, np.uint64), np.array([1, 7, 10], np.int32), np.array([0, 3]))
+    for chosen, expected in (([1, 1, 1], [(0, 12)]), ([1, 0, 1], [(0, 5), (8, 12)])):
+        spans = anchors.surround(made, np.array(chosen, bool), np.array([0, 12]), min_length_bytes=4)
+        assert list(zip(spans.start_byte.tolist(), spans.end_byte.tolist(), strict=True)) == expected
 
 
 def test_wrong_arguments_are_refused():
