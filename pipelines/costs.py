@@ -43,7 +43,7 @@ COSTS = {
     "dedup_urls": Cost(200.0, 2.0, 1.0, 0.01),
     "dedup_paragraphs": Cost(30.0, 3.0, 6.0, 0.2),
     "dedup_minhash": Cost(18.0, 4.0, 4.0, 0.0),
-    "dedup_substring": Cost(4.0, 2.0, 12.0, 0.01),
+    "dedup_substring": Cost(4.0, 2.0, 12.0, 0.01),  # its module has the rate of each way to search
     "train_tokenizer": Cost(1e6, 8.0, 0.0, 0.01),
     "plan_mix": Cost(1e3, 2.0, 0.0, 0.0),
     "sample_mix": Cost(1e3, 2.0, 0.0, 0.01),
@@ -148,6 +148,8 @@ def plan_recipe(
         text_bytes = new_bytes if step.kind in READING_KINDS else all_bytes
         if hasattr(step.module, "expected_text_bytes"):
             text_bytes = int(step.module.expected_text_bytes(step.settings))
+        if hasattr(step.module, "mb_per_core_sec"):  # of a kind that works in several ways
+            cost = cost._replace(mb_per_core_sec=step.module.mb_per_core_sec(step.settings, text_bytes))
         in_flight = float(getattr(step.settings, "pool_bytes", None) or recipe.split_bytes)
         held = int(cost.memory_per_split * min(in_flight, text_bytes))
         if hasattr(step.module, "worker_memory_bytes"):  # of tasks that hold something else than a split

@@ -37,6 +37,10 @@ from pipelines.repeated_passages import FOUND_LAYOUT, span_anchors_bytes, write_
 from pipelines.steps import Rule, StepContext, StepResult, Unit
 
 VERSION = 3
+POOL_MB_PER_CORE_SEC, GLOBAL_MB_PER_CORE_SEC = (
+    4.0,
+    2.0,
+)  # one suffix array over a pool, a search through the whole corpus
 INDEX_SCHEMA = pa.schema([("path", pa.string()), ("first", pa.int64()), ("last", pa.int64())])
 SET = "substring-v1"
 SET_SCHEMA = pa.schema([
@@ -69,22 +73,29 @@ class DedupSubstringConfig(SubstringConfig):
     rules: list[Rule] = Field(default_factory=default_rules, description="added to the view")
 
 
+def is_global(substring: DedupSubstringConfig, text_bytes: int) -> bool:
+    """Whether a corpus of that size is searched as a whole by anchors."""
+    return substring.scope == "corpus" and text_bytes > substring.pool_bytes
+
+
+def mb_per_core_sec(substring: DedupSubstringConfig, text_bytes: int) -> float:
+    """For a plan: docs/substring.md has the runs."""
+    return GLOBAL_MB_PER_CORE_SEC if is_global(substring, text_bytes) else POOL_MB_PER_CORE_SEC
+
+
 def worker_memory_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int:
-    """Of the tasks that hold no suffix array: those of a search through the whole corpus."""
-    is_global = substring.scope == "corpus" and text_bytes > substring.pool_bytes
-    return tasks_bytes(text_bytes, substring.min_length_bytes) if is_global else 0
+    """Of the tasks that hold no suffix array: anchors, of the corpus or of spans."""
+    return tasks_bytes(text_bytes, substring.min_length_bytes)
 
 
 def driver_memory_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int:
     """Beside what every driver holds: the index of a search through the whole corpus."""
-    is_global = substring.scope == "corpus" and text_bytes > substring.pool_bytes
-    return index_bytes(text_bytes, substring) if is_global else 0
+    return index_bytes(text_bytes, substring) if is_global(substring, text_bytes) else 0
 
 
 def work_disk_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int:
     """What a search needs until it ends: anchors of spans, and of one through the whole corpus what it gathers."""
-    is_global = substring.scope == "corpus" and text_bytes > substring.pool_bytes
-    gathered = gathered_bytes(text_bytes, substring.min_length_bytes) if is_global else 0
+    gathered = gathered_bytes(text_bytes, substring.min_length_bytes) if is_global(substring, text_bytes) else 0
     return gathered + span_anchors_bytes(text_bytes, substring.min_length_bytes)
 
 

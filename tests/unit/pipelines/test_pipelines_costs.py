@@ -41,7 +41,7 @@ def plan_memory(folder, text_bytes, **step):
         (1 << 40, {"kind": "dedup_exact"}, 2 * 32 * MIB),
         (1 << 40, {"kind": "dedup_substring"}, 12 * 256 * MIB),
         (1 << 40, {"kind": "dedup_substring", "pool_bytes": MIB}, 7 * 48 * MIB),  # hashes of anchors and their numbers
-        (1 << 40, {"kind": "dedup_substring", "pool_bytes": MIB, "scope": "pool"}, 12 * MIB),
+        (1 << 40, {"kind": "dedup_substring", "pool_bytes": MIB, "scope": "pool"}, 7 * 48 * MIB),  # those of spans
     ],
 )
 def test_memory_of_a_task(tmp_path, text_bytes, step, expected):
@@ -137,6 +137,16 @@ def test_more_documents_than_the_driver_may_hold_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="the view's 25000000 documents.*4.0 GB of memory") as caught:
         mix_table.check_docs(context, MixInputs(max_docs=10), 25_000_000)
     assert (caught.value.key, caught.value.got) == ("steps.plan.max_docs", 10)
+
+
+def test_a_search_through_a_whole_corpus_takes_longer_than_its_pools(tmp_path):
+    (tmp_path / "listing.jsonl").write_text("")
+    small, pools, whole = (
+        plan_step(tmp_path, text_bytes, kind="dedup_substring", **settings).seconds - 2.0
+        for text_bytes, settings in ((10**8, {}), (10**10, {"scope": "pool"}), (10**10, {}))
+    )
+    assert small == pytest.approx(25 / costs.count_cores()) and pools == pytest.approx(100 * small)
+    assert whole == pytest.approx(2 * pools)
 
 
 def test_a_search_through_a_whole_corpus_needs_disk():
