@@ -133,7 +133,7 @@ def write_passages(context: StepContext, files: list[dict[str, Any]]) -> str:
 
 def count_hashes(context: StepContext, paths: list[str], rows: list[int]) -> Counts:
     """The MOST_HASHES + 1 hashes that were cut most often."""
-    session, root = context.spark(), context.corpus.root
+    session, root, attempts = context.spark(), context.corpus.root, context.attempts
     num_parts = count_parts(4 * sum(rows), int(session.conf.get("spark.sql.shuffle.partitions") or 1))
 
     def read(batches: Batches) -> Iterator[tuple[Parts, Pairs]]:
@@ -154,13 +154,17 @@ def count_hashes(context: StepContext, paths: list[str], rows: list[int]) -> Cou
 
     def count(batches: Batches) -> Iterator[pa.RecordBatch]:
         pairs = gather_pairs(unpack_pairs(batches), add_counts, HELD_PAIRS // 2)
-        ranked = rank_counts(read_counts(pairs), MOST_HASHES + 1)
-        yield pa.RecordBatch.from_pydict({"counts": [ranked.tobytes()]})
+        ranked = rank_counts(read_counts(pairs), MOST_HASHES + 1).tobytes()
+        file = write_attempt(root, attempts, "counts", lambda sink: len(ranked) if sink.write(ranked) else 0)
+        yield pa.RecordBatch.from_pydict({"file": [file.attempt]})
 
     spread_pairs = map_arrow(number_files(context, len(paths)), spread, PACKED_SPARK)
+    counted = map_arrow(spread_pairs.repartitionById(num_parts, "part"), count, "file string").collect()
     ranked = np.zeros(0, COUNT)
-    for row in map_arrow(spread_pairs.repartitionById(num_parts, "part"), count, "counts binary").toLocalIterator():
-        ranked = rank_counts(np.concatenate([ranked, np.frombuffer(row.counts, COUNT)]), MOST_HASHES + 1)
+    for row in counted:  # one at a time: there may be thousands
+        own = np.frombuffer(storage.read_bytes(row.file), COUNT)
+        ranked = rank_counts(np.concatenate([ranked, own]), MOST_HASHES + 1)
+        storage.remove_file(row.file)
     return ranked
 
 
