@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dedup import anchors, passages, substring
@@ -48,6 +48,9 @@ def list_spans(spans):
 
 
 @given(TEXTS, LENGTHS)
+@example(
+    [b"abcdefghijklmnop" + bytes([number]) * 9 + b"abcdefghijklmnop" for number in range(6)], 12
+)  # places of five documents
 def test_counts_equal_twin(texts, min_length_bytes):
     spans, found, document, pairs = find(texts, min_length_bytes)
     counts = passages.read_counts(pairs)
