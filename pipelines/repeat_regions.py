@@ -217,7 +217,7 @@ def find_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
     corpus, substring = Corpus(params["root"]), params["substring"]
     filesystem, inner = storage.find_filesystem(corpus.path(params["index"]))
     chosen = [("bucket", "==", params["bucket"]), ("piece", "in", params["pieces"])]
-    places = pq.read_table(inner, ["split", "group"], filesystem=filesystem, filters=chosen, use_threads=False)
+    places = pq.read_table(inner, columns=["split", "group"], filesystem=filesystem, filters=chosen, use_threads=False)
     table = pa.concat_tables(read_places(corpus, params["work"], places)).combine_chunks()
     text = view_text(table.column("text").combine_chunks())
     spans = find_repeats(*text, min_length_bytes=substring["min_length_bytes"], keep_first=substring["keep"] == "first")
