@@ -55,6 +55,7 @@ DRIVER_KILLS = [
     Kill("paragraphs", "units", "lost"), Kill("lines", "lost", "attributes"), Kill("substring-pool", "pools", "attributes"),
     Kill("substring", "anchors", "marks"), Kill("substring", "marks", "regions"), Kill("substring", "regions", "repeats"),
     Kill("substring", "repeats", "united"), Kill("substring", "united", "spans"), Kill("substring", "spans", "attributes"),
+    Kill("substring", "attributes", "examples"), Kill("substring", "examples", "../manifest.json"),
     Kill("minhash", "bands", "members"), Kill("minhash", "attempts/*-run.parquet", "members"),
     Kill("minhash-spark", "attempts/*-run.parquet", "members", 1.0), Kill("minhash", "members", "sets"),
     Kill("minhash", "sets", "verify"), Kill("minhash", "verify", "decisions"), Kill("minhash", "decisions", "../manifest.json"),
