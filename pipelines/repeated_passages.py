@@ -5,7 +5,7 @@ say of each hash is added up by a shuffle of packed pairs, exactly (dedup/passag
 often, the driver the first of them all, joins those of one text, and lets tasks read the examples. What is written is a function of
 spans and texts: the same for one suffix array, for pools with the same spans, and for a search through the whole corpus.
 
-Memory: a task holds what is left of its pairs when equal hashes are one (pairs_by_split.gather_pairs); the driver MOST_HASHES from each.
+Memory: a task holds what is left of its pairs when equal hashes are one (pairs_by_split.gather_pairs); the driver MOST_HASHES, and as many of one task at a time.
 """
 
 from __future__ import annotations
@@ -69,10 +69,8 @@ CUT_FRAC = 0.3  # of the text, for a plan
 FOUND_LAYOUT = "spans, and anchors inside them"  # what a task that finds spans leaves
 MOST_PASSAGES = 100  # written
 MOST_HASHES = 4096  # from which they are joined: a text of n kB has some 4.6 n
-BEFORE_BYTES, AFTER_BYTES = (
-    600,
-    1000,
-)  # of a text that are shown at most, before and after the start of its first anchor
+# of a text that are shown at most, before and after the start of its first anchor
+BEFORE_BYTES, AFTER_BYTES = 600, 1000
 READERS = 8  # of files at once on the driver, a row group of numbers each
 LOW = (1 << 32) - 1
 Place = tuple[int, int, int, int]  # address, start, span's start, span's end
