@@ -5,7 +5,8 @@ say of each hash is added up by a shuffle of packed pairs, exactly (dedup/passag
 often, the driver the first of them all, joins those of one text, and lets tasks read the examples. What is written is a function of
 spans and texts: the same for one suffix array, for pools with the same spans, and for a search through the whole corpus.
 
-Memory: a task holds what is left of its pairs when equal hashes are one (pairs_by_split.gather_pairs); the driver MOST_HASHES, and as many of one task at a time.
+Memory: a task holds what is left of its pairs when equal hashes are one (pairs_by_split.gather_pairs); the driver MOST_HASHES, and as
+many of one task at a time.
 """
 
 from __future__ import annotations
