@@ -141,7 +141,7 @@ class MissingDependencyError(DolmaError):
 
 
 class SandboxError(DolmaError):
-    """No sandbox can be opened here, or it did not start; no program was run."""
+    """No sandbox can be opened here, it did not start, or a run cannot be watched; of the program nothing is known."""
 
     def __init__(self, problem: str, hint: str) -> None:
         self.problem, self.hint = problem, hint

@@ -34,7 +34,7 @@ def run_program(
     Raises
     ------
     ConfigError     the program cannot be run whatever is in it; other words than those
-    SandboxError    no sandbox can be opened here, or it did not start; the program was not run
+    SandboxError    no sandbox can be opened here, or it did not start: the program was not run; or it cannot be watched, and was ended
     """
     return open_sandbox(limits, with_packages=with_packages, unsafe=unsafe).run(program)
 

@@ -1,7 +1,7 @@
 """The command line that opens a sandbox around an interpreter: what a program in it sees of this machine, and as whom.
 
 bubblewrap makes the namespaces (user, process ids, network, System V, host name, control groups, mounts) and the mounts; nothing
-of the machine is in them but what `READABLE` and the interpreter's own folder name, read-only. The root folder, /dev and /proc/sys
+of the machine is in them but what `READABLE` and the interpreter's own folder name, read-only. The root folder, /dev and /proc
 cannot be written; /tmp and /dev/shm are memory of a set size, gone with the run.
 """
 
@@ -28,6 +28,11 @@ SHARED_MEMORY_BYTES = MIB  # for the semaphores of multiprocessing
 USER_INSIDE = 1000
 # Root runs bubblewrap as this user: the kernel counts no processes of root's, even of a root that is somebody else inside.
 NOBODY = 65534
+# Reads as /dev/zero does, and cannot be mapped: what is mapped of that is memory that no process need show.
+_ZEROS = ("--dev-bind", "/dev/full", "/dev/zero")
+# Where memory runs out all the same, the kernel takes a program first; /proc cannot be written in there to take this back.
+_GO_FIRST = "{ echo 1000 > /proc/$$/oom_score_adj; } 2> /dev/null; "
+GO_FIRST = ("sh", "-c", _GO_FIRST + 'exec "$@"', "sh")
 _PLACES = ("/mnt", "/media", "/srv", "/opt", "/boot")  # one that an interpreter's folder is not in
 
 
@@ -56,14 +61,14 @@ def open_command(
     bwrap writes the id of the namespace's first process to `info_fd`.
     """
     opened: list[int] = []
-    before, sources = _become_nobody(folders)
+    before, sources = _prepare(folders)
     try:
         command = [
             *before, find_bubblewrap(), "--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-net", "--unshare-ipc",
             "--unshare-uts", "--unshare-cgroup-try", "--uid", str(USER_INSIDE), "--gid", str(USER_INSIDE),
             "--hostname", "sandbox", "--die-with-parent", "--new-session", "--as-pid-1", "--info-fd", str(info_fd),
-            "--proc", "/proc", "--dev", "/dev",
-            "--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
+            "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev",
+            "--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm", *_ZEROS, "--remount-ro", "/dev",
             "--size", str(limits.max_disk_bytes), "--tmpfs", "/tmp", "--dir", WORK_FOLDER, "--chdir", WORK_FOLDER,
             *_mounts(sources), "--remount-ro", "/",
         ]  # fmt: skip
@@ -86,31 +91,43 @@ def _mounts(sources: dict[str, str]) -> Iterator[str]:
         if os.path.exists(path):
             yield from ("--ro-bind", path, path)
     for folder, source in sources.items():
-        if Path(folder).parent == Path(folder):
-            raise SandboxError(f"the interpreter's folder is {folder}, which cannot be shown to a program alone", "")
         if folder != "/usr":  # what is needed of it is there
+            _refuse_private_folder(folder)
             yield from ("--ro-bind", source, folder)
 
 
-def _become_nobody(folders: list[str]) -> tuple[list[str], dict[str, str]]:
-    """(what root runs before bubblewrap, where bubblewrap then finds each folder).
+def _refuse_private_folder(folder: str) -> None:
+    for name, private in (("home", os.path.expanduser("~")), ("working folder", os.readlink("/proc/self/cwd"))):
+        if Path(os.path.realpath(private)).is_relative_to(os.path.realpath(folder)):
+            raise SandboxError(
+                f"the interpreter's folder {folder} holds the {name} {private}, which a program must not see",
+                "Use an interpreter with a folder of its own, and work in another.",
+            )
 
-    nobody cannot pass a folder like /root: in a mount namespace of its own, such folders are mounted where it can.
+
+def _prepare(folders: list[str]) -> tuple[list[str], dict[str, str]]:
+    """(what runs before bubblewrap, where bubblewrap then finds each folder).
+
+    Root's runs become nobody's, who cannot pass a folder like /root: in a mount namespace of its own, such folders are mounted
+    where nobody can.
     """
     sources = {folder: folder for folder in folders}
     if os.geteuid() != 0:
-        return [], sources
+        return [*GO_FIRST], sources
     become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
     hidden = [folder for folder in folders if not _is_open_to_all(folder)]
     if not hidden:
-        return become, sources
-    place = next(place for place in _PLACES if os.path.isdir(place) and not any(f.startswith(place) for f in hidden))
+        return [*GO_FIRST, *become], sources
+    free = [place for place in _PLACES if os.path.isdir(place) and not any(f.startswith(place) for f in hidden)]
+    if not free:
+        raise SandboxError(f"no folder to mount {hidden} at, which {NOBODY} cannot pass", "Make a folder /mnt.")
+    place = free[0]
     script = [f"mount -t tmpfs -o mode=755,size=1m none {place}"]
     for number, folder in enumerate(hidden):
         sources[folder] = f"{place}/{number}"
         script.append(f"mkdir {place}/{number} && mount --bind {shlex.quote(folder)} {place}/{number}")
     script.append('exec "$@"')
-    return ["unshare", "--mount", "--", "sh", "-c", " && ".join(script), "sh", *become], sources
+    return ["unshare", "--mount", "--", "sh", "-c", _GO_FIRST + " && ".join(script), "sh", *become], sources
 
 
 def _is_open_to_all(folder: str) -> bool:
@@ -120,6 +137,8 @@ def _is_open_to_all(folder: str) -> bool:
 def _open_filter(steps: bytes, opened: list[int]) -> int:
     reader, writer = os.pipe()
     opened.append(reader)
-    os.write(writer, steps)  # some hundred bytes: a pipe holds them
-    os.close(writer)
+    try:
+        os.write(writer, steps)  # less than a page: a pipe holds them
+    finally:
+        os.close(writer)
     return reader

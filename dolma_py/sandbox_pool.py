@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import resource
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,6 +16,7 @@ from dolma_py.sandbox import open_sandbox
 from dolma_py.sandbox_program import Limits, Outcome, Program
 from dolma_py.sandbox_run import Sandbox
 
+DESCRIPTORS_PER_WORKER = 20  # a sandbox has eight while its program runs, and fourteen for a moment while it is started
 _Job = tuple[Program, "Future[Outcome]"]
 
 
@@ -34,10 +37,17 @@ class Pool:
         self._limits, self._with_packages, self._unsafe = limits or Limits(), with_packages, unsafe
         self._num_workers = num_workers
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        _check_descriptors(num_workers)
         open_sandbox(self._limits, with_packages=with_packages, unsafe=unsafe).close()  # what is wrong shows here
-        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(num_workers)]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for _ in range(num_workers):
+                thread = threading.Thread(target=self._serve, daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        except RuntimeError as error:
+            self.close()
+            raise SandboxError(f"{num_workers} threads cannot be started ({error})", "Take fewer workers.") from error
 
     def __enter__(self) -> Pool:
         return self
@@ -79,7 +89,7 @@ class Pool:
     def _open_spare(self) -> Sandbox | None:
         try:
             return self._open()
-        except SandboxError:  # too many processes for a moment; the next program tries again and tells
+        except Exception:  # whatever it is, the next program tries again, and its future tells
             return None
 
     def _serve(self) -> None:
@@ -89,9 +99,11 @@ class Pool:
             if future.set_running_or_notify_cancel():
                 ready, spare = spare, self._open_spare()
                 try:
-                    future.set_result(self._run(ready, program))
+                    outcome = self._run(ready, program)
                 except BaseException as error:
                     future.set_exception(error)
+                else:
+                    future.set_result(outcome)
         if spare is not None:
             spare.close()
 
@@ -99,6 +111,18 @@ class Pool:
         if ready is not None:
             try:
                 return ready.run(program)
-            except SandboxError:  # it died while it waited: the program has not run
-                pass
+            except SandboxError:
+                if ready.has_begun:
+                    raise
+                # it died while it waited: the program has not run
         return self._open().run(program)
+
+
+def _check_descriptors(num_workers: int) -> None:
+    needed = DESCRIPTORS_PER_WORKER * num_workers + len(os.listdir("/proc/self/fd"))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if needed > allowed != resource.RLIM_INFINITY:
+        raise SandboxError(
+            f"{num_workers} workers need {needed} open files, and {allowed} are allowed here",
+            f"Run: ulimit -n {needed}; or take fewer workers.",
+        )

@@ -18,11 +18,12 @@ import tempfile
 import time
 from contextlib import ExitStack
 from importlib import resources
+from pathlib import PurePosixPath
 
 from dolma_py.errors import SandboxError
-from dolma_py.sandbox_command import ENVIRONMENT, choose_interpreter, open_command
+from dolma_py.sandbox_command import ENVIRONMENT, GO_FIRST, NOBODY, choose_interpreter, open_command
 from dolma_py.sandbox_program import PROGRAM_FILE, WORK_FOLDER, Limits, Outcome, Program, Status
-from dolma_py.sandbox_watch import find_excess
+from dolma_py.sandbox_watch import Watch
 
 START_SEC = 60.0  # for the interpreter's start, on a machine that has much else to do
 WATCH_SEC = 0.02  # between two looks at the memory: what can be filled in that time may be used beyond the limit
@@ -39,40 +40,42 @@ class Sandbox:
 
     def __init__(self, limits: Limits, *, with_packages: bool = False, is_confined: bool = True) -> None:
         self.limits, self.is_confined = limits, is_confined
-        self._kept = ExitStack()
         self.init: int | None = None  # a descriptor of the namespace's first process
         self.init_pid = 0
-        python, folders = choose_interpreter(with_packages=with_packages or not is_confined)
-        report, report_end = os.pipe()
-        info, info_end = os.pipe()
-        self.report = self._kept.enter_context(io.FileIO(report))
-        self.info = self._kept.enter_context(io.FileIO(info))
-        # without site, which takes most of the time of a start where much is installed
-        bare = [] if with_packages or not is_confined else ["-S"]
-        worker = [python, "-I", *bare, "-c", _WORKER, str(report_end)]
+        self.has_begun = False  # the program, as far as is known
         self._home = WORK_FOLDER
         try:
-            with ExitStack() as stack:
-                if is_confined:
-                    command, inherited = stack.enter_context(open_command(worker, folders, limits, info_end))
-                else:
-                    self._home = self._kept.enter_context(tempfile.TemporaryDirectory(prefix="dolma-py-program-"))
-                    command, inherited = worker, []
-                self.process = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-                    pass_fds=[report_end, info_end, *inherited], env={**ENVIRONMENT, "HOME": self._home}, cwd="/", start_new_session=True,
-                )  # fmt: skip
+            with ExitStack() as kept:
+                self.process = self._start(kept, with_packages=with_packages)
+                self._kept = kept.pop_all()
         except OSError as error:
-            self._kept.close()
             raise SandboxError(
-                f"no process can be started ({error.strerror})", "Look at this machine's limits."
+                f"no process can be started ({error.strerror})", "Look at this machine's limits (ulimit -n, ulimit -u)."
             ) from error
-        except SandboxError:
-            self._kept.close()
-            raise
-        finally:
-            os.close(report_end)
-            os.close(info_end)
+
+    def _start(self, kept: ExitStack, *, with_packages: bool) -> subprocess.Popen[bytes]:
+        """The worker, or bubblewrap around it; what must live as long goes into `kept`."""
+        python, folders = choose_interpreter(with_packages=with_packages or not self.is_confined)
+        with ExitStack() as passed:  # to the process that is started, and closed here
+            self.report, report_end = _open_pipe(kept, passed)
+            self.info, info_end = _open_pipe(kept, passed)
+            # without site, which takes most of the time of a start where much is installed
+            bare = [] if with_packages or not self.is_confined else ["-S"]
+            worker = [python, "-I", *bare, "-c", _WORKER, str(report_end)]
+            if self.is_confined:
+                command, inherited = passed.enter_context(open_command(worker, folders, self.limits, info_end))
+            else:
+                self._home = kept.enter_context(tempfile.TemporaryDirectory(prefix="dolma-py-program-"))
+                command, inherited = [*GO_FIRST, *worker], []
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+                pass_fds=[report_end, info_end, *inherited], env={**ENVIRONMENT, "HOME": self._home}, cwd="/", start_new_session=True,
+            )  # fmt: skip
+        if self.is_confined and os.geteuid() == 0:
+            for pipe in (process.stdout, process.stderr):  # to be opened as /dev/stdout too
+                with contextlib.suppress(OSError):
+                    os.fchown(pipe.fileno(), NOBODY, NOBODY)  # type: ignore[union-attr]  # a pipe
+        return process
 
     def __enter__(self) -> Sandbox:
         return self
@@ -99,20 +102,28 @@ class Sandbox:
         Raises
         ------
         ConfigError     the program cannot be run whatever is in it
-        SandboxError    the sandbox did not start; the program was not run
+        SandboxError    the sandbox did not start, and the program was not run; or the run cannot be watched, and was ended
         """
         if self.process.returncode is not None:
             raise SandboxError("it was used or closed before", "Open another.")
         with self:
             program.check(self.limits)
-            return _Run(self, self._write_request(program), program.stdin).finish()
+            try:
+                with contextlib.closing(_Run(self, self._write_request(program), program.stdin)) as run:
+                    return run.finish()
+            except OSError as error:
+                raise SandboxError(
+                    f"a run cannot be watched to its end ({error})",
+                    "Look at this machine's limits (ulimit -n, ulimit -u); root needs the capability SYS_PTRACE.",
+                ) from error
 
     def _write_request(self, program: Program) -> bytes:
         source = None if program.source is None else program.source.encode("utf-8", "surrogatepass")
         path = PROGRAM_FILE if self.is_confined else os.path.join(self._home, os.path.basename(PROGRAM_FILE))
+        files = {str(PurePosixPath(name)): bytes(content) for name, content in program.files.items()}
         request = {
-            "source": source, "argv": list(program.argv), "files": {name: bytes(content) for name, content in program.files.items()},
-            "path": path, "work": self._home, "resources": self._list_resources(),
+            "source": source, "argv": list(program.argv), "files": files, "stdin": len(program.stdin), "path": path, "work": self._home,
+            "resources": self._list_resources(),
         }  # fmt: skip
         body = marshal.dumps(request, 2)
         return len(body).to_bytes(8, "big") + body
@@ -121,7 +132,8 @@ class Sandbox:
         limits = self.limits
         cpu = int(limits.cpu_sec) + 1  # the kernel counts whole seconds
         found = [
-            ("RLIMIT_CORE", 0, 0), ("RLIMIT_MEMLOCK", 0, 0), ("RLIMIT_MSGQUEUE", 0, 0), ("RLIMIT_CPU", cpu, cpu + 1),
+            ("RLIMIT_CORE", 1, 1),  # the kernel dumps to a program in spite of 0, and less than a page nowhere
+            ("RLIMIT_MEMLOCK", 0, 0), ("RLIMIT_MSGQUEUE", 0, 0), ("RLIMIT_CPU", cpu, cpu + 1),
             ("RLIMIT_AS", 2 * limits.max_memory_bytes, 2 * limits.max_memory_bytes),
             ("RLIMIT_FSIZE", limits.max_disk_bytes, limits.max_disk_bytes),
             ("RLIMIT_NOFILE", limits.max_open_files, limits.max_open_files),
@@ -145,12 +157,12 @@ class Sandbox:
         raise SandboxError("what bubblewrap started has ended at once", "Look at this machine's limits.")
 
     def kill(self) -> None:
+        """What it has started too. Popen.kill would reap bubblewrap, and the account of its CPU time with it."""
         with contextlib.suppress(ProcessLookupError):
             if self.init is not None:  # the kernel kills all others of the namespace with it
                 signal.pidfd_send_signal(self.init, signal.SIGKILL)
-            elif self.is_confined:
-                os.kill(self.process.pid, signal.SIGKILL)  # Popen.kill would reap it, and its CPU time with it
-        if not self.is_confined:
+        if self.init is None:
+            # bubblewrap's child is in its group until it is sure to die with bubblewrap
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -166,6 +178,7 @@ class _Run:
 
     def __init__(self, sandbox: Sandbox, request: bytes, stdin: bytes) -> None:
         self._sandbox, self._process, self._limits = sandbox, sandbox.process, sandbox.limits
+        self._watch: Watch | None = None
         self._pending = memoryview(request + stdin)
         self._kept = {"stdout": bytearray(), "stderr": bytearray()}
         self._told = b""  # by bubblewrap, of what it started
@@ -183,9 +196,9 @@ class _Run:
             os.close(end_of_process)
         if self._excess is not None or not self._sandbox.is_confined:
             self._sandbox.kill()  # without a namespace, also what the program left behind
-        cpu_sec = self._sandbox.wait()
+        cpu_sec = max(self._sandbox.wait(), self._watch.cpu_sec if self._watch else 0.0)
         end = time.monotonic()
-        if self._begin is None and self._sandbox.report.read():  # it ended before anybody looked
+        if self._begin is None and self._sandbox.report.read(_PIPE_BYTES):  # it ended before anybody looked
             self._begin = end
         for name in self._kept:
             while self._take(name):
@@ -200,6 +213,10 @@ class _Run:
         stdout, stderr = (bytes(kept[:most]) for kept in self._kept.values())
         status = self._excess or ("ok" if exit_code == 0 else "failed")
         return Outcome(status, exit_code, stdout, stderr, end - self._begin, cpu_sec)
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
 
     def _register(self, end_of_process: int) -> None:
         for name in ("stdin", "stdout", "stderr"):
@@ -238,8 +255,8 @@ class _Run:
                 if self._begin is None:
                     raise SandboxError(f"it did not start in {START_SEC:.0f} s", "Run fewer at a time.")
                 self._excess = "timeout"
-            elif self._begin is not None and self._sandbox.init is not None and now > next_look:
-                self._excess = self._excess or find_excess(self._sandbox.init_pid, self._limits)
+            elif self._watch is not None and now > next_look:
+                self._excess = self._excess or self._watch.find_excess()
                 next_look = time.monotonic() + WATCH_SEC
 
     def _hear_info(self) -> None:
@@ -259,6 +276,9 @@ class _Run:
         if not self._sandbox.report.read(_PIPE_BYTES):
             return None
         self._begin = time.monotonic()
+        self._sandbox.has_begun = True
+        if self._sandbox.init is not None:
+            self._watch = Watch(self._sandbox.init_pid, self._limits)
         return self._begin + self._limits.wall_sec
 
     def _feed(self) -> None:
@@ -290,10 +310,24 @@ class _Run:
         return False
 
 
+def _open_pipe(kept: ExitStack, passed: ExitStack) -> tuple[io.FileIO, int]:
+    """(end to read, end to pass on). Reading never waits: another process that was forked here may hold the other end open."""
+    reader, writer = os.pipe()
+    passed.callback(os.close, writer)
+    file = kept.enter_context(io.FileIO(reader))
+    os.set_blocking(reader, False)
+    return file, writer
+
+
 def _explain_failed_start(stderr: bytes, code: int) -> tuple[str, str]:
     said = " ".join(stderr.decode("utf-8", "replace").split())[-300:] or f"it ended with {code}"
     if "Unknown option" in said:
         return f"bubblewrap is too old ({said})", "Install bubblewrap 0.8 or later."
+    if b"Traceback" in stderr:  # of the worker, which bubblewrap has started
+        return (
+            f"the program was not started ({said})",
+            "Look at this machine's limits (ulimit -u, pids of the container).",
+        )
     return (
         f"bubblewrap did not start ({said})",
         "Allow unprivileged user namespaces (sysctl, AppArmor), or run as root.",

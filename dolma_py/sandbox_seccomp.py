@@ -1,7 +1,8 @@
 """Which calls to the kernel a program in the sandbox may not make: a filter for bwrap's --seccomp, without a library.
 
 Namespaces hide what is outside; this takes away what is not in a namespace (keys, vsock and other families of sockets), what can
-hold memory that no process shows (System V segments, memfd), and what has been the way out of namespaces before (mounts, nested
+hold memory that no process shows (System V segments, memfd, shared pages without a file, huge pages, the buffers of Internet
+sockets: a loopback connection holds 36 MiB), and what has been the way out of namespaces before (mounts, nested
 namespaces, bpf, io_uring, userfaultfd). A refused call gives EPERM, clone3 ENOSYS so that libc takes clone, a family of sockets
 EAFNOSUPPORT. It lists what is refused, not what is allowed: a program of any language runs, and a call that is newer than the list
 gets through. Classic BPF as of man 2 seccomp; numbers of the calls as of the kernel's unistd.h.
@@ -31,20 +32,22 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "uselib": (134, None), "userfaultfd": (323, 282), "vmsplice": (278, 75),
 }  # fmt: skip
 LOOKED_INTO: dict[str, tuple[int, int]] = {
-    "clone": (56, 220), "clone3": (435, 435), "ioctl": (16, 29), "socket": (41, 198),
+    "clone": (56, 220), "clone3": (435, 435), "ioctl": (16, 29), "mmap": (9, 222), "socket": (41, 198), "socketpair": (53, 199),
 }  # fmt: skip
 
 # linux/audit.h: machine of ELF, 64 bits, little-endian
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _X32_CALLS = 0x40000000  # x86_64 has a second table of the same calls from here on
 _NEW_NAMESPACES = 0x7E020080  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWTIME
-_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6: they end in the run's own, empty network
+_AF_UNIX = 1
+_SHARED, _WITHOUT_A_FILE, _HUGE_PAGES = 0x01, 0x20, 0x40000  # linux/mman.h: MAP_SHARED, MAP_ANONYMOUS, MAP_HUGETLB
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX type into the terminal
 
 # linux/bpf_common.h and linux/seccomp.h
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_CALL, _MACHINE, _FIRST, _SECOND = 0, 4, 16, 24  # offsets in struct seccomp_data; the low half of an argument
+# offsets in struct seccomp_data; of arguments the low half
+_CALL, _MACHINE, _FIRST, _SECOND, _FOURTH = 0, 4, 16, 24, 40
 
 
 def build_filter(machine: str = "") -> bytes:
@@ -65,9 +68,10 @@ def build_filter(machine: str = "") -> bytes:
     steps += [
         (_EQUAL, 0, 4, number_of["clone"]), (_LOAD, 0, 0, _FIRST),
         (_ANY_BIT, 0, 1, _NEW_NAMESPACES), _refuse(errno.EPERM), (_RETURN, 0, 0, _ALLOW),
-        (_EQUAL, 0, 6, number_of["socket"]), (_LOAD, 0, 0, _FIRST),
-        (_EQUAL, 2, 0, _FAMILIES[0]), (_EQUAL, 1, 0, _FAMILIES[1]), (_EQUAL, 0, 1, _FAMILIES[2]),
-        (_RETURN, 0, 0, _ALLOW), _refuse(errno.EAFNOSUPPORT),
+        (_EQUAL, 1, 0, number_of["socket"]), (_EQUAL, 0, 4, number_of["socketpair"]), (_LOAD, 0, 0, _FIRST),
+        (_EQUAL, 0, 1, _AF_UNIX), (_RETURN, 0, 0, _ALLOW), _refuse(errno.EAFNOSUPPORT),
+        (_EQUAL, 0, 6, number_of["mmap"]), (_LOAD, 0, 0, _FOURTH), (_ANY_BIT, 2, 0, _HUGE_PAGES),
+        (_ANY_BIT, 0, 2, _WITHOUT_A_FILE), (_ANY_BIT, 0, 1, _SHARED), _refuse(errno.EPERM), (_RETURN, 0, 0, _ALLOW),
         (_EQUAL, 0, 5, number_of["ioctl"]), (_LOAD, 0, 0, _SECOND),
         (_EQUAL, 1, 0, _TERMINAL_INPUT[0]), (_EQUAL, 0, 1, _TERMINAL_INPUT[1]), _refuse(errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),

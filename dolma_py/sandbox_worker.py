@@ -1,14 +1,18 @@
 """The process in the sandbox that waits for a program, starts it in a child and ends as the child did.
 
 Its text is given to an interpreter that knows nothing of ours (`python -I -c`), so it imports no package and as little of the
-standard library as it can. It is process 1 of its namespace: when it ends, the kernel ends all others. What it reads from
-standard input comes from outside: eight bytes of length, a marshalled request, then the program's own standard input. All it
-tells is one word on the descriptor that its argument names, before the program starts; after that nothing it says is believed.
+standard library as it can. It is process 1 of its namespace: when it ends, the kernel ends all others. The program is another
+process of the same user, so this one has the program's limits itself and cannot be opened by it: its memory would be as good as the
+program's own. What it reads from standard input comes from outside: eight bytes of length, a marshalled request, then what it passes
+on as the program's own standard input, through a pipe that has no other end outside. All that is told is one word on the descriptor
+that the argument names, by the child before it becomes the program; after that nothing is believed.
 """
 
+import ctypes
 import marshal
 import os
 import resource
+import select
 import signal
 import site
 import sys
@@ -39,12 +43,17 @@ def _set_limits(limits: dict) -> None:  # type: ignore[type-arg]  # of plain num
         resource.setrlimit(kind, (least[0], least[1]))
 
 
+def _let_be_opened(is_open: bool) -> None:
+    """Whether processes of the same user may read and write this one's memory, and follow its links in /proc."""
+    if ctypes.CDLL(None).prctl(4, int(is_open), 0, 0, 0) != 0:  # PR_SET_DUMPABLE
+        raise OSError("this process cannot be closed to others")
+
+
 def _become_program(request: dict) -> None:  # type: ignore[type-arg]  # as sandbox_run writes it
-    """In the child: limits, no descriptor but the three, then the program; comes back to end as a script does."""
+    """In the child: no descriptor but the three, then the program; comes back to end as a script does."""
     os.closerange(3, 1 << 16)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
-    _set_limits(request)
     if request["source"] is None:
         try:
             os.execvp(request["argv"][0], request["argv"])
@@ -71,6 +80,25 @@ def _become_program(request: dict) -> None:  # type: ignore[type-arg]  # as sand
         sys.exit(1)
 
 
+def _feed(pipe: int, num_bytes: int, child: int) -> None:
+    """Pass standard input on until that was all, nobody reads it any more, or the child has ended."""
+    os.set_blocking(pipe, False)
+    poll = select.poll()
+    poll.register(pipe, select.POLLOUT)
+    poll.register(os.pidfd_open(child), select.POLLIN)
+    part = b""
+    while num_bytes and pipe in {number for number, _ in poll.poll()}:
+        part = part or os.read(0, min(num_bytes, 1 << 16))
+        try:
+            written = os.write(pipe, part)
+        except BlockingIOError:  # less room than poll promised
+            continue
+        except BrokenPipeError:
+            return
+        num_bytes -= written
+        part = part[written:]
+
+
 def _end_as(child: int) -> None:
     """Wait for the child, reaping all that lose their parents meanwhile, and end with its code as a shell tells it."""
     while True:
@@ -83,24 +111,27 @@ def _end_as(child: int) -> None:
 def _serve() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    _let_be_opened(False)
     report = int(sys.argv[1])
     request = marshal.loads(_read_exactly(int.from_bytes(_read_exactly(8), "big")))
     os.chdir(request["work"])
-    for name, content in request["files"].items():
+    for name, content in request.pop("files").items():
         _write_file(os.path.join(request["work"], name), content)
     if request["source"] is not None:
         _write_file(request["path"], request["source"])
-    try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")  # where memory runs out all the same, the kernel takes this one first
-    except OSError:
-        pass
-    os.write(report, b"started\n")
-    os.close(report)
+    reader, writer = os.pipe()
+    _set_limits(request)
     child = os.fork()
     if child:
+        os.close(report)
+        os.close(reader)
+        _feed(writer, request["stdin"], child)
+        os.close(writer)
         os.close(0)
         _end_as(child)
+    os.dup2(reader, 0)
+    _let_be_opened(True)
+    os.write(report, b"started\n")
     _become_program(request)
 
 

@@ -34,6 +34,10 @@ def fill(folder, size=1 << 20, most=100):
 def sleep_for_ever():
     while True:
         time.sleep(1)
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
 """
 
 
@@ -70,8 +74,12 @@ PROCESSES = [
     Attack("kill_all", "assert os.getppid() == 1, 'no namespace'\ntry: os.kill(-1, signal.SIGKILL)\nexcept OSError: pass", "ok"),
     refused("kill_a_process_outside", "attempt(os.kill, T['victim'], signal.SIGKILL)"),
     Attack("kill_the_worker", "for number in (2, 15, 1, 9, 11): os.kill(1, number)\ntime.sleep(0.1)\nprint('here')", "ok|failed"),
-    Attack("write_into_the_worker", "try:\n  with open('/proc/1/mem', 'r+b') as f: f.seek(0x400000); f.write(b'x' * 64)\n"
-           "except OSError: pass", "ok|failed"),
+    refused("write_into_the_worker", "def scribble():\n"
+            "  start = next(int(x.split('-')[0], 16) for x in open('/proc/1/maps') if ' r-xp ' in x and '/libc.so' in x)\n"
+            "  with open('/proc/1/mem', 'r+b', 0) as f: f.seek(start); return f.write(b'\\xcc' * (1 << 20))\nattempt(scribble)"),
+    refused("read_the_worker", "attempt(os.open, '/proc/1/mem', os.O_RDONLY)"),
+    refused("memory_of_the_worker_by_its_thread", "attempt(os.open, '/proc/1/task/1/mem', os.O_RDWR)"),
+    refused("descriptors_of_the_worker_listed", "attempt(os.listdir, '/proc/1/fd')"),
     Attack("stop_itself", "os.kill(os.getpid(), signal.SIGSTOP)", "timeout", limits={"wall_sec": 1.0}),
     Attack("stop_the_worker", "os.kill(1, signal.SIGSTOP); print('on')", "ok", b"on\n"),
     refused("ptrace_a_process_outside", "call('ptrace', 16, T['victim'], 0, 0)"),
@@ -86,10 +94,18 @@ MEMORY = [
            "sleep_for_ever()", "memory"),
     Attack("memory_in_files", "for n in range(20): open(f'/tmp/{n}', 'wb').write(bytes(10 << 20))\nsleep_for_ever()", "memory",
            limits={"max_disk_bytes": 512 << 20}),
+    Attack("memory_of_a_thread_that_outlives_the_first",
+           "def allocate():\n  kept = [bytearray(os.urandom(1 << 16) * 16) for _ in range(130)]\n  sleep_for_ever()\n"
+           "threading.Thread(target=allocate).start()\nsystem(60, 93, 0)", "memory", limits={"wall_sec": 10.0}),
+    refused("memory_that_is_shared", "import mmap\nattempt(mmap.mmap, -1, 1 << 20)"),
+    refused("memory_of_dev_zero", "import mmap\nattempt(mmap.mmap, os.open('/dev/zero', os.O_RDWR), 1 << 20)"),
+    refused("memory_in_huge_pages", "import mmap\nattempt(mmap.mmap, -1, 1 << 21, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)"),
     refused("memory_in_system_v", "system(29, 194, 0, 1 << 20, 0o1600)"),
     refused("memory_in_memfd", "system(319, 279, b'x', 0)"),
     refused("locked_memory", "call('mlockall', 1 | 2)"),
     Attack("deep_recursion", "sys.setrecursionlimit(10**9)\ndef f(): return [f()]\nf()", "failed|memory"),
+    Attack("core_dump", "import resource\nprint(resource.getrlimit(resource.RLIMIT_CORE))", "ok", b"(1, 1)\n"),
+    refused("raise_a_limit_of_the_worker", "import resource\nattempt(resource.prlimit, 1, resource.RLIMIT_AS, (1 << 40, 1 << 40))"),
     refused("raise_a_limit", "import resource\nattempt(resource.setrlimit, resource.RLIMIT_NPROC, (10**6, 10**6))"),
 ]  # fmt: skip
 
@@ -101,6 +117,7 @@ DISK = [
     Attack("many_files", "for n in range(10**6): open(str(n), 'w').close()\nsleep_for_ever()", "files"),
     Attack("many_folders", "for n in range(10**6): os.mkdir(str(n))\nsleep_for_ever()", "files"),
     Attack("many_links", "for n in range(10**6): os.symlink('/', str(n))\nsleep_for_ever()", "files"),
+    Attack("many_files_in_shared_memory", "for n in range(10**6): open(f'/dev/shm/{n}', 'w').close()\nsleep_for_ever()", "files"),
     Attack("write_everywhere", "found = []\nfor folder, folders, _ in os.walk('/'):\n"
            "  spared = ('/proc', '/tmp', '/dev/shm', '/usr/lib', '/dev/pts', T['prefix'])\n"
            "  folders[:] = [x for x in folders if os.path.join(folder, x) not in spared]\n"
@@ -130,9 +147,9 @@ SECRETS = [
            "  try: print(open(f'/proc/{pid}/environ').read())\n  except OSError: pass", "ok"),
     Attack("inherited_descriptors", "found = sorted(int(x) for x in os.listdir('/proc/self/fd'))\nprint(found[:-1])\n", "ok",
            b"[0, 1, 2]\n"),
-    Attack("descriptors_of_the_worker", "for n in os.listdir('/proc/1/fd'):\n  path = '/proc/1/fd/' + n\n"
-           "  try: print(n, os.readlink(path)); f = os.open(path, os.O_RDONLY | os.O_NONBLOCK); print(os.read(f, 999))\n"
-           "  except OSError: pass", "ok"),
+    Attack("descriptors_of_the_worker", "found = []\nfor n in range(64):\n  path = f'/proc/1/fd/{n}'\n"
+           "  for look in (os.readlink, lambda path: os.read(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 999)):\n"
+           "    try: found.append(look(path))\n    except OSError: pass\nprint(found)", "ok", b"[]\n"),
     Attack("see_processes", "print(sorted(int(x) for x in os.listdir('/proc') if x.isdigit()))", "ok", b"[1, 2]\n"),
     refused("read_keys", "system(250, 219, 0, -3, 0)"),
     refused("read_kernel_log", "system(103, 116, 3, ctypes.create_string_buffer(9), 9)"),
@@ -140,8 +157,9 @@ SECRETS = [
 
 NETWORK = [
     refused("tcp_to_localhost", "attempt(socket.create_connection, ('127.0.0.1', T['port']), 2)"),
-    Attack("udp_to_localhost", "s = socket.socket(type=socket.SOCK_DGRAM)\n"
-           "try: s.sendto(b'x', ('127.0.0.1', T['port']))\nexcept OSError: pass", "ok"),
+    refused("udp_to_localhost", "attempt(lambda: socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', T['port'])))"),
+    refused("buffers_of_loopback", "attempt(socket.create_server, ('127.0.0.1', 0))"),
+    refused("internet_6", "attempt(socket.socket, socket.AF_INET6)"),
     refused("tcp_to_the_world", "attempt(socket.create_connection, ('192.0.2.1', 80), 2)"),
     refused("name_of_a_host", "attempt(socket.getaddrinfo, 'example.com', 80)"),
     refused("abstract_socket", "attempt(socket.socket(socket.AF_UNIX).connect, '\\0' + T['token'])"),
@@ -183,6 +201,9 @@ REPORTS = [
     Attack("sleep", "sleep_for_ever()", "timeout", limits={"wall_sec": 1.0}),
     Attack("busy", "while True: pass", "cpu", limits={"cpu_sec": 0.5}),
     Attack("busy_children", "for _ in range(4): os.fork()\nwhile True: pass", "cpu", limits={"cpu_sec": 1.0}),
+    Attack("busy_children_that_nobody_waits_for",
+           "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile True:\n  if not os.fork(): burn(0.1); os._exit(0)\n"
+           "  try: os.wait()\n  except ChildProcessError: pass", "cpu", limits={"cpu_sec": 1.0}),
     Attack("deaf", "for n in set(range(1, 65)) - {9, 19, 32, 33}: signal.signal(n, signal.SIG_IGN)\nsleep_for_ever()", "timeout",
            limits={"wall_sec": 1.0}),
     Attack("closed_descriptors", "os.closerange(0, 64); sleep_for_ever()", "timeout", limits={"wall_sec": 1.0}),

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from dolma_py.sandbox import Limits, Outcome, Program, run_program
+from dolma_py.sandbox_pool import Pool
 from tests.hostile_programs import ATTACKS, PREAMBLE, Attack
 from tests.sandbox_world import World
 
@@ -19,9 +20,9 @@ LIMITS = Limits(
 )  # fmt: skip
 # one of each kind, short ones: the others are run by make test-slow
 FAST = {
-    "sleepers", "daemon", "daemon_outlived_by_timeout", "kill_a_process_outside", "memory_of_many", "fill_tmp", "many_files",
-    "write_everywhere", "write_through_link", "read_checkout", "read_homes", "read_environment", "inherited_descriptors",
-    "tcp_to_localhost", "abstract_socket", "namespaces", "endless_stdout", "closed_descriptors", "forged_report", "patched_worker",
+    "sleepers", "daemon_outlived_by_timeout", "kill_a_process_outside", "write_into_the_worker", "memory_that_is_shared", "fill_tmp",
+    "many_files_in_shared_memory", "write_everywhere", "write_through_link", "read_checkout", "read_homes", "read_environment",
+    "inherited_descriptors", "abstract_socket", "namespaces", "endless_stdout", "forged_report",
 }  # fmt: skip
 
 
@@ -61,6 +62,32 @@ def test_a_hostile_program_harms_nothing(world, attack):
 )
 def test_every_other_hostile_program_harms_nothing(world, attack):
     check(world, attack)
+
+
+# one that each limit ends, and those that end, stop, close or deceive what is around them
+THROUGH_A_POOL = (
+    "fork_bomb", "daemon", "kill_all", "kill_the_worker", "write_into_the_worker", "stop_itself", "memory_of_many", "many_files",
+    "endless_stdout", "busy_children", "deaf", "closed_descriptors", "forged_report", "patched_worker", "native_crash",
+)  # fmt: skip
+
+
+@pytest.mark.slow  # 20 s
+def test_hostile_programs_in_a_pool_harm_no_other(world):
+    """Each is followed by a program that adds two numbers, in two workers; all of them share the shortest limits."""
+    attacks = {attack.name: attack for attack in ATTACKS}
+    limits = LIMITS.model_copy(update={"wall_sec": 2.0, "cpu_sec": 1.0})
+    programs = []
+    for name in THROUGH_A_POOL:
+        programs.append(Program(PREAMBLE + attacks[name].source, argv=(world.describe(),)))
+        programs.append(Program("print(sum(map(int, input().split())))", stdin=b"2 3"))
+    begin = time.monotonic()
+    with Pool(2, limits) as pool:
+        outcomes = list(pool.map(programs))
+    assert time.monotonic() - begin < 10 * len(THROUGH_A_POOL)
+    assert [(outcome.status, outcome.stdout) for outcome in outcomes[1::2]] == [("ok", b"5\n")] * len(THROUGH_A_POOL)
+    for name, outcome in zip(THROUGH_A_POOL, outcomes[::2], strict=True):
+        assert world.harm(outcome) == [], name
+        assert outcome.status in [*attacks[name].status.split("|"), "timeout", "cpu"], (name, outcome)
 
 
 def test_the_table_is_whole():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import resource
 import shutil
 import time
+from contextlib import contextmanager, suppress
 from itertools import count, islice
 from pathlib import Path
+from types import NoneType
 
 import pytest
 
@@ -72,6 +76,13 @@ def test_a_worker_that_died_while_it_waited_is_replaced():
         assert pool.submit(Program("print(2)")).result().stdout == b"2\n"
 
 
+def wait_until(condition) -> bool:
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
 def children() -> list[int]:
     text = "".join(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
     return [int(pid) for pid in text.split()]
@@ -87,3 +98,64 @@ def test_it_needs_a_sandbox(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SandboxError):
         Pool(1)
+
+
+@contextmanager
+def few_descriptors(more: int):
+    """This process may open so many more files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + more, before[1]))
+    filled: list[int] = []
+    with suppress(OSError):
+        while True:
+            filled.append(os.dup(0))
+    for descriptor in filled[:more]:
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in filled[more:]:
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("room", "answers"),
+    [(0, {SandboxError}), (12, {SandboxError, NoneType})],
+)
+def test_a_caller_without_descriptors_gets_an_answer_from_each_future(room, answers):
+    with Pool(1, Limits(wall_sec=10)) as pool:
+        assert pool.submit(Program("print(1)")).result().status == "ok"
+        time.sleep(0.5)  # for the sandbox after that one
+        with few_descriptors(more=room):
+            waiting = [pool.submit(Program("print(1)")) for _ in range(3)]
+            assert {type(each.exception(timeout=60)) for each in waiting} <= answers
+        assert pool.submit(Program("print(2)")).result(timeout=60).stdout == b"2\n"
+
+
+def test_descriptors_that_run_out_in_the_middle_are_no_verdict():
+    with Pool(1, Limits(wall_sec=10)) as pool:
+        waiting = pool.submit(Program("import time; time.sleep(5)"))
+        assert wait_until(lambda: waiting.running() and len(children()) > 1)
+        time.sleep(1)
+        with few_descriptors(more=0), pytest.raises(SandboxError, match="watched"):
+            waiting.result(timeout=60)
+
+
+def test_more_workers_than_descriptors_are_refused():
+    with few_descriptors(more=200), pytest.raises(SandboxError, match="ulimit -n"):
+        Pool(64)
+
+
+def test_a_process_that_is_forked_beside_a_pool_keeps_no_input_open():
+    with Pool(1, Limits(wall_sec=5)) as pool:
+        pool.submit(Program("print(1)")).result()  # now another sandbox waits
+        beside = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        beside.start()
+        try:
+            read = Program("import sys; print(len(sys.stdin.read()))", stdin=b"x" * 100_000)
+            assert [outcome.stdout for outcome in pool.map([read, read])] == [b"100000\n"] * 2
+        finally:
+            beside.kill()
+            beside.join()

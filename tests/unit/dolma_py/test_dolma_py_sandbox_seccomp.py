@@ -15,9 +15,9 @@ ALLOWED = 0x7FFF0000
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
-def run_filter(steps: bytes, audit: int, number: int, first: int = 0, second: int = 0) -> int:
+def run_filter(steps: bytes, audit: int, number: int, first: int = 0, second: int = 0, fourth: int = 0) -> int:
     """What the filter returns for a call with these arguments."""
-    call = struct.pack("<IIQQQ", number, audit, 0, first, second)
+    call = struct.pack("<IIQQQQQ", number, audit, 0, first, second, 0, fourth)
     program = list(struct.iter_unpack("<HBBI", steps))
     at = value = 0
     while True:
@@ -57,8 +57,10 @@ def test_each_call_gets_its_answer(column, machine):
         ("clone", 0x10000011, 0, refused(errno.EPERM)),
         ("clone", 0x00020011, 0, refused(errno.EPERM)),
         ("socket", 1, 0, ALLOWED),
-        ("socket", 2, 0, ALLOWED),
-        ("socket", 10, 0, ALLOWED),
+        ("socket", 2, 0, refused(errno.EAFNOSUPPORT)),
+        ("socket", 10, 0, refused(errno.EAFNOSUPPORT)),
+        ("socketpair", 1, 0, ALLOWED),
+        ("socketpair", 30, 0, refused(errno.EAFNOSUPPORT)),
         ("socket", 40, 0, refused(errno.EAFNOSUPPORT)),
         ("socket", 16, 0, refused(errno.EAFNOSUPPORT)),
         ("ioctl", 0, 0x5401, ALLOWED),
@@ -69,6 +71,24 @@ def test_each_call_gets_its_answer(column, machine):
 def test_arguments_are_looked_into(machine, name, first, second, expected):
     number = LOOKED_INTO[name][list(MACHINES).index(machine)]
     assert run_filter(build_filter(machine), MACHINES[machine], number, first, second) == expected
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (0x02, ALLOWED),  # a file, private
+        (0x01, ALLOWED),  # a file, shared
+        (0x22, ALLOWED),  # memory of its own
+        (0x21, refused(errno.EPERM)),  # memory that is shared and has no file
+        (0x4021, refused(errno.EPERM)),
+        (0x40022, refused(errno.EPERM)),  # huge pages
+        (0x40002, refused(errno.EPERM)),
+    ],
+)
+def test_memory_that_no_account_shows_is_refused(machine, flags, expected):
+    number = LOOKED_INTO["mmap"][list(MACHINES).index(machine)]
+    assert run_filter(build_filter(machine), MACHINES[machine], number, fourth=flags) == expected
 
 
 def test_the_second_table_of_x86_is_closed():
