@@ -39,6 +39,7 @@ CASES = [
         ),
         "minhash: source a loses all; a cluster is large; allowed is 0.5. Look at it.",
     ),
+    (errors.SandboxError("bwrap is not there", "Install it."), "sandbox: bwrap is not there. Install it."),
 ]
 
 

@@ -124,8 +124,7 @@ def test_natural_finds_are_listed_with_their_texts(tmp_path, capsys):
     ]
     (find,) = natural_contamination.list_flagged(tagger, rows, {ITEM.id: ITEM})
     assert (find["document"], find["item"], find["benchmark"], find["source"]) == ("d2", "quiz/test/1", "quiz", "web")
-    assert (
-        find["found"][0].startswith("If a quick baker") and "30 rolls" in find["found"][0] and len(find["found"]) == 1
-    )
+    question, answer = find["found"]  # each with the text behind it
+    assert question.startswith("If a quick baker") and "30 rolls" in question and answer.startswith("30 rolls")
     natural_contamination.print_table([find, find])
     assert re.search(r"quiz +web +2\n", capsys.readouterr().out)
