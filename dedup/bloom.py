@@ -187,11 +187,16 @@ def load_filter(path: str, keys: dict[str, Any] | None = None) -> BloomFilter:
     return _shape_filter(header, bits)
 
 
-def map_filter(path: str) -> BloomFilter:
-    """The filter of a local file that check_filter has passed, mapped read-only: its pages are those of all processes that map it."""
+def map_filter(path: str, checksum: str) -> BloomFilter:
+    """The filter of a local file that check_filter has passed, mapped read-only: its pages are those of all processes that map it.
+
+    Raises DataError where the file says another checksum than the one that was passed: it was replaced meanwhile.
+    """
     with _open(path) as stream:
         header = _read_header(stream, path, None)
         start = stream.tell()
+    if header["checksum"] != checksum:
+        raise DataError(path, "another filter than when the job began", hint="Give the command again.")
     count = header["num_blocks"] * BLOCK_BYTES // 8
     return _shape_filter(header, np.memmap(path, "<u8", mode="r", offset=start, shape=(count,)).view(np.ndarray))
 

@@ -196,7 +196,7 @@ def explain_copy(document: Document, name: str, values: dict[str, Any], twins: T
         elif key in twins:
             reason = f"seen before in an index, as {kept_id}: that text is not in this corpus"
         else:
-            reason = f"similarity {similarity:.3f} with {kept_id}, which stayed"
+            reason = f"similarity {similarity:.3f} with {kept_id}, which is not among the {MAX_SCAN_ROWS:,} rows that were read"
         return show(document, (reason, size), "cut", document.spans)
     if twin.text == document.text:
         other = Example(twin.id, twin.source, len(twin.text.encode()), (), ())
@@ -239,6 +239,8 @@ def find_kept(corpus: Corpus, view: View, name: str, clusters: set[int]) -> dict
     scanned = 0
     wanted = pa.array(sorted(clusters), pa.int64())
     for shard in corpus.read_listing().shards[min(clusters) >> ROW_BITS : view.shards]:
+        if not shard.rows:  # it has no attribute files
+            continue
         path = corpus.path(views.attribute_path(name, shard))
         table = parquet_files.read_row_groups(path, None, ["cluster_id", "is_duplicate"])
         stays = pc.and_(

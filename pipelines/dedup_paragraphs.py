@@ -55,7 +55,7 @@ from pipelines.shuffles import as_signed, read_frame, reduce_groups
 from pipelines.split_files import key_settings, make_split_files, remove_unused, write_split_file
 from pipelines.steps import Rule, StepContext, StepResult
 
-VERSION = 1
+VERSION = 2
 CHANGES_NO_BYTE = ("alarms", "keep_keys")
 UNITS = "units"
 UNITS_VERSION = 1  # of the rows in unit files

@@ -11,6 +11,7 @@ import fcntl
 import functools
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -38,13 +39,14 @@ def open_filter(path: str, checksum: str) -> bloom.BloomFilter:
     folder = find_local_folder(checksum)
     if folder is None:  # no worker of Spark's
         _check(path, checksum)
-        return bloom.load_filter(path) if storage.is_remote(path) else bloom.map_filter(path)
+        return bloom.load_filter(path) if storage.is_remote(path) else bloom.map_filter(path, checksum)
     if not storage.is_remote(path):
         stamp = storage.stamp_file(path)
         name = "-".join(["filter", checksum, *map(str, stamp or ())])
         make_once(folder, f"{name}.checked", lambda target: _mark_checked(path, checksum, target))
-        return bloom.map_filter(path)
-    return bloom.map_filter(make_once(folder, f"filter-{checksum}", lambda target: _fetch(path, checksum, target)))
+        return bloom.map_filter(path, checksum)
+    copied = make_once(folder, f"filter-{checksum}", lambda target: _fetch(path, checksum, target))
+    return bloom.map_filter(copied, checksum)
 
 
 def find_local_folder(checksum: str) -> str | None:
@@ -76,11 +78,14 @@ def _mark_checked(path: str, checksum: str, target: str) -> None:
 def _fetch(path: str, checksum: str, target: str) -> None:
     """Copy a remote filter; the copy is checked, and gone when it is not what it should be."""
     copied = f"{target}.part"
-    with storage.open_read(path) as stream, open(copied, "wb") as out:
-        while chunk := stream.read(storage.CHUNK_BYTES):
-            out.write(chunk)
     try:
+        with storage.open_read(path) as stream, open(copied, "wb") as out:
+            while chunk := stream.read(storage.CHUNK_BYTES):
+                out.write(chunk)
         _check(copied, checksum)
+        os.replace(copied, target)
     except DataError as error:
         raise DataError(path, f"its copy is not what was written ({error})", hint="Give the command again.") from error
-    os.replace(copied, target)
+    finally:
+        with suppress(FileNotFoundError):
+            os.remove(copied)

@@ -102,7 +102,10 @@ def test_a_mapped_filter_answers_as_a_loaded_one_and_cannot_be_changed(tmp_path)
     bloom.insert_keys(made, *made_keys(0, 500))
     path = str(tmp_path / "day1.bloom")
     bloom.save_filter(path, made)
-    mapped = bloom.map_filter(path)
+    checksum = bloom.check_filter(path)["checksum"]
+    with pytest.raises(DataError, match="another filter than when the job began"):
+        bloom.map_filter(path, checksum[:-1] + "xy"[checksum[-1] == "x"])
+    mapped = bloom.map_filter(path, checksum)
     assert np.array_equal(mapped.bits, made.bits) and mapped[1:] == made[1:]
     assert mapped.bits.ctypes.data % 64 == 0
     assert bloom.find_keys(mapped, *made_keys(0, 500)).all()

@@ -69,7 +69,7 @@ def test_a_copy_whose_twin_is_not_found_names_it(corpus, monkeypatch):
     write_table(corpus.path("attributes/minhash-v1/web/part-00000.parquet"), web, schema, [3, 2])
     data = collect(corpus)
     shown, _ = report_examples.collect_examples(corpus, data.view, funnel=data.funnel, items={})
-    assert shown[1][0].reasons[0] == "similarity 0.750 with n0, which stayed"
+    assert shown[1][0].reasons[0] == "similarity 0.750 with n0, which is not among the 0 rows that were read"
 
 
 def test_planted_items(corpus):
