@@ -126,8 +126,8 @@ def test_a_filter_of_version_1_whose_bits_begin_anywhere_is_read(tmp_path, blank
     size = int.from_bytes(content[8:12], "little")
     header = content[12 : 12 + size].rstrip(b" ").replace(b'"version": 2', b'"version": 1')
     path.write_bytes(content[:8] + len(header).to_bytes(4, "little") + header + content[12 + size :])
-    for read in (bloom.load_filter, bloom.map_filter):
-        old = read(str(path))
+    checksum = bloom.check_filter(str(path))["checksum"]
+    for old in (bloom.load_filter(str(path)), bloom.map_filter(str(path), checksum)):
         assert np.array_equal(old.bits, made.bits) and old[1:] == made[1:]
         assert bloom.find_keys(old, *made_keys(0, 500)).all()
         assert bloom.find_keys(old, *made_keys(1000, 500)).sum() <= 5
