@@ -277,25 +277,26 @@ def find_items_plainly_kernel(data, offsets, tables, index, settings, scratch, f
         search_row_plainly_kernel(row, num_tokens, index, settings, scratch, found)
 
 
+@njit(**KERNEL_INNER)
+def take_row_kernel(row, tokens, scratch):
+    """Copy the tokens of a document to `scratch`; returns how many."""
+    first, end = tokens.offsets[row], tokens.offsets[row + 1]
+    for k in range(end - first):
+        scratch.tokens[k] = tokens.hashes[first + k]
+        scratch.starts[k] = tokens.starts[first + k]
+        scratch.ends[k] = tokens.ends[first + k]
+    return end - first
+
+
 @njit(**KERNEL)
 def find_token_items_kernel(tokens, index, settings, scratch, found):
     """find_items_kernel for documents that are tokens already (taggers.ngram_tokens.Tokens)."""
     for row in range(len(tokens.offsets) - 1):
-        first, end = tokens.offsets[row], tokens.offsets[row + 1]
-        for k in range(end - first):
-            scratch.tokens[k] = tokens.hashes[first + k]
-            scratch.starts[k] = tokens.starts[first + k]
-            scratch.ends[k] = tokens.ends[first + k]
-        search_row_kernel(row, end - first, index, settings, scratch, found)
+        search_row_kernel(row, take_row_kernel(row, tokens, scratch), index, settings, scratch, found)
 
 
 @njit(**KERNEL)
 def find_token_items_plainly_kernel(tokens, index, settings, scratch, found):
     """find_token_items_kernel by the plain rule."""
     for row in range(len(tokens.offsets) - 1):
-        first, end = tokens.offsets[row], tokens.offsets[row + 1]
-        for k in range(end - first):
-            scratch.tokens[k] = tokens.hashes[first + k]
-            scratch.starts[k] = tokens.starts[first + k]
-            scratch.ends[k] = tokens.ends[first + k]
-        search_row_plainly_kernel(row, end - first, index, settings, scratch, found)
+        search_row_plainly_kernel(row, take_row_kernel(row, tokens, scratch), index, settings, scratch, found)
