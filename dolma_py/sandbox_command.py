@@ -70,7 +70,7 @@ def open_command(
             "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev",
             "--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm", *_ZEROS, "--remount-ro", "/dev",
             "--size", str(limits.max_disk_bytes), "--tmpfs", "/tmp", "--dir", WORK_FOLDER, "--chdir", WORK_FOLDER,
-            *_mounts(sources), "--remount-ro", "/",
+            *_mounts(sources), *_links(worker[0], folders), "--remount-ro", "/",
         ]  # fmt: skip
         steps = build_filter()
         if steps:
@@ -94,6 +94,21 @@ def _mounts(sources: dict[str, str]) -> Iterator[str]:
         if folder != "/usr":  # what is needed of it is there
             _refuse_private_folder(folder)
             yield from ("--ro-bind", source, folder)
+
+
+def _links(path: str, folders: list[str]) -> Iterator[str]:
+    """The symbolic links that lead to a file and lie in nothing that is mounted: a virtual environment's interpreter is a link to
+    what was on PATH, which may be a link in any folder (~/.local/bin, a version manager's).
+    """
+    mounted = [*folders, *READABLE, *SHORT_NAMES]
+    for _ in range(40):  # as many as the kernel follows
+        links = [link for link in [*reversed(Path(path).parents), Path(path)] if link.is_symlink()]
+        if not links:
+            return
+        link, target = links[0], os.readlink(links[0])
+        if not any(link.is_relative_to(folder) for folder in mounted):
+            yield from ("--symlink", target, str(link))
+        path = os.path.normpath(link.parent / target / Path(path).relative_to(link))
 
 
 def _refuse_private_folder(folder: str) -> None:

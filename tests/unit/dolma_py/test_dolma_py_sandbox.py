@@ -20,6 +20,7 @@ from dolma_py.errors import ConfigError, SandboxError
 from dolma_py.sandbox import UNSAFE, Limits, Program, check_sandbox, run_program
 from dolma_py.sandbox_pool import Pool
 from dolma_py.sandbox_run import Sandbox
+from tests.conftest import REPOSITORY
 
 needs_bwrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bubblewrap here")
 
@@ -88,6 +89,21 @@ def test_with_a_virtual_environment_come_no_neighbours_of_its_folder():
     folder, name = os.path.split(sys.prefix)
     program = Program("import os, sys; print(os.listdir(sys.argv[1]))", argv=(folder,))
     assert run_program(program, with_packages=True).stdout == f"[{name!r}]\n".encode()
+
+
+@needs_bwrap
+def test_an_interpreter_is_found_through_links_in_any_folder(tmp_path):
+    """python -> DIR/bin/python -> DIR/newest/bin/python, where DIR/newest is a link too: as version managers lay them out."""
+    own = Path(os.path.realpath(sys.executable))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "newest").symlink_to(own.parent.parent)
+    (tmp_path / "bin" / "python").symlink_to(f"../newest/{own.parent.name}/{own.name}")
+    script = "import sys; from dolma_py.sandbox import Program, run_program; print(run_program(Program('print(7)'), with_packages=True))"
+    subprocess.run([tmp_path / "bin" / "python", "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *filter(None, sys.path)])}
+    command = [tmp_path / "venv" / "bin" / "python", "-c", script]
+    found = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=tmp_path / "bin")
+    assert "status='ok'" in found.stdout and "stdout=b'7\\n'" in found.stdout
 
 
 @needs_bwrap
