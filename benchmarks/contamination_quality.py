@@ -37,9 +37,8 @@ class Method(NamedTuple):
 
 
 METHODS = (
-    Method("default", {}, "threshold", THRESHOLDS, 0.8),
-    Method("every word asked", {"stride_tokens": 1}, "threshold", THRESHOLDS, 0.8),
-    Method("no length rule", {"stride_tokens": 1, "decay_start_tokens": 0, "decay_end_tokens": 1}, "threshold", THRESHOLDS, 0.8),
+    Method("default", {}, "question_alone", (0.5, 0.6, 0.65, 0.7, 0.8, 0.9), 0.65),
+    Method("never alone", {"question_alone": None}, "threshold", THRESHOLDS, 0.8),
     Method("decon", {"preset": "decon"}, "threshold", THRESHOLDS, 0.8),
     Method("olmo3-synth", {"preset": "olmo3-synth"}, "threshold", (0.7, 0.78, 0.88), 0.78),
     Method("olmo3-web", {"preset": "olmo3-web"}, "threshold", (0.7, 0.78, 0.88), 0.88),

@@ -1,22 +1,23 @@
-"""Which documents hold evaluation items: decontamination in the manner of Olmo 3, and plain n-gram rules.
+"""Which documents hold evaluation items: by alignment, by the search of Olmo 3's decontamination, and by plain n-gram rules.
 
-Mode `items` follows the Olmo 3 report (A.5) and the tool that ran it, decon: an inverted index of question n-grams in two tiers,
+Mode `aligned` (default): n-grams of an item that are telling lead to a place, and the question's words are looked for there in their
+order, weighed by idf; then the answer behind it and the passage before it (taggers/ngram_align_kernels.py). An edited word costs its
+own weight, not that of every n-gram around it, and a question that is there to most of its words counts without its answer.
+
+Mode `decon` follows the Olmo 3 report (A.5) and the tool that ran it, decon: an inverted index of question n-grams in two tiers,
 look-up at a stride, expansion to both sides with a set of active items and a budget of misses each, n-grams of very many items start
 nothing, overlap weighted by idf, the answer behind the question, the passage before it, weights by how sure each part is, and a length
-under which more is needed. Deviations from decon, in every preset:
+under which more is needed. Deviations from decon:
 - scanning goes on inside a cluster, so an item that starts within another's cluster is found (decon skips to its end)
 - an n-gram that was found already keeps an expansion going as a new one does
 - idf is ln((I + 1) / df) instead of ln(I / df), which would be 0 for a single item
 - a perfect score is 1 within 1e-9
 - the best item of a place is reported, decon reports all of them
-Deviations that a setting undoes (the presets named after decon and Olmo 3 do):
-- tokens are lower-cased words instead of BPE pieces (`tokenizer`), so lengths in tokens mean about 4/3 as much text
-- `overlap` words: once n-grams have found the place, the question's words that stand there are weighed, so that an edited word costs
-  itself and not ngram_tokens n-grams
-- `question_alone`: a long question found nearly wholly counts even without its answer. By decon's weights a question weighs at most .75
-  of an item with an answer, and verbatim questions pass the threshold of .8 only with a part of the answer
-- `final_mark`: a worked answer that ends in "#### 18", as GSM8K's do, counts as found when its last part is: another may have worked it out
-- `whole_short_questions` is off: a short question with edits counts when a long passage or answer was found beside it
+- without `tokenizer`, tokens are lower-cased words instead of BPE pieces, so lengths in tokens mean about 4/3 as much text
+
+Both weigh question, answer and passage as decon does. `final_mark`, which mode decon leaves out unless it is given: a worked answer that
+ends in "#### 18", as GSM8K's do, counts as found when its last part is: another may have worked it out.
+
 Mode `ngrams` is the older rule: any shared n-gram (13 words: GPT-3), or a share of an item's n-grams (Olmo 3's post-training data).
 """
 
@@ -53,7 +54,7 @@ def gather_items(config: ContaminationTaggerConfig) -> tuple[list[Item], dict[st
 
 
 class ContaminationTagger:
-    """Writes under attributes/contamination-v2:
+    """Writes under attributes/contamination-v3:
 
     contaminated    bool      the best item reaches the threshold (mode ngrams: shares an n-gram and reaches min_overlap)
     score           float32   of the best item, 0 when none was met; mode ngrams: share of the item's n-grams
@@ -70,7 +71,7 @@ class ContaminationTagger:
     config_model = ContaminationTaggerConfig
     ITEMS_OPTIONS: ClassVar[tuple[str, ...]] = ("items_paths", "evaluation_sets", "evaluation_folder")
     name = "contamination"
-    version = 2
+    version = 3
     schema = pa.schema(
         [
             ("contaminated", pa.bool_()),

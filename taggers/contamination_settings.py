@@ -2,7 +2,7 @@
 
 Presets; what is given beside one wins over it. Lengths are in tokens of `tokenizer`: with words in its place they mean about 4/3 as much text.
 
-`decon`             decon's default.
+`decon`             decon's default: mode decon alone.
 `olmo3-synth`       the released configuration for Olmo 3's synthetic midtraining data.
 `olmo3-web`         the released configuration for its web data; passages are not looked at.
 `olmo3-posttrain`   Olmo 3's rule for post-training data (A.5): 8-grams, at least half of an item's; n-grams mostly of one-character tokens
@@ -27,13 +27,25 @@ from taggers.ngram_score_kernels import Settings
 
 _DECON = "decon's default"
 _NEVER = 2.0  # no overlap reaches it
-_DECON_RULES: dict[str, Any] = {
-    "overlap": "ngrams", "whole_short_questions": True, "question_alone": None, "final_mark": None, "min_item_tokens": 20,
+# what is another number in the other modes
+MODES: dict[str, dict[str, Any]] = {
+    "aligned": {},
+    "decon": {"ngram_tokens": 5, "final_mark": None, "min_item_tokens": 20},
+    "ngrams": {"ngram_tokens": 13},
+}
+# what one mode alone reads; given to another it is an error, lest it be believed
+OWN_OPTIONS: dict[str, tuple[str, ...]] = {
+    "aligned": ("question_alone", "short_question_alone", "alone_start_tokens", "alone_end_tokens"),
+    "decon": (
+        "stride_tokens", "max_misses", "hot_ngram_items", "whole_short_questions", "decay_start_tokens", "decay_end_tokens",
+        "answer_ngram_tokens",
+    ),
+    "ngrams": ("min_overlap", "plain_parts"),
 }  # fmt: skip
-_OLMO3: dict[str, Any] = _DECON_RULES | {"short_answer_tokens": 1, "answer_ngram_tokens": 2}
+_OLMO3: dict[str, Any] = {"mode": "decon", "short_answer_tokens": 1, "answer_ngram_tokens": 2}
 _EVERYTHING = ["passage", "question", "answer"]
 PRESETS: dict[str, dict[str, Any]] = {
-    "decon": _DECON_RULES,
+    "decon": {"mode": "decon"},
     "olmo3-synth": _OLMO3 | {
         "threshold": 0.78, "decay_start_tokens": 5, "decay_end_tokens": 26, "answer_window_tokens": 50,
         "long_answer_window_tokens": 50,
@@ -48,7 +60,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 EIGHT_GRAMS_COST = (
     "contamination: every run of {n} words that an item has is marked, however common: phrases, quotations and source texts of the items "
-    "go with them. Look at the spans before you drop or cut anything, or use mode items."
+    "go with them. Look at the spans before you drop or cut anything, or use mode aligned."
 )
 
 
@@ -70,42 +82,65 @@ class ContaminationTaggerConfig(Config):
         (), description="JSON lines files of items: id, question; answer, passage and benchmark may be left out"
     )
     items_fingerprint: str = Field("", description="of the items in order; checked when given, else filled in")
-    mode: Literal["items", "ngrams"] = Field(
-        "items", description="items: question, answer and passage scored; ngrams: any shared n-gram"
+    mode: Literal["aligned", "decon", "ngrams"] = Field(
+        "aligned",
+        description="aligned: question and answer word by word in their order; decon: its search; ngrams: any shared n-gram",
     )
     tokenizer: str | None = Field(
         None,
         description="tokenizer.json, a folder with one, or a hub name, of a byte-level BPE vocabulary; null: lower-cased words",
     )
     tokenizer_fingerprint: str = Field("", description="of the vocabulary; checked when given, else filled in")
-    ngram_tokens: int = Field(5, ge=1, le=64, description=f"tokens of an n-gram; {_DECON}; 8 or 13 for mode ngrams")
-    stride_tokens: int = Field(10, ge=1, description=f"every how many tokens a document is probed; {_DECON}")
-    max_misses: int = Field(11, ge=1, description=f"n-grams in a row without the item that end its expansion; {_DECON}")
+    ngram_tokens: int = Field(3, ge=1, le=64, description="tokens of an n-gram; 5 in mode decon, 13 in mode ngrams")
+    stride_tokens: int = Field(
+        10, ge=1, description=f"mode decon: every how many tokens a document is probed; {_DECON}"
+    )
+    max_misses: int = Field(
+        11, ge=1, description=f"mode decon: n-grams in a row without the item that end its expansion; {_DECON}"
+    )
     hot_ngram_items: int = Field(
-        2000, ge=1, description=f"n-grams of more items start no expansion, nor of 2 sqrt(items); {_DECON}"
+        2000, ge=1, description=f"mode decon: n-grams of more items start no expansion, nor of 2 sqrt(items); {_DECON}"
     )
     threshold: float = Field(0.8, gt=0, le=1, description=f"score from which a document is contaminated; {_DECON}")
-    overlap: Literal["ngrams", "words"] = Field(
-        "words", description="what of the question counts as found; ngrams is decon's"
-    )
     question_alone: float | None = Field(
-        0.95,
+        0.65,
         gt=0,
         le=1,
-        description="share of a question of 20 n-grams or more that contaminates without its answer; null: never, as decon",
+        description="mode aligned: share of a long question that contaminates without its answer, whatever the threshold; null: never, as decon",
+    )
+    short_question_alone: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="mode aligned: share that a question of alone_start_tokens needs without its answer",
+    )
+    alone_start_tokens: int = Field(
+        7,
+        ge=1,
+        description="mode aligned: questions of fewer distinct tokens of two bytes or more never count alone",
+    )
+    alone_end_tokens: int = Field(
+        20,
+        ge=2,
+        description="mode aligned: questions of so many such tokens or more need question_alone, linear in between",
     )
     whole_short_questions: bool = Field(
-        False, description="short questions must be found wholly even with a long passage or answer, as decon has it"
+        True,
+        description=f"mode decon: short questions must be found wholly even with a long passage or answer; {_DECON}",
     )
-    decay_start_tokens: int = Field(20, ge=0, description=f"items of up to so many tokens must match wholly; {_DECON}")
-    decay_end_tokens: int = Field(50, ge=1, description=f"items of so many tokens need the threshold alone; {_DECON}")
+    decay_start_tokens: int = Field(
+        20, ge=0, description=f"mode decon: items of up to so many tokens must match wholly; {_DECON}"
+    )
+    decay_end_tokens: int = Field(
+        50, ge=1, description=f"mode decon: items of so many tokens need the threshold alone; {_DECON}"
+    )
     short_answer_tokens: int = Field(
         3, ge=1, description=f"answers of up to so many tokens are looked for token by token; {_DECON}"
     )
     answer_window_tokens: int = Field(
         50, ge=1, description=f"tokens after the question that hold a short answer; {_DECON}"
     )
-    answer_ngram_tokens: int = Field(3, ge=1, description=f"n-grams of longer answers; {_DECON}")
+    answer_ngram_tokens: int = Field(3, ge=1, description=f"mode decon: n-grams of longer answers; {_DECON}")
     long_answer_window_tokens: int = Field(
         100, ge=1, description=f"window of longer answers, at least twice their length; {_DECON}"
     )
@@ -147,12 +182,14 @@ class ContaminationTaggerConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, values: Any) -> Any:
-        name = values.get("preset") if isinstance(values, dict) else None
-        if not isinstance(name, str):
+        if not isinstance(values, dict):
             return values
-        if name not in PRESETS:
+        name = values.get("preset")
+        if isinstance(name, str) and name not in PRESETS:
             raise ValueError(f"preset: no such preset, got {name!r}. {name_known(name, PRESETS)}")
-        return PRESETS[name] | values
+        chosen = PRESETS[name] | values if isinstance(name, str) else values
+        mode = chosen.get("mode")
+        return MODES[mode] | chosen if isinstance(mode, str) and mode in MODES else chosen
 
     @model_validator(mode="after")
     def _check_lengths(self) -> ContaminationTaggerConfig:
@@ -160,9 +197,17 @@ class ContaminationTaggerConfig(Config):
             raise ValueError("expected evaluation_sets or items_paths")
         if self.evaluation_folder is not None and self.evaluation_sets is None:
             raise ValueError("expected evaluation_sets with evaluation_folder")
+        for mode, names in OWN_OPTIONS.items():
+            given = [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
+            if given and mode != self.mode:
+                raise ValueError(f"{given[0]}: only mode {mode} reads it, and the mode is {self.mode}")
         if self.decay_end_tokens <= self.decay_start_tokens:
             raise ValueError("decay_end_tokens must be above decay_start_tokens")
-        if self.answer_ngram_tokens > self.short_answer_tokens + 1:
+        if self.alone_end_tokens <= self.alone_start_tokens:
+            raise ValueError("alone_end_tokens must be above alone_start_tokens")
+        if self.question_alone is not None and self.question_alone > self.short_question_alone:
+            raise ValueError("short_question_alone must be at least question_alone")
+        if self.mode == "decon" and self.answer_ngram_tokens > self.short_answer_tokens + 1:
             raise ValueError(
                 "answer_ngram_tokens must be at most short_answer_tokens + 1, else some answers have no n-gram"
             )
@@ -187,10 +232,13 @@ class ContaminationTaggerConfig(Config):
             passage_ngram_tokens=self.passage_ngram_tokens,
             passage_window_tokens=self.passage_window_tokens,
             passage_max_misses=self.passage_max_misses,
-            count_words=self.overlap == "words",
             whole_short_questions=self.whole_short_questions,
             question_alone=_NEVER if self.question_alone is None else self.question_alone,
+            short_question_alone=self.short_question_alone,
+            alone_start_tokens=self.alone_start_tokens,
+            alone_end_tokens=self.alone_end_tokens,
             plain=plain,
+            aligned=self.mode == "aligned",
         )
 
     @property

@@ -27,7 +27,10 @@ WEIGHTS_QAP, WEIGHTS_QA, WEIGHTS_QP = (0.7, 0.2, 0.1), (0.75, 0.25), (0.85, 0.15
 FILTER_BITS = 8
 # 1 MiB, what a core's own cache holds; a larger index lets more foreign n-grams pass
 MAX_FILTER_BITS = 1 << 23
-
+# of an item where items are aligned; of a long question with every fifth word edited half of its 3-grams are left, some eight of these
+MAX_SEEDS = 16
+# what more items share tells none of them from the others; an item that has nothing else keeps up to FEW_HOT_SEEDS of it
+HOT_SEED_ITEMS, FEW_HOT_SEEDS = 256, 3
 
 _WALL = np.uint64(0)  # stands between an item's parts where they are one text; no token's hash but by a chance of 2^-64
 
@@ -81,6 +84,7 @@ class _Part(NamedTuple):
     tokens: UInt64
     offsets: Int64
     num_chars: Int64  # of each token
+    num_bytes: Int64  # of each token
 
     @property
     def lengths(self) -> Int64:
@@ -122,14 +126,15 @@ def build_index(
     wanted = _questions_of(kept, rules, encode) if settings.plain else parts[0]
     ignored = _ignored_tokens(kept, wanted, rules, encode)
     grams = _first_ngrams(wanted, settings.ngram_tokens, _ignored_grams(wanted, ignored, settings, rules))
-    usable = _list_usable(parts[:3], np.bincount(grams.items, minlength=len(kept)), rules)
+    num_grams = np.bincount(grams.items, minlength=len(kept))
+    usable = _list_usable(parts[:3], num_grams, rules)
     if not len(usable):
         least = max(rules.min_tokens, settings.ngram_tokens)
         raise ConfigError("items", f"{len(items)} items", f"expected one of at least {least} tokens")
     numbers = np.full(len(kept), -1, np.int64)
     numbers[usable] = np.arange(len(usable))
     chosen = numbers[grams.items] >= 0
-    grams = _Ngrams(numbers[grams.items[chosen]], grams.hashes[chosen])
+    grams = _Ngrams(numbers[grams.items[chosen]], grams.hashes[chosen], grams.places[chosen])
     arrays = _make_arrays([_take(part, usable) for part in parts], grams, settings, _take_rows(ignored, wanted, usable))
     skipped += [item for row, item in enumerate(kept) if numbers[row] < 0]
     return ItemIndex(arrays, tuple(kept[row] for row in usable.tolist()), tuple(skipped), len(items))
@@ -140,6 +145,7 @@ class _Ngrams(NamedTuple):
 
     items: Int64
     hashes: UInt64
+    places: Int64  # first token in the item
 
 
 def _drop_copies(items: list[Item]) -> tuple[list[Item], list[Item]]:
@@ -176,7 +182,7 @@ def _encode(texts: list[str], encode: Encode) -> _Part:
     begins = np.concatenate([np.zeros(1, np.int64), np.cumsum((view.data & 0xC0) != 0x80)])
     base = np.repeat(view.offsets[:-1], np.diff(tokens.offsets))
     num_chars = begins[base + tokens.ends] - begins[base + tokens.starts]
-    return _Part(tokens.hashes, tokens.offsets, num_chars)
+    return _Part(tokens.hashes, tokens.offsets, num_chars, tokens.ends - tokens.starts)
 
 
 def _questions_of(items: list[Item], rules: ItemRules, encode: Encode) -> _Part:
@@ -193,7 +199,8 @@ def _questions_of(items: list[Item], rules: ItemRules, encode: Encode) -> _Part:
                 counts[row] += span.stop - span.start + bool(counts[row])
     empty = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    return _Part(np.concatenate(empty[0] + tokens), offsets, np.concatenate(empty[1] + chars))
+    num_chars = np.concatenate(empty[1] + chars)
+    return _Part(np.concatenate(empty[0] + tokens), offsets, num_chars, num_chars)
 
 
 def _ignored_tokens(items: list[Item], part: _Part, rules: ItemRules, encode: Encode) -> npt.NDArray[np.bool_]:
@@ -251,7 +258,7 @@ def _list_usable(parts: list[_Part], num_grams: Int64, rules: ItemRules) -> Int6
 def _take(part: _Part, rows: Int64) -> _Part:
     chosen = _token_rows(part.offsets, rows)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(part.lengths[rows])])
-    return _Part(part.tokens[chosen], offsets, part.num_chars[chosen])
+    return _Part(part.tokens[chosen], offsets, part.num_chars[chosen], part.num_bytes[chosen])
 
 
 def _take_rows(flags: npt.NDArray[np.bool_], part: _Part, rows: Int64) -> npt.NDArray[np.bool_]:
@@ -270,15 +277,17 @@ def _make_arrays(
 ) -> kernels.Index:
     questions, answers, passages, finals = parts
     num_items = len(questions.lengths)
-    keys, ngram_of = np.unique(grams.hashes, return_inverse=True)
-    idf = _idf(np.bincount(ngram_of, minlength=len(keys)), num_items)
-    slots, bit_filter, shift = _make_slots(keys)
     weights = _weigh_parts(parts, np.bincount(grams.items, minlength=num_items), settings)
-    needed, least = _thresholds(questions, answers, passages, settings)
     # bits of a common phrase are worth nothing; the plain rule weighs no tokens
     token_idf = _token_idf(questions, num_items)
     if not settings.plain:
         token_idf[ignored] = 0.0
+    if settings.aligned:
+        grams = _choose_seeds(grams, questions.offsets, token_idf, settings.ngram_tokens)
+    keys, ngram_of = np.unique(grams.hashes, return_inverse=True)
+    idf = _idf(np.bincount(ngram_of, minlength=len(keys)), num_items)
+    slots, bit_filter, shift = _make_slots(keys)
+    needed, least = _thresholds(questions, answers, passages, settings)
     return kernels.Index(
         filter=bit_filter,
         filter_shift=shift,
@@ -289,14 +298,17 @@ def _make_arrays(
         postings=np.argsort(ngram_of, kind="stable").astype(np.int32),
         entry_ngrams=ngram_of.astype(np.int32),
         entry_items=grams.items.astype(np.int32),
+        entry_places=grams.places.astype(np.int32),
         item_offsets=_offsets_of(grams.items, num_items),
         # bincount adds in order, as the kernel does: a question matched whole has an overlap of exactly 1
         item_idf=np.bincount(grams.items, weights=idf[ngram_of], minlength=num_items),
         token_offsets=questions.offsets,
+        question_groups=_group_questions(questions, token_idf),
         question_tokens=questions.tokens,
         token_idf=token_idf,
         answer_offsets=answers.offsets,
         answer_tokens=answers.tokens,
+        answer_idf=_token_idf(answers, num_items),
         final_offsets=finals.offsets,
         final_tokens=finals.tokens,
         passage_tokens=passages.lengths,
@@ -306,7 +318,37 @@ def _make_arrays(
         weights=weights,
         needed=needed,
         least_overlap=least,
+        needed_alone=_needed_alone(_count_telling(questions), settings),
     )
+
+
+def _choose_seeds(grams: _Ngrams, offsets: Int64, token_idf: Float64, length: int) -> _Ngrams:
+    """The MAX_SEEDS n-grams of every item whose tokens weigh most together, of equal ones the first; of those that more than
+    HOT_SEED_ITEMS items have only FEW_HOT_SEEDS, and only where there are no others.
+    """
+    starts = offsets[grams.items] + grams.places
+    weights = np.zeros(len(starts))
+    for k in range(length):  # in one order, so that equal tokens give equal sums
+        weights += token_idf[starts + k]
+    _, which, items_with = np.unique(grams.hashes, return_inverse=True, return_counts=True)
+    is_hot = items_with[which] > HOT_SEED_ITEMS
+    order = np.lexsort((grams.places, -weights, is_hot, grams.items))
+    counts = np.bincount(grams.items)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    only_hot = np.bincount(grams.items, weights=~is_hot)[grams.items] == 0
+    limit = np.where(is_hot, np.where(only_hot, FEW_HOT_SEEDS, 0), MAX_SEEDS)
+    kept = np.sort(order[rank < limit[order]])
+    return _Ngrams(grams.items[kept], grams.hashes[kept], grams.places[kept])
+
+
+def _group_questions(part: _Part, token_idf: Float64) -> npt.NDArray[np.int32]:
+    """int32 (I,): the same number for items whose questions have the same tokens and weights."""
+    numbers: dict[bytes, int] = {}
+    groups = np.empty(len(part.lengths), np.int32)
+    for item, (first, end) in enumerate(zip(part.offsets.tolist(), part.offsets[1:].tolist(), strict=False)):
+        key = part.tokens[first:end].tobytes() + token_idf[first:end].tobytes()
+        groups[item] = numbers.setdefault(key, len(numbers))
+    return groups
 
 
 def _make_slots(keys: UInt64) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], np.uint64]:
@@ -368,6 +410,22 @@ def _thresholds(questions: _Part, answers: _Part, passages: _Part, settings: Set
     return needed, least if settings.whole_short_questions else np.full(len(lengths), floor)
 
 
+def _count_telling(part: _Part) -> Int64:
+    """int64 (I,): distinct tokens of two bytes or more of each item. "x - y = 1 and x + y = 7" has one, and stands in many a text."""
+    telling = part.num_bytes > 1
+    return _count_distinct(part.tokens[telling], part.item_of[telling], len(part.lengths))
+
+
+def _needed_alone(lengths: Int64, settings: Settings) -> Float64:
+    """Overlap that a question needs without its answer, by its telling tokens: short_question_alone at alone_start_tokens, question_alone from
+    alone_end_tokens on, linear in between; above 1, which nothing reaches, for fewer.
+    """
+    share = (lengths - settings.alone_start_tokens) / (settings.alone_end_tokens - settings.alone_start_tokens)
+    short, long = settings.short_question_alone, settings.question_alone
+    needed = short - np.clip(share, 0.0, 1.0) * (short - long)
+    return np.where((lengths < settings.alone_start_tokens) | (settings.question_alone > 1), 2.0, needed)
+
+
 def _interpolate(lengths: Int64, threshold: float, settings: Settings) -> Float64:
     share = (lengths - settings.decay_start_tokens) / (settings.decay_end_tokens - settings.decay_start_tokens)
     return 1.0 - np.clip(share, 0.0, 1.0) * (1.0 - threshold)
@@ -401,7 +459,7 @@ def _first_ngrams(part: _Part, length: int, ignored: npt.NDArray[np.bool_]) -> _
     same = (item_of[order][1:] == item_of[order][:-1]) & (hashes[order][1:] == hashes[order][:-1])
     is_first[1:] = ~same
     kept = np.sort(order[is_first])
-    return _Ngrams(item_of[kept], hashes[kept])
+    return _Ngrams(item_of[kept], hashes[kept], place[kept])
 
 
 def _offsets_of(groups: Int64, num_groups: int) -> Int64:

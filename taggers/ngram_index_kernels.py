@@ -1,7 +1,7 @@
 """The inverted index of evaluation items: hashes of n-grams, and the look-up of one.
 
-Legend: I items, G distinct n-grams of all questions, E entries: one per (item, distinct n-gram of its question), ordered by item and
-then by place in the question, K distinct n-grams of one other part (answers or passages), ordered likewise.
+Legend: I items, G distinct n-grams of all questions, E entries: one per (item, distinct n-gram of its question, or seed where items are
+aligned), ordered by item and then by place in the question, K distinct n-grams of one other part (answers or passages), ordered likewise.
 
 Tiers. decon has two: the hash of an n-gram leads to a number, the number to the items that have it. Here they are slots and keys, and
 postings. In front of them stands a filter of bits, small enough for a core's own cache: one bit for each n-gram, at its hash. Nearly
@@ -47,13 +47,18 @@ class Index(NamedTuple):
     postings: np.ndarray  # int32 (E,)
     entry_ngrams: np.ndarray  # int32 (E,)
     entry_items: np.ndarray  # int32 (E,)
+    entry_places: np.ndarray  # int32 (E,)    first token of the n-gram in the question
     item_offsets: np.ndarray  # int64 (I + 1,)  entries of item i
     item_idf: np.ndarray  # float64 (I,)     sum of idf over the item's entries
     token_offsets: np.ndarray  # int64 (I + 1,)  question tokens of item i in the next two
+    question_groups: (
+        np.ndarray
+    )  # int32 (I,)     the same number for items whose questions are the same, with the same weights
     question_tokens: np.ndarray  # uint64
     token_idf: np.ndarray  # float64          ln((I + 1) / questions with the token); 0 in a common phrase
     answer_offsets: np.ndarray  # int64 (I + 1,)  answer tokens of item i in answer_tokens
     answer_tokens: np.ndarray  # uint64
+    answer_idf: np.ndarray  # float64          ln((I + 1) / answers with the token)
     final_offsets: np.ndarray  # int64 (I + 1,)  tokens of the final answer that a long answer ends in, in final_tokens
     final_tokens: np.ndarray  # uint64
     passage_tokens: np.ndarray  # int64 (I,)       tokens of its passage
@@ -62,6 +67,9 @@ class Index(NamedTuple):
     weights: np.ndarray  # float64 (I, 3)   of question, answer and passage; add up to 1
     needed: np.ndarray  # float64 (I,)     raw score that contaminates
     least_overlap: np.ndarray  # float64 (I,)     of the question; less ends the scoring
+    needed_alone: (
+        np.ndarray
+    )  # float64 (I,)     aligned: overlap of the question that contaminates without its answer; above 1: none
 
 
 @njit(**KERNEL)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dolma_py.arrow_buffers import TextView
+from taggers import ngram_align_kernels as align_kernels
 from taggers import ngram_match_kernels as kernels
 from taggers.ngram_index import Item, ItemIndex, ItemRules, build_index
 from taggers.ngram_index_kernels import Index
@@ -19,6 +20,19 @@ from taggers.ngram_score_kernels import Scratch, Settings
 from taggers.ngram_tokens import Int64, Tokens, encode_pieces, make_tables, max_tokens
 
 __all__ = ["Item", "ItemIndex", "ItemRules", "Matches", "build_index", "find_items"]
+
+
+# by (Settings.aligned, Settings.plain): a kernel for each rule, so that nobody waits for the others' compilation
+_SEARCHES = {
+    (True, False): align_kernels.align_items_kernel,
+    (False, True): kernels.find_items_plainly_kernel,
+    (False, False): kernels.find_items_kernel,
+}
+_TOKEN_SEARCHES = {
+    (True, False): align_kernels.align_token_items_kernel,
+    (False, True): kernels.find_token_items_plainly_kernel,
+    (False, False): kernels.find_token_items_kernel,
+}
 
 
 class Matches(NamedTuple):
@@ -41,7 +55,7 @@ def find_items(texts: TextView, *, index: ItemIndex, settings: Settings, tokeniz
     ----------
     texts : TextView        N texts in UTF-8; may be read-only
     index : ItemIndex       built for these settings, from texts encoded in the same way
-    settings : Settings     with `plain` every n-gram of an item that reaches the threshold is marked, in place of scored items
+    settings : Settings     plain: every n-gram of an item that reaches the threshold is marked, in place of scored items
     tokenizer : str         of a byte-level BPE vocabulary; None: words
 
     Raises
@@ -49,8 +63,12 @@ def find_items(texts: TextView, *, index: ItemIndex, settings: Settings, tokeniz
     ConfigError             see taggers.ngram_tokens.encode_pieces
 
     Guarantees              the same findings for any batch split; sums run in the order of the item
-    Cost                    words: about B / 6 tokens hashed, and one n-gram of stride_tokens looked up; memory 60 bytes per item, 8 per
-                            n-gram of any part, 28 per byte of the longest text
+    Cost                    words: about B / 6 tokens hashed; decon: one n-gram of stride_tokens looked up. Aligned: each of them, and for each
+                            place that the seeds of a question of n tokens agree on at most n (2.4 n + 24) steps of an alignment, and
+                            800 for each token of the answer up to 400. There may be a place every n / 8 + 8 tokens, so that the most is some 20
+                            n steps for each token of a document: 2,000 words of a question and text that was made for it take
+                            some 40 us a word.
+    Memory                  60 bytes per item, 8 per n-gram of any part, 27 per byte of the longest text
     """
     # an n-gram of so many items starts nothing: decon's rule, by the number of items read
     hot = max(settings.hot_ngram_items, 2 * math.isqrt(index.num_read))
@@ -61,7 +79,7 @@ def find_items(texts: TextView, *, index: ItemIndex, settings: Settings, tokeniz
     capacity = max_tokens(longest) if pieces is None else int(np.diff(pieces.offsets).max(initial=0))
     found = _allocate_found(num_docs, 1024)
     while True:
-        scratch = _allocate_scratch(index.arrays, capacity)
+        scratch = _allocate_scratch(index.arrays, settings, capacity)
         _search(texts, pieces, index.arrays, settings, scratch, found)
         num_spans = int(scratch.state[0])
         if num_spans < len(found.span_rows):
@@ -83,24 +101,25 @@ def find_items(texts: TextView, *, index: ItemIndex, settings: Settings, tokeniz
 def _search(
     texts: TextView, pieces: Tokens | None, index: Index, settings: Settings, scratch: Scratch, found: kernels.Found
 ) -> None:
-    # a kernel for each rule, so that nobody waits for the other's compilation
+    which = (settings.aligned, settings.plain)
     if pieces is None:
-        search = kernels.find_items_plainly_kernel if settings.plain else kernels.find_items_kernel
-        search(texts.data, texts.offsets, make_tables(), index, settings, scratch, found)
+        _SEARCHES[which](texts.data, texts.offsets, make_tables(), index, settings, scratch, found)
     else:
-        search_tokens = kernels.find_token_items_plainly_kernel if settings.plain else kernels.find_token_items_kernel
-        search_tokens(pieces, index, settings, scratch, found)
+        _TOKEN_SEARCHES[which](pieces, index, settings, scratch, found)
 
 
-def _allocate_scratch(index: Index, capacity: int) -> Scratch:
+def _allocate_scratch(index: Index, settings: Settings, capacity: int) -> Scratch:
     num_items = len(index.item_offsets) - 1
+    num_groups = int(index.question_groups.max(initial=-1)) + 1 if settings.aligned else 0
+    num_hits, num_cells = capacity if settings.plain else 0, capacity + 1 if settings.aligned else 0
     return Scratch(
         state=np.zeros(3, np.int64),
         tokens=np.empty(capacity, np.uint64),
         starts=np.empty(capacity, np.int64),
         ends=np.empty(capacity, np.int64),
-        used=np.empty(capacity, np.uint8),
-        hits=np.empty((2, capacity), np.int64),
+        row=np.empty(num_cells, np.float64),
+        begins=np.empty(num_cells, np.int64),
+        hits=np.empty((2, num_hits), np.int64),
         stamps=np.zeros(len(index.entry_items), np.int64),
         answer_stamps=np.zeros(len(index.answer_grams.hashes), np.int64),
         passage_stamps=np.zeros(len(index.passage_grams.hashes), np.int64),
@@ -110,7 +129,11 @@ def _allocate_scratch(index: Index, capacity: int) -> Scratch:
         slot_first=np.empty(num_items, np.int64),
         slot_last=np.empty(num_items, np.int64),
         slot_misses=np.empty(num_items, np.int64),
-        slot_hit=np.empty(num_items, np.int64),
+        slot_hit=np.full(num_items, -1, np.int64),
+        group_windows=np.full((num_groups, 2), -1, np.int64),
+        group_places=np.empty((num_groups, 2), np.int64),
+        group_overlaps=np.empty(num_groups, np.float64),
+        slot_clusters=np.empty(num_items, np.int64),
         active=np.empty(num_items, np.int32),
         bounds=np.zeros(4, np.int64),
         overlaps=np.zeros(3, np.float64),

@@ -180,7 +180,7 @@ def recount_contaminated(corpus: Path, rows: dict[str, list], found: Found, step
     pairs = [
         (row, verdict)
         for shard in rows
-        for row, verdict in zip(rows[shard], attributes(corpus, "contamination-v2", shard), strict=True)
+        for row, verdict in zip(rows[shard], attributes(corpus, "contamination-v3", shard), strict=True)
     ]
     step = next(step for step in steps if step["name"] == "contaminated")
     flagged = sum(bool(verdict["contaminated"]) for _, verdict in pairs)

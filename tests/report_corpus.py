@@ -91,7 +91,7 @@ ATTRIBUTES = {
         [{"spans": None}, {"spans": []}, {"spans": []}, {"spans": None}, {"spans": [{"start": 0, "end": 14, "score": 1.0}]}],
         [{"spans": []}, {"spans": []}, {"spans": None}],
     ),
-    "contamination-v2": (
+    "contamination-v3": (
         pa.schema([("contaminated", pa.bool_()), ("score", pa.float32()), ("item", pa.string()), ("spans", SPANS)]),
         [
             dict.fromkeys(("contaminated", "score", "item", "spans")),
@@ -111,7 +111,7 @@ RULES = {
     "tag": [{"name": "too_short", "attributes": "lengths-v1", "keep": "num_words >= 3 and num_words <= 99"}],
     "minhash": [{"name": "near_copy", "attributes": "minhash-v1", "keep": "not is_duplicate"}],
     "substring": [{"name": "repeated", "attributes": "substring-v1", "edit": "spans"}],
-    "decontaminate": [{"name": "contaminated", "attributes": "contamination-v2", "keep": "not contaminated"}],
+    "decontaminate": [{"name": "contaminated", "attributes": "contamination-v3", "keep": "not contaminated"}],
 }
 # (documents, bytes, dropped documents, dropped bytes) of web and notes before each rule
 LINES = {

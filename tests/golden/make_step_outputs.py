@@ -49,7 +49,7 @@ TINY = {  # of the corpus of made_recipe
     "minhash bands": Output("minhash", ["runs/tiny/04-minhash/bands/*.parquet"], "pipelines.dedup_minhash:BANDS_VERSION"),
     "minhash": Output("minhash", ["attributes/minhash-v1/*/*.parquet"]),
     "substring": Output("substring", ["attributes/substring-v1/*/*.parquet"]),
-    "decontaminate": Output("decontaminate", ["attributes/contamination-v2/*/*.parquet"]),
+    "decontaminate": Output("decontaminate", ["attributes/contamination-v3/*/*.parquet"]),
     "tokenizer": Output("tokenizer", ["runs/tiny/07-tokenizer/tokenizer.json"]),
     "tokens": Output("tokens", ["attributes/token_count-v1/*/*.parquet"]),
 }  # fmt: skip

@@ -20,6 +20,8 @@ SISTERS = {
     "dedup/sha1_kernels.py": "dedup/shingles.py",
     # scoring is a part of the search
     "taggers/ngram_score_kernels.py": "taggers/ngram_match.py",
+    # and so is alignment
+    "taggers/ngram_align_kernels.py": "taggers/ngram_match.py",
 }
 
 # kernel -> its twin, where the twin stands for the whole public function that calls it and carries that one's name
@@ -36,6 +38,8 @@ TWINS = {
     "hash_ids_kernel": "ngram_tokens.encode_pieces",
     "hash_ngrams_kernel": "ngram_index.ngrams",
     "build_slots_kernel": "ngram_match.find_items",
+    "align_items_kernel": "ngram_align.find_items",
+    "align_token_items_kernel": "ngram_align.find_items",
     "find_token_items_kernel": "ngram_match.find_items",
     "find_items_plainly_kernel": "ngram_match.find_items",
     "find_token_items_plainly_kernel": "ngram_match.find_items",

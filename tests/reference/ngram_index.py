@@ -32,16 +32,16 @@ def common_places(tokens, phrases):
 
 
 def own_grams(tokens, phrases, settings, rules):
-    """Distinct n-grams in their order, without those that stand in phrases or have too many tokens of one character."""
+    """{n-gram: its first place} in their order, without those that stand in phrases or have too many tokens of one character."""
     n, common = settings.ngram_tokens, common_places(tokens, phrases)
-    kept = []
+    kept = {}
     for at in range(len(tokens) - n + 1):
         window = tokens[at : at + n]
         in_phrase = sum(place in common for place in range(at, at + n))
         single = sum(len(token) <= 1 for token in window)
         if 2 * in_phrase <= n and single <= rules.max_single_chars * n:
-            kept.append(tuple(window))
-    return distinct(kept)
+            kept.setdefault(tuple(window), at)
+    return kept
 
 
 class Items:
@@ -51,7 +51,7 @@ class Items:
         self.settings = settings
         self.names, self.num_read = [], len(items)
         self.questions, self.answers, self.passages, self.grams, self.common = [], [], [], [], []
-        self.finals = []
+        self.finals, self.places = [], []
         seen = set()
         for item in items:
             question = split(item.question)
@@ -76,13 +76,16 @@ class Items:
                 self.finals.append(split(item.answer.split(mark)[-1]) if marked else [])
                 self.grams.append(grams)
                 self.common.append(common_places(question, phrases))
+                self.places.append(own_grams(question, phrases, settings, rules))
             seen.add(key)
         self._weigh()
+        self.seeds = [self.choose_seeds(item) for item in range(len(self.names))] if settings.aligned else []
 
     def _weigh(self):
         s = self.settings
         self.idf = weights(self.grams)
         self.word_idf = weights(self.questions)
+        self.answer_word_idf = weights(self.answers)
         self.answer_grams = [
             distinct(ngrams(answer, s.answer_ngram_tokens)) if len(answer) > s.short_answer_tokens else []
             for answer in self.answers
@@ -111,6 +114,37 @@ class Items:
         if has_passage:
             return 0.85 * sure, 0.0, 0.15 + 0.85 * (1.0 - sure)
         return 1.0, 0.0, 0.0
+
+    def word_weights(self, item):
+        """Of each word of the question; nothing for those of a common phrase."""
+        words = enumerate(self.questions[item])
+        return [0.0 if at in self.common[item] else self.word_idf[word] for at, word in words]
+
+    def choose_seeds(self, item):
+        """{n-gram: its first place} of the 16 n-grams whose words weigh most, of equal ones the first.
+
+        Those that more than 256 items have are left out; of an item that has nothing else the first three are taken.
+        """
+        n, word_weights, places = self.settings.ngram_tokens, self.word_weights(item), self.places[item]
+
+        def worth(gram):
+            weight = 0.0
+            for at in range(places[gram], places[gram] + n):
+                weight += word_weights[at]
+            return -weight, places[gram]
+
+        telling = [gram for gram in places if len(self.postings[gram]) <= 256]
+        heaviest = sorted(telling or places, key=worth)[: 16 if telling else 3]
+        return {gram: places[gram] for gram in heaviest}
+
+    def needed_alone(self, item):
+        """Overlap of a question that suffices without its answer."""
+        s = self.settings
+        length = len({word for word in self.questions[item] if len(word.encode()) > 1})
+        if length < s.alone_start_tokens or s.question_alone > 1:
+            return 2.0
+        share = min((length - s.alone_start_tokens) / (s.alone_end_tokens - s.alone_start_tokens), 1.0)
+        return s.short_question_alone - share * (s.short_question_alone - s.question_alone)
 
     def needed(self, item):
         """Raw score that the item needs."""

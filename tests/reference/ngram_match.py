@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from tests.reference.ngram_index import ngrams
 
-MIN_NGRAM_OVERLAP = 0.2
 MIN_PART_SPAN = 0.5
 NEARLY_ONE = 1.0 - 1e-9
 
@@ -73,7 +72,7 @@ def expand(position, item, grams, items):
 def score_item(item, matched, first, last, words, items):
     """(score, (overlap of question, answer, passage), [place of the passage or None, of the answer or None])."""
     s = items.settings
-    overlap = question_overlap(item, matched, first, last, words, items)
+    overlap = ordered_share(items.grams[item], items.idf, matched)
     question_weight, answer_weight, passage_weight = items.part_weights(item)
     needed = items.needed(item)
     raw = question_weight * overlap
@@ -89,30 +88,9 @@ def score_item(item, matched, first, last, words, items):
     score = raw * s.threshold / needed
     if raw >= NEARLY_ONE:
         score = 1.0
-    elif overlap >= s.question_alone and len(items.grams[item]) >= 20:
-        score = max(score, s.threshold)
     elif not enough:
         score = min(score, s.threshold * overlap)
     return score, (overlap, answer, passage), places
-
-
-def question_overlap(item, matched, first, last, words, items):
-    s = items.settings
-    overlap = ordered_share(items.grams[item], items.idf, matched)
-    num_words = len(items.questions[item])
-    match_end = last + s.ngram_tokens
-    if not s.count_words or overlap < MIN_NGRAM_OVERLAP:
-        return overlap
-    end = max(match_end, first + num_words) + s.max_misses
-    window = words[max(min(first, match_end - num_words) - s.max_misses, 0) : end]
-    found = whole = 0.0
-    for at, word in enumerate(items.questions[item]):
-        weight = 0.0 if at in items.common[item] else items.word_idf[word]
-        whole += weight
-        if word in window:
-            window.remove(word)
-            found += weight
-    return found / whole
 
 
 def find_answer(item, first, last, words, items):
@@ -131,8 +109,15 @@ def find_answer(item, first, last, words, items):
     places = [at for at, gram in enumerate(window) if gram in items.answer_grams[item]]
     place = (begin + min(places), begin + max(places) + n) if places else None
     overlap = ordered_share(items.answer_grams[item], items.answer_idf, set(window))
+    return find_final(
+        item, overlap, place, begin, end + max(s.long_answer_window_tokens, 2 * len(answer)), words, items
+    )
+
+
+def find_final(item, overlap, place, begin, end, words, items):
+    """The overlap of an answer and its place, or 1 when the final answer stands in words[begin:end]."""
     final = items.finals[item]
-    rows = ngrams(words[begin : end + max(s.long_answer_window_tokens, 2 * len(answer))], len(final)) if final else []
+    rows = ngrams(words[begin:end], len(final)) if final else []
     if overlap < 1.0 and tuple(final) in rows:
         at = begin + rows.index(tuple(final))
         return 1.0, place if overlap >= MIN_PART_SPAN else (at, at + len(final))

@@ -27,7 +27,7 @@ from dolma_py.report_contamination import (
 from dolma_py.report_excerpts import Part
 from tests.tiny_corpus import write_attributes, write_corpus
 
-NAME = "contamination-v2"
+NAME = "contamination-v3"
 SCHEMA = pa.schema([("contaminated", pa.bool_()), ("score", pa.float32()), ("item", pa.string()), ("spans", SPANS)])
 QUESTION = "Ann has 3 pens and Bob has 2. How many pens have they?"
 ITEMS = [

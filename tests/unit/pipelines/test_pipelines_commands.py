@@ -27,9 +27,9 @@ def decontaminate(monkeypatch, taggers, *overrides):
 @pytest.mark.parametrize(
     ("taggers", "expected"),
     [
-        ([OURS], None), ([OURS | {"name": "evals"}], None), ([OURS, LENGTHS], "contamination-v2"),
-        ([LENGTHS, OURS | {"name": "evals"}], "evals-v2"), ([LENGTHS], None),
-        ([LENGTHS, OURS | {"tagger": "taggers.contamination:ContaminationTagger"}], "contamination-v2"),
+        ([OURS], None), ([OURS | {"name": "evals"}], None), ([OURS, LENGTHS], "contamination-v3"),
+        ([LENGTHS, OURS | {"name": "evals"}], "evals-v3"), ([LENGTHS], None),
+        ([LENGTHS, OURS | {"tagger": "taggers.contamination:ContaminationTagger"}], "contamination-v3"),
     ],
 )  # fmt: skip
 def test_decontaminate_drops_by_the_set_of_its_tagger(monkeypatch, taggers, expected):
@@ -60,7 +60,7 @@ def test_decontaminate_removes_documents_or_spans(monkeypatch):
         "contaminated_spans",
         "spans",
         None,
-        "contamination-v2",
+        "contamination-v3",
     )
     assert decontaminate(monkeypatch, [OURS], "rules=document") == decontaminate(monkeypatch, [OURS])
     with pytest.raises(ConfigError, match=r"rules.*one of \['document', 'span'\]"):

@@ -63,7 +63,7 @@ def edit_words(text, share, seed):
     return " ".join(words)
 
 
-@pytest.mark.parametrize("options", [{}, {"overlap": "ngrams"}, {"mode": "ngrams", "ngram_tokens": 8}])
+@pytest.mark.parametrize("options", [{}, {"mode": "decon"}, {"mode": "ngrams", "ngram_tokens": 8}])
 def test_verbatim_items_are_found_with_their_names_and_places(items_path, options):
     texts = [plant(f"{item['question']}\nAnswer: {item['answer']}", number) for number, item in enumerate(ITEMS)]
     rows = tag(items_path, texts, **options)
@@ -80,9 +80,8 @@ def test_items_with_a_tenth_of_their_words_edited_are_found(items_path):
         for number, item in enumerate(ITEMS)
     ]
     rows = tag(items_path, texts)
-    # 50 words with 5 edited leave seeds at a stride of 10 in nearly all; measured 40 of 40
-    assert sum(row["contaminated"] for row in rows) >= 38
-    assert sum(row["item"] == item["id"] for row, item in zip(rows, ITEMS, strict=True)) >= 38
+    assert all(row["contaminated"] for row in rows)
+    assert [row["item"] for row in rows] == [item["id"] for item in ITEMS]
 
 
 def test_clean_text_is_not_flagged(items_path):
@@ -97,18 +96,106 @@ def test_other_items_of_the_same_form_are_not_flagged(items_path):
     assert sum(row["contaminated"] for row in rows) == 0
 
 
-@pytest.mark.parametrize("answer", ["231", "two hundred and thirty one"])
+@pytest.mark.parametrize("answer", ["231", "230 + 1 is what we get"])
 def test_a_question_without_its_answer(tmp_path, answer):
-    """By decon's weights it is worth .75 and does not contaminate; alone it has the threshold when nearly all of it is there."""
+    """By decon's weights it is worth .75 and does not contaminate; a long one contaminates from .65 of it on, with .8 + .2 of its worth."""
     path = write_items(tmp_path / "items.jsonl", [{**ITEMS[3], "answer": answer}])
     text = plant(ITEMS[3]["question"], 3)
     (decon,) = tag(path, [text], preset="decon")
     assert (decon["score"], decon["contaminated"]) == (0.75, False)
     assert (decon["question_overlap"], decon["answer_overlap"]) == (1.0, 0.0)
     (ours,) = tag(path, [text])
-    assert (round(ours["score"], 6), ours["contaminated"]) == (0.8, True)
+    assert (round(ours["score"], 6), ours["contaminated"]) == (0.95, True)
     (edited,) = tag(path, [plant(edit_words(ITEMS[3]["question"], 0.2, 3), 3)])
-    assert edited["contaminated"] is False
+    assert edited["contaminated"] is True and 0.65 < edited["question_overlap"] < 0.9
+    (never,) = tag(path, [text], question_alone=None)
+    assert (round(never["score"], 6), never["contaminated"]) == (0.75, False)
+
+
+def test_few_words_and_single_characters_are_no_question_of_their_own(tmp_path):
+    """Six distinct words of two letters never count alone, seven do when all are there; variables and digits are no words."""
+    questions = {
+        "six": "Which of the following is true of which of the following?",
+        "seven": "Which of these following statements seems true of which of these following statements?",
+        "letters": "If x - y = 1 and x + y = 7, find x y - 3 x + 2 y + 5 + x - y + 1.",
+    }
+    lines = [{"id": name, "question": text, "answer": "a long answer elsewhere"} for name, text in questions.items()]
+    path = write_items(tmp_path / "items.jsonl", lines)
+    rows = tag(path, [plant(text, 4) for text in questions.values()])
+    assert [(row["item"], row["contaminated"]) for row in rows] == [("six", False), ("seven", True), ("letters", False)]
+    assert [row["question_overlap"] for row in rows] == [1.0, 1.0, 1.0]
+
+
+def test_words_in_another_order_do_not_count(tmp_path):
+    path = write_items(tmp_path / "items.jsonl", ITEMS[:1])
+    sentences = ITEMS[0]["question"].split(". ")
+    (row,) = tag(path, [plant(". ".join(reversed(sentences)), 1)])
+    assert row["item"] == "item-0" and row["question_overlap"] < 0.6 and not row["contaminated"]
+
+
+def test_a_place_that_fails_hides_no_other(items_path):
+    """Pieces of a question, then all of it; and a question that stands twice has two places."""
+    question = ITEMS[6]["question"]
+    words = question.split(" ")
+    pieces = f"{' '.join(words[:6])} and so on {' '.join(words[20:26])}"
+    for gap in (0, 3, 40):
+        text = f"{pieces} {' '.join(['filler'] * gap)} {question} \n{' '.join(['filler'] * gap)} {question}"
+        (row,) = tag(items_path, [text])
+        assert row["contaminated"] and row["question_overlap"] == 1.0
+        found = [text.encode()[span["start"] : span["end"]].decode() for span in row["spans"]]
+        assert sum(part.count(question.rstrip("?")) for part in found) == 2
+
+
+def test_a_beginning_hides_no_question_behind_it(tmp_path):
+    """The first words of a question and then the whole, with words put into it: the first alignment may end too early to be one."""
+    words = [f"word{number}" for number in range(16)]
+    path = write_items(tmp_path / "items.jsonl", [{"id": "a", "question": " ".join(words), "answer": "elsewhere"}])
+    for gap in range(8):
+        for inserted in range(8):
+            text = [*words[:4], *["gap"] * gap, *words[:4], *["between"] * inserted, *words[4:]]
+            (row,) = tag(path, [" ".join(["x", *text])])
+            assert row["contaminated"], (gap, inserted, row["question_overlap"])
+
+
+@pytest.mark.parametrize("between", range(4))
+def test_a_short_question_that_stands_twice_is_marked_twice(tmp_path, between):
+    question = "which small town hosts the famous cheese race"
+    path = write_items(
+        tmp_path / "items.jsonl",
+        [{"id": "a", "question": question, "answer": "a long answer in seven words elsewhere"}],
+    )
+    text = f"{question} {'so ' * between}{question}"
+    (row,) = tag(path, [text])
+    assert row["spans"][0]["start"] == 0 and row["spans"][-1]["end"] == len(text)
+
+
+def test_items_of_one_phrase_cost_no_document_dearly(tmp_path):
+    """Thousands of items share their 3-grams: those start nothing, and what they have of their own is found."""
+    lines = [
+        {
+            "id": str(n),
+            "question": f"Which of the following is w{n}?",
+            "answer": f"an answer of many words, which has the number {n} and no other",
+        }
+        for n in range(3000)
+    ]
+    path = write_items(tmp_path / "items.jsonl", lines)
+    tagger = build_tagger("contamination", {"items_paths": [path]})
+    arrays = tagger.index.arrays
+    assert int((arrays.posting_offsets[1:] - arrays.posting_offsets[:-1]).max()) <= 256
+    (row,) = tag(path, [f"which of the following is true {lines[70]['question']} {lines[70]['answer']}"])
+    assert (row["item"], row["contaminated"]) == ("70", True)
+
+
+def test_a_long_answer_is_aligned(tmp_path):
+    """An edited word of an answer costs itself, and words of it in another order do not count."""
+    answer = "first they count every lantern on the pier then they add the seven that were lost and halve the whole"
+    path = write_items(tmp_path / "items.jsonl", [{**ITEMS[2], "answer": answer}])
+    texts = [answer, answer.replace("lantern", "lamp"), " ".join(reversed(answer.split(" "))), "no such thing"]
+    overlaps = [
+        row["answer_overlap"] for row in tag(path, [plant(f"{ITEMS[2]['question']} {text}", 2) for text in texts])
+    ]
+    assert overlaps[0] == 1.0 and 0.9 < overlaps[1] < 1.0 and overlaps[2] < 0.31 and overlaps[3] < 0.31
 
 
 def test_a_worked_answer_that_repeats_the_question_is_found(tmp_path):
@@ -128,9 +215,9 @@ def test_a_final_answer_worked_out_by_another_counts(tmp_path):
     path = write_items(tmp_path / "items.jsonl", [item])
     question = edit_words(item["question"], 0.1, 5)
     texts = [plant(f"{question} Adding up, we get {number}.", 1) for number in (ITEMS[5]["answer"], "7")]
-    found = tag(path, texts)
-    assert [(row["contaminated"], row["answer_overlap"]) for row in found] == [(True, 1.0), (False, 0.0)]
-    assert not any(row["contaminated"] for row in tag(path, texts, final_mark=None))
+    found = tag(path, texts, question_alone=None)
+    assert [(row["contaminated"], row["answer_overlap"] == 1.0) for row in found] == [(True, True), (False, False)]
+    assert not any(row["contaminated"] for row in tag(path, texts, question_alone=None, final_mark=None))
 
 
 def test_a_passage_before_the_question_counts(tmp_path):
@@ -148,7 +235,7 @@ def test_a_passage_before_the_question_counts(tmp_path):
     spans = [text[span["start"] : span["end"]] for span in row["spans"]]
     assert spans == [passage.rstrip("."), item["question"].rstrip("?")]
     assert row["span_items"] == ["p", "p"]
-    (alone,) = tag(path, [f"Here is a text. {item['question']}"])
+    (alone,) = tag(path, [f"Here is a text. {item['question']}"], question_alone=None)
     assert alone["contaminated"] is False
 
 
@@ -159,7 +246,7 @@ def test_a_passage_before_the_question_counts(tmp_path):
 def test_presets_are_decons_configurations(items_path, preset, threshold, window, passages):
     config = build_tagger("contamination", {"items_paths": [items_path], "preset": preset}).config
     assert (config.threshold, config.long_answer_window_tokens, config.use_passages) == (threshold, window, passages)
-    assert (config.overlap, config.question_alone, config.whole_short_questions) == ("ngrams", None, True)
+    assert (config.mode, config.ngram_tokens, config.final_mark, config.min_item_tokens) == ("decon", 5, None, 20)
     given = build_tagger("contamination", {"items_paths": [items_path], "preset": preset, "threshold": 0.9}).config
     assert given.threshold == 0.9
 
@@ -306,8 +393,14 @@ def test_bad_item_lines_name_file_and_line(tmp_path, line):
 @pytest.mark.parametrize(
     "options",
     [
-        {"decay_start_tokens": 50},
-        {"answer_ngram_tokens": 5},
+        {"mode": "decon", "decay_start_tokens": 50},
+        {"alone_start_tokens": 20},
+        {"question_alone": 0.95},
+        {"stride_tokens": 1},
+        {"preset": "decon", "question_alone": 0.5},
+        {"min_overlap": 0.5},
+        {"mode": "items"},
+        {"mode": "decon", "answer_ngram_tokens": 5},
         {"threshold": 0},
         {"items_paths": []},
         {"stride": 3},

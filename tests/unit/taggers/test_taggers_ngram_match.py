@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from dolma_py.arrow_buffers import view_text
 from dolma_py.errors import ConfigError
 from taggers.contamination import ContaminationTaggerConfig
+from taggers.contamination_settings import OWN_OPTIONS
 from taggers.ngram_match import Item, ItemRules, build_index, find_items
+from tests.reference import ngram_align as reference_align
 from tests.reference import ngram_index as reference_index
 from tests.reference import ngram_match as reference
 from tests.reference import ngram_tokens as reference_tokens
@@ -18,18 +20,20 @@ SENTENCES = st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join)
 SHORT = st.lists(st.sampled_from([*WORDS, "##"]), max_size=7).map(" ".join)
 PARTS = st.tuples(SENTENCES, st.none() | SHORT, st.none() | SHORT | SENTENCES, st.sampled_from(["", "x", "y"]))
 ITEMS = st.lists(PARTS, min_size=1, max_size=6)
-SURE = ("a b C d f 7 a a b d C word", "d 7 f", "b b C a word", "x")
+SURE = ("a b C d f 7 a a b d C word alpha bravo charlie delta", "d 7 f", "b b C a word", "x")
 SMALL = {
     "ngram_tokens": 2, "stride_tokens": 3, "max_misses": 3, "hot_ngram_items": 3, "decay_start_tokens": 4,
     "decay_end_tokens": 12, "answer_window_tokens": 9, "long_answer_window_tokens": 9, "answer_ngram_tokens": 2,
     "short_answer_tokens": 2, "threshold": 0.7, "min_item_tokens": 1, "min_unique_tokens": 1, "passage_ngram_tokens": 2,
-    "passage_window_tokens": 9, "passage_max_misses": 1,
+    "passage_window_tokens": 9, "passage_max_misses": 1, "alone_start_tokens": 2, "alone_end_tokens": 6, "question_alone": 0.6,
+    "short_question_alone": 0.8,
 }  # fmt: skip
 OPTIONS = st.fixed_dictionaries(
     {
-        "overlap": st.sampled_from(["words", "ngrams"]), "question_alone": st.sampled_from([None, 0.4, 1.0]),
+        "mode": st.sampled_from(["aligned", "decon"]), "question_alone": st.sampled_from([None, 0.4, 1.0]),
         "whole_short_questions": st.booleans(), "use_answers": st.booleans(), "use_passages": st.booleans(),
         "threshold": st.sampled_from([0.01, 0.3, 0.7, 1.0]), "passage_max_misses": st.integers(0, 3),
+        "ngram_tokens": st.integers(1, 4), "short_question_alone": st.just(1.0),
         "stride_tokens": st.integers(1, 4), "hot_ngram_items": st.integers(1, 9),
         "max_single_chars": st.sampled_from([0.5, 1.0]),
         "common_phrases": st.sampled_from([{}, {"": ["a b"]}, {"x": ["C d f", "b"], "y": [""], "": ["7 a a b d C"]}]),
@@ -39,7 +43,12 @@ OPTIONS = st.fixed_dictionaries(
 
 
 def make_config(**options):
-    return ContaminationTaggerConfig(items_paths=("x",), **(SMALL | options))
+    """Small numbers, and of all options those that the mode reads."""
+    chosen = {"mode": "aligned"} | SMALL | options
+    foreign = {name for mode, names in OWN_OPTIONS.items() for name in names if mode != chosen["mode"]}
+    return ContaminationTaggerConfig(
+        items_paths=("x",), **{name: value for name, value in chosen.items() if name not in foreign}
+    )
 
 
 def make_items(parts):
@@ -68,7 +77,9 @@ def search_slowly(texts, items, config):
         return [token for token, _, _ in reference_tokens.split_tokens(text)]
 
     slow = reference_index.Items(items, config.settings, config.rules, split)
-    find = reference.find_ngrams if config.settings.plain else reference.find_items
+    find = {"aligned": reference_align.find_items, "decon": reference.find_items, "ngrams": reference.find_ngrams}[
+        config.mode
+    ]
     found = [find(reference_tokens.split_tokens(text), slow) for text in texts]
     names = [*slow.names, -1]
     return [
@@ -105,13 +116,33 @@ def test_findings_in_edited_items_match_reference(parts, edit, options):
     both([f"q q q {arrange(item, edit)} q" for item in items], items, make_config(**options))
 
 
+MANY = [f"w{number}" for number in range(25)]
+LONG = st.lists(st.sampled_from(MANY), min_size=15, max_size=60)
+
+
+@given(st.lists(LONG, min_size=1, max_size=3), st.data(), st.sampled_from([2, 3]))
+def test_findings_in_long_questions_match_reference(questions, data, length):
+    """More n-grams than seeds, and places with words put into them, left out and changed, some farther apart than the slack."""
+    items = [Item(str(number), " ".join(words), "yes w1 w2 w3 w4") for number, words in enumerate(questions)]
+    texts = []
+    for words in questions:
+        edited = list(words)
+        for place in data.draw(st.lists(st.integers(0, 59), max_size=6)):
+            at = place % len(edited)
+            edited[at : at + 1] = data.draw(st.sampled_from([[], ["zz"], ["zz"] * 9, ["zz"] * 17, edited[: at + 1]]))
+        texts.append(
+            " ".join([*data.draw(st.lists(st.sampled_from(MANY), max_size=12)), *edited[:300], "yes w1 w3 w4"])
+        )
+    both([*texts, " ".join(texts)], items, make_config(ngram_tokens=length))
+
+
 @given(
     ITEMS, st.lists(SENTENCES, max_size=3), OPTIONS, st.sampled_from([0.0, 0.3, 1.0]),
     st.sampled_from([("question",), ("passage", "question", "answer"), ("answer", "question")]),
 )  # fmt: skip
 def test_plain_findings_match_reference(parts, texts, options, least, taken):
     items = make_items([SURE, *parts])
-    config = make_config(**options, mode="ngrams", min_overlap=least, plain_parts=taken)
+    config = make_config(**{**options, "mode": "ngrams"}, min_overlap=least, plain_parts=taken)
     both([*texts, " ".join(map(arrange, items)), arrange(items[0], 5)], items, config)
 
 
@@ -119,7 +150,7 @@ def test_plain_findings_match_reference(parts, texts, options, least, taken):
 def test_an_item_leaves_after_its_budget_of_misses(num_foreign, reaches):
     # with 2-grams, k foreign words between "b" and "C" are k + 1 misses in a row, here of 3 that end the walk; every second
     # text is the first one backwards, for the walk to the left
-    config = make_config(threshold=0.01, stride_tokens=4, overlap="ngrams", decay_start_tokens=0, decay_end_tokens=1)
+    config = make_config(mode="decon", threshold=0.01, stride_tokens=4, decay_start_tokens=0, decay_end_tokens=1)
     gap = ["x"] * num_foreign
     texts = [" ".join(["a", "b", *gap, "C", "d", "e"]), " ".join(["x", "x", "x", "a", *gap, "b", "C"])]
     found = both(texts, make_items([("a b C d e", None)]), config)
@@ -132,7 +163,7 @@ def test_dense_tokens_fit_their_scratch(text):
 
 
 def test_kernel_example():
-    config = make_config(ngram_tokens=5, stride_tokens=1)
+    config = make_config(mode="decon", ngram_tokens=5, stride_tokens=1)
     found = both(["x One, two three four five six!"], make_items([("one two three four five six", None)]), config)
     assert [(start, end) for start, end, *_ in found[0].spans] == [(2, 30)]
 
@@ -166,9 +197,9 @@ def test_findings_do_not_depend_on_the_batch():
     assert search(texts, items, config) == [search([text], items, config)[0] for text in texts]
 
 
-@given(st.binary(max_size=80), st.booleans())
-def test_bytes_that_are_not_utf8_do_no_harm(blob, plain):
-    config = make_config(mode="ngrams" if plain else "items")
+@given(st.binary(max_size=80), st.sampled_from(["aligned", "decon", "ngrams"]))
+def test_bytes_that_are_not_utf8_do_no_harm(blob, mode):
+    config = make_config(mode=mode)
     index = build_index([Item("0", "a b", None)], settings=config.settings)
     column = pa.array([blob, b"\xf0\x9f"], pa.large_binary())
     found = find_items(view_text(column), index=index, settings=config.settings)
@@ -178,7 +209,7 @@ def test_bytes_that_are_not_utf8_do_no_harm(blob, plain):
 def test_hot_ngrams_start_nothing_and_the_limit_grows_with_the_items():
     # 2-grams of more than max(1, 2 sqrt(9)) = 6 items are hot: "a b" is in 9, or in 4 of them
     texts = ["a b"]
-    config = make_config(hot_ngram_items=1, stride_tokens=1, threshold=0.01)
+    config = make_config(mode="decon", hot_ngram_items=1, stride_tokens=1, threshold=0.01)
     many = make_items([(f"a b w{number}", None) for number in range(9)])
     assert both(texts, many, config)[0].item == -1
     few = make_items([(f"a b w{number}" if number < 4 else f"c d w{number}", None) for number in range(9)])
