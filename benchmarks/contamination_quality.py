@@ -167,9 +167,10 @@ def draw_curves(material: Material) -> str:
         axes.set_xlabel("edited words, %")
         axes.set_ylabel("recall")
         axes.set_ylim(0, 1.02)
-        axes.legend(fontsize=7, loc="lower left")
+        axes.figure.legend(fontsize=6, loc="outside upper left", ncols=2)
 
-    return draw_svg("recall by edited words", draw).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'  # a page needs none, a file does
+    return draw_svg("recall by edited words", draw).replace("<svg", f"<svg {names}", 1)
 
 
 def main() -> None:
