@@ -38,13 +38,13 @@ class Method(NamedTuple):
 
 METHODS = (
     Method("default", {}, "question_alone", (0.5, 0.6, 0.65, 0.7, 0.8, 0.9), 0.65),
-    Method("never alone", {"question_alone": None}, "threshold", THRESHOLDS, 0.8),
+    Method("question_alone=null", {"question_alone": None}, "threshold", THRESHOLDS, 0.8),
     Method("decon", {"preset": "decon"}, "threshold", THRESHOLDS, 0.8),
     Method("olmo3-synth", {"preset": "olmo3-synth"}, "threshold", (0.7, 0.78, 0.88), 0.78),
     Method("olmo3-web", {"preset": "olmo3-web"}, "threshold", (0.7, 0.78, 0.88), 0.88),
     Method("olmo3-posttrain", {"preset": "olmo3-posttrain"}, "min_overlap", (0.3, 0.4, 0.5, 0.6, 0.7), 0.5),
-    Method("plain 8-grams", {"mode": "ngrams", "ngram_tokens": 8}, "min_overlap", OVERLAPS, 0.0),
-    Method("plain 13-grams", {"mode": "ngrams", "ngram_tokens": 13}, "min_overlap", OVERLAPS, 0.0),
+    Method("ngram_tokens=8", {"mode": "ngrams", "ngram_tokens": 8}, "min_overlap", OVERLAPS, 0.0),
+    Method("ngram_tokens=13", {"mode": "ngrams", "ngram_tokens": 13}, "min_overlap", OVERLAPS, 0.0),
 )  # fmt: skip
 
 

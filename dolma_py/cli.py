@@ -348,14 +348,22 @@ def inspect(
     output: Annotated[str | None, typer.Option("--output", help="output folder of a command over plain files")] = None,
     set: Annotated[
         str | None,
-        typer.Option("--set", help="attribute set with duplicates, such as minhash-v1; default: the only one"),
+        typer.Option(
+            "--set",
+            help="attribute set of duplicates or evaluation items, such as minhash-v1 or contamination-v3; default: the only one",
+        ),
     ] = None,
     view: View = None,
     rule: Annotated[
         str | None, typer.Option("--rule", help="rule of the view: show what it dropped and what it kept")
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="documents of this source only")] = None,
-    id: Annotated[str | None, typer.Option("--id", help="one document, or the copies of the one that stays")] = None,
+    id: Annotated[
+        str | None,
+        typer.Option(
+            "--id", help="one document, the copies of one that stays, or the documents with this evaluation item"
+        ),
+    ] = None,
     sample: Annotated[int, typer.Option("--sample", min=1, help="at most so many documents")] = 5,
     seed: Seed = 0,
     html: Annotated[str | None, typer.Option("--html", help="write a page in place of showing here")] = None,

@@ -163,7 +163,9 @@ def _duplicates(corpus: Corpus, name: str, shard: Shard, options: InspectOptions
         return np.empty(0, np.int64)
     path = corpus.path(views.attribute_path(name, shard))
     if storage.file_bytes(path) is None:
-        raise ConfigError("--set", name, f"expected an attribute set of {corpus.root} with duplicates")
+        raise ConfigError(
+            "--set", name, f"expected an attribute set of {corpus.root} with duplicates or evaluation items"
+        )
     found = parquet_files.read_row_groups(path, None, ["is_duplicate", "kept_id"])
     flags = found.column("is_duplicate").fill_null(False).to_numpy()
     if options.source is not None and flags.any():

@@ -18,7 +18,7 @@ from dolma_py.errors import DataError
 from dolma_py.report_excerpts import Part, mark_missing
 
 COLUMNS = ["contaminated", "item"]
-NO_BENCHMARK = "-"  # of items that name none
+NO_BENCHMARK = "(none named)"  # of items that name none
 BEHIND_BYTES = 600  # of the document behind what matched: where an answer stands
 PLACE_BYTES = 20_000  # of the document, at most, that an item is compared with
 

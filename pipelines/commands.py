@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from dolma_py import config
-from dolma_py.errors import ConfigError
+from dolma_py.errors import ConfigError, name_known
 from dolma_py.formats.json_documents import WHY_LEFT_OUT
 from dolma_py.input_files import describe_left_out
 from dolma_py.settings_text import render_settings
@@ -174,6 +174,7 @@ def run_decontaminate(**options: Any) -> None:
     Without taggers, the options of `contamination` may stand among the settings: --set evaluation_sets=FILE.
     """
     settings = gather_options(_load_settings(options["config"], options["overrides"]))
+    prefix = "" if settings is None else "taggers.0.options."  # where the command put what was given by itself
     if settings is not None:
         options |= {
             "config": None,
@@ -187,7 +188,10 @@ def run_decontaminate(**options: Any) -> None:
             tag = config.build_config(DecontaminateConfig, chosen, where=place.where)
         except ConfigError as error:
             raise error.moved(error.key, hint="See: dolma-py settings decontaminate.") from error
-        check_taggers(tag, place)
+        try:
+            check_taggers(tag, place)
+        except ConfigError as error:
+            raise error.moved(error.key.removeprefix(prefix), hint="See: dolma-py settings decontaminate.") from error
         rules = [rule.model_copy(update={"attributes": find_contamination(tag)}) for rule in tag.rules]
         rules_text = config.render_flow([config.dump_config(rule) for rule in rules])
         options["overrides"] = [*options["overrides"], f"rules={rules_text}"]
@@ -198,6 +202,16 @@ def gather_options(settings: dict[str, Any]) -> dict[str, Any] | None:
     """The settings with the options of `contamination` under its tagger; None when none of them stands by itself."""
     names = find_tagger("contamination").config_model.model_fields
     own = {key: value for key, value in settings.items() if key in names}
+    if "taggers" not in settings:
+        known = [*names, *DecontaminateConfig.model_fields, "plain"]
+        for key in settings:
+            if key not in known:
+                raise ConfigError(
+                    key, settings[key], "no such key", f"{name_known(key, known)} See: dolma-py settings decontaminate."
+                )
+        if not own:
+            hint = "Such as: --set evaluation_sets=benchmarks --set evaluation_folder=FOLDER. See: dolma-py settings decontaminate."
+            raise ConfigError("evaluation_sets", None, "expected a registry of evaluation sets", hint)
     if not own:
         return None
     if "taggers" in settings:

@@ -1,6 +1,6 @@
 """Tokenize a sampled mix and write its shards: a global shuffle of documents in two passes of bucket files.
 
-Reads a view and attributes/sample-v1; writes tokens/<mix>/ as DESIGN names it: part-NNNNN.npy, part-NNNNN.csv.gz,
+Reads a view and attributes/sample-v1; writes tokens/<mix>/ as docs/architecture.md names it: part-NNNNN.npy, part-NNNNN.csv.gz,
 lineage.parquet, tokenizer.json, heldout/<source>.jsonl.gz, manifest.json (last). Pass 1 encodes each split and sorts copies
 into buckets by a hash of (seed, id, copy); pass 2 makes each bucket a part. Copies drawn = documents written, checked.
 

@@ -172,7 +172,15 @@ def check_taggers(tag: TagConfig, place: SettingsPlace) -> None:
             found = find_tagger(choice.tagger)
         except ConfigError as error:
             raise error.moved(f"{key}.tagger", where=place.where) from error
-        check_options(found, choice.options, _list_artifacts(choice), prefix=f"{key}.options", where=place.where)
+        artifacts = _list_artifacts(choice)
+        check_options(found, choice.options, artifacts, prefix=f"{key}.options", where=place.where)
+        if not artifacts and hasattr(
+            found, "list_input_files"
+        ):  # a registry that cannot be read is told before anything runs
+            try:
+                found.list_input_files(choice.options)
+            except ConfigError as error:
+                raise error.moved(f"{key}.options.{error.key}", where=place.where) from error
 
 
 def _find_warnings(choice: TaggerChoice) -> list[str]:

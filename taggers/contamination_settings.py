@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dolma_py.config import Config
 from dolma_py.errors import name_known
@@ -185,11 +185,16 @@ class ContaminationTaggerConfig(Config):
         if not isinstance(values, dict):
             return values
         name = values.get("preset")
-        if isinstance(name, str) and name not in PRESETS:
-            raise ValueError(f"preset: no such preset, got {name!r}. {name_known(name, PRESETS)}")
-        chosen = PRESETS[name] | values if isinstance(name, str) else values
+        chosen = PRESETS[name] | values if isinstance(name, str) and name in PRESETS else values
         mode = chosen.get("mode")
         return MODES[mode] | chosen if isinstance(mode, str) and mode in MODES else chosen
+
+    @field_validator("preset")
+    @classmethod
+    def _check_preset(cls, name: str | None) -> str | None:
+        if name is not None and name not in PRESETS:
+            raise ValueError(f"no such preset. {name_known(name, PRESETS)}")
+        return name
 
     @model_validator(mode="after")
     def _check_lengths(self) -> ContaminationTaggerConfig:
@@ -198,7 +203,7 @@ class ContaminationTaggerConfig(Config):
         if self.evaluation_folder is not None and self.evaluation_sets is None:
             raise ValueError("expected evaluation_sets with evaluation_folder")
         for mode, names in OWN_OPTIONS.items():
-            given = [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
+            given = [name for name in names if name in self.model_fields_set and getattr(self, name) is not None]
             if given and mode != self.mode:
                 raise ValueError(f"{given[0]}: only mode {mode} reads it, and the mode is {self.mode}")
         if self.decay_end_tokens <= self.decay_start_tokens:

@@ -1,4 +1,4 @@
-"""Token shards in the form of DESIGN.md section 6, of made tokens, for tests of what trains on them."""
+"""Token shards in the form that docs/architecture.md describes, of made tokens, for tests of what trains on them."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Limits(Config):
     batch_text_bytes: int = Field(
         default=16 * MIB,
         ge=1,
-        description="bytes of records per yielded batch; one longer record makes a batch of its own (DESIGN 3)",
+        description="bytes of records per yielded batch; one longer record makes a batch of its own",
     )
     batch_rows: int = Field(
         default=65_536, ge=1, description="rows per yielded batch; bounds the Python objects of many tiny records"

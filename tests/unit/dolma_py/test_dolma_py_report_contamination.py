@@ -82,9 +82,13 @@ def test_documents_are_counted_by_benchmark_and_source(corpus):
     items = load_items(corpus, NAME)
     assert items["quiz/test/1"] == EvaluationItem("quiz/test/1", "quiz", QUESTION, "5", None)
     assert count_findings(corpus, NAME, items) == [
-        Finding("quiz", "a", 2, 1), Finding("-", "b", 1, 1), Finding("gone", "a", 1, 1), Finding("other", "b", 1, 1),
+        Finding("quiz", "a", 2, 1), Finding("(none named)", "b", 1, 1), Finding("gone", "a", 1, 1), Finding("other", "b", 1, 1),
     ]  # fmt: skip
-    assert [name_benchmark(item, {}) for item in ("quiz/test/1", "bare", None)] == ["quiz", "-", "-"]
+    assert [name_benchmark(item, {}) for item in ("quiz/test/1", "bare", None)] == [
+        "quiz",
+        "(none named)",
+        "(none named)",
+    ]
 
 
 def test_items_are_those_of_the_run_that_made_the_set(corpus):

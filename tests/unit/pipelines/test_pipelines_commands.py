@@ -1,5 +1,7 @@
 """Commands as far as they go without Spark: what they hand to a job, and what they show."""
 
+import json
+
 import pytest
 
 from dolma_py.config import build_config, parse_yaml
@@ -175,3 +177,22 @@ def test_a_plan_in_which_all_is_done_says_so_and_cuts_no_name(capsys):
     commands.print_plan({"steps": [step]})
     shown = capsys.readouterr().out
     assert "decontaminate" in shown and "dedup_paragraphs" in shown and "Every step is done" in shown
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "told"),
+    [
+        ({"question_alone": 2.0, "items_paths": ["x"]}, "question_alone", "less than or equal to 1"),
+        ({"preset": "deconn", "items_paths": ["x"]}, "preset", "Did you mean decon"),
+        ({"questions_alone": 0.5, "items_paths": ["x"]}, "questions_alone", "Did you mean question_alone"),
+        ({}, "evaluation_sets", "expected a registry"),
+        ({"evaluation_sets": "benchmark"}, "evaluation_sets", "benchmark"),
+        ({"evaluation_sets": "/nowhere/sets.yaml"}, "evaluation_sets", "/nowhere/sets.yaml"),
+    ],
+)
+def test_mistakes_of_decontaminate_are_named_as_they_were_given(monkeypatch, settings, key, told):
+    monkeypatch.setattr(commands, "run_plain_or_corpus_command", lambda **_: None)
+    overrides = [f"{name}={json.dumps(value)}" for name, value in settings.items()]
+    with pytest.raises(ConfigError) as error:
+        commands.run_decontaminate(config=None, overrides=overrides)
+    assert error.value.key == key and told in str(error.value)

@@ -398,6 +398,8 @@ def test_bad_item_lines_name_file_and_line(tmp_path, line):
         {"question_alone": 0.95},
         {"stride_tokens": 1},
         {"preset": "decon", "question_alone": 0.5},
+        {"preset": "decon", "question_alone": 0.65},
+        {"preset": "gpt3-13-grams", "stride_tokens": 10},
         {"min_overlap": 0.5},
         {"mode": "items"},
         {"mode": "decon", "answer_ngram_tokens": 5},

@@ -1,4 +1,4 @@
-"""Shared by the tests of train_bridge: one thread, and token shards in the form of DESIGN.md section 6."""
+"""Shared by the tests of train_bridge: one thread, and token shards in the form that docs/architecture.md describes."""
 
 import pytest
 import torch
