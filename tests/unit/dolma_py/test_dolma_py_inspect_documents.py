@@ -191,7 +191,7 @@ def test_an_output_folder_that_no_command_has_written_to_is_told(tmp_path):
         ({"corpus": None}, "--corpus, --output: expected one of the two"),
         ({"rule": "x"}, "expected --view with it"),
         ({"rule": "x", "view": "after"}, "one of .'near_copy', 'long_enough'"),
-        ({"set": "exact-v1"}, "expected an attribute set of .* with duplicates, got 'exact-v1'"),
+        ({"set": "exact-v1"}, "expected an attribute set of .* with duplicates or evaluation items, got 'exact-v1'"),
     ],
 )
 def test_wrong_options_are_named(corpus, options, words):
