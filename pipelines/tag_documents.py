@@ -174,10 +174,8 @@ def check_taggers(tag: TagConfig, place: SettingsPlace) -> None:
             raise error.moved(f"{key}.tagger", where=place.where) from error
         artifacts = _list_artifacts(choice)
         check_options(found, choice.options, artifacts, prefix=f"{key}.options", where=place.where)
-        if not artifacts and hasattr(
-            found, "list_input_files"
-        ):  # a registry that cannot be read is told before anything runs
-            try:
+        if not artifacts and hasattr(found, "list_input_files"):
+            try:  # a registry that cannot be read is told before anything runs
                 found.list_input_files(choice.options)
             except ConfigError as error:
                 raise error.moved(f"{key}.options.{error.key}", where=place.where) from error
