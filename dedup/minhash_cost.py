@@ -23,9 +23,10 @@ ADDRESS_BYTES = 8
 SETS_PER_TEXT = 1.4  # bytes of a text's shingle set per byte of it: 8 for each word of 5 letters and a space
 UNSEEN = 3  # what was counted n times is at most n + 3 on the average in 19 of 20 cases, for small n
 # of a corpus that no sample was taken of: a web page's text, and the share of candidates among them
-TYPICAL_TEXT_BYTES, TYPICAL_CANDIDATE_FRAC = 2000, 0.25
-# on disk: a candidate's root and address, a decision (in its bucket, its shuffle and its shard), and the attributes of any document
-MEMBER_BYTES, DECISION_BYTES, ATTRIBUTES_BYTES = 16, 3 * 60, 50
+TYPICAL_TEXT_BYTES, TYPICAL_CANDIDATE_FRAC, TYPICAL_ID_BYTES = 2000, 0.25, 32
+# on disk, each with the document's id: a candidate's root and address; a decision (in its bucket, its shuffle and its shard); the
+# attributes of any document
+MEMBER_BYTES, DECISION_BYTES, NUM_DECISIONS, ATTRIBUTES_BYTES = 16, 28, 3, 18
 
 
 class SampleStats(NamedTuple):
@@ -35,6 +36,7 @@ class SampleStats(NamedTuple):
     text_bytes: int
     num_valid: int  # documents with band keys
     num_shingles: int
+    id_bytes: int
     found: SampleEdges  # within the sample
     thread_sec: float  # CPU seconds for texts to band keys on one core
 
@@ -63,10 +65,14 @@ class Expected(NamedTuple):
     num_edges: int
     num_band_edges: int
     num_members: int
+    id_bytes: float  # of a document's id, on the average
 
 
-def measure_sample(batches: Iterable[TextView], *, config: MinHashConfig) -> SampleStats:
-    """Band keys of the sample's batches, timed; the first call, which compiles, is made on nothing and not timed."""
+def measure_sample(batches: Iterable[TextView], *, id_bytes: int = 0, config: MinHashConfig) -> SampleStats:
+    """Band keys of the sample's batches, timed; the first call, which compiles, is made on nothing and not timed.
+
+    id_bytes: of all ids of these documents.
+    """
     empty = np.empty(0, np.uint8)
     hash_bands(empty, np.zeros(2, np.int64), config=config)
     num_docs = text_bytes = num_shingles = 0
@@ -81,7 +87,7 @@ def measure_sample(batches: Iterable[TextView], *, config: MinHashConfig) -> Sam
         num_shingles += len(shingle_documents(data, offsets, config=config.shingles).hashes)
     valid = [bands.keys[bands.is_valid] for bands in found]
     keys = np.concatenate([np.empty((0, config.num_bands), np.uint64), *valid])
-    return SampleStats(num_docs, text_bytes, len(keys), num_shingles, count_edges(keys), thread_sec)
+    return SampleStats(num_docs, text_bytes, len(keys), num_shingles, id_bytes, count_edges(keys), thread_sec)
 
 
 def count_edges(keys: npt.NDArray[np.uint64]) -> SampleEdges:
@@ -98,7 +104,8 @@ def count_edges(keys: npt.NDArray[np.uint64]) -> SampleEdges:
 def expect_least(stats: SampleStats, size: CorpusSize) -> Expected:
     """What a corpus has whose copies lie near each other: counts grow with the documents."""
     share = _sampled_share(stats, size)
-    return Expected(_count_valid(stats, size), size.text_bytes, *(round(count / share) for count in stats.found))
+    counts = (round(count / share) for count in stats.found)
+    return Expected(_count_valid(stats, size), size.text_bytes, *counts, _mean_id_bytes(stats))
 
 
 def expect_most(stats: SampleStats, size: CorpusSize, *, num_bands: int) -> Expected:
@@ -115,6 +122,7 @@ def expect_most(stats: SampleStats, size: CorpusSize, *, num_bands: int) -> Expe
         round(min(edges, most)),
         round(min(band_edges, most)),
         round(min(members, num_valid)),
+        _mean_id_bytes(stats),
     )
 
 
@@ -122,11 +130,15 @@ def expect_typical(text_bytes: int, *, num_bands: int) -> Expected:
     """What a corpus of web pages would have, where there is nothing to take a sample of."""
     num_docs = -(-text_bytes // TYPICAL_TEXT_BYTES)
     num_members = round(TYPICAL_CANDIDATE_FRAC * num_docs)
-    return Expected(num_docs, text_bytes, num_members, num_members * num_bands // 2, num_members)
+    return Expected(num_docs, text_bytes, num_members, num_members * num_bands // 2, num_members, TYPICAL_ID_BYTES)
 
 
 def _sampled_share(stats: SampleStats, size: CorpusSize) -> float:
     return stats.num_docs / max(size.num_docs, stats.num_docs)
+
+
+def _mean_id_bytes(stats: SampleStats) -> float:
+    return stats.id_bytes / max(stats.num_docs, 1)
 
 
 def _count_valid(stats: SampleStats, size: CorpusSize) -> int:
@@ -144,8 +156,9 @@ def disk_bytes(expected: Expected, *, num_bands: int) -> dict[str, int]:
         "band_file": num_valid * (KEY_BYTES * num_bands + ADDRESS_BYTES),
         "shuffle": num_valid * num_bands * (KEY_BYTES + ADDRESS_BYTES),
         "edges": 2 * ADDRESS_BYTES * (expected.num_band_edges + expected.num_edges),
-        "sets of candidates": round(set_bytes) + (MEMBER_BYTES + DECISION_BYTES) * members,
-        "attributes": ATTRIBUTES_BYTES * num_valid,
+        "sets of candidates": round(set_bytes + (MEMBER_BYTES + expected.id_bytes) * members),
+        "decisions": round(NUM_DECISIONS * (DECISION_BYTES + expected.id_bytes) * members),
+        "attributes": round((ATTRIBUTES_BYTES + expected.id_bytes) * num_valid),
     }
 
 
@@ -177,6 +190,7 @@ def describe_sample(stats: SampleStats, size: CorpusSize, *, config: MinHashConf
         "edges on disk, high_bytes": most["edges"],
         "sets of candidates, low_bytes": least["sets of candidates"],
         "sets of candidates, high_bytes": most["sets of candidates"],
+        "decisions, high_bytes": most["decisions"],
         "attributes_bytes": most["attributes"],
         "signatures_mb_per_core_sec": round(signatures_mb_per_sec(stats), 1),
         "signatures_sec": round(size.text_bytes / 1e6 / signatures_mb_per_sec(stats) / max(size.cores, 1), 1),

@@ -21,7 +21,7 @@ from dolma_py import hashing, parquet_files, storage
 from dolma_py.listing import Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from pipelines.arrow_tasks import map_arrow
-from pipelines.components_spark import spark_components
+from pipelines.components_spark import EDGE_DISK_BYTES, spark_components
 from pipelines.packed_pairs import (
     HELD_PAIRS,
     PACKED_SPARK,
@@ -73,7 +73,7 @@ def find_components(
     num_docs = sum(split.rows for split in context.plan_splits())
     runs = write_edges(context, band_paths, num_bands=num_bands, num_docs=num_docs)
     num_edges = sum(rows for _, rows in runs)
-    if way == "driver" or (way == "auto" and num_edges <= max_edges):
+    if not asks_spark(num_edges, way=way, max_edges=max_edges):
         address, root = _components_here(runs)
         written = _write_members(context, address, root)
     else:
@@ -88,6 +88,16 @@ def find_components(
     done.publish(ALL, [part.file for part in written], facts)
     done.finish()
     return _as_graph(context, facts)
+
+
+def asks_spark(num_edges: int, *, way: str, max_edges: int) -> bool:
+    """Whether the components of a graph are found by Spark."""
+    return way == "spark" or (way == "auto" and num_edges > max_edges)
+
+
+def rounds_disk_bytes(num_edges: int, *, way: str, max_edges: int) -> int:
+    """What finding components needs on disk beside the edges themselves."""
+    return EDGE_DISK_BYTES * num_edges if asks_spark(num_edges, way=way, max_edges=max_edges) else 0
 
 
 def _as_graph(context: StepContext, facts: dict[str, Any]) -> Graph:

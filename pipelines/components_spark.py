@@ -21,6 +21,8 @@ from pipelines.steps import StepContext
 logger = logging.getLogger(__name__)
 
 EDGE_SPARK = "first long, member long"  # first < member
+# on disk for each edge, of the round that runs and the one before: shuffles of 62 and files of 11 bytes
+EDGE_DISK_BYTES = 2 * (62 + 11)
 
 
 def spark_components(context: StepContext, edge_paths: list[str], *, max_rounds: int) -> DataFrame:
@@ -32,7 +34,8 @@ def spark_components(context: StepContext, edge_paths: list[str], *, max_rounds:
     ------
     ConfigError     vertices are left to settle after `max_rounds` rounds
     DolmaError      an edge's ends came under different roots: our defect, and no result
-    Cost            a round shuffles the edges four times; rounds grow with the logarithm of the longest chain; one of 10,000 settles within 40
+    Cost            a round shuffles the edges four times and has EDGE_DISK_BYTES an edge on disk at most; rounds grow with the logarithm
+                    of the longest chain; one of 10,000 settles within 40
     """
     edges = _read(context, edge_paths)
     stars, paths, left = edges, [], -1
@@ -46,6 +49,8 @@ def spark_components(context: StepContext, edge_paths: list[str], *, max_rounds:
         logger.info("components: round %d, %d edges, %d vertices to settle", number, sum(r for _, r in runs), left)
         if left == 0:
             break
+        # Spark removes a shuffle's files when the JVM collects what stands for it, which by itself may be never in a long job
+        context.spark().sparkContext._jvm.System.gc()
     if left:
         raise ConfigError(
             "max_rounds", max_rounds, f"expected enough rounds, {left} vertices are not settled", "Raise max_rounds."

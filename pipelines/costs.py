@@ -39,8 +39,8 @@ COSTS = {
     "ingest": Cost(8.0, 1.5, 0.0, 0.35),
     "train_classifier": Cost(1e6, 8.0, 0.0, 0.02),
     "tag": Cost(8.0, 3.0, 4.0, 0.02),
-    "dedup_exact": Cost(60.0, 2.0, 2.0, 0.01),
-    "dedup_urls": Cost(200.0, 2.0, 1.0, 0.01),
+    "dedup_exact": Cost(60.0, 2.0, 2.0, 0.0),
+    "dedup_urls": Cost(200.0, 2.0, 1.0, 0.0),
     "dedup_paragraphs": Cost(30.0, 3.0, 6.0, 0.2),
     "dedup_minhash": Cost(18.0, 4.0, 4.0, 0.0),
     "dedup_substring": Cost(4.0, 2.0, 12.0, 0.01),  # its module has the rate of each way to search
@@ -158,19 +158,19 @@ def plan_recipe(
         shared = getattr(step.module, "shared_memory_bytes", None)
         lines.append(StepPlan(
             step.name, step.kind, standing.word, _estimate_seconds(standing.word, cost, text_bytes, cores, sampled),
-            WORKER_BYTES + held, 0 if standing.word in (DONE, RECOUNT) else _estimate_disk(step, cost, text_bytes, sampled),
+            WORKER_BYTES + held, 0 if standing.word in (DONE, RECOUNT) else _estimate_disk(step, corpus, cost, text_bytes, sampled),
             DRIVER_BYTES + _estimate_driver(step, text_bytes, sampled), sampled.details, sampled.driver_memory_bytes is not None,
             shared(step.settings, corpus, text_bytes) if shared else 0,
         ))  # fmt: skip
     return all_bytes, lines
 
 
-def _estimate_disk(step: Step, cost: Cost, text_bytes: int, sampled: Estimate) -> int:
+def _estimate_disk(step: Step, corpus: Corpus, cost: Cost, text_bytes: int, sampled: Estimate) -> int:
     """What a step writes, with what it needs while it runs."""
     if sampled.disk_bytes is not None:
         return sampled.disk_bytes
     more = getattr(step.module, "work_disk_bytes", None)
-    return int(cost.disk_frac * text_bytes) + (more(step.settings, text_bytes) if more else 0)
+    return int(cost.disk_frac * text_bytes) + (more(step.settings, corpus, text_bytes) if more else 0)
 
 
 def _estimate_driver(step: Step, text_bytes: int, sampled: Estimate) -> int:

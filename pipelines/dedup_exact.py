@@ -21,9 +21,18 @@ from dolma_py import config
 from dolma_py.arrow_buffers import view_text
 from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.storage import WrittenFile
-from pipelines.dedup_keys import KeyJob, decide_copies, write_keys
+from pipelines.dedup_keys import DOCUMENT_DISK_BYTES, KeyJob, decide_copies, write_keys
 from pipelines.mix_table import MEAN_TEXT_BYTES
-from pipelines.seen_keys import BloomConfig, IndexConfig, Seen, asked_bytes, fingerprint_seen, saved_bytes
+from pipelines.seen_keys import (
+    BloomConfig,
+    IndexConfig,
+    Seen,
+    asked_bytes,
+    expect_documents,
+    fingerprint_seen,
+    saved_bytes,
+    seen_disk_bytes,
+)
 from pipelines.split_files import key_settings
 from pipelines.steps import Rule, StepContext, StepResult
 
@@ -73,6 +82,12 @@ def driver_memory_bytes(exact: DedupExactConfig, text_bytes: int) -> int:
 def shared_memory_bytes(exact: DedupExactConfig, corpus: Corpus, text_bytes: int) -> int:
     """The filters that are asked."""
     return asked_bytes(corpus, exact.bloom, text_bytes // MEAN_TEXT_BYTES)
+
+
+def work_disk_bytes(exact: DedupExactConfig, corpus: Corpus, text_bytes: int) -> int:
+    """Keys, their shuffle, decisions and attributes, and what is kept of filters and indexes."""
+    num_docs = expect_documents(corpus, text_bytes)
+    return DOCUMENT_DISK_BYTES * num_docs + seen_disk_bytes(corpus, exact.bloom, exact.index, num_docs)
 
 
 def digest_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

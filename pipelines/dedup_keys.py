@@ -72,6 +72,7 @@ SHARD = pa.field("shard", pa.int32())
 Keys = Callable[[ViewBatch], tuple[Digests, dict[str, Any]]]  # and what is counted of the batch
 KEYS = "keys"
 KEYS_VERSION = 1  # of the rows in key files
+DOCUMENT_DISK_BYTES = 200  # of a document: key, rows in two shuffles, decision, attributes; with ids of 32 bytes
 
 
 class KeyJob(NamedTuple):

@@ -30,7 +30,7 @@ from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.errors import ConfigError
 from dolma_py.storage import WrittenFile
 from dolma_py.token_ids import load_backend
-from pipelines.candidate_graph import find_components
+from pipelines.candidate_graph import find_components, rounds_disk_bytes
 from pipelines.candidate_sets import verify_candidates, worker_memory_bytes
 from pipelines.dedup_decisions import write_decisions
 from pipelines.mix_table import MEAN_TEXT_BYTES
@@ -148,10 +148,12 @@ def bound_driver_bytes(minhash: DedupMinhashConfig, num_docs: int) -> int:
     return DRIVER_EDGE_BYTES * {"spark": 0, "driver": most, "auto": min(minhash.max_edges, most)}[minhash.components]
 
 
-def work_disk_bytes(minhash: DedupMinhashConfig, text_bytes: int) -> int:
+def work_disk_bytes(minhash: DedupMinhashConfig, corpus: Corpus, text_bytes: int) -> int:
     """What is written for web pages of which no sample can be taken yet; see dedup.minhash_cost.disk_bytes."""
     num_bands = minhash.settings.num_bands
-    return sum(disk_bytes(expect_typical(text_bytes, num_bands=num_bands), num_bands=num_bands).values())
+    expected = expect_typical(text_bytes, num_bands=num_bands)
+    rounds = rounds_disk_bytes(expected.num_edges, way=minhash.components, max_edges=minhash.max_edges)
+    return sum(disk_bytes(expected, num_bands=num_bands).values()) + rounds
 
 
 def run(context: StepContext, minhash: DedupMinhashConfig) -> StepResult:

@@ -50,6 +50,7 @@ from pipelines.seen_keys import (
     read_indexes,
     save_seen,
     saved_bytes,
+    seen_disk_bytes,
 )  # fmt: skip
 from pipelines.shuffles import as_signed, read_frame, reduce_groups
 from pipelines.split_files import key_settings, make_split_files, remove_unused, write_split_file
@@ -164,6 +165,11 @@ def driver_memory_bytes(paragraphs: DedupParagraphsConfig, text_bytes: int) -> i
 def shared_memory_bytes(paragraphs: DedupParagraphsConfig, corpus: Corpus, text_bytes: int) -> int:
     """The filters that are asked."""
     return asked_bytes(corpus, paragraphs.bloom, count_units(paragraphs, text_bytes))
+
+
+def work_disk_bytes(paragraphs: DedupParagraphsConfig, corpus: Corpus, text_bytes: int) -> int:
+    """What is kept of filters and indexes, beside what every such step writes."""
+    return seen_disk_bytes(corpus, paragraphs.bloom, paragraphs.index, count_units(paragraphs, text_bytes))
 
 
 def count_units(paragraphs: DedupParagraphsConfig, text_bytes: int) -> int:

@@ -93,7 +93,7 @@ def driver_memory_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int
     return index_bytes(text_bytes, substring) if is_global(substring, text_bytes) else 0
 
 
-def work_disk_bytes(substring: DedupSubstringConfig, text_bytes: int) -> int:
+def work_disk_bytes(substring: DedupSubstringConfig, corpus: Corpus, text_bytes: int) -> int:
     """What a search needs until it ends: anchors of spans, and of one through the whole corpus what it gathers."""
     gathered = gathered_bytes(text_bytes, substring.min_length_bytes) if is_global(substring, text_bytes) else 0
     return gathered + span_anchors_bytes(text_bytes, substring.min_length_bytes)

@@ -23,6 +23,7 @@ from dolma_py.corpus import Corpus, read_view
 from dolma_py.hashing import hash_ids
 from dolma_py.listing import Listing, Split
 from dolma_py.views import View
+from pipelines.candidate_graph import rounds_disk_bytes
 from pipelines.costs import Estimate
 from pipelines.dedup_minhash import DedupMinhashConfig, bound_driver_bytes
 from pipelines.session import count_cores
@@ -48,7 +49,9 @@ def estimate(minhash: DedupMinhashConfig, corpus: Corpus, view: View, text_bytes
     rest_sec = size.text_bytes / 1e6 / REST_MB_PER_CORE_SEC / size.cores
     signatures_sec = size.text_bytes / 1e6 / signatures_mb_per_sec(stats) / size.cores
     disk = sum(disk_bytes(expected, num_bands=minhash.settings.num_bands).values())
-    return Estimate(details, signatures_sec + rest_sec, disk, on_driver)
+    if rounds := rounds_disk_bytes(expected.num_edges, way=minhash.components, max_edges=minhash.max_edges):
+        details |= {"components by Spark, high_bytes": rounds}
+    return Estimate(details, signatures_sec + rest_sec, disk + rounds, on_driver)
 
 
 def sample_view(
@@ -62,8 +65,9 @@ def sample_view(
     listing = corpus.read_listing()
     kept_docs = kept_bytes = read_docs = read_bytes = 0
     batches: list[TextView] = []
+    id_bytes = 0
     for split in choose_groups(listing):
-        for batch in read_view(corpus, view, split, ["text"]):
+        for batch in read_view(corpus, view, split, ["text", "id"]):
             texts = view_text(batch.documents.column("text"))
             read_docs += batch.group_rows
             read_bytes += split.text_bytes
@@ -71,13 +75,15 @@ def sample_view(
             kept_bytes += int(texts.offsets[-1] - texts.offsets[0])
             last = int(np.searchsorted(texts.offsets, texts.offsets[0] + GROUP_BYTES, side="right"))
             batches.append(TextView(texts.data, texts.offsets[: max(last, 2)]))
+            ids = batch.documents.column("id").slice(0, max(last - 1, 1))
+            id_bytes += pa.compute.sum(pa.compute.binary_length(ids)).as_py() or 0
     growth = 1.0 if text_bytes is None else text_bytes / max(listing.text_bytes, 1)
     size = CorpusSize(
         round(growth * listing.rows * kept_docs / max(read_docs, 1)),
         round(growth * listing.text_bytes * kept_bytes / max(read_bytes, 1)),
         count_cores(),
     )
-    return measure_sample(batches, config=settings), size
+    return measure_sample(batches, id_bytes=id_bytes, config=settings), size
 
 
 def choose_groups(listing: Listing) -> Iterator[Split]:

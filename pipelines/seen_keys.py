@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 from pyspark.sql import DataFrame
 
 from dedup import bloom
+from dedup.minhash_cost import TYPICAL_TEXT_BYTES
 from dolma_py import parquet_files, storage
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus
@@ -28,6 +29,7 @@ from pipelines.steps import StepContext
 INDEX_FILE = "index.json"
 INDEX_VERSION = 1
 PART_KEYS = 1 << 22  # expected in one part of an index
+INDEX_KEY_BYTES = 2 * (16 + 36)  # of a key and its document's id, in the part that a task writes and in the index
 BUCKET = pa.field("bucket", pa.int32())
 
 
@@ -102,6 +104,23 @@ def asked_bytes(corpus: Corpus, config: BloomConfig, num_keys: int) -> int:
 def saved_bytes(config: BloomConfig, num_keys: int) -> int:
     """What the driver holds while it fills the filter that is to be saved and measures it: the filter and an eighth."""
     return 0 if config.save is None else _planned_bytes(config, num_keys) * 9 // 8
+
+
+def seen_disk_bytes(corpus: Corpus, bloom_config: BloomConfig, index_config: IndexConfig, num_keys: int) -> int:
+    """What is saved of `num_keys` keys, and the copies of remote filters that are asked: once on each machine, in Spark's local folder."""
+    remote = [path for path in bloom_config.against if storage.is_remote(find_path(corpus, path))]
+    copies = asked_bytes(corpus, bloom_config.model_copy(update={"against": tuple(remote)}), num_keys)
+    saved_filter = 0 if bloom_config.save is None else _planned_bytes(bloom_config, num_keys)
+    saved_index = 0 if index_config.save is None else INDEX_KEY_BYTES * num_keys
+    return copies + saved_filter + saved_index
+
+
+def expect_documents(corpus: Corpus, text_bytes: int) -> int:
+    """How many documents `text_bytes` of text are, as long as those of the corpus; as web pages where it has none."""
+    listing = corpus.read_listing()
+    if listing.rows and listing.text_bytes:
+        return round(text_bytes * listing.rows / listing.text_bytes)
+    return text_bytes // TYPICAL_TEXT_BYTES
 
 
 def _planned_bytes(config: BloomConfig, num_keys: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,22 +28,14 @@ from dolma_py.plain_rows import KeptRows
 from dolma_py.plain_tables import copy_table
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
+from pipelines.plain_evidence import write_evidence, write_pieces
 from pipelines.plain_inputs import SAVED_STATE, PlainFile
 from pipelines.read_plain_files import INPUT_SET, ReadPlainConfig, list_inputs, output_folder
 from pipelines.steps import StepContext, StepResult, Unit, file_lists
 
-VERSION = 1
+VERSION = 2
 CHANGES_NO_BYTE = ("max_rejected_frac",)
 MARK = "dolma_py_"  # before the names of columns that are added
-EVIDENCE_SCHEMA = pa.schema(
-    [
-        ("file", pa.string()), ("row", pa.int64()), ("id", pa.string()), ("is_duplicate", pa.bool_()),
-        ("cluster_id", pa.int64()), ("cluster_size", pa.int32()), ("kept_file", pa.string()), ("kept_row", pa.int64()),
-        ("kept_id", pa.string()), ("similarity", pa.float32()),
-    ]
-)  # fmt: skip
-# before the driver knows all ids: who stays is named FILE:ROW
-_PIECE_SCHEMA = pa.schema([*(field for field in EVIDENCE_SCHEMA if field.name[:5] != "kept_"), ("kept", pa.string())])
 
 
 class WritePlainConfig(ReadPlainConfig):
@@ -84,7 +77,7 @@ def run(context: StepContext, settings: WritePlainConfig) -> StepResult:
     outside = context._replace(corpus=Corpus(shared["root"]), folder=posixpath.dirname(shared["work"]))
     done, times = outside.run_units("files", units, write_file)
     files = [file for file in file_lists(done) if not file["path"].startswith(f"{shared['work']}/")]
-    evidence = write_evidence(outside.corpus, done, shared["work"])
+    evidence = write_evidence(outside, done, f"{shared['work']}/evidence")
     if evidence is not None:
         files.append(evidence)
     if view.steps or settings.mark:
@@ -113,33 +106,6 @@ def remove_earlier(target: Corpus, written: set[str]) -> None:
     for file in earlier["written"]:
         if file["path"] not in written:
             storage.remove_file(target.path(file["path"]))
-
-
-def write_evidence(target: Corpus, done: Any, work: str) -> dict[str, Any] | None:
-    """duplicates.parquet: members of clusters, the one that stays first, from the pieces of all files. None without verdicts.
-
-    The table is on the driver: some 300 bytes of each member of a cluster.
-    """
-    paths = [file["path"] for file in file_lists(done) if file["path"].startswith(f"{work}/evidence/")]
-    if not paths:
-        return None
-    table = pa.concat_tables([parquet_files.read_row_groups(target.path(path), None, None) for path in paths])
-    own = pc.binary_join_element_wise(table.column("file"), table.column("row").cast(pa.string()), ":").combine_chunks()
-    kept = table.column("kept").combine_chunks()
-    # an id of earlier data, which an index names, may be that of a record here
-    stays = table.column("cluster_id").filter(pc.invert(table.column("is_duplicate"))).unique()
-    is_here = pc.is_in(table.column("cluster_id").combine_chunks(), value_set=stays)
-    place = pc.if_else(is_here, pc.index_in(kept, value_set=own), pa.scalar(None, pa.int32()))
-    named = table.take(place).select(["file", "row", "id"]).rename_columns(["kept_file", "kept_row", "kept_id"])
-    for name in named.column_names:
-        column = named.column(name)
-        table = table.append_column(name, pc.if_else(is_here, column, kept) if name == "kept_id" else column)
-    table = table.select(EVIDENCE_SCHEMA.names).cast(EVIDENCE_SCHEMA)
-    order = [(name, "ascending") for name in ("cluster_id", "is_duplicate", "file", "row")]
-    table = table.sort_by(order).combine_chunks()
-    path = target.path("duplicates.parquet")
-    checksum = parquet_files.write_table(path, table)
-    return {"path": "duplicates.parquet", "bytes": storage.file_bytes(path), "checksum": checksum}
 
 
 def copy_side_files(target: Corpus, files: tuple[PlainFile, ...], mark: str, marked: bool) -> list[dict[str, Any]]:
@@ -175,7 +141,8 @@ def write_file(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
         written.append(_write_data(params, attempts, file, sets if params["mark"] else {}, has_edits, facts))
     if verdicts:
         path = f"{params['work']}/evidence/piece-{shard.number:05d}.parquet"
-        written.append(write_attempt(root, attempts, path, _evidence_writer(corpus, shard, file.name, verdicts[0])))
+        piece = partial(write_pieces, corpus, shard, file.name, verdicts[0])
+        written.append(write_attempt(root, attempts, path, piece))
     for name in [name for name in sets if name not in verdicts]:
         path = f"attributes/{name}/{file.name.removesuffix('.parquet')}.parquet"
         written.append(
@@ -259,28 +226,6 @@ def _edited_texts(batch: ViewBatch) -> pa.Array:
     """The texts of a batch, null where nothing was cut."""
     unchanged = pa.array(spans.count_bytes(batch.removed) == 0)
     return pc.if_else(unchanged, pa.scalar(None, pa.large_string()), batch.documents.column("text"))
-
-
-def _evidence_writer(corpus: Corpus, shard: Shard, name: str, verdict: str) -> Any:
-    def write(sink: HashingWriter) -> int:
-        rows = 0
-        with parquet_files.open_writer(sink, _PIECE_SCHEMA) as writer:
-            for group in range(len(shard.row_groups)):
-                found = views.read_attributes(corpus.root, verdict, shard, [group])
-                origin = views.read_attributes(corpus.root, INPUT_SET, shard, [group])
-                table = pa.table(
-                    [
-                        pa.repeat(pa.scalar(name), found.num_rows), origin.column("row"), origin.column("given_id"),
-                        *(found.column(column) for column in ("is_duplicate", "cluster_id", "cluster_size", "similarity", "kept_id")),
-                    ],
-                    schema=_PIECE_SCHEMA,
-                ).filter(pc.or_(pc.greater(found.column("cluster_size"), 1), found.column("is_duplicate")))  # fmt: skip
-                if table.num_rows:
-                    parquet_files.write_row_group(writer, table)
-                rows += table.num_rows
-        return rows
-
-    return write
 
 
 def _attribute_writer(corpus: Corpus, shard: Shard, name: str, schema: pa.Schema, stop_row: int) -> Any:

@@ -22,8 +22,9 @@ from dedup.minhash_presets import get_preset
 from dolma_py.arrow_buffers import TextView
 
 STATS = SampleStats(
-    num_docs=100, text_bytes=1_000_000, num_valid=90, num_shingles=140_000, found=SampleEdges(4, 60, 7), thread_sec=0.01
-)
+    num_docs=100, text_bytes=1_000_000, num_valid=90, num_shingles=140_000, id_bytes=3600,
+    found=SampleEdges(4, 60, 7), thread_sec=0.01,
+)  # fmt: skip
 SIZE = CorpusSize(num_docs=10_000, text_bytes=100_000_000, cores=2)
 
 
@@ -43,21 +44,23 @@ def test_the_formulas():
     # 4 edges among a hundredth of the documents, and 3 that a sample of it may have missed
     assert (found["candidate edges, low"], found["candidate edges, high"]) == (400, (4 + 3 * 0.99) * 10_000)
     assert found["edges on disk, high_bytes"] == 16 * (26 * 9000 + (4 + 3 * 0.99) * 10_000)
-    assert found["sets of candidates, low_bytes"] == round(1.4e8 * 700 / 9000) + 700 * (16 + 180)
-    assert found["sets of candidates, high_bytes"] == 1.4e8 + 9000 * (16 + 180)
+    assert found["sets of candidates, low_bytes"] == round(1.4e8 * 700 / 9000) + 700 * (16 + 36)
+    assert found["sets of candidates, high_bytes"] == 1.4e8 + 9000 * (16 + 36)
+    assert found["decisions, high_bytes"] == 9000 * 3 * (28 + 36)
+    assert found["attributes_bytes"] == 9000 * (18 + 36)
     assert found["signatures_mb_per_core_sec"] == 100.0
     assert found["signatures_sec"] == 0.5
 
 
 def test_of_a_sample_that_is_everything_nothing_is_guessed():
     size = CorpusSize(STATS.num_docs, STATS.text_bytes, 2)
-    assert expect_least(STATS, size) == expect_most(STATS, size, num_bands=26) == (90, 1_000_000, 4, 60, 7)
+    assert expect_least(STATS, size) == expect_most(STATS, size, num_bands=26) == (90, 1_000_000, 4, 60, 7, 36)
 
 
 def test_a_small_sample_without_copies_promises_none():
     none = STATS._replace(found=SampleEdges(0, 0, 0))
-    assert expect_least(none, SIZE)[2:] == (0, 0, 0)
-    assert min(expect_most(none, SIZE, num_bands=26)[2:]) > 0
+    assert expect_least(none, SIZE)[2:5] == (0, 0, 0)
+    assert min(expect_most(none, SIZE, num_bands=26)[2:5]) > 0
 
 
 def test_edges_never_exceed_one_per_document_and_band():

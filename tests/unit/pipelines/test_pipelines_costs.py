@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dedup import bloom
+from dolma_py import storage
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from dolma_py.machine import read_peak_bytes, reset_peak
@@ -88,6 +89,21 @@ def test_memory_of_filters(tmp_path, step, num_keys):
     assert shown["driver_memory_bytes"] == saving.driver_memory_bytes
 
 
+@pytest.mark.parametrize("kind", ["dedup_exact", "dedup_urls"])
+def test_disk_of_filters_and_indexes(tmp_path, monkeypatch, kind):
+    """What is saved, and copies of the remote filters that are asked; of documents of 2,000 bytes."""
+    (tmp_path / "listing.jsonl").write_text("")
+    local = str(tmp_path / "day1.bloom")
+    monkeypatch.setattr(storage, "file_bytes", lambda path: {"s3://b/day1.bloom": 7000, local: 5000}.get(path))
+    plain = plan_step(tmp_path, 40_000_000, kind=kind).disk_bytes
+    assert plain == 200 * 20_000
+    asking = plan_step(tmp_path, 40_000_000, kind=kind, bloom={"against": [local, "s3://b/day1.bloom"]})
+    assert asking.disk_bytes - plain == 7000
+    planned = bloom.plan_filter(20_000, 1e-5)[0] * 64
+    saving = plan_step(tmp_path, 40_000_000, kind=kind, bloom={"save": "x"}, index={"save": "y"})
+    assert saving.disk_bytes - plain == pytest.approx(planned + 2 * (16 + 36) * 20_000, rel=1e-2)
+
+
 def test_a_plan_of_more_keys_than_one_filter_takes_is_no_error(tmp_path):
     """The number of keys is a guess."""
     (tmp_path / "listing.jsonl").write_text("")
@@ -153,11 +169,11 @@ def test_a_search_through_a_whole_corpus_needs_disk():
     """Anchors, their shuffles, and 964 bytes around three of ten anchors; anchors of spans, in three tenths of the text, everywhere."""
     from pipelines.dedup_substring import DedupSubstringConfig, driver_memory_bytes, work_disk_bytes
 
-    anchors = 2 * 10**12 // 438
+    corpus, anchors = Corpus("nowhere"), 2 * 10**12 // 438
     of_spans = int(0.3 * 28 * anchors)
-    assert work_disk_bytes(DedupSubstringConfig(), 10**12) == int(anchors * (20 + 32 + 0.3 * 964)) + of_spans
-    assert work_disk_bytes(DedupSubstringConfig(), 10**8) == of_spans // 10**4
-    assert work_disk_bytes(DedupSubstringConfig(scope="pool"), 10**12) == of_spans
+    assert work_disk_bytes(DedupSubstringConfig(), corpus, 10**12) == int(anchors * (20 + 32 + 0.3 * 964)) + of_spans
+    assert work_disk_bytes(DedupSubstringConfig(), corpus, 10**8) == of_spans // 10**4
+    assert work_disk_bytes(DedupSubstringConfig(scope="pool"), corpus, 10**12) == of_spans
     assert (
         driver_memory_bytes(DedupSubstringConfig(), 10**8)
         == driver_memory_bytes(DedupSubstringConfig(scope="pool"), 10**12)

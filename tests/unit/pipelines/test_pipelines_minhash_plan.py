@@ -6,6 +6,7 @@ from dedup.minhash_presets import get_preset
 from dolma_py.views import Step, View
 from pipelines import costs, minhash_plan
 from pipelines.commands import format_detail, print_plan
+from pipelines.components_spark import EDGE_DISK_BYTES
 from pipelines.job_main import plan_step_file
 from tests.tiny_corpus import write_corpus
 
@@ -90,12 +91,27 @@ def test_lines_and_details_of_one_plan_agree(corpus):
     assert line["driver_memory_bytes"] - costs.DRIVER_BYTES == details["edges on the driver, high_bytes"] > 0
     assert details["edges on the driver, high_bytes"] == 150 * details["candidate edges, high"]
     assert details["edges on the driver, as the settings allow_bytes"] == 150 * 14 * 18
-    names = ("band_file", "shuffle", "edges on disk, high", "sets of candidates, high", "attributes")
+    names = ("band_file", "shuffle", "edges on disk, high", "sets of candidates, high", "decisions, high", "attributes")
     assert line["disk_bytes"] == sum(details[f"{name}_bytes"] for name in names)
     bounded = plan_line(corpus, preset="fineweb", max_edges=2)
     assert bounded["driver_memory_bytes"] - costs.DRIVER_BYTES == 300
     left = plan_line(corpus, preset="fineweb", components="spark")
     assert left["driver_memory_bytes"] == costs.DRIVER_BYTES and left["details"]["edges on the driver, high_bytes"] == 0
+    rounds = EDGE_DISK_BYTES * details["candidate edges, high"]
+    assert left["details"]["components by Spark, high_bytes"] == left["disk_bytes"] - line["disk_bytes"] == rounds
+
+
+def test_long_ids_are_counted(tmp_path):
+    """Every document here is a candidate: its id is written five times, else once."""
+    disk = {}
+    for length in (10, 1000):
+        rows = [
+            {"text": f"one and the same text of a few words {row % 2}", "id": f"{row}".zfill(length)}
+            for row in range(8)
+        ]
+        line = plan_line(write_corpus(str(tmp_path / str(length)), [[rows]]))
+        disk[length] = line["disk_bytes"]
+    assert disk[1000] - disk[10] == (4 + 1) * 8 * 990
 
 
 def test_the_time_follows_from_the_speed_of_the_sample(corpus, monkeypatch):
