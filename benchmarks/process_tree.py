@@ -5,8 +5,8 @@
 CPU time: this process adopts the orphans of the command (Linux's child subreaper), so that workers whose parent never waits for
 them are counted when they end. The kernel forgets the time of a child whose parent ignores that it ended, as the daemon of PySpark's
 workers does: so each process is also looked at ten times a second, and the larger of the two sums counts; what is missed then is a
-tenth of a second of each process. Memory is sampled five times a second, since a short run's peak is short: PSS shares a page among the processes that map it, so the sum
-over the tree counts every page once.
+tenth of a second of each process. Memory is sampled five times a second,
+since a short run's peak is short: PSS shares a page among the processes that map it, so the sum over the tree counts every page once.
 """
 
 from __future__ import annotations

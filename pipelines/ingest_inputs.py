@@ -26,6 +26,7 @@ from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from dolma_py.formats import FieldMap, Limits, detect_format, json_documents
 from dolma_py.formats.decompress import find_codec
+from dolma_py.formats.html_extractors import HtmlConfig
 from dolma_py.formats.in_place import check_parquet
 from dolma_py.formats.jsonl import LineRange, cut_bytes
 from dolma_py.formats.parquet import GroupRange, cut_groups
@@ -41,6 +42,9 @@ MAX_IN_PLACE_BYTES = 256 << 20  # text of a file of JSON lines, or of a Parquet 
 IN_PLACE_FIELDS = FieldMap(
     source="source"
 )  # what stands in place is read by its own columns, each row's source included
+# kind -> the group of a source's settings that its reader takes, and the model of each group
+KIND_SETTINGS = {"html": "html", "warc": "html"}
+SETTINGS_MODELS: dict[str, type[Config]] = {"html": HtmlConfig}
 CODE_SUFFIXES = (
     ".py",
     ".c",
@@ -72,6 +76,7 @@ class SourceConfig(Config):
     inputs: list[str] = Field(min_length=1, description="files, folders and globs; {corpus} is the corpus folder")
     kind: str = Field(default="", description="jsonl, parquet, text, html or warc; empty: by each file's name")
     fields: FieldMap = Field(default_factory=FieldMap, description="where id, text and the rest stand in a record")
+    html: HtmlConfig = Field(default_factory=HtmlConfig, description="how pages are read, in WARC archives too")
     in_place: bool = Field(
         default=False,
         description="list the files where they are, Dolma JSONL or Parquet with our columns; only files of which more than 256 MiB of text "
@@ -118,6 +123,7 @@ class InputFile(NamedTuple):
     in_place: bool
     tree: str = ""  # the Dolma tree whose documents/ it lies in
     is_copied: bool = False  # in spite of in_place
+    settings: dict[str, dict[str, Any]] = {}  # by their group
 
 
 class Inputs(NamedTuple):
@@ -173,12 +179,14 @@ def _match_pattern(
     matches = expand_inputs([pattern], corpus=corpus)
     _refuse_trees([folder for folder in matches.folders if folder != root])
     own: dict[tuple[str, str], InputFile] = {}
+    settings = {group: config.dump_config(getattr(source, group)) for group in SETTINGS_MODELS}
     for info in matches.files:
         name = info.path.removeprefix(root.rstrip("/") + "/")
         key = (source.name or _guess_source(name, tree or root), name)
         own[key] = InputFile(
-            key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, "", source.in_place, tree
-        )
+            key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, "", source.in_place, tree,
+            settings=settings,
+        )  # fmt: skip
     return {path.removeprefix(root.rstrip("/") + "/") for path in matches.left_out}, own
 
 
@@ -306,11 +314,13 @@ def _make_unit(corpus: Corpus, ingest: IngestConfig, pieces: list[Piece], part: 
 def dump_piece(piece: Piece) -> dict[str, Any]:
     """JSON values of a piece for its task."""
     file = piece.file
-    return {
+    kind = file.kind or detect_format(file.path)
+    values = {
         "path": file.path, "name": file.name, "num_bytes": piece.num_bytes, "mark": file.mark, "root": file.root,
-        "kind": file.kind or detect_format(file.path), "fields": config.dump_config(file.fields),
+        "kind": kind, "fields": config.dump_config(file.fields),
         "part": None if piece.part is None else list(piece.part), "copied": file.is_copied,
     }  # fmt: skip
+    return values | ({"settings": file.settings[KIND_SETTINGS[kind]]} if kind in KIND_SETTINGS else {})
 
 
 def check_in_place(file: InputFile) -> None:

@@ -21,6 +21,7 @@ from dolma_py.formats.jsonl import LineRange, count_newlines
 from dolma_py.formats.parquet import GroupRange
 from dolma_py.storage import Attempt, WrittenFile
 from dolma_py.views import SIZES
+from pipelines.ingest_inputs import KIND_SETTINGS, SETTINGS_MODELS
 from pipelines.shard_files import ShardCounts, add_sizes, text_lengths, write_shard
 
 RANGES = {"jsonl": LineRange, "parquet": GroupRange}
@@ -133,10 +134,12 @@ def load_reading(params: dict[str, Any], piece: dict[str, Any]) -> tuple[Limits,
 def _read_pieces(params: dict[str, Any], rejected: RejectedRecords) -> Iterator[pa.RecordBatch]:
     for piece in params["pieces"]:
         limits, fields, added = load_reading(params, piece)
-        part = {} if piece["part"] is None else {"part": RANGES[piece["kind"]](*piece["part"])}
+        own = {} if piece["part"] is None else {"part": RANGES[piece["kind"]](*piece["part"])}
+        if "settings" in piece:
+            own["settings"] = SETTINGS_MODELS[KIND_SETTINGS[piece["kind"]]].model_validate(piece["settings"])
         events = find_reader(piece["path"], piece["kind"])(
             piece["path"], source=params["source"], limits=limits, fields=fields, added=added,
-            open_stream=storage.open_read, root=piece["root"], **part,
+            open_stream=storage.open_read, root=piece["root"], **own,
         )  # fmt: skip
         for event in events:
             if isinstance(event, Rejection):

@@ -69,7 +69,10 @@ def read_any(
 
 
 def find_reader(path: str, kind: str = "") -> Callable[..., Iterator[pa.RecordBatch | Rejection]]:
-    """The read_documents of `kind` or of the file's name. Those of jsonl and parquet take a `part` of a file as well."""
+    """The read_documents of `kind` or of the file's name.
+
+    Those of jsonl and parquet take a `part` of a file as well; some take the `settings` of their kind (pipelines.ingest_inputs).
+    """
     kind = kind or detect_format(path)
     if kind not in READERS:
         raise DataError(path, f"unknown format {kind!r}", hint=f"Use one of {', '.join(READERS)}.")

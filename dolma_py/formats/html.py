@@ -1,4 +1,4 @@
-"""HTML pages to the text of their main part, through resiliparse."""
+"""HTML pages to the text of their main part."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
-from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 from resiliparse.parse.html import HTMLTree
 
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.decompress import find_codec, read_whole
 from dolma_py.formats.fields import FieldMap, Record
-from dolma_py.formats.html_shape import find_hazard
+from dolma_py.formats.html_extractors import Extractor, HtmlConfig, extract_main_text
+from dolma_py.formats.html_shape import MAX_TRAFILATURA_ELEMENTS, count_elements, find_hazard
 from dolma_py.formats.limits import Limits, Rejection, make_relative
 
 
@@ -25,12 +25,14 @@ class Page(NamedTuple):
     title: str
     encoding: str
     reason: str = ""
+    extractor: str = ""  # that found the text, where another than resiliparse was asked for
 
 
-def extract_page(data: bytes, limits: Limits, encoding: str = "") -> Page:
+def extract_page(data: bytes, limits: Limits, encoding: str = "", extractor: Extractor = "resiliparse") -> Page:
     """Main text and title of an HTML page given as bytes; `encoding` is what the server said, "" to look for it.
 
-    Links, alternative texts and form fields stay out. Reasons: too_long, too_deep, too_many_attributes, binary, no_text.
+    A page of more elements than trafilatura takes in seconds is left to resiliparse. Links, alternative texts and form fields
+    stay out. Reasons: too_long, too_deep, too_many_attributes, binary, no_text.
     """
     if len(data) > limits.max_html_bytes:
         return Page("", "", "", "too_long")
@@ -41,12 +43,17 @@ def extract_page(data: bytes, limits: Limits, encoding: str = "") -> Page:
     if "\0" in decoded:
         return Page("", "", encoding, "binary")
     tree = HTMLTree.parse(decoded)
-    text = extract_plain_text(
-        tree, main_content=True, alt_texts=False, links=False, form_fields=False, noscript=False, list_bullets=True
-    )
+    is_large = extractor != "resiliparse" and count_elements(data) > MAX_TRAFILATURA_ELEMENTS
+    used: Extractor = "resiliparse" if is_large else extractor
+    text = extract_main_text(tree, decoded, used)
     if not text.strip():
         return Page("", "", encoding, "no_text")
-    return Page(text, " ".join((tree.title or "").split()), encoding)
+    return Page(text, " ".join((tree.title or "").split()), encoding, extractor="" if extractor == "resiliparse" else used)
+
+
+def name_extractor(page: Page) -> dict[str, str]:
+    """For metadata: a page may be too large for the one that was asked for."""
+    return {"extractor": page.extractor} if page.extractor else {}
 
 
 def decode_page(data: bytes, declared: str = "") -> tuple[str, str]:
@@ -75,16 +82,17 @@ def read_documents(
     added: dt.datetime | None,
     open_stream: Callable[[str], BinaryIO],
     root: str = "",
+    settings: HtmlConfig = HtmlConfig(),
 ) -> Iterator[pa.RecordBatch | Rejection]:
     """One batch of one document, or one rejection. Metadata gets `path`, `title` and `encoding`."""
     name = make_relative(path, root)
     builder = BatchBuilder(name, source=source, added=added, limits=limits)
     with open_stream(path) as stream:
         data, reason = read_whole(stream, find_codec(path), limits=limits)
-    page = Page("", "", "", reason) if reason else extract_page(data, limits)
+    page = Page("", "", "", reason) if reason else extract_page(data, limits, extractor=settings.extractor)
     if page.reason:
         builder.reject(page.reason, data, line=1, offset_bytes=0)
     else:
-        metadata = {"path": name, "title": page.title, "encoding": page.encoding}
+        metadata = {"path": name, "title": page.title, "encoding": page.encoding} | name_extractor(page)
         builder.add(Record(None, page.text, source, None, None, metadata), len(page.text.encode()))
     yield from builder.drain()

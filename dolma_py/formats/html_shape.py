@@ -1,7 +1,8 @@
 """Looks at the bytes of an HTML page for shapes that would make parsing or extraction take minutes.
 
 Extraction takes time quadratic in the depth of nesting (2 s at 10,000 elements) and parsing quadratic in the attributes of one
-tag (0.5 s at 8,000); both are measured here without building the tree.
+tag (0.5 s at 8,000); both are measured here without building the tree. trafilatura's time is quadratic in the number of elements:
+3 s at 20,000, 33 s at 65,000.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 
 LONG_TAG_BYTES = 4_096
 MAX_ATTRIBUTES = 1_024
+MAX_TRAFILATURA_ELEMENTS = 20_000
 MAX_TAG_WORDS = 20_000  # with what stands in quotes, which a parser may see differently: 4 s if each were an attribute
 # elements without content (HTML standard, section 13.1.2)
 VOID_ELEMENTS = frozenset(b"area base br col embed hr img input link meta param source track wbr".split())
@@ -50,6 +52,13 @@ def find_hazard(data: bytes, max_depth: int) -> str:
         if highest > max_depth and _is_stack_deeper(data, max_depth):
             return "too_deep"
     return ""
+
+
+def count_elements(data: bytes) -> int:
+    """Opening tags of a page, those in its comments and scripts left out."""
+    codes = np.frombuffer(cut_raw(data), np.uint8)
+    following = codes[1:][codes[:-1] == ord("<")] | 0x20
+    return int(((following >= ord("a")) & (following <= ord("z"))).sum())
 
 
 def cut_raw(data: bytes) -> bytes:

@@ -17,7 +17,8 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.decompress import find_codec, iterate_members
 from dolma_py.formats.fields import FieldMap, Record, parse_time
-from dolma_py.formats.html import Page, extract_page
+from dolma_py.formats.html import Page, extract_page, name_extractor
+from dolma_py.formats.html_extractors import Extractor, HtmlConfig
 from dolma_py.formats.limits import Limits, Rejection, make_relative
 from dolma_py.formats.plain_text import decode_text
 from dolma_py.formats.warc_framing import Frame, iterate_frames
@@ -34,6 +35,7 @@ def read_documents(
     added: dt.datetime | None,
     open_stream: Callable[[str], BinaryIO],
     root: str = "",
+    settings: HtmlConfig = HtmlConfig(),
 ) -> Iterator[pa.RecordBatch | Rejection]:
     """Batches and rejections of one WARC file.
 
@@ -48,13 +50,13 @@ def read_documents(
             if frame.reason:
                 builder.reject(frame.reason, frame.data, line=frame.number, offset_bytes=frame.offset_bytes)
             elif frame.kind == "response":
-                _add_response(builder, frame)
+                _add_response(builder, frame, settings.extractor)
             if builder.is_full:
                 yield from builder.drain()
     yield from builder.drain()
 
 
-def _add_response(builder: BatchBuilder, frame: Frame) -> None:
+def _add_response(builder: BatchBuilder, frame: Frame, extractor: Extractor) -> None:
     records = ArchiveIterator(
         io.BytesIO(frame.data),
         record_types=WarcRecordType.response,
@@ -79,7 +81,7 @@ def _add_response(builder: BatchBuilder, frame: Frame) -> None:
     except (OSError, StopIteration, ValueError):  # a stream in memory: its errors are the record's
         builder.reject("bad_http", frame.data, line=frame.number, offset_bytes=frame.offset_bytes)
         return
-    page = _read_page(body, kind, charset, builder.limits)
+    page = _read_page(body, kind, charset, builder.limits, extractor)
     if page.reason:
         builder.reject(page.reason, body or frame.data, line=frame.number, offset_bytes=frame.offset_bytes)
         return
@@ -92,7 +94,7 @@ def _add_response(builder: BatchBuilder, frame: Frame) -> None:
         "encoding": page.encoding,
         "title": page.title,
         "http_headers": headers,
-    }
+    } | name_extractor(page)
     date = frame.headers.get("warc-date", "")
     created = parse_time(date)
     if created is None and date:
@@ -101,9 +103,9 @@ def _add_response(builder: BatchBuilder, frame: Frame) -> None:
     builder.add(record_out, len(page.text.encode()))
 
 
-def _read_page(body: bytes, kind: str, charset: str, limits: Limits) -> Page:
+def _read_page(body: bytes, kind: str, charset: str, limits: Limits, extractor: Extractor) -> Page:
     if kind != "text/plain":
-        return extract_page(body, limits, charset)
+        return extract_page(body, limits, charset, extractor)
     if len(body) > limits.max_html_bytes:
         return Page("", "", "", "too_long")
     decoded = decode_text(body)
