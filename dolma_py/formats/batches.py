@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from dolma_py.documents import DOCUMENT_SCHEMA, make_document_id
@@ -26,17 +27,23 @@ class BatchBuilder:
     def __init__(self, path: str, *, source: str, added: dt.datetime | None, limits: Limits) -> None:
         self.path, self.source, self.added, self.limits = path, source, added, limits
         self.rows: list[tuple[Any, ...]] = []
+        self.texts: list[tuple[int, pa.LargeStringArray]] = []  # from which of the rows on they stand in which array
         self.rejections: list[Rejection] = []
         self.num_bytes = 0
 
-    def add(self, record: Record, num_bytes: int) -> None:
-        """Append one document that cost `num_bytes` in its file."""
-        text = record.text
+    def take_texts(self, texts: pa.LargeStringArray) -> None:
+        """The texts of the documents that follow stand here, and need not become Python's: `add` gets their rows."""
+        self.texts.append((len(self.rows), texts))
+
+    def add(self, record: Record, num_bytes: int, row: int = -1) -> None:
+        """Append one document that cost `num_bytes` in its file; with `row` its text is that of the array last taken."""
+        text = record.text if row < 0 else row
         document_id = record.id
         if document_id is None:
-            document_id = make_document_id(record.source, find_origin(record.metadata, self.path), text.encode())
-        metadata = dump_metadata(record.metadata)
-        self.rows.append((document_id, text, record.source, record.added or self.added, record.created, metadata))
+            data = record.text.encode() if row < 0 else self.texts[-1][1][row].as_buffer()
+            document_id = make_document_id(record.source, find_origin(record.metadata, self.path), data)
+        added = self.added if record.added is None else record.added
+        self.rows.append((document_id, text, record.source, added, record.created, dump_metadata(record.metadata)))
         self.num_bytes += num_bytes + ROW_OVERHEAD_BYTES
 
     def reject(self, reason: str, excerpt: bytes, *, line: int, offset_bytes: int = -1) -> None:
@@ -54,10 +61,24 @@ class BatchBuilder:
 
     def drain(self) -> Iterator[pa.RecordBatch | Rejection]:
         """What has been collected, and start anew."""
-        rows, rejections = self.rows, self.rejections
+        rows, rejections, texts = self.rows, self.rejections, self.texts
         self.rows, self.rejections, self.num_bytes = [], [], 0
+        self.texts = [(0, texts[-1][1])] if texts else []  # the rest of its rows may still come
         if rows:
-            columns = zip(*rows, strict=True)
-            arrays = [pa.array(values, field.type) for values, field in zip(columns, DOCUMENT_SCHEMA, strict=True)]
+            columns = list(zip(*rows, strict=True))
+            arrays = [
+                _gather_texts(values, texts) if field.name == "text" and texts else pa.array(values, field.type)
+                for values, field in zip(columns, DOCUMENT_SCHEMA, strict=True)
+            ]
             yield pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA)
         yield from rejections
+
+
+def _gather_texts(rows: tuple[int, ...], texts: list[tuple[int, pa.LargeStringArray]]) -> pa.LargeStringArray:
+    """The texts of these rows of the arrays, each from its first document on."""
+    index = np.array(rows, np.int64)
+    ends = [first for first, _ in texts[1:]] + [len(rows)]
+    pieces = [
+        array.take(pa.array(index[first:end])) for (first, array), end in zip(texts, ends, strict=True) if end > first
+    ]
+    return pa.concat_arrays(pieces)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from typing import Any, NamedTuple
 
 import orjson
@@ -48,13 +49,13 @@ class FieldMap(Config):
 
 
 class Record(NamedTuple):
-    """One record taken apart; `metadata` is a dict of its own."""
+    """One record taken apart; `metadata` is a dict of its own. A time is microseconds since 1970 where Arrow had it."""
 
     id: str | None
     text: str
     source: str
-    added: dt.datetime | None
-    created: dt.datetime | None
+    added: dt.datetime | int | None
+    created: dt.datetime | int | None
     metadata: dict[str, Any]
 
 
@@ -70,32 +71,75 @@ def split_record(record: dict[str, Any], fields: FieldMap, source: str) -> Recor
     given_id = take_value(record, fields.id)
     own_source = None if fields.source is None else take_value(record, fields.source)
     added, created = take_value(record, fields.added), take_value(record, fields.created)
-    metadata = _as_object(take_value(record, fields.metadata))
+    metadata = as_object(take_value(record, fields.metadata))
     for key, path in fields.rename.items():
         value = take_value(record, path)
         if value is not None:
             metadata[key] = value
     if record and fields.keep_rest:
-        for key, value in record.items():
-            if value is None or (key == "source" and value == source):
-                continue
-            if key in metadata and metadata[key] != value:
-                key = f"top_level_{key}"
-            metadata[key] = value
-    times = []
-    for name, value in (("added", added), ("created", created)):
-        time = None if value is None else parse_time(value)
-        if time is None and value is not None:
-            metadata[f"invalid_{name}"] = value
-        times.append(time)
-    return Record(
-        None if given_id is None or given_id == "" else str(given_id),
-        text,
-        own_source if isinstance(own_source, str) and own_source else source,
-        times[0],
-        times[1],
-        metadata,
-    )
+        keep_rest(metadata, record, source)
+    given_id = None if given_id is None else str(given_id)
+    return _finish(given_id, text, own_source, (added, created), metadata, source)
+
+
+def make_record(
+    given_id: str | None,
+    text: str,
+    own_source: str | None,
+    times: tuple[Any, Any],
+    metadata: dict[str, Any],
+    *,
+    fields: FieldMap,
+    source: str,
+    has_clock: bool = False,
+) -> Record:
+    """The record of a document that has no other fields than these, as split_record makes it.
+
+    own_source: the field `source`, where `fields.source` is that name or null. times: added and created; with `has_clock` they are
+    microseconds since 1970 already, or None.
+    """
+    if fields.source is None:
+        if own_source is not None and own_source != source and fields.keep_rest:
+            keep_rest(metadata, {"source": own_source}, source)
+        own_source = None
+    return _finish(given_id, text, own_source, times, metadata, source, has_clock)
+
+
+def _finish(
+    given_id: str | None, text: str, own_source: Any, times: tuple[Any, Any], metadata: dict[str, Any], source: str,
+    has_clock: bool = False,
+) -> Record:  # fmt: skip
+    added, created = times
+    if not has_clock:
+        added = _read_time(added, metadata, "invalid_added")
+        created = _read_time(created, metadata, "invalid_created")
+    own_source = own_source if isinstance(own_source, str) and own_source else source
+    return Record(given_id or None, text, own_source, added, created, metadata)
+
+
+def _read_time(value: Any, metadata: dict[str, Any], otherwise: str) -> dt.datetime | None:
+    if value is None:
+        return None
+    time = _parse_text(value) if type(value) is str else parse_time(value)
+    if time is None:
+        metadata[otherwise] = value
+    return time
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse_text(value: str) -> dt.datetime | None:
+    """Times of a file repeat: all documents may have one `added`."""
+    return parse_time(value)
+
+
+def keep_rest(metadata: dict[str, Any], record: dict[str, Any], source: str) -> None:
+    """Put what is left of a record into its metadata; a name that is taken becomes `top_level_<name>`."""
+    for key, value in record.items():
+        if value is None or (key == "source" and value == source):
+            continue
+        if key in metadata and metadata[key] != value:
+            key = f"top_level_{key}"
+        metadata[key] = value
 
 
 def parse_time(value: object) -> dt.datetime | None:
@@ -146,7 +190,8 @@ def take_value(record: dict[str, Any], path: str) -> Any:
     return node.pop(parts[-1], None) if isinstance(node, dict) else None
 
 
-def _as_object(value: Any) -> dict[str, Any]:
+def as_object(value: Any) -> dict[str, Any]:
+    """Metadata as a record has it: an object, its JSON text, nothing, or something else, which goes under `metadata`."""
     if value is None or value == "":
         return {}
     if isinstance(value, str):

@@ -48,7 +48,9 @@ def extract_page(data: bytes, limits: Limits, encoding: str = "", extractor: Ext
     text = extract_main_text(tree, decoded, used)
     if not text.strip():
         return Page("", "", encoding, "no_text")
-    return Page(text, " ".join((tree.title or "").split()), encoding, extractor="" if extractor == "resiliparse" else used)
+    return Page(
+        text, " ".join((tree.title or "").split()), encoding, extractor="" if extractor == "resiliparse" else used
+    )
 
 
 def name_extractor(page: Page) -> dict[str, str]:

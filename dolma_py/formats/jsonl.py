@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.decompress import READ_BYTES, Break, find_codec, iterate_members
-from dolma_py.formats.fields import FieldMap, split_record
+from dolma_py.formats.fields import FieldMap, Record, split_record
+from dolma_py.formats.json_records import Take, make_taker
 from dolma_py.formats.limits import EXCERPT_BYTES, Limits, Rejection, make_relative
 
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -174,6 +175,7 @@ def read_documents(
     """
     name = make_relative(path, root)
     builder = BatchBuilder(name, source=source, added=added, limits=limits)
+    take = make_taker(fields, source)
     with open_stream(path) as stream:
         blocks = (
             iterate_lines(iterate_members(stream, find_codec(path), limits=limits), limits.max_record_bytes)
@@ -186,7 +188,7 @@ def read_documents(
             elif block.reason:
                 _end_broken(builder, block, fields)
             else:
-                for _ in _add_lines(builder, block, fields):
+                for _ in _add_lines(builder, block, fields, take):
                     yield from builder.drain()
             if builder.is_full:
                 yield from builder.drain()
@@ -202,7 +204,7 @@ def _iterate_range_lines(stream: BinaryIO, part: LineRange, limits: Limits) -> I
         yield from iterate_lines(events, limits.max_record_bytes, first_line=line, offset_bytes=offset_bytes)
 
 
-def _add_lines(builder: BatchBuilder, block: LineBlock, fields: FieldMap) -> Iterator[None]:
+def _add_lines(builder: BatchBuilder, block: LineBlock, fields: FieldMap, take: Take | None) -> Iterator[None]:
     """Add every line of a block; yields when the builder wants to be drained."""
     offset_bytes = block.offset_bytes
     max_bytes = builder.limits.max_record_bytes
@@ -211,8 +213,10 @@ def _add_lines(builder: BatchBuilder, block: LineBlock, fields: FieldMap) -> Ite
             if len(line) > max_bytes:
                 builder.reject("too_long", line[:max_bytes], line=line_number, offset_bytes=offset_bytes)
             else:
-                reason = _add_line(builder, line, line_number, fields)
-                if reason:
+                record = None if take is None else take(line)
+                if record is not None:
+                    _add_record(builder, record, len(line), line_number, fields)
+                elif reason := _add_line(builder, line, line_number, fields):
                     builder.reject(reason, line, line=line_number, offset_bytes=offset_bytes)
             if builder.is_full:
                 yield
@@ -245,10 +249,14 @@ def _add_line(builder: BatchBuilder, line: bytes, line_number: int, fields: Fiel
     record = split_record(value, fields, builder.source)
     if record is None:
         return "missing_text"
+    _add_record(builder, record, len(line), line_number, fields)
+    return ""
+
+
+def _add_record(builder: BatchBuilder, record: Record, num_bytes: int, line_number: int, fields: FieldMap) -> None:
     if fields.keep_origin:
         record.metadata.setdefault("origin", f"{builder.path}:{line_number}")
-    builder.add(record, len(line))
-    return ""
+    builder.add(record, num_bytes)
 
 
 def explain_error(line: bytes, error: orjson.JSONDecodeError) -> str:

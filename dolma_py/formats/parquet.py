@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dolma_py.formats.batches import BatchBuilder
+from dolma_py.formats.document_columns import take_columns, take_record
 from dolma_py.formats.fields import FieldMap, split_record
 from dolma_py.formats.limits import Limits, Rejection, make_relative
 from dolma_py.formats.parquet_batches import is_text, iter_bounded_batches, text_lengths
@@ -118,34 +119,59 @@ def _reraise_io(error: Exception) -> None:
 
 def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fields: FieldMap) -> Iterator[None]:
     """Add every row; yields when the builder wants to be drained."""
-    columns = [_read_values(column) for column in batch.columns]
-    names = batch.schema.names
-    sizes = _text_bytes(batch, fields.text)
-    for index in range(batch.num_rows):
-        values = [column[index] for column in columns]
-        row = first_row + index
-        reason = _add_row(builder, dict(zip(names, values, strict=True)), row, sizes[index], fields)
-        if reason:
-            value = values[names.index(fields.text)] if fields.text in names else b""
+    texts = _arrow_texts(batch, fields.text)
+    documents = None if texts is None else take_columns(batch, fields)
+    take = None if documents is not None else _take_values(batch, fields, texts is not None)
+    if texts is not None:
+        builder.take_texts(texts)
+    max_bytes, origin = builder.limits.max_record_bytes, f"{builder.path}:" if fields.keep_origin else ""
+    for row, num_bytes in enumerate(_text_bytes(batch, fields.text)):
+        values = None if take is None else take(row)
+        given = None if values is None else values.get(fields.text)
+        reason, record = "missing_text", None
+        if num_bytes > max_bytes:
+            reason = "too_long"
+        elif documents is not None:
+            record = take_record(documents, row, fields, builder.source)
+        elif values is not None and any(isinstance(value, _NotUtf8) for value in values.values()):
+            reason = "not_utf8"
+        elif values is not None:
+            record = split_record(values, fields, builder.source)
+        if record is not None:
+            if origin:
+                record.metadata.setdefault("origin", f"{origin}{first_row + row}")
+            builder.add(record, num_bytes, row if texts is not None else -1)
+        else:
+            value = given if texts is None else texts[row].as_py()
             excerpt = value if isinstance(value, bytes) else str(value or "").encode("utf-8", "replace")
-            builder.reject(reason, excerpt, line=row)
+            builder.reject(reason, excerpt, line=first_row + row)
         if builder.is_full:
             yield
 
 
-def _add_row(builder: BatchBuilder, values: dict[str, Any], row: int, num_bytes: int, fields: FieldMap) -> str:
-    """Add one row; returns "" or the reason why not."""
-    if num_bytes > builder.limits.max_record_bytes:
-        return "too_long"
-    if any(isinstance(value, _NotUtf8) for value in values.values()):
-        return "not_utf8"
-    record = split_record(values, fields, builder.source)
-    if record is None:
-        return "missing_text"
-    if fields.keep_origin:
-        record.metadata.setdefault("origin", f"{builder.path}:{row}")
-    builder.add(record, num_bytes)
-    return ""
+def _take_values(batch: pa.RecordBatch, fields: FieldMap, has_texts: bool) -> Callable[[int], dict[str, Any]]:
+    """A row by column names; with `has_texts` a text is "", for it is taken from its column."""
+    names = batch.schema.names
+    columns = [
+        [None if is_null else "" for is_null in pc.is_null(column).to_pylist()]
+        if has_texts and name == fields.text
+        else _read_values(column)
+        for name, column in zip(names, batch.columns, strict=True)
+    ]
+    return lambda row: dict(zip(names, (column[row] for column in columns), strict=True))
+
+
+def _arrow_texts(batch: pa.RecordBatch, name: str) -> pa.LargeStringArray | None:
+    """The column of texts, where it is one of valid strings: they need not become Python's."""
+    index = batch.schema.get_field_index(name)  # -1 where there is none, or more than one
+    if index < 0 or not is_text(batch.schema.field(index).type):
+        return None
+    column = batch.column(index)
+    try:
+        column.validate(full=True)
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        return None
+    return column.cast(pa.large_string())
 
 
 class _NotUtf8(bytes):
