@@ -53,7 +53,9 @@ def make_settings(command: str, tree: Path, output: Path, experiment: str) -> di
                 {"span": f"$.attributes.{name}odd__{kind}", "min_score": LEAST_SCORE, "replacement": ""} for kind in ("run", "notice")],
         }]},
         "tokens": {
-            "documents": [documents], "destination": f"{output}/tokens", "processes": 1, "ring_size": 1, "batch_size": 1,
+            # each source by name: dolma takes what a pattern matches in the order in which the file system happens to list it
+            "documents": [f"{folder}/*.gz" for folder in sorted(map(str, tree.glob("documents/*")), reverse=True)],
+            "destination": f"{output}/tokens", "processes": 1, "ring_size": 1, "batch_size": 1,
             "dtype": "uint16", "seed": 0, "tokenizer": {"name_or_path": f"{tree}/tokenizer.json", "eos_token_id": 0, "pad_token_id": 0},
         },
     }  # fmt: skip
@@ -103,7 +105,8 @@ def record(python: str, tree: Path, output: Path, command: str) -> None:
         experiment = (
             next(iter(sorted(path.name for path in (tree / "attributes").glob("*")))) if command == "mix" else ""
         )
-        run_dolma(python, command, make_settings(command, work / "tree", work, experiment), work)
+        given = make_settings(command, work / "tree", work, experiment)
+        run_dolma(python, command, given, work)
         if command == "mix":
             copy_plain(work / "mixed", target)
         elif command == "tokens":
@@ -116,7 +119,7 @@ def record(python: str, tree: Path, output: Path, command: str) -> None:
             for made in sorted((work / "tree" / "attributes").iterdir()):
                 if not (tree / "attributes" / made.name).exists():
                     copy_plain(made, target / made.name)
-        settings = make_settings(command, Path("TREE"), Path("OUTPUT"), experiment)
+        settings = json.loads(json.dumps(given).replace(f"{work}/tree", "TREE").replace(f"{work}", "OUTPUT"))
     about = {
         "tool": "dolma",
         "version": read_version(python),
