@@ -27,7 +27,7 @@ SISTERS = {
 # kernel -> its twin, where the twin stands for the whole public function that calls it and carries that one's name
 TWINS = {
     "component_roots_kernel": "components.connected_components",
-    "flag_positions_kernel": "substring.find_repeats",
+    "describe_blocks_kernel": "substring.find_repeats",
     "mark_repeats_kernel": "substring.find_repeats",
     "merge_spans_kernel": "substring.find_repeats",
     "jaccard_pairs_kernel": "verification.jaccard",
