@@ -12,8 +12,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from dedup.substring_kernels import (
+    MAX_SHIFT,
     clip_spans_kernel,
-    flag_positions_kernel,
+    describe_blocks_kernel,
     join_spans_kernel,
     mark_repeats_kernel,
     merge_spans_kernel,
@@ -95,7 +96,7 @@ def find_repeats(
     SchemaError                     offsets fall or leave the data, more than 2^31 - 1 bytes
 
     Guarantees                      a function of the texts and their order; no span crosses a document's end
-    Cost                            the suffix sorter's time plus O(B); memory 11 bytes per byte of text
+    Cost                            the suffix sorter's time plus O(B); memory 5.2 bytes per byte of text, the text included
     Source                          Olmo 3 A.2.2 and its released tool; see substring_kernels for the borders
     """
     if min_length_bytes < 1:
@@ -103,13 +104,29 @@ def find_repeats(
     check_offsets(len(data), offsets)
     text = np.ascontiguousarray(data[offsets[0] : offsets[-1]], np.uint8)
     borders = np.ascontiguousarray(offsets - offsets[0], np.int64)
-    suffixes = build_suffix_array(text)
-    flags = np.empty(len(text), np.uint8)
-    flag_positions_kernel(permuted_lcp(text, suffixes), borders, min_length_bytes, flags)
-    mark_repeats_kernel(suffixes, keep_first, flags)
+    return cut_repeats(
+        text, borders, build_suffix_array(text), min_length_bytes=min_length_bytes, keep_first=keep_first
+    )
+
+
+def cut_repeats(
+    text: npt.NDArray[np.uint8],
+    borders: npt.NDArray[np.int64],
+    suffixes: npt.NDArray[np.int32],
+    *,
+    min_length_bytes: int,
+    keep_first: bool = True,
+) -> Spans:
+    """find_repeats of a text whose suffix array is there; borders int64 (N + 1,) from 0 to B."""
+    shift = min(min_length_bytes.bit_length() - 1, MAX_SHIFT)
+    plcp = permuted_lcp(text, suffixes, step=1 << shift)
+    blocks, marks = np.empty((len(plcp), 4), np.int8), np.empty((len(plcp), 2), np.int8)
+    describe_blocks_kernel(plcp, borders, min_length_bytes, shift, blocks)
+    marks[:] = np.iinfo(np.int8).max, -1
+    mark_repeats_kernel(text, suffixes, min_length_bytes, keep_first, shift, blocks, marks)
     room = len(text) // min_length_bytes + len(borders)  # spans are disjoint and have L bytes or more
     spans = _make_spans(room, len(borders))
-    return _cut(spans, merge_spans_kernel(flags, borders, min_length_bytes, *spans))
+    return _cut(spans, merge_spans_kernel(marks, borders, min_length_bytes, shift, *spans))
 
 
 def union_spans(

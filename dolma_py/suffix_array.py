@@ -38,17 +38,22 @@ def build_suffix_array(text: npt.NDArray[np.uint8]) -> Int32s:
     return np.asarray(divsufsort(np.require(text, np.uint8, ["C", "W"])), np.int32)
 
 
-def permuted_lcp(text: npt.NDArray[np.uint8], suffixes: Int32s) -> Int32s:
-    """PLCP, int32 (B,): bytes that suffix i shares with the suffix before it in SA order; 0 for the first of the order.
+def permuted_lcp(text: npt.NDArray[np.uint8], suffixes: Int32s, *, step: int = 1) -> Int32s:
+    """PLCP[::step], int32 (ceil(B / step),): bytes that suffix i shares with the suffix before it in SA order; 0 for the first of the order.
+
+    step : int      a power of two; PLCP[i + k] >= PLCP[i] - k says what lies between two samples
 
     Raises
     ------
-    SchemaError     the two lengths differ
+    SchemaError     the two lengths differ, or step is no power of two
 
-    Cost            O(B) time, 4 B bytes
+    Cost            O(B) time, 4 B / step bytes
     """
     if len(text) != len(suffixes):
         raise SchemaError("suffixes", f"{len(text)} values, one per byte", len(suffixes))
-    plcp = np.empty(len(text), np.int32)
-    permuted_lcp_kernel(np.ascontiguousarray(text, np.uint8), np.ascontiguousarray(suffixes, np.int32), plcp)
+    if step < 1 or step & (step - 1):
+        raise SchemaError("step", "a power of two", step)
+    plcp = np.empty(-(-len(text) // step), np.int32)
+    arrays = np.ascontiguousarray(text, np.uint8), np.ascontiguousarray(suffixes, np.int32)
+    permuted_lcp_kernel(*arrays, step.bit_length() - 1, plcp)
     return plcp

@@ -65,7 +65,7 @@ class DedupSubstringConfig(SubstringConfig):
         default=256 << 20,
         ge=1 << 10,
         lt=1 << 30,
-        description="text in one suffix array, in bytes; memory is about 12 times it",
+        description="text in one suffix array, in bytes; memory is about 7 times it",
     )
     min_left_bytes: int = Field(
         200, ge=0, description="a text that lost something and has fewer bytes left is marked little_left"

@@ -8,7 +8,7 @@ of them may lie too, and what is marked there is a repeat as well. This is one o
 Phase `repeats`: a suffix array over each bucket. Phase `united`: what they found, 16 bytes a span, is shuffled to its splits and united.
 Phase `spans`: joined and clipped as one pool's spans are.
 
-Memory of a task: twelve times `pool_bytes`. A bucket of more is cut into pieces of half as much, each pair of which is a task of its own: what
+Memory of a task: seven times `pool_bytes`. A bucket of more is cut into pieces of half as much, each pair of which is a task of its own: what
 an anchor in very many documents costs grows with the square of their number. One region that is longer than a piece is a piece.
 Disk: up to (2 L - g) bytes of text for each anchor seen twice.
 """

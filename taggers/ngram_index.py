@@ -5,7 +5,6 @@ Legend: I items, G distinct n-grams, E (item, n-gram) entries; see taggers/ngram
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,10 +15,21 @@ import pyarrow as pa
 from dolma_py.arrow_buffers import TextView, view_text
 from dolma_py.errors import ConfigError
 from taggers import ngram_index_kernels as kernels
+from taggers.ngram_counts import (
+    Float64,
+    Ngrams,
+    choose_seeds,
+    count_distinct,
+    first_ngrams,
+    idf,
+    number_keys,
+    offsets_of,
+    order_grams,
+    weigh_tokens,
+)
 from taggers.ngram_score_kernels import SURE_NGRAMS, Settings
 from taggers.ngram_tokens import Int64, Tokens, UInt64, split_words
 
-Float64 = npt.NDArray[np.float64]
 SURE_ANSWER_TOKENS = 4  # distinct tokens from which an answer speaks for itself
 # question, answer, passage: Olmo 3 A.5
 WEIGHTS_QAP, WEIGHTS_QA, WEIGHTS_QP = (0.7, 0.2, 0.1), (0.75, 0.25), (0.85, 0.15)
@@ -90,11 +100,6 @@ class _Part(NamedTuple):
     def lengths(self) -> Int64:
         return np.diff(self.offsets)
 
-    @property
-    def item_of(self) -> Int64:
-        """Of each token."""
-        return np.repeat(np.arange(len(self.offsets) - 1), self.lengths)
-
 
 Encode = Callable[[TextView], Tokens]
 
@@ -125,7 +130,9 @@ def build_index(
     parts = _split_parts(kept, rules, encode)
     wanted = _questions_of(kept, rules, encode) if settings.plain else parts[0]
     ignored = _ignored_tokens(kept, wanted, rules, encode)
-    grams = _first_ngrams(wanted, settings.ngram_tokens, _ignored_grams(wanted, ignored, settings, rules))
+    grams = first_ngrams(
+        wanted.tokens, wanted.offsets, settings.ngram_tokens, _ignored_grams(wanted, ignored, settings, rules)
+    )
     num_grams = np.bincount(grams.items, minlength=len(kept))
     usable = _list_usable(parts[:3], num_grams, rules)
     if not len(usable):
@@ -134,18 +141,10 @@ def build_index(
     numbers = np.full(len(kept), -1, np.int64)
     numbers[usable] = np.arange(len(usable))
     chosen = numbers[grams.items] >= 0
-    grams = _Ngrams(numbers[grams.items[chosen]], grams.hashes[chosen], grams.places[chosen])
+    grams = Ngrams(numbers[grams.items[chosen]], grams.hashes[chosen], grams.places[chosen])
     arrays = _make_arrays([_take(part, usable) for part in parts], grams, settings, _take_rows(ignored, wanted, usable))
     skipped += [item for row, item in enumerate(kept) if numbers[row] < 0]
     return ItemIndex(arrays, tuple(kept[row] for row in usable.tolist()), tuple(skipped), len(items))
-
-
-class _Ngrams(NamedTuple):
-    """Distinct n-grams of every item, by item and first place."""
-
-    items: Int64
-    hashes: UInt64
-    places: Int64  # first token in the item
 
 
 def _drop_copies(items: list[Item]) -> tuple[list[Item], list[Item]]:
@@ -248,9 +247,7 @@ def _sum_windows(flags: npt.NDArray[np.bool_], length: int) -> Int64:
 
 def _list_usable(parts: list[_Part], num_grams: Int64, rules: ItemRules) -> Int64:
     """Rows of the items that have an n-gram of their own, and tokens enough."""
-    rows = np.concatenate([np.repeat(np.arange(len(num_grams)), part.lengths) for part in parts])
-    tokens = np.concatenate([part.tokens for part in parts])
-    num_unique = _count_distinct(tokens, rows, len(num_grams))
+    num_unique = count_distinct([(part.tokens, part.offsets) for part in parts])
     total = sum(part.lengths for part in parts)
     return np.flatnonzero((num_grams > 0) & (total >= rules.min_tokens) & (num_unique >= rules.min_unique_tokens))
 
@@ -273,19 +270,19 @@ def _token_rows(offsets: Int64, rows: Int64) -> Int64:
 
 
 def _make_arrays(
-    parts: list[_Part], grams: _Ngrams, settings: Settings, ignored: npt.NDArray[np.bool_]
+    parts: list[_Part], grams: Ngrams, settings: Settings, ignored: npt.NDArray[np.bool_]
 ) -> kernels.Index:
     questions, answers, passages, finals = parts
     num_items = len(questions.lengths)
     weights = _weigh_parts(parts, np.bincount(grams.items, minlength=num_items), settings)
     # bits of a common phrase are worth nothing; the plain rule weighs no tokens
-    token_idf = _token_idf(questions, num_items)
+    token_idf = weigh_tokens(questions.tokens, questions.offsets)
     if not settings.plain:
         token_idf[ignored] = 0.0
     if settings.aligned:
         grams = _choose_seeds(grams, questions.offsets, token_idf, settings.ngram_tokens)
     keys, ngram_of = np.unique(grams.hashes, return_inverse=True)
-    idf = _idf(np.bincount(ngram_of, minlength=len(keys)), num_items)
+    ngram_idf = idf(np.bincount(ngram_of, minlength=len(keys)), num_items)
     slots, bit_filter, shift = _make_slots(keys)
     needed, least = _thresholds(questions, answers, passages, settings)
     return kernels.Index(
@@ -293,22 +290,22 @@ def _make_arrays(
         filter_shift=shift,
         slots=slots,
         keys=keys,
-        idf=idf,
-        posting_offsets=_offsets_of(ngram_of, len(keys)),
+        idf=ngram_idf,
+        posting_offsets=offsets_of(ngram_of, len(keys)),
         postings=np.argsort(ngram_of, kind="stable").astype(np.int32),
         entry_ngrams=ngram_of.astype(np.int32),
         entry_items=grams.items.astype(np.int32),
         entry_places=grams.places.astype(np.int32),
-        item_offsets=_offsets_of(grams.items, num_items),
+        item_offsets=offsets_of(grams.items, num_items),
         # bincount adds in order, as the kernel does: a question matched whole has an overlap of exactly 1
-        item_idf=np.bincount(grams.items, weights=idf[ngram_of], minlength=num_items),
+        item_idf=np.bincount(grams.items, weights=ngram_idf[ngram_of], minlength=num_items),
         token_offsets=questions.offsets,
         question_groups=_group_questions(questions, token_idf),
         question_tokens=questions.tokens,
         token_idf=token_idf,
         answer_offsets=answers.offsets,
         answer_tokens=answers.tokens,
-        answer_idf=_token_idf(answers, num_items),
+        answer_idf=weigh_tokens(answers.tokens, answers.offsets),
         final_offsets=finals.offsets,
         final_tokens=finals.tokens,
         passage_tokens=passages.lengths,
@@ -322,23 +319,15 @@ def _make_arrays(
     )
 
 
-def _choose_seeds(grams: _Ngrams, offsets: Int64, token_idf: Float64, length: int) -> _Ngrams:
-    """The MAX_SEEDS n-grams of every item whose tokens weigh most together, of equal ones the first; of those that more than
-    HOT_SEED_ITEMS items have only FEW_HOT_SEEDS, and only where there are no others.
-    """
+def _choose_seeds(grams: Ngrams, offsets: Int64, token_idf: Float64, length: int) -> Ngrams:
+    """The seeds of every item: those of its n-grams whose tokens weigh most together."""
     starts = offsets[grams.items] + grams.places
     weights = np.zeros(len(starts))
     for k in range(length):  # in one order, so that equal tokens give equal sums
         weights += token_idf[starts + k]
-    _, which, items_with = np.unique(grams.hashes, return_inverse=True, return_counts=True)
-    is_hot = items_with[which] > HOT_SEED_ITEMS
-    order = np.lexsort((grams.places, -weights, is_hot, grams.items))
-    counts = np.bincount(grams.items)
-    rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    only_hot = np.bincount(grams.items, weights=~is_hot)[grams.items] == 0
-    limit = np.where(is_hot, np.where(only_hot, FEW_HOT_SEEDS, 0), MAX_SEEDS)
-    kept = np.sort(order[rank < limit[order]])
-    return _Ngrams(grams.items[kept], grams.hashes[kept], grams.places[kept])
+    return choose_seeds(
+        grams, weights, len(offsets) - 1, most=MAX_SEEDS, hot_items=HOT_SEED_ITEMS, most_hot=FEW_HOT_SEEDS
+    )
 
 
 def _group_questions(part: _Part, token_idf: Float64) -> npt.NDArray[np.int32]:
@@ -392,7 +381,7 @@ def _weigh_parts(parts: list[_Part], num_grams: Int64, settings: Settings) -> Fl
 
 
 def _count_answers(answers: _Part) -> Int64:
-    return _count_distinct(answers.tokens, answers.item_of, len(answers.lengths))
+    return count_distinct([(answers.tokens, answers.offsets)])
 
 
 def _thresholds(questions: _Part, answers: _Part, passages: _Part, settings: Settings) -> tuple[Float64, Float64]:
@@ -413,7 +402,8 @@ def _thresholds(questions: _Part, answers: _Part, passages: _Part, settings: Set
 def _count_telling(part: _Part) -> Int64:
     """int64 (I,): distinct tokens of two bytes or more of each item. "x - y = 1 and x + y = 7" has one, and stands in many a text."""
     telling = part.num_bytes > 1
-    return _count_distinct(part.tokens[telling], part.item_of[telling], len(part.lengths))
+    begins = np.concatenate([np.zeros(1, np.int64), np.cumsum(telling)])
+    return count_distinct([(part.tokens[telling], begins[part.offsets])])
 
 
 def _needed_alone(lengths: Int64, settings: Settings) -> Float64:
@@ -434,53 +424,12 @@ def _interpolate(lengths: Int64, threshold: float, settings: Settings) -> Float6
 def _make_grams(part: _Part, length: int, chosen: npt.NDArray[np.bool_]) -> kernels.Grams:
     """n-grams of the chosen items' part."""
     num_items = len(part.lengths)
-    found = _first_ngrams(part, length, ~np.repeat(chosen, part.lengths))
-    _, gram_of = np.unique(found.hashes, return_inverse=True)
+    found = first_ngrams(part.tokens, part.offsets, length, ~np.repeat(chosen, part.lengths))
+    numbers, num_grams = number_keys(found.hashes)
+    offsets = offsets_of(found.items, num_items)
     return kernels.Grams(
-        offsets=_offsets_of(found.items, num_items),
+        offsets=offsets,
         hashes=found.hashes,
-        idf=_idf(np.bincount(gram_of), num_items)[gram_of],
-        by_hash=np.lexsort((found.hashes, found.items)).astype(np.int32),
+        idf=idf(np.bincount(numbers, minlength=num_grams), num_items)[numbers],
+        by_hash=order_grams(found.hashes, offsets),
     )
-
-
-def _first_ngrams(part: _Part, length: int, ignored: npt.NDArray[np.bool_]) -> _Ngrams:
-    """The distinct n-grams of every item that are not ignored, by item and first place."""
-    counts = np.maximum(part.lengths - length + 1, 0)
-    item_of = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    starts = part.offsets[:-1][item_of] + place
-    used = ~ignored[starts]
-    item_of, place, starts = item_of[used], place[used], starts[used]
-    hashes = np.empty(len(starts), np.uint64)
-    kernels.hash_ngrams_kernel(part.tokens, starts, length, hashes)
-    order = np.lexsort((place, hashes, item_of))
-    is_first = np.ones(len(order), bool)
-    same = (item_of[order][1:] == item_of[order][:-1]) & (hashes[order][1:] == hashes[order][:-1])
-    is_first[1:] = ~same
-    kept = np.sort(order[is_first])
-    return _Ngrams(item_of[kept], hashes[kept], place[kept])
-
-
-def _offsets_of(groups: Int64, num_groups: int) -> Int64:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(groups, minlength=num_groups))])
-
-
-def _count_distinct(tokens: UInt64, item_of: Int64, num_items: int) -> Int64:
-    """int64 (I,): distinct tokens of each item; item_of int64 (W,) is that of each token."""
-    _, word_of = np.unique(tokens, return_inverse=True)
-    return np.bincount(np.unique(word_of * num_items + item_of) % max(num_items, 1), minlength=num_items)
-
-
-def _token_idf(part: _Part, num_items: int) -> Float64:
-    item_of = part.item_of
-    _, word_of = np.unique(part.tokens, return_inverse=True)
-    pairs = np.unique(word_of * num_items + item_of)
-    items_with = np.bincount(pairs // num_items)
-    return _idf(items_with, num_items)[word_of]
-
-
-def _idf(items_with: Int64, num_items: int) -> Float64:
-    """ln((num_items + 1) / items_with) by the C library: numpy's own logarithm differs between processors in the last bit."""
-    distinct, which = np.unique(items_with, return_inverse=True)
-    return np.array([math.log((num_items + 1) / count) for count in distinct.tolist()], np.float64)[which]

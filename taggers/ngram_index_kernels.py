@@ -101,13 +101,6 @@ def sum_ngram_kernel(tokens, length):
 
 
 @njit(**KERNEL)
-def hash_ngrams_kernel(tokens, positions, length, out_hashes):
-    """out_hashes[i] = hash of the n-gram at positions[i]; positions int64 (P,), out_hashes uint64 (P,)."""
-    for i in range(len(positions)):
-        out_hashes[i] = hash_ngram_kernel(tokens, positions[i], length)
-
-
-@njit(**KERNEL)
 def build_slots_kernel(keys, filter_shift, out_slots, out_filter):
     """Fill an empty open-addressing table and an empty filter: out_slots[s] is 1 + the index of the key that ended in slot s."""
     mask = np.uint64(len(out_slots) - 1)

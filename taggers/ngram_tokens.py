@@ -55,18 +55,12 @@ def max_tokens(num_bytes: int) -> int:
 
 def split_words(texts: TextView) -> Tokens:
     """Word tokens of N texts; see ngram_tokens_kernels.split_tokens_kernel."""
-    tables, num_docs = make_tables(), len(texts.offsets) - 1
-    hashes, places, offsets = [np.empty(0, np.uint64)], [np.empty((2, 0), np.int64)], np.zeros(num_docs + 1, np.int64)
-    for row in range(num_docs):
-        begin, end = int(texts.offsets[row]), int(texts.offsets[row + 1])
-        tokens = np.empty(max_tokens(end - begin), np.uint64)
-        place = np.empty((2, len(tokens)), np.int64)
-        count = kernels.split_tokens_kernel(texts.data, begin, end, tables, tokens, place[0], place[1])
-        hashes.append(tokens[:count].copy())
-        places.append(place[:, :count] - begin)
-        offsets[row + 1] = offsets[row] + count
-    starts, ends = np.concatenate(places, axis=1)
-    return Tokens(np.concatenate(hashes), starts, ends, offsets)
+    num_docs = len(texts.offsets) - 1
+    room = 2 * int(texts.offsets[-1] - texts.offsets[0]) // 3 + 2 * num_docs  # max_tokens of every text
+    found = Tokens(np.empty(room, np.uint64), *np.empty((2, room), np.int64), np.zeros(num_docs + 1, np.int64))
+    kernels.split_texts_kernel(texts.data, texts.offsets, make_tables(), *found)
+    count = found.offsets[-1]
+    return Tokens(found.hashes[:count].copy(), found.starts[:count].copy(), found.ends[:count].copy(), found.offsets)
 
 
 def encode_pieces(texts: TextView, *, tokenizer: str) -> Tokens:

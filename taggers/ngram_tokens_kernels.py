@@ -97,6 +97,26 @@ def split_tokens_kernel(data, start, end, tables, out_tokens, out_starts, out_en
 
 
 @njit(**KERNEL)
+def split_texts_kernel(data, offsets, tables, out_tokens, out_starts, out_ends, out_offsets):
+    """split_tokens_kernel of N texts, one after another; places from their text's start.
+
+    data uint8 (B,), offsets int64 (N + 1,); out_tokens uint64 and out_starts, out_ends int64 with room for the most words of every text;
+    out_offsets int64 (N + 1,)
+    """
+    count = np.int64(0)
+    out_offsets[0] = 0
+    for row in range(len(offsets) - 1):
+        first = offsets[row]
+        starts, ends = out_starts[count:], out_ends[count:]
+        own = split_tokens_kernel(data, first, offsets[row + 1], tables, out_tokens[count:], starts, ends)
+        for k in range(own):
+            starts[k] -= first
+            ends[k] -= first
+        count += own
+        out_offsets[row + 1] = count
+
+
+@njit(**KERNEL)
 def put_character_kernel(code, at, out_bytes):
     """Write a code point in UTF-8 at out_bytes[at]; returns its width. The code point must be one that UTF-8 has."""
     if code < 0x80:

@@ -27,7 +27,7 @@ SISTERS = {
 # kernel -> its twin, where the twin stands for the whole public function that calls it and carries that one's name
 TWINS = {
     "component_roots_kernel": "components.connected_components",
-    "flag_positions_kernel": "substring.find_repeats",
+    "describe_blocks_kernel": "substring.find_repeats",
     "mark_repeats_kernel": "substring.find_repeats",
     "merge_spans_kernel": "substring.find_repeats",
     "jaccard_pairs_kernel": "verification.jaccard",
@@ -36,8 +36,13 @@ TWINS = {
     "count_code_kernel": "word_stats.count_code",
     "count_lengths_kernel": "word_stats.count_lengths",
     "hash_ids_kernel": "ngram_tokens.encode_pieces",
-    "hash_ngrams_kernel": "ngram_index.ngrams",
     "build_slots_kernel": "ngram_match.find_items",
+    "number_keys_kernel": "ngram_index.weights",
+    "count_words_kernel": "ngram_index.weights",
+    "first_ngrams_kernel": "ngram_index.distinct",
+    "choose_seeds_kernel": "ngram_align.find_items",
+    "order_grams_kernel": "ngram_match.find_items",
+    "split_texts_kernel": "ngram_tokens.split_tokens",
     "align_items_kernel": "ngram_align.find_items",
     "align_token_items_kernel": "ngram_align.find_items",
     "find_token_items_kernel": "ngram_match.find_items",

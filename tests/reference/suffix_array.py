@@ -5,7 +5,7 @@ def build_suffix_array(text):
     return sorted(range(len(text)), key=lambda i: text[i:])
 
 
-def permuted_lcp(text, suffixes):
+def permuted_lcp(text, suffixes, step=1):
     plcp = [0] * len(text)
     for before, suffix in zip(suffixes, suffixes[1:], strict=False):
         while (
@@ -13,4 +13,4 @@ def permuted_lcp(text, suffixes):
             and text[before + plcp[suffix]] == text[suffix + plcp[suffix]]
         ):
             plcp[suffix] += 1
-    return plcp
+    return plcp[::step]

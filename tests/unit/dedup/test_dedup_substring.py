@@ -14,6 +14,11 @@ from tests.reference import substring as reference
 PIECES = [b"a", b"b", b"ab", "\u00e9".encode(), "\U0001f600".encode(), b"\x80", b"\xff", b"\x00", b"abbaab"]
 TEXTS = st.lists(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join), max_size=6)
 LENGTHS = st.integers(1, 7)
+# stretches of one text with some bytes changed: repeats of many lengths, that begin, end and touch documents' borders anywhere
+BASE = np.random.default_rng(5).integers(97, 101, 400).astype(np.uint8).tobytes()
+STRETCHES = st.lists(
+    st.tuples(st.integers(0, 399), st.integers(0, 250), st.lists(st.integers(0, 249), max_size=2)), max_size=7
+)
 GAPS = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), max_size=9)  # (gap before, width) per span
 SHARES = st.sampled_from([0.3, 0.5, 0.8, 0.95, 1.0])
 
@@ -42,6 +47,20 @@ def from_gaps(gaps):
 def test_find_repeats_equals_twin(texts, min_length_bytes, keep_first):
     found = substring.find_repeats(*to_arrays(texts), min_length_bytes=min_length_bytes, keep_first=keep_first)
     assert found.start_byte.dtype == found.end_byte.dtype == np.int32
+    assert to_lists(found) == reference.find_repeats(texts, min_length_bytes, keep_first)
+
+
+@given(STRETCHES, st.lists(st.booleans(), min_size=7, max_size=7), st.integers(1, 150), st.booleans())
+def test_find_repeats_of_many_blocks_equals_twin(stretches, is_border, min_length_bytes, keep_first):
+    texts = [b""]
+    for (start, length, changed), new in zip(stretches, is_border, strict=False):
+        piece = bytearray(BASE[start : start + length])
+        for at in changed:
+            piece[at : at + 1] = b"x" if at < len(piece) else b""
+        if new:
+            texts.append(b"")
+        texts[-1] += bytes(piece)
+    found = substring.find_repeats(*to_arrays(texts), min_length_bytes=min_length_bytes, keep_first=keep_first)
     assert to_lists(found) == reference.find_repeats(texts, min_length_bytes, keep_first)
 
 

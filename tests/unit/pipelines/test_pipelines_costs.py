@@ -40,7 +40,7 @@ def plan_memory(folder, text_bytes, **step):
         (1 << 40, {"kind": "tokenize", "mix": "m", "tokens_per_part": 100 * MIB}, 800 * MIB),
         (40_000_000, {"kind": "tokenize", "mix": "m"}, 320_000_000),
         (1 << 40, {"kind": "dedup_exact"}, 2 * 32 * MIB),
-        (1 << 40, {"kind": "dedup_substring"}, 12 * 256 * MIB),
+        (1 << 40, {"kind": "dedup_substring"}, 7 * 256 * MIB),
         (1 << 40, {"kind": "dedup_substring", "pool_bytes": MIB}, 7 * 48 * MIB),  # hashes of anchors and their numbers
         (1 << 40, {"kind": "dedup_substring", "pool_bytes": MIB, "scope": "pool"}, 7 * 48 * MIB),  # those of spans
     ],

@@ -134,13 +134,11 @@ def test_token_example():
 
 def test_hashes_stay_unsigned_and_depend_on_order():
     tokens = np.array([2**64 - 1, 2**63, 1, 5], np.uint64)
-    forward, backward = np.zeros(2, np.uint64), np.zeros(1, np.uint64)
-    ngram_index_kernels.hash_ngrams_kernel(tokens, np.array([0, 1]), 3, forward)
-    ngram_index_kernels.hash_ngrams_kernel(tokens[2::-1].copy(), np.array([0]), 3, backward)
-    assert forward[0] != backward[0]
+    forward = ngram_index_kernels.hash_ngram_kernel(tokens, 0, 3)
+    assert forward != ngram_index_kernels.hash_ngram_kernel(tokens[2::-1].copy(), 0, 3)
     base, mask = int(ngram_index_kernels.NGRAM_BASE), 2**64 - 1
     total = ((2**64 - 1) * base**2 + 2**63 * base + 1) & mask
-    assert forward[0] == mix((total + 0x6E6772616D) & mask)
+    assert forward == mix((total + 0x6E6772616D) & mask)
     value, power = ngram_index_kernels.sum_ngram_kernel(tokens, 3)
     assert (int(value), int(power)) == (total, base**3 & mask)
     assert (
