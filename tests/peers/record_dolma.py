@@ -53,9 +53,7 @@ def make_settings(command: str, tree: Path, output: Path, experiment: str) -> di
                 {"span": f"$.attributes.{name}odd__{kind}", "min_score": LEAST_SCORE, "replacement": ""} for kind in ("run", "notice")],
         }]},
         "tokens": {
-            # each source by name: dolma takes what a pattern matches in the order in which the file system happens to list it
-            "documents": [f"{folder}/*.gz" for folder in sorted(map(str, tree.glob("documents/*")), reverse=True)],
-            "destination": f"{output}/tokens", "processes": 1, "ring_size": 1, "batch_size": 1,
+            "documents": [documents], "destination": f"{output}/tokens", "processes": 1, "ring_size": 1, "batch_size": 1,
             "dtype": "uint16", "seed": 0, "tokenizer": {"name_or_path": f"{tree}/tokenizer.json", "eos_token_id": 0, "pad_token_id": 0},
         },
     }  # fmt: skip
@@ -105,8 +103,7 @@ def record(python: str, tree: Path, output: Path, command: str) -> None:
         experiment = (
             next(iter(sorted(path.name for path in (tree / "attributes").glob("*")))) if command == "mix" else ""
         )
-        given = make_settings(command, work / "tree", work, experiment)
-        run_dolma(python, command, given, work)
+        run_dolma(python, command, make_settings(command, work / "tree", work, experiment), work)
         if command == "mix":
             copy_plain(work / "mixed", target)
         elif command == "tokens":
@@ -119,7 +116,7 @@ def record(python: str, tree: Path, output: Path, command: str) -> None:
             for made in sorted((work / "tree" / "attributes").iterdir()):
                 if not (tree / "attributes" / made.name).exists():
                     copy_plain(made, target / made.name)
-        settings = json.loads(json.dumps(given).replace(f"{work}/tree", "TREE").replace(f"{work}", "OUTPUT"))
+        settings = make_settings(command, Path("TREE"), Path("OUTPUT"), experiment)
     about = {
         "tool": "dolma",
         "version": read_version(python),
