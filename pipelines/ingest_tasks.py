@@ -19,6 +19,7 @@ from dolma_py.formats import FieldMap, Limits, Rejection, find_reader
 from dolma_py.formats.in_place import TooMuchTextError, read_text_lengths
 from dolma_py.formats.jsonl import LineRange, count_newlines
 from dolma_py.formats.parquet import GroupRange
+from dolma_py.formats.pdf import PdfConfig
 from dolma_py.storage import Attempt, WrittenFile
 from dolma_py.views import SIZES
 from pipelines.shard_files import ShardCounts, add_sizes, text_lengths, write_shard
@@ -134,9 +135,10 @@ def _read_pieces(params: dict[str, Any], rejected: RejectedRecords) -> Iterator[
     for piece in params["pieces"]:
         limits, fields, added = load_reading(params, piece)
         part = {} if piece["part"] is None else {"part": RANGES[piece["kind"]](*piece["part"])}
+        settings = {"pdf": PdfConfig.model_validate(piece["pdf"])} if "pdf" in piece else {}
         events = find_reader(piece["path"], piece["kind"])(
             piece["path"], source=params["source"], limits=limits, fields=fields, added=added,
-            open_stream=storage.open_read, root=piece["root"], **part,
+            open_stream=storage.open_read, root=piece["root"], **part, **settings,
         )  # fmt: skip
         for event in events:
             if isinstance(event, Rejection):

@@ -21,6 +21,7 @@ READERS = {
     "text": "dolma_py.formats.plain_text",
     "html": "dolma_py.formats.html",
     "warc": "dolma_py.formats.warc",
+    "pdf": "dolma_py.formats.pdf",
 }
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -31,11 +32,12 @@ SUFFIXES = {
     ".htm": "html",
     ".xhtml": "html",
     ".warc": "warc",
+    ".pdf": "pdf",
 }
 
 
 def detect_format(path: str) -> str:
-    """jsonl, parquet, html, warc by the suffix before .gz or .zst; every other name is text."""
+    """jsonl, parquet, html, warc, pdf by the suffix before .gz or .zst; every other name is text."""
     name = strip_codec(path)
     for suffix, kind in SUFFIXES.items():
         if name.endswith(suffix):
@@ -69,7 +71,10 @@ def read_any(
 
 
 def find_reader(path: str, kind: str = "") -> Callable[..., Iterator[pa.RecordBatch | Rejection]]:
-    """The read_documents of `kind` or of the file's name. Those of jsonl and parquet take a `part` of a file as well."""
+    """The read_documents of `kind` or of the file's name.
+
+    Those of jsonl and parquet take a `part` of a file as well, that of pdf its settings as `pdf`.
+    """
     kind = kind or detect_format(path)
     if kind not in READERS:
         raise DataError(path, f"unknown format {kind!r}", hint=f"Use one of {', '.join(READERS)}.")
