@@ -33,6 +33,7 @@ from dolma_py.formats.pdf import PdfConfig
 from dolma_py.input_files import find_root
 from dolma_py.listing import Listing
 from dolma_py.text_sizes import estimate_text_bytes
+from pipelines import pdf_costs
 from pipelines.import_attributes import find_attributes, is_tree
 from pipelines.steps import Rule, Unit, expand_inputs
 
@@ -373,10 +374,12 @@ def tell_copied(paths: Iterable[str]) -> None:
 def worker_memory_bytes(ingest: IngestConfig, text_bytes: int) -> int:
     """Text that a task holds at once: a batch, a row group and a longest record, each about six times.
 
-    Six: the line, its JSON, Python strings of up to four bytes a character, Arrow's copy. Nothing grows with a file's size.
+    Six: the line, its JSON, Python strings of up to four bytes a character, Arrow's copy. Nothing grows with a file's size. For a source
+    of kind pdf the process that parses is added.
     """
     limits = ingest.limits
-    return 6 * (limits.batch_text_bytes + ingest.row_group_text_bytes + limits.max_record_bytes)
+    parsing = max((source.pdf.max_memory_bytes for source in ingest.sources if source.kind == "pdf"), default=0)
+    return 6 * (limits.batch_text_bytes + ingest.row_group_text_bytes + limits.max_record_bytes) + parsing
 
 
 class NewInputs(NamedTuple):
@@ -397,6 +400,8 @@ def describe_inputs(corpus: Corpus, ingest: IngestConfig) -> NewInputs:
     inputs = list_inputs(corpus, ingest)
     units = plan_units(corpus, ingest, corpus.read_listing(), inputs.files)
     tell_copied(piece["path"] for unit in units for piece in unit.params["pieces"] if piece["copied"])
+    for line in pdf_costs.describe_requests((p for unit in units for p in unit.params["pieces"]), ingest.limits):
+        logger.warning("inputs: %s", line)
     for unit in units:
         source = unit.params["source"]
         row = rows.setdefault(source, {"source": source, "files": 0, "shards": 0, "bytes": 0, "in_place": 0})

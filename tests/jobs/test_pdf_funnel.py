@@ -1,0 +1,148 @@
+"""The recipe olmo3-pdf from files to kept documents, with a server on this machine in the place of both models.
+
+The server cannot see: it knows each page's picture and says the text that the page was made of. So this tests what happens to answers,
+and nothing of how well a model reads.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+
+import pytest
+
+from dolma_py.corpus import Corpus, read_view
+from dolma_py.listing import plan_splits
+from dolma_py.pdf_process import PdfLimits, PdfProcess
+from pipelines.build_recipe import BuildOptions, build
+from pipelines.ingest_inputs import IngestConfig, describe_inputs
+from pipelines.recipe import load_recipe
+from tests.chat_server import ChatServer, images_of, question_of
+from tests.made_pdfs import make_encrypted, make_lines, make_pdf
+
+PROSE = (
+    "The river rises in the hills to the north of the town and is fed by many small streams.", "Its water was used by mills for several",
+    "hundred years, and some of them can still be seen by those who walk along the bank.", "In the spring the meadows are often under water,",
+)  # fmt: skip
+DOCUMENTS = {
+    "river": ["About the river", *PROSE],
+    "longer": ["On mills and meadows", *reversed(PROSE), "They stand there to this day because nobody took them away."],
+    "german": [
+        "Der Fluss entspringt in den Bergen im Norden der Stadt und wird von vielen",
+        "kleinen Quellen gespeist, die im Winter gefrieren.",
+    ]
+    * 3,
+    "spam": ["Download this free ebook as a pdf file", *PROSE],
+    "private": [
+        "A letter to my neighbour, who was born on the first of May and lives next door",
+        *PROSE[:3],
+        "Yours, as ever.",
+    ],
+    "resume": [
+        "Resume of somebody who wants to work with mills and has done it before in the north",
+        *PROSE[1:],
+        "References on request.",
+    ],
+}
+WIDTH = 128  # pixels of the longer side
+
+
+def write_files(folder) -> dict[str, str]:
+    """The PDFs of DOCUMENTS, a copy of one and a locked one; and what each picture says, by its base64."""
+    folder.mkdir()
+    process, says = PdfProcess(PdfLimits()), {}
+    for number, (name, lines) in enumerate(DOCUMENTS.items()):
+        data = make_pdf([make_lines(lines, top=700 - 40 * number, size=6)])
+        (folder / f"{name}.pdf").write_bytes(data)
+        picture = process.render(data, 0, 1, long_side=WIDTH).pages[0].png
+        says[base64.b64encode(picture).decode()] = "\n".join(lines)
+    process.close()
+    (folder / "river_copy.pdf").write_bytes((folder / "river.pdf").read_bytes())
+    (folder / "locked.pdf").write_bytes(make_encrypted())
+    return says
+
+
+def answer_from(says: dict[str, str]):
+    def answer(body) -> str:
+        if images_of(body):
+            return says[images_of(body)[0].partition(",")[2]]
+        question = question_of(body)
+        text = question.split("=" * 40)[1]
+        if "document_types" in question:
+            return json.dumps({"document_types": ["resume" if "Resume of" in text else "other"]})
+        return json.dumps({"contains_pii": "born on" in text, "public_document": "letter" not in text})
+
+    return answer
+
+
+def settings(folder, url: str, corpus: str) -> list[str]:
+    endpoint = "steps.ingest.sources.pdf.pdf.endpoint"
+    privacy = "steps.privacy.taggers.0.options.endpoint"
+    return [
+        f"steps.ingest.sources.pdf.inputs=[{json.dumps(str(folder))}]", f"{endpoint}.base_url={url}", f"{privacy}.base_url={url}",
+        f"{endpoint}.cache={folder.parent}/answers", f"{privacy}.cache={folder.parent}/answers",
+        f"steps.ingest.sources.pdf.pdf.long_side_pixels={WIDTH}",
+    ]  # fmt: skip
+
+
+def titles(corpus: str) -> set[str]:
+    opened = Corpus(corpus)
+    view = opened.load_view("olmo3-pdf-privacy")
+    listing = opened.read_listing()
+    found = set()
+    for split in plan_splits(listing, 1 << 30):
+        for batch in read_view(opened, view, split):
+            found |= {text.split("\n")[0] for text in batch.documents.column("text").to_pylist()}
+    return found
+
+
+def test_the_funnel(tmp_path, caplog):
+    says = write_files(tmp_path / "papers")
+    with ChatServer(answer_from(says)) as server:
+        corpora = [str(tmp_path / name) for name in ("one", "two")]
+        runs = []
+        for corpus in corpora:
+            recipe = load_recipe("olmo3-pdf", settings(tmp_path / "papers", server.url, corpus))
+            runs.append(build(recipe, corpus, BuildOptions(show_progress=False)))
+            asked = len(server.bodies)
+    # each page once, the copy is answered by the first; then two questions about each of four documents; the second run asks nothing
+    assert asked == 6 + 2 * 4
+    assert titles(corpora[0]) == titles(corpora[1]) == {"About the river", "On mills and meadows"}
+    ingest = runs[0][0].manifest
+    assert ingest["facts"]["rejected"] == {"pdf": {"encrypted": 1}}
+    assert ingest["facts"]["documents"] == 7
+    assert [run.manifest for run in runs[0]] == [run.manifest for run in runs[1]]
+
+
+def test_the_plan_tells_the_cost(tmp_path, caplog):
+    write_files(tmp_path / "papers")
+    endpoint = {
+        "base_url": "http://127.0.0.1:9/v1",
+        "model": "eyes",
+        "cache": "c",
+        "price_per_million_prompt": 10.0,
+        "image_tokens": 1000,
+    }
+    source = {
+        "name": "pdf",
+        "inputs": [str(tmp_path / "papers")],
+        "pdf": {"route": "vision", "endpoint": endpoint, "max_answer_tokens": 100},
+    }
+    with caplog.at_level(logging.WARNING, "dolma_py.build"):
+        describe_inputs(Corpus(str(tmp_path / "corpus")), IngestConfig.model_validate({"sources": [source]}))
+    (line,) = [record.message for record in caplog.records if "pages" in record.message]
+    assert "8 PDFs with 7 pages, each a request to eyes" in line
+    assert "at most 700 tokens of answers, at most 0.07" in line
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("kind", ["", "pdf"])
+def test_the_process_that_parses_counts(kind):
+    from pipelines.ingest_inputs import worker_memory_bytes
+
+    source = {"inputs": ["x"], "kind": kind}
+    plain = worker_memory_bytes(IngestConfig.model_validate({"sources": [{"inputs": ["x"]}]}), 0)
+    assert worker_memory_bytes(IngestConfig.model_validate({"sources": [source]}), 0) - plain == (
+        (1 << 30) if kind else 0
+    )
