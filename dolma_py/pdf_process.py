@@ -205,13 +205,15 @@ class PdfProcess:
                 raise _Failed("pdf_timeout")
 
 
+_OPENING = threading.Lock()
 _PROCESSES: dict[tuple[int, PdfLimits], PdfProcess] = {}
 
 
 def share_process(limits: PdfLimits) -> PdfProcess:
     """The process of this one for those limits, kept until the end: a task reads many files."""
     place = (os.getpid(), limits)
-    if place not in _PROCESSES:
-        _PROCESSES[place] = PdfProcess(limits)
-        atexit.register(_PROCESSES[place].close)
-    return _PROCESSES[place]
+    with _OPENING:
+        if place not in _PROCESSES:
+            _PROCESSES[place] = PdfProcess(limits)
+            atexit.register(_PROCESSES[place].close)
+        return _PROCESSES[place]

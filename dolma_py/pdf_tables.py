@@ -1,4 +1,4 @@
-"""Tables of a page, found by where their cells stand, as HTML; the other lines as they are.
+"""Tables of a page, found by where their cells stand, as HTML; two columns that a file has row by row, one after the other.
 
 A table is a run of rows of which at least three have three cells or more that fall into the same columns; nothing is asked of ruled
 lines, which many tables do not have. Rows with fewer cells belong to it while they keep to its columns. Above the first such row a cell
@@ -20,6 +20,8 @@ ROW_GAP = 3.0  # of a row's height: what is further below is another thing
 MAX_CELL_WORDS = 8  # on average; more is prose in columns
 LONG_CELL_WORDS = 12  # a row with such a cell is a line of text
 BODY_SHARE = 0.9  # of the cells of the fullest row: such a row tells where the columns are
+COLUMN_ROWS = 6
+COLUMN_WORDS = 3
 ROWS_BACK = 3  # among which a line looks for its row
 COLUMN_GAP = 1.5  # points without ink between two columns
 _SLANTED = (0.2, 0.98)  # sine of the angle of text that is neither level nor upright
@@ -57,13 +59,40 @@ def arrange_page(glyphs: list[Glyph], *, tables: bool = True) -> list[Line]:
     while at < len(rows):
         end = _find_end(rows, at)
         table = _make_table(rows[at:end]) if end > at else None
-        if table is None:
-            found += rows[at].lines
-            at += 1
-        else:
+        if table is not None:
             found.append(table)
             at = end
+            continue
+        columns, end = read_columns(rows, at)
+        found += columns or rows[at].lines
+        at = end if columns else at + 1
     return found
+
+
+def read_columns(rows: list[Row], start: int) -> tuple[list[Line], int]:
+    """(lines of two columns of prose that the file has row by row, the left column first; the row after them); no lines where none begin.
+
+    Such are COLUMN_ROWS rows or more of two cells with one white gutter between them, of COLUMN_WORDS words on average on each side.
+    """
+    gutter = (0.0, math.inf)
+    end = start
+    while end < len(rows) and len(rows[end].cells) == 2:
+        left, right = sorted(rows[end].cells, key=lambda cell: cell.x0)
+        narrower = (max(gutter[0], left.x1), min(gutter[1], right.x0))
+        if narrower[1] - narrower[0] < COLUMN_GAP or (end > start and rows[end].y1 > rows[end - 1].y1):
+            break
+        gutter = narrower
+        end += 1
+    sides = [[sorted(row.cells, key=lambda cell: cell.x0)[side] for row in rows[start:end]] for side in (0, 1)]
+    words = [sum(len(cell.text.split()) for cell in cells) for cells in sides]
+    if end - start < COLUMN_ROWS or min(words) < COLUMN_WORDS * (end - start):
+        return [], start
+    boxes = [(row.y0, row.y1) for row in rows[start:end]]
+    return [
+        Line(cell.text, cell.x0, y0, cell.x1, y1)
+        for cells in sides
+        for cell, (y0, y1) in zip(cells, boxes, strict=True)
+    ], end  # fmt: skip
 
 
 def group_rows(lines: list[list[Glyph]]) -> list[Row]:

@@ -23,11 +23,12 @@ from typing import Any
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from dolma_py.pdf_layout import Glyph
+from dolma_py.pdf_layout import SPLIT_HYPHEN, Glyph
 from dolma_py.pdf_tables import arrange_page
 
 MAX_PAGE_GLYPHS = 200_000
 LEAST_PIXELS = 8
+_MAYBE_HYPHENS = frozenset({0x02, 0x2D, 0xAD, 0x2010})
 _HEAD = struct.Struct("<Q")
 
 
@@ -133,20 +134,30 @@ def read_glyphs(page: Any) -> list[Glyph]:
     text_page = page.get_textpage()
     raw = text_page.raw
     place = _Place(page)
+    turn = math.radians(place.rotation)
     left, right, bottom, top = (ctypes.c_double() for _ in range(4))
-    glyphs = []
+    get_code, get_box = pdfium.FPDFText_GetUnicode, pdfium.FPDFText_GetCharBox
+    glyphs: list[Glyph] = []
+    angle = 0.0
+    is_new = True  # the angle is that of a word's first character
     for at in range(min(pdfium.FPDFText_CountChars(raw), MAX_PAGE_GLYPHS)):
-        code = pdfium.FPDFText_GetUnicode(raw, at)
-        if pdfium.FPDFText_IsHyphen(raw, at) == 1:
-            code = 0x02  # a hyphen at a line's end that splits a word, as pdfium sees it
+        code = get_code(raw, at)
+        if code in _MAYBE_HYPHENS and pdfium.FPDFText_IsHyphen(raw, at) == 1:
+            code = ord(SPLIT_HYPHEN)
+        if code <= 0x20:
+            is_new = True
+            if pdfium.FPDFText_IsGenerated(raw, at) == 1:
+                glyphs.append(Glyph(chr(code), 0.0, 0.0, 0.0, 0.0, 0.0, True))
+                continue
         if code == 0 or 0xD800 <= code < 0xE000 or code > 0x10FFFF:
             continue
-        pdfium.FPDFText_GetCharBox(raw, at, left, right, bottom, top)
-        is_made = pdfium.FPDFText_IsGenerated(raw, at) == 1
+        get_box(raw, at, left, right, bottom, top)
         box = place.turn(left.value, bottom.value, right.value, top.value)
-        if is_made or place.shows(box):
-            angle = pdfium.FPDFText_GetCharAngle(raw, at) + math.radians(place.rotation)
-            glyphs.append(Glyph(chr(code), *box, angle, is_made))
+        if place.shows(box):
+            if is_new:
+                angle = pdfium.FPDFText_GetCharAngle(raw, at) + turn
+                is_new = False
+            glyphs.append(Glyph(chr(code), *box, angle))
     text_page.close()
     return glyphs
 
@@ -162,20 +173,21 @@ class _Place:
         if not (self.width and self.height):  # pdfium shows such a page in a size of its own
             sides = page.get_size()
             self.width, self.height = reversed(sides) if self.rotation in (90, 270) else sides
+        shown = (self.height, self.width) if self.rotation in (90, 270) else (self.width, self.height)
+        self.reach = (2.0 * shown[0], 2.0 * shown[1])
 
     def turn(self, x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
         x0, x1, y0, y1 = x0 - self.x0, x1 - self.x0, y0 - self.y0, y1 - self.y0
+        if not self.rotation:
+            return x0, y0, x1, y1
         if self.rotation == 90:
             return y0, self.width - x1, y1, self.width - x0
         if self.rotation == 180:
             return self.width - x1, self.height - y1, self.width - x0, self.height - y0
-        if self.rotation == 270:
-            return self.height - y1, x0, self.height - y0, x1
-        return x0, y0, x1, y1
+        return self.height - y1, x0, self.height - y0, x1
 
     def shows(self, box: tuple[float, float, float, float]) -> bool:
-        width, height = (self.height, self.width) if self.rotation in (90, 270) else (self.width, self.height)
-        return bool(0 <= (box[0] + box[2]) / 2 <= width and 0 <= (box[1] + box[3]) / 2 <= height)
+        return bool(0 <= box[0] + box[2] <= self.reach[0] and 0 <= box[1] + box[3] <= self.reach[1])
 
 
 def render_png(page: Any, long_side: int, turn: int) -> tuple[int, int, bytes]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
@@ -132,19 +135,50 @@ def load_reading(params: dict[str, Any], piece: dict[str, Any]) -> tuple[Limits,
 
 
 def _read_pieces(params: dict[str, Any], rejected: RejectedRecords) -> Iterator[pa.RecordBatch]:
-    for piece in params["pieces"]:
-        limits, fields, added = load_reading(params, piece)
-        part = {} if piece["part"] is None else {"part": RANGES[piece["kind"]](*piece["part"])}
-        settings = {"pdf": PdfConfig.model_validate(piece["pdf"])} if "pdf" in piece else {}
-        events = find_reader(piece["path"], piece["kind"])(
-            piece["path"], source=params["source"], limits=limits, fields=fields, added=added,
-            open_stream=storage.open_read, root=piece["root"], **part, **settings,
-        )  # fmt: skip
-        for event in events:
-            if isinstance(event, Rejection):
-                rejected.add(event, piece["path"])
-            else:
-                yield event
+    """The documents of all pieces, in their order."""
+    events = ((piece["path"], event) for piece in params["pieces"] for event in _read_piece(params, piece))
+    files_at_once = min((_files_at_once(piece) for piece in params["pieces"]), default=1)
+    if files_at_once > 1:
+        events = _read_together(params, files_at_once)
+    for path, event in events:
+        if isinstance(event, Rejection):
+            rejected.add(event, path)
+        else:
+            yield event
+
+
+def _read_piece(params: dict[str, Any], piece: dict[str, Any]) -> Iterator[pa.RecordBatch | Rejection]:
+    limits, fields, added = load_reading(params, piece)
+    part = {} if piece["part"] is None else {"part": RANGES[piece["kind"]](*piece["part"])}
+    settings = {"pdf": PdfConfig.model_validate(piece["pdf"])} if "pdf" in piece else {}
+    return find_reader(piece["path"], piece["kind"])(
+        piece["path"], source=params["source"], limits=limits, fields=fields, added=added,
+        open_stream=storage.open_read, root=piece["root"], **part, **settings,
+    )  # fmt: skip
+
+
+def _files_at_once(piece: dict[str, Any]) -> int:
+    """More than one for a file that waits for somebody else: a model."""
+    pdf = piece.get("pdf")
+    return 1 if pdf is None or pdf["endpoint"] is None else int(pdf["files_at_once"])
+
+
+def _read_together(params: dict[str, Any], num_files: int) -> Iterator[tuple[str, pa.RecordBatch | Rejection]]:
+    """The events of all pieces in their order, num_files of them read at the same time and held whole."""
+    waiting: deque[tuple[str, Future[list[pa.RecordBatch | Rejection]]]] = deque()
+    pieces = iter(params["pieces"])
+    with ThreadPoolExecutor(num_files) as pool:
+        try:
+            while True:
+                for piece in itertools.islice(pieces, num_files - len(waiting)):
+                    waiting.append((piece["path"], pool.submit(lambda piece=piece: list(_read_piece(params, piece)))))
+                if not waiting:
+                    return
+                path, future = waiting.popleft()
+                yield from ((path, event) for event in future.result())
+        finally:
+            for _, future in waiting:
+                future.cancel()
 
 
 def count_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

@@ -10,6 +10,7 @@ import atexit
 import datetime as dt
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -58,6 +59,12 @@ class PdfConfig(Config):
         default=1288, ge=64, le=8192, description="longer side of a page's picture (1288 as olmOCR)"
     )
     max_answer_tokens: int = Field(default=8192, ge=1, description="of the text of one page")
+    files_at_once: int = Field(
+        default=8,
+        ge=1,
+        le=256,
+        description="route vision: files that a task reads at the same time, so that short ones do not wait",
+    )
     page_tries: int = Field(default=4, ge=1, description="questions for one page until its answer is good")
 
     @model_validator(mode="after")
@@ -143,16 +150,18 @@ def _read_by_vision(data: bytes, pdf: PdfConfig, process: PdfProcess, endpoint: 
     return _finish(texts, facts)
 
 
+_OPENING = threading.Lock()
 _ENDPOINTS: dict[tuple[int, str], Endpoint] = {}
 
 
 def share_endpoint(settings: EndpointConfig) -> Endpoint:
     """One endpoint of this process for those settings, open until the end: a task reads many files."""
     place = (os.getpid(), config.fingerprint(config.dump_config(settings)))
-    if place not in _ENDPOINTS:
-        _ENDPOINTS[place] = Endpoint(settings)
-        atexit.register(_ENDPOINTS[place].close)
-    return _ENDPOINTS[place]
+    with _OPENING:
+        if place not in _ENDPOINTS:
+            _ENDPOINTS[place] = Endpoint(settings)
+            atexit.register(_ENDPOINTS[place].close)
+        return _ENDPOINTS[place]
 
 
 def read_documents(

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import json
 import logging
+from contextlib import ExitStack
 
 import pytest
 
 from dolma_py.corpus import Corpus, read_view
+from dolma_py.formats.pdf import PdfConfig
 from dolma_py.listing import plan_splits
 from dolma_py.pdf_process import PdfLimits, PdfProcess
 from pipelines.build_recipe import BuildOptions, build
@@ -146,3 +148,38 @@ def test_the_process_that_parses_counts(kind):
     assert worker_memory_bytes(IngestConfig.model_validate({"sources": [source]}), 0) - plain == (
         (1 << 30) if kind else 0
     )
+
+
+def test_files_are_read_at_the_same_time_and_kept_in_order(tmp_path):
+    """A task asks for eight one-page files at once; their order is that of one after the other."""
+    from pipelines.ingest_tasks import RejectedRecords, _read_pieces
+
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    for number in range(24):
+        (folder / f"{number:02}.pdf").write_bytes(make_pdf([make_lines([f"paper {number}"], size=40)]))
+    (folder / "05.pdf").write_bytes(make_encrypted())
+    with ChatServer(lambda body: f"{len(images_of(body)[0])}", seconds=0.2) as server:
+        found = []
+        for files_at_once in (8, 1):
+            endpoint = {"base_url": server.url, "model": "m", "cache": str(tmp_path / f"answers{files_at_once}")}
+            pdf = {"route": "vision", "endpoint": endpoint, "long_side_pixels": 64, "files_at_once": files_at_once}
+            pieces = [
+                {
+                    "path": str(path),
+                    "kind": "pdf",
+                    "fields": {},
+                    "part": None,
+                    "root": str(folder),
+                    "pdf": PdfConfig(**pdf).model_dump(mode="json"),
+                }
+                for path in sorted(folder.iterdir())
+            ]
+            params = {"root": str(tmp_path), "part": "p", "source": "s", "added": None, "limits": {}, "pieces": pieces}
+            with ExitStack() as stack:
+                rejected = RejectedRecords(stack, params, "attempts")
+                batches = list(_read_pieces(params, rejected))
+            found.append([json.loads(batch["metadata"][0].as_py())["path"] for batch in batches])
+            assert rejected.counts == {"encrypted": 1}
+            assert server.most_at_once == 8
+    assert found[0] == found[1] == [f"{number:02}.pdf" for number in range(24) if number != 5]

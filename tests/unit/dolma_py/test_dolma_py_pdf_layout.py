@@ -125,6 +125,37 @@ def test_prose_in_columns_is_no_table():
     assert {line.kind for line in arrange_page(glyphs_of(rows))} == {"line"}
 
 
+def test_columns_that_the_file_has_row_by_row_are_read_one_after_the_other():
+    rows = [write_row({0: f"left side line {n}", 200: f"right side line {n}"}, 700 - 14 * n) for n in range(8)]
+    whole = write_row({0: "A heading over both columns of the page"}, 720)
+    lines = arrange_page(glyphs_of([whole], rows, PROSE))
+    assert [line.text for line in lines] == [
+        "A heading over both columns of the page",
+        *(f"left side line {n}" for n in range(8)),
+        *(f"right side line {n}" for n in range(8)),
+        *["This is a line of text that is longer than any cell of a table."] * 3,
+    ]
+    assert (lines[9].x0, lines[9].y0) == (200, 700)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        lambda n: {0: f"key {n}", 200: f"a value of some words {n}"},  # a list of terms
+        lambda n: {20 * n: f"left side line {n}", 20 * n + 100: f"right side line {n}"},  # no gutter
+        lambda n: {0: f"only one line here {n}"},
+    ],
+)
+def test_what_is_no_column_stays(cells):
+    lines = arrange_page(glyphs_of([write_row(cells(n), 700 - 14 * n) for n in range(6)]))
+    assert [line.text for line in lines] == [" ".join(cells(n).values()) for n in range(6)]
+
+
+def test_five_rows_are_no_columns():
+    rows = [write_row({0: f"left side line {n}", 200: f"right side line {n}"}, 700 - 14 * n) for n in range(5)]
+    assert arrange_page(glyphs_of(rows))[0].text == "left side line 0 right side line 0"
+
+
 @pytest.mark.parametrize("num_rows", [1, 2])
 def test_two_rows_are_no_table(num_rows):
     rows = [write_row({0: "a", 60: "b", 120: "c"}, 700 - 14 * n) for n in range(num_rows)]
