@@ -30,7 +30,8 @@ APPEND_LOCK = 1 << 61  # bytes of the lock file that no key stands for
 LEDGER_LOCK = APPEND_LOCK + 1
 _KEY_DIGITS, _CHECK_DIGITS = 32, 16
 _HEAD = _CHECK_DIGITS + 1 + _KEY_DIGITS + 1
-_READ_BYTES = 1 << 24
+_READ_BYTES = 1 << 20
+_LENGTH_BITS = 32
 _POLL_SECONDS = (0.01, 0.5)
 
 
@@ -83,7 +84,7 @@ class AnswerCache:
         self.num_damaged = 0  # lines that fail their checksum
         path = os.path.join(folder, ANSWERS_FILE)
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        self._index: dict[bytes, tuple[int, int]] = {}  # key -> where its JSON stands, and how long it is
+        self._index: dict[bytes, int] = {}  # key -> where its JSON stands << _LENGTH_BITS | how long it is
         self._end = 0  # bytes read, up to the end of a line
         self._mutex = threading.Lock()
         self._claims: set[str] = set()
@@ -98,7 +99,8 @@ class AnswerCache:
         place = self._index.get(bytes.fromhex(key))
         if place is None:
             return None
-        values: dict[str, Any] = orjson.loads(os.pread(self._file, place[1], place[0]))
+        length = place & ((1 << _LENGTH_BITS) - 1)
+        values: dict[str, Any] = orjson.loads(os.pread(self._file, length, place >> _LENGTH_BITS))
         return values
 
     def refresh(self) -> None:
@@ -114,7 +116,7 @@ class AnswerCache:
         start, self._end = self._end, self._end + len(line) + 1
         if _is_whole(line):
             key = bytes.fromhex(line[_CHECK_DIGITS + 1 : _HEAD - 1].decode())
-            self._index.setdefault(key, (start + _HEAD, len(line) - _HEAD))
+            self._index.setdefault(key, (start + _HEAD) << _LENGTH_BITS | len(line) - _HEAD)
         elif line:
             self.num_damaged += 1
 
@@ -128,7 +130,8 @@ class AnswerCache:
                 line = b"\n" + line  # somebody died while writing: the torn line ends here
             while line:
                 line = line[os.write(self._file, line) :]
-            os.fdatasync(self._file) if hasattr(os, "fdatasync") else os.fsync(self._file)
+        sync = getattr(os, "fdatasync", os.fsync)
+        sync(self._file)  # outside of the lock: many answers go to the disk together
         self.refresh()
 
     @contextlib.contextmanager

@@ -80,8 +80,8 @@ def make_encrypted() -> bytes:
     return make_pdf([make_lines(["a secret"])], trailer=crypt)
 
 
-def make_laughing(levels: int = 14, width: int = 10) -> bytes:
-    """A page whose content calls a form ten times, which calls another ten times, and so on: 10^levels strings."""
+def make_laughing(levels: int = 14, width: int = 10, *, last: bytes = b"BT /F1 9 Tf 72 700 Td (ha) Tj ET") -> bytes:
+    """A page whose content calls a form ten times, which calls another ten times, and so on: 10^levels times `last`."""
     objects = {
         1: b"<</Type/Catalog/Pages 2 0 R>>", 2: b"<</Type/Pages/Count 1/Kids[4 0 R]>>",
         3: b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
@@ -89,7 +89,7 @@ def make_laughing(levels: int = 14, width: int = 10) -> bytes:
         5: stream(b"/X Do " * width),
     }  # fmt: skip
     for level in range(levels):
-        inner = b"/X Do " * width if level < levels - 1 else b"BT /F1 9 Tf 72 700 Td (ha) Tj ET"
+        inner = b"/X Do " * width if level < levels - 1 else last
         extra = b"/Type/XObject/Subtype/Form/BBox[0 0 612 792]/Resources<</Font<</F1 3 0 R>>/XObject<</X %d 0 R>>>>" % (
             11 + level
         )
