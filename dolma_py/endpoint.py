@@ -6,7 +6,8 @@
             ...
 
 An answer is kept on disk before it is given; a question that was answered is never asked again, by whatever process or run.
-A request that fails gives an Answer with `failure`; an error is raised when too large a share fails, or before more is spent than allowed.
+A request that fails gives an Answer with `failure`; an error is raised when too large a share fails, when nobody ever answers, and before
+more is spent than allowed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ from dolma_py.errors import ConfigError, EndpointError
 logger = logging.getLogger("dolma_py.endpoint")
 
 __all__ = ["Answer", "Endpoint", "EndpointConfig", "Estimate", "Image", "Message", "Request"]
+MISTAKE_STATUS = frozenset(
+    {401, 403, 404, 405}
+)  # key, address or name of the model are wrong, as long as nothing else ever came
 RETRIED_STATUS = frozenset({408, 425, 429})  # and all from 500
 KEPT_FIELDS = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "model")
 FAILED_FLOOR = 20  # answers before their share of failures counts
@@ -113,6 +117,7 @@ class _Attempt(NamedTuple):
     is_final: bool
     is_charged: bool  # the server may have charged for it
     wait_seconds: float | None = None  # that the server asks for
+    status: int = 0  # 0: nothing came
 
 
 class Endpoint:
@@ -141,6 +146,7 @@ class Endpoint:
         self._all_lines: list[Line] = []
         self._state = threading.Condition()  # guards what stands below, and counts
         self._num_booked = 0  # exchanges under way
+        self._has_answered = False  # anything that is no mistake of ours
         self._not_before = 0.0  # monotonic: the server asked for silence until then
         self._closed = threading.Event()
 
@@ -186,7 +192,8 @@ class Endpoint:
 
         Raises
         ------
-        EndpointError   more than max_failed_frac of the requests failed, or the next one could pass max_cost or max_requests
+        EndpointError   more than max_failed_frac of the requests failed; the next one could pass max_cost or max_requests; or nothing ever
+                        came but a refused connection, a 401, 403, 404 or 405
         """
         stopped = threading.Event()
         waiting: deque[Future[Answer]] = deque()
@@ -243,6 +250,8 @@ class Endpoint:
                 attempt = self._read_reply(self._line().post(body))
             finally:
                 self._settle(most, attempt)
+            if attempt.status and attempt.status not in MISTAKE_STATUS:
+                self._has_answered = True
             answer = attempt.answer._replace(key=key, tries=tries)
             if not answer.failure:
                 self._cache.add(key, {field: getattr(answer, field) for field in KEPT_FIELDS})
@@ -256,21 +265,28 @@ class Endpoint:
             self._count(f"retried:{answer.failure}")
             self._wait(tries, asked, jitter, stopped)
         self._count(f"failed:{answer.failure}")
+        if not self._has_answered and (answer.failure == "connection" or attempt.status in MISTAKE_STATUS):
+            raise EndpointError(
+                self.settings.base_url,
+                f"no request was ever answered: {answer.failure} ({answer.detail})",
+                f"Check base_url, model ({self.settings.model}) and the key.",
+            )
         return answer
 
     def _read_reply(self, reply: Reply) -> _Attempt:
+        status = reply.status
         if reply.failure:
             answer = Answer(failure=reply.failure, detail=self._redact(reply.detail))
-            return _Attempt(answer, reply.failure == "too_large", reply.is_sent)
-        if reply.status == 200:
+            return _Attempt(answer, reply.failure == "too_large", reply.is_sent, status=status)
+        if status == 200:
             parsed = parse_body(reply.body)
             if parsed is not None:
-                return _Attempt(parsed, True, True)
-            return _Attempt(self._fail("bad_reply", reply), False, True)
-        if reply.status in RETRIED_STATUS or reply.status >= 500:
-            kind = "rate_limited" if reply.status == 429 else "server_error"
-            return _Attempt(self._fail(kind, reply), False, False, parse_retry_after(reply.retry_after))
-        return _Attempt(self._fail("refused", reply), True, False)
+                return _Attempt(parsed, True, True, status=status)
+            return _Attempt(self._fail("bad_reply", reply), False, True, status=status)
+        if status in RETRIED_STATUS or status >= 500:
+            kind = "rate_limited" if status == 429 else "server_error"
+            return _Attempt(self._fail(kind, reply), False, False, parse_retry_after(reply.retry_after), status)
+        return _Attempt(self._fail("refused", reply), True, False, status=status)
 
     def _fail(self, kind: str, reply: Reply) -> Answer:
         # the key goes out first: cut in two it would not be found

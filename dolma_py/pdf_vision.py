@@ -1,7 +1,7 @@
 """Pages read by a model that sees: each page's picture goes to an endpoint, the answer is its text.
 
 olmOCR's way (arXiv 2502.18443; Olmo 3, arXiv 2512.13961, 3.4.2) with any chat model and a prompt of our own. A page may be turned and
-asked again, asked again more warmly when the answer is no good, and in the end left to the text that its file has.
+asked again, asked again more warmly when the answer is no good, and in the end, or when the endpoint fails, left to the text of its file.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def read_pages(
             reading = parse_page(answer)
             texts[page] = reading.text
             if reading.text is None:
-                left_next.append(page)
+                if not answer.failure:  # the endpoint has tried what it could
+                    left_next.append(page)
                 if reading.turn:
                     num_turned += turns[page] == 0
                     turns[page] = (turns[page] + reading.turn) % 360

@@ -91,15 +91,29 @@ def test_a_passing_fault_is_tried_again(settings, fault):
         ("invalid_json", "bad_reply"),
         ("not_a_completion", "bad_reply"),
         ("html", "bad_reply"),
-        ("reset", "connection"),
+        ("hang", "timeout"),
     ],
 )
 def test_a_fault_that_stays_is_a_value(settings, fault, failure):
-    with ChatServer(fault=fault_first(fault, 99)) as server, Endpoint(settings(server)) as endpoint:
+    with (
+        ChatServer(fault=fault_first(fault, 99)) as server,
+        Endpoint(settings(server, timeout_seconds=0.5)) as endpoint,
+    ):
         answers = list(endpoint.ask([ask_of("abc"), ask_of("abcd")]))
         assert [(answer.failure, answer.text, answer.tries) for answer in answers] == [(failure, "", 3)] * 2
         assert endpoint.counts == {f"failed:{failure}": 2, f"retried:{failure}": 4}
     assert len(server.bodies) == 6
+
+
+def test_a_connection_that_is_reset_later_is_a_failure(settings):
+    with (
+        ChatServer(fault=lambda number, body: "reset" if number else "") as server,
+        Endpoint(settings(server, concurrency=1)) as endpoint,
+    ):
+        assert [(answer.failure, answer.tries) for answer in endpoint.ask([ask_of("a"), ask_of("b")])] == [
+            ("", 1),
+            ("connection", 3),
+        ]
 
 
 @pytest.mark.parametrize("fault", ["hang", "drip"])
@@ -111,7 +125,7 @@ def test_the_deadline_is_for_the_whole_exchange(settings, fault):
     assert (answer.text, answer.tries) == ("3 letters, 0 images", 2)
 
 
-@pytest.mark.parametrize(("fault", "failure"), [("400", "refused"), ("401", "refused"), ("huge", "too_large")])
+@pytest.mark.parametrize(("fault", "failure"), [("400", "refused"), ("422", "refused"), ("huge", "too_large")])
 def test_what_cannot_get_better_is_asked_once(settings, fault, failure):
     with ChatServer(fault=fault_first(fault, 99)) as server, Endpoint(settings(server)) as endpoint:
         answer = next(endpoint.ask([ask_of("abc")]))
@@ -120,10 +134,30 @@ def test_what_cannot_get_better_is_asked_once(settings, fault, failure):
 
 def test_nobody_listens(tmp_path):
     values = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "cache": str(tmp_path), "max_tries": 2}
-    with Endpoint(EndpointConfig(**values, first_wait_seconds=0.01)) as endpoint:
-        answer = next(endpoint.ask([ask_of("abc")]))
-    assert (answer.failure, answer.tries) == ("connection", 2)
-    assert "refused" in answer.detail
+    with (
+        Endpoint(EndpointConfig(**values, first_wait_seconds=0.01)) as endpoint,
+        pytest.raises(EndpointError, match="no request was ever answered: connection .*refused.* Check base_url"),
+    ):
+        next(endpoint.ask([ask_of("abc")]))
+
+
+@pytest.mark.parametrize("fault", ["401", "403", "404"])
+def test_a_mistake_shows_at_once(settings, fault):
+    with (
+        ChatServer(fault=fault_first(fault, 99)) as server,
+        Endpoint(settings(server, concurrency=1)) as endpoint,
+        pytest.raises(EndpointError, match=f"no request was ever answered: refused .status {fault}"),
+    ):
+        list(endpoint.ask(ask_of(str(n)) for n in range(100)))
+    assert len(server.bodies) <= 3
+
+
+def test_what_looks_like_a_mistake_later_is_a_failure(settings):
+    with (
+        ChatServer(fault=lambda number, body: "404" if number == 1 else "") as server,
+        Endpoint(settings(server, concurrency=1)) as endpoint,
+    ):
+        assert [answer.failure for answer in endpoint.ask(ask_of(str(n)) for n in range(3))] == ["", "refused", ""]
 
 
 def test_an_idle_connection_that_was_closed_is_no_failure(settings):
@@ -317,7 +351,8 @@ def test_what_may_have_been_charged_stays_booked(settings):
 def test_what_was_never_sent_costs_nothing(tmp_path):
     values = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "cache": str(tmp_path), "max_tries": 2}
     with Endpoint(EndpointConfig(**values, **PRICES, first_wait_seconds=0.01)) as endpoint:
-        next(endpoint.ask([ask_of("abc")]))
+        with pytest.raises(EndpointError):
+            next(endpoint.ask([ask_of("abc")]))
         assert endpoint.spent() == (2, 0, 0)
 
 

@@ -177,7 +177,7 @@ def test_two_models(tagger, tmp_path):
 
 
 def test_a_server_that_fails_stops_the_job(tagger):
-    with ChatServer(fault=lambda number, body: "401") as server:
+    with ChatServer(fault=lambda number, body: "400") as server:
         failing = tagger(server, changed={"max_failed_frac": 0.1})
         with pytest.raises(EndpointError, match="20 of 20 requests failed"):
             tag(failing, [document(False, True, "news") + str(n) for n in range(50)])
