@@ -16,6 +16,7 @@ from pydantic import Field
 
 from dolma_py.config import Config
 from dolma_py.endpoint import Answer, Endpoint, EndpointConfig, Message, Request
+from dolma_py.endpoint_budget import BYTES_PER_TOKEN, NANO
 from taggers.download_spam import take_first_pages
 
 # types of documents that may hold personal data: whoever wrote them wanted them read, or the persons are made up
@@ -53,6 +54,25 @@ class DocumentPrivacyTaggerConfig(Config):
     max_chars: int = Field(default=5000, ge=1, description="characters that a question shows at most")
     answer_tries: int = Field(default=3, ge=1, description="questions until an answer is the JSON that was asked for")
     max_answer_tokens: int = Field(default=100, ge=1, description="of an answer")
+
+    @property
+    def warnings(self) -> list[str]:
+        """What asking costs, told before it is done."""
+        models = {
+            name: chosen for name, chosen in (("", self.endpoint), (" for the type", self.type_endpoint)) if chosen
+        }
+        asked = " and ".join(f"{chosen.model}{name}" for name, chosen in models.items())
+        prompts = [-(-(len(prompt) + self.max_chars) // BYTES_PER_TOKEN) for prompt in (PRIVACY_PROMPT, TYPE_PROMPT)]
+        prices = [self.endpoint.prices, (self.type_endpoint or self.endpoint).prices]
+        cost = (
+            sum(price.nano(prompt, self.max_answer_tokens) for price, prompt in zip(prices, prompts, strict=True))
+            / NANO
+        )
+        priced = f"at most {1e6 * cost:.4g} to pay for a million documents" if cost else "no price is set"
+        return [
+            f"document-privacy: two requests a document to {asked}, about {sum(prompts)} prompt tokens and at most "
+            f"{2 * self.max_answer_tokens} tokens of answers; {priced}; what was answered before and what is asked again apart"
+        ]
 
 
 class Judgement(NamedTuple):

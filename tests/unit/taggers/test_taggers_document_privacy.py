@@ -14,6 +14,8 @@ from taggers.base import tag_checked
 from taggers.document_privacy import (
     DROPPED_TYPES,
     EXEMPT_TYPES,
+    PRIVACY_PROMPT,
+    TYPE_PROMPT,
     TYPES,
     Judgement,
     parse_privacy,
@@ -186,3 +188,14 @@ def test_a_server_that_fails_stops_the_job(tagger):
 def test_an_empty_batch(tagger):
     with ChatServer(judge) as server:
         assert tag(tagger(server), []) == []
+
+
+def test_the_cost_is_told(tagger):
+    priced = {"price_per_million_prompt": 1.0, "price_per_million_completion": 2.0}
+    with ChatServer(judge) as server:
+        (plain,) = tagger(server).config.warnings
+        (line,) = tagger(server, changed=priced, max_chars=4000).config.warnings
+    assert "two requests a document to judge, about " in plain and "no price is set" in plain
+    tokens = int(line.split("about ")[1].split(" ")[0])
+    assert tokens == 2 * 1000 + sum(-(-len(prompt) // 4) for prompt in (PRIVACY_PROMPT, TYPE_PROMPT))
+    assert f"at most {tokens + 2 * 200:.4g} to pay for a million documents" in line
