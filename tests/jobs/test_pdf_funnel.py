@@ -9,6 +9,11 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -21,6 +26,7 @@ from pipelines.build_recipe import BuildOptions, build
 from pipelines.ingest_inputs import IngestConfig, describe_inputs
 from pipelines.recipe import load_recipe
 from tests.chat_server import ChatServer, images_of, question_of
+from tests.conftest import REPOSITORY
 from tests.made_pdfs import make_encrypted, make_lines, make_pdf
 
 PROSE = (
@@ -183,3 +189,46 @@ def test_files_are_read_at_the_same_time_and_kept_in_order(tmp_path):
             assert rejected.counts == {"encrypted": 1}
             assert server.most_at_once == 8
     assert found[0] == found[1] == [f"{number:02}.pdf" for number in range(24) if number != 5]
+
+
+@pytest.mark.slow
+def test_killed_while_it_asks_it_goes_on(tmp_path):
+    """The whole process group killed with -9 in the middle: the same command ends with the bytes of a run that nobody killed."""
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"{number:02}.pdf").write_bytes(make_pdf([make_lines([f"paper {number}"], size=40)]))
+
+    def command(corpus: str, url: str) -> list[str]:
+        endpoint = {"base_url": url, "model": "m", "cache": f"{corpus}/answers", "concurrency": 2}
+        source = {
+            "name": "pdf",
+            "inputs": [str(folder)],
+            "pdf": {"route": "vision", "endpoint": endpoint, "long_side_pixels": 64},
+        }
+        job = {"corpus": corpus, "step": {"sources": [source], "unit_bytes": 4000}}
+        file = tmp_path / f"{corpus.rpartition('/')[2]}.yaml"
+        file.write_text(json.dumps(job))
+        return [sys.executable, "-m", "pipelines.ingest_documents", "--config", str(file)]
+
+    def start(corpus: str, url: str) -> subprocess.Popen:
+        return subprocess.Popen(command(corpus, url), cwd=REPOSITORY, start_new_session=True)
+
+    with ChatServer(lambda body: f"an answer of {len(images_of(body)[0])} letters", seconds=0.1) as server:
+        killed = start(str(tmp_path / "killed"), server.url)
+        while len(server.bodies) < 12:
+            assert killed.poll() is None
+            time.sleep(0.02)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait(timeout=60)
+        time.sleep(0.5)  # what was under way is over
+        asked = len(server.bodies)
+        assert asked < 30
+        assert start(str(tmp_path / "killed"), server.url).wait(timeout=300) == 0
+        again = len(server.bodies)
+        assert start(str(tmp_path / "whole"), server.url).wait(timeout=300) == 0
+        assert len(server.bodies) - again == 30
+    assert again <= 30 + 2 * 4  # two requests under way in each of a few workers
+    shards = [sorted((tmp_path / name).rglob("documents/**/*.parquet")) for name in ("killed", "whole")]
+    assert [path.name for path in shards[0]] == [path.name for path in shards[1]] != []
+    assert [path.read_bytes() for path in shards[0]] == [path.read_bytes() for path in shards[1]]
