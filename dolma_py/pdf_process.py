@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from dolma_py.errors import DataError
 from dolma_py.pdf_layout import Line
 
 _HEAD = struct.Struct("<Q")
@@ -68,7 +69,10 @@ class _Failed(Exception):
 
 
 class PdfProcess:
-    """Reads one file at a time; threads take turns."""
+    """Reads one file at a time; threads take turns.
+
+    Raises DataError when no process can be started: that is no fault of a file.
+    """
 
     def __init__(self, limits: PdfLimits) -> None:
         self.limits = limits
@@ -152,8 +156,9 @@ class PdfProcess:
         program = _PROGRAM.format(self.limits.max_memory_bytes, self.limits.max_seconds)
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         environment = {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+        # -P: what lies in the working folder is not imported
         self._process = subprocess.Popen(
-            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [sys.executable, "-P", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=environment, bufsize=0,
         )  # fmt: skip
         self._num_files = 0
@@ -161,7 +166,16 @@ class PdfProcess:
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
-        self._read_frame(time.monotonic() + _START_SECONDS)  # it is ready
+        assert self._process.stderr is not None
+        with self._process.stderr as complaints:  # until it is ready; then it has none
+            try:
+                self._read_frame(time.monotonic() + _START_SECONDS)
+            except _Failed as failed:
+                self._process.kill()
+                words = complaints.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
+                self.close()
+                problem = f"the process that parses cannot be started ({words[-1] if words else failed})"
+                raise DataError("PDF", problem, hint="Is pypdfium2 installed where this runs?") from None
 
     def _write(self, data: bytes, deadline: float) -> None:
         assert self._process is not None and self._process.stdin is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from typing import NamedTuple
 
 from dolma_py.pdf_layout import Glyph, Line, make_line, mend_accents, split_lines
@@ -19,11 +20,15 @@ LEAST_ROWS = 3  # of that kind
 ROW_GAP = 3.0  # of a row's height: what is further below is another thing
 MAX_CELL_WORDS = 8  # on average; more is prose in columns
 LONG_CELL_WORDS = 12  # a row with such a cell is a line of text
+ALIGNED_SHARE = (
+    0.8  # of the cells of such rows that have a column to themselves, and of the columns that the fullest row fills
+)
 BODY_SHARE = 0.9  # of the cells of the fullest row: such a row tells where the columns are
 COLUMN_ROWS = 6
 COLUMN_WORDS = 3
 ROWS_BACK = 3  # among which a line looks for its row
 COLUMN_GAP = 1.5  # points without ink between two columns
+_LEADER = re.compile(r"\.{5}")
 _SLANTED = (0.2, 0.98)  # sine of the angle of text that is neither level nor upright
 
 
@@ -121,12 +126,14 @@ def _is_beside(line: Line, row: Row) -> bool:
 
 
 def split_cells(glyphs: list[Glyph]) -> list[Cell]:
-    """A line cut at its wide gaps."""
+    """A line cut at its wide gaps; one whole where dots lead from a title to a page number, or nothing but signs is on it."""
     ink = [glyph for glyph in glyphs if not glyph.is_made and not glyph.text.isspace()]
     if not ink:
         return []
-    heights = sorted(glyph.y1 - glyph.y0 for glyph in ink)
-    gap = CELL_GAP * heights[len(heights) * 3 // 4]
+    heights = sorted(glyph.y1 - glyph.y0 for glyph in ink if glyph.text.isalnum())
+    if not heights or _LEADER.search("".join(glyph.text for glyph in ink)):
+        return [_make_cell(glyphs)]
+    gap = CELL_GAP * heights[len(heights) * 3 // 4]  # dots and dashes are low, and say nothing of the font
     cells: list[Cell] = []
     group: list[Glyph] = []
     right = ink[0].x0
@@ -179,7 +186,11 @@ def _make_table(rows: list[Row]) -> Line | None:
     if len(body) < LEAST_ROWS or words > MAX_CELL_WORDS * sum(len(row.cells) for row in body):
         return None
     columns = _find_columns(body)
-    if len(columns) < LEAST_CELLS or any(_columns_of(cell, columns)[1] == 0 for row in body for cell in row.cells):
+    num_placed = [len(_place(row, columns)) for row in body]
+    is_aligned = sum(num_placed) >= ALIGNED_SHARE * sum(len(row.cells) for row in body) and most >= ALIGNED_SHARE * len(
+        columns
+    )
+    if not is_aligned or sum(number >= LEAST_CELLS for number in num_placed) < LEAST_ROWS:
         return None
     first = next(number for number, row in enumerate(rows) if any(row is other for other in body))
     is_header = [number < first or not _has_digit(row) for number, row in enumerate(rows)]

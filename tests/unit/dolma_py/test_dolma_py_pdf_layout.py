@@ -156,6 +156,28 @@ def test_five_rows_are_no_columns():
     assert arrange_page(glyphs_of(rows))[0].text == "left side line 0 right side line 0"
 
 
+def test_gaps_that_do_not_align_are_no_table():
+    """Code with wide blanks: three words a line, each line with its own places."""
+    places = [(0, 70, 200), (30, 120, 160), (0, 100, 180), (60, 90, 220), (20, 50, 110)]
+    rows = [
+        write_row(dict(zip(place, ("id", "::=", "TYPE"), strict=True)), 700 - 14 * n) for n, place in enumerate(places)
+    ]
+    assert [line.text for line in arrange_page(glyphs_of(rows))] == ["id ::= TYPE"] * 5
+
+
+def test_a_table_of_contents_is_no_table():
+    rows = [write_row({0: f"2.{n}", 40: "Naming", 90: "." * 30, 260: f"{n}"}, 700 - 14 * n) for n in range(8)]
+    assert {line.kind for line in arrange_page(glyphs_of(rows))} == {"line"}
+
+
+def test_low_signs_say_nothing_of_the_font():
+    """Dashes of half a point in height: the gaps between words are no gaps between cells."""
+    dashes = [Glyph("-", 60 + 5 * n, 3, 64 + 5 * n, 3.5) for n in range(20)]
+    rows = [[*write("a b c", 0, 0), *dashes, Glyph("\n", 0, 0, 0, 0, 0.0, True)]] * 4
+    rows = [[glyph._replace(y0=glyph.y0 - 14 * n, y1=glyph.y1 - 14 * n) for glyph in row] for n, row in enumerate(rows)]
+    assert {line.kind for line in arrange_page(glyphs_of(rows))} == {"line"}
+
+
 @pytest.mark.parametrize("num_rows", [1, 2])
 def test_two_rows_are_no_table(num_rows):
     rows = [write_row({0: "a", 60: "b", 120: "c"}, 700 - 14 * n) for n in range(num_rows)]

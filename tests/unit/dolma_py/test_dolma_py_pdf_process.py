@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import struct
 import subprocess
@@ -14,6 +15,7 @@ import zlib
 import numpy as np
 import pytest
 
+from dolma_py.errors import DataError
 from dolma_py.machine import read_peak_bytes
 from dolma_py.pdf_process import PdfLimits, PdfProcess
 from tests import made_pdfs
@@ -227,3 +229,41 @@ print(found, resource.getrlimit(resource.RLIMIT_FSIZE), resource.getrlimit(resou
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert run.stdout == "['Too many open files', 'Too many open files'] (0, 0) (0, 0)\n"
+
+
+def test_the_working_folder_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "dolma_py").mkdir()
+    (tmp_path / "dolma_py" / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.chdir(tmp_path)
+    process = PdfProcess(PdfLimits())
+    assert texts_of(process.read_text(GOOD)) == [["one", "two"], ["three"]]
+    process.close()
+
+
+def test_a_process_that_cannot_start_is_an_error(tmp_path, monkeypatch):
+    """Not a rejection of each file."""
+    (tmp_path / "pypdfium2.py").write_text("raise ImportError('none of it')")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    process = PdfProcess(PdfLimits())
+    with pytest.raises(DataError, match="cannot be started .ImportError: none of it.*Is pypdfium2 installed"):
+        process.read_text(GOOD)
+    process.close()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_copies_never_raise(process, seed):
+    """Flipped, cut out and doubled bytes, and other numbers: read or rejected, never an exception."""
+    choose = random.Random(seed)
+    data = bytearray(make_pdf([make_lines([f"line {n}" for n in range(20)])] * 3))
+    for _ in range(choose.choice([1, 10, 100])):
+        at = choose.randrange(len(data))
+        kind = choose.randrange(3)
+        if kind == 0:
+            data[at] = choose.randrange(256)
+        elif kind == 1:
+            del data[at : at + choose.randrange(1, 50)]
+        else:
+            data[at:at] = data[at : at + choose.randrange(1, 500)]
+    parsed = process.read_text(bytes(data))
+    assert parsed.reason == "" or parsed.pages == []
+    assert process.render(bytes(data), 0, 1, long_side=64).reason in ("", parsed.reason)
