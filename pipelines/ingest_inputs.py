@@ -43,6 +43,7 @@ MAX_IN_PLACE_BYTES = 256 << 20  # text of a file of JSON lines, or of a Parquet 
 IN_PLACE_FIELDS = FieldMap(
     source="source"
 )  # what stands in place is read by its own columns, each row's source included
+KINDS_WITH_SETTINGS = ("pdf",)  # each has a field of its name in SourceConfig
 CODE_SUFFIXES = (
     ".py",
     ".c",
@@ -121,7 +122,7 @@ class InputFile(NamedTuple):
     in_place: bool
     tree: str = ""  # the Dolma tree whose documents/ it lies in
     is_copied: bool = False  # in spite of in_place
-    pdf: PdfConfig = PdfConfig()
+    settings: Config | None = None  # of its kind
 
 
 class Inputs(NamedTuple):
@@ -182,17 +183,16 @@ def _match_pattern(
         key = (source.name or _guess_source(name, tree or root), name)
         own[key] = InputFile(
             key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, "", source.in_place, tree,
-            pdf=_place_answers(source.pdf, corpus),
+            settings=_find_settings(source, info.path, corpus),
         )  # fmt: skip
     return {path.removeprefix(root.rstrip("/") + "/") for path in matches.left_out}, own
 
 
-def _place_answers(pdf: PdfConfig, corpus: Corpus) -> PdfConfig:
-    """The settings with the corpus' folder in the path of kept answers."""
-    if pdf.endpoint is None:
-        return pdf
-    cache = pdf.endpoint.cache.replace("{corpus}", corpus.root)
-    return pdf.model_copy(update={"endpoint": pdf.endpoint.model_copy(update={"cache": cache})})
+def _find_settings(source: SourceConfig, path: str, corpus: Corpus) -> Config | None:
+    """What the source says of files of this kind alone."""
+    kind = source.kind or detect_format(path)
+    settings: Config | None = getattr(source, kind) if kind in KINDS_WITH_SETTINGS else None
+    return settings.place(corpus.root) if isinstance(settings, PdfConfig) else settings
 
 
 def _refuse_trees(folders: list[str]) -> None:
@@ -319,13 +319,12 @@ def _make_unit(corpus: Corpus, ingest: IngestConfig, pieces: list[Piece], part: 
 def dump_piece(piece: Piece) -> dict[str, Any]:
     """JSON values of a piece for its task."""
     file = piece.file
-    kind = file.kind or detect_format(file.path)
     values = {
         "path": file.path, "name": file.name, "num_bytes": piece.num_bytes, "mark": file.mark, "root": file.root,
-        "kind": kind, "fields": config.dump_config(file.fields),
+        "kind": file.kind or detect_format(file.path), "fields": config.dump_config(file.fields),
         "part": None if piece.part is None else list(piece.part), "copied": file.is_copied,
     }  # fmt: skip
-    return values | ({"pdf": config.dump_config(file.pdf)} if kind == "pdf" else {})
+    return values if file.settings is None else values | {"settings": config.dump_config(file.settings)}
 
 
 def check_in_place(file: InputFile) -> None:

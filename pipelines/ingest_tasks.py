@@ -28,6 +28,7 @@ from dolma_py.views import SIZES
 from pipelines.shard_files import ShardCounts, add_sizes, text_lengths, write_shard
 
 RANGES = {"jsonl": LineRange, "parquet": GroupRange}
+SETTINGS = {"pdf": PdfConfig}  # of kinds that have their own
 
 
 def name_rejected(part: str) -> str:
@@ -149,18 +150,21 @@ def _read_pieces(params: dict[str, Any], rejected: RejectedRecords) -> Iterator[
 
 def _read_piece(params: dict[str, Any], piece: dict[str, Any]) -> Iterator[pa.RecordBatch | Rejection]:
     limits, fields, added = load_reading(params, piece)
-    part = {} if piece["part"] is None else {"part": RANGES[piece["kind"]](*piece["part"])}
-    settings = {"pdf": PdfConfig.model_validate(piece["pdf"])} if "pdf" in piece else {}
+    options: dict[str, Any] = {}
+    if piece["part"] is not None:
+        options["part"] = RANGES[piece["kind"]](*piece["part"])
+    if "settings" in piece:
+        options["settings"] = SETTINGS[piece["kind"]].model_validate(piece["settings"])
     return find_reader(piece["path"], piece["kind"])(
         piece["path"], source=params["source"], limits=limits, fields=fields, added=added,
-        open_stream=storage.open_read, root=piece["root"], **part, **settings,
+        open_stream=storage.open_read, root=piece["root"], **options,
     )  # fmt: skip
 
 
 def _files_at_once(piece: dict[str, Any]) -> int:
     """More than one for a file that waits for somebody else: a model."""
-    pdf = piece.get("pdf")
-    return 1 if pdf is None or pdf["endpoint"] is None else int(pdf["files_at_once"])
+    settings = piece.get("settings", {})
+    return 1 if settings.get("endpoint") is None else int(settings["files_at_once"])
 
 
 def _read_together(params: dict[str, Any], num_files: int) -> Iterator[tuple[str, pa.RecordBatch | Rejection]]:

@@ -25,8 +25,8 @@ def describe_requests(pieces: Iterable[dict[str, Any]], limits: Limits) -> list[
     files: dict[str, list[str]] = {}
     settings: dict[str, PdfConfig] = {}
     for piece in pieces:
-        if piece.get("pdf", {}).get("endpoint") is not None:
-            pdf = PdfConfig.model_validate(piece["pdf"])
+        if piece["kind"] == "pdf" and piece["settings"]["endpoint"] is not None:
+            pdf = PdfConfig.model_validate(piece["settings"])
             key = pdf.model_dump_json()
             settings[key] = pdf
             files.setdefault(key, []).append(piece["path"])

@@ -73,7 +73,7 @@ def read_any(
 def find_reader(path: str, kind: str = "") -> Callable[..., Iterator[pa.RecordBatch | Rejection]]:
     """The read_documents of `kind` or of the file's name.
 
-    Those of jsonl and parquet take a `part` of a file as well, that of pdf its settings as `pdf`.
+    Those of jsonl and parquet take a `part` of a file as well, that of pdf its `settings`.
     """
     kind = kind or detect_format(path)
     if kind not in READERS:

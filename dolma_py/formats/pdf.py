@@ -78,6 +78,13 @@ class PdfConfig(Config):
         """As the process that parses wants them."""
         return PdfLimits(self.max_seconds, self.max_memory_bytes, self.max_pages)
 
+    def place(self, corpus: str) -> PdfConfig:
+        """The settings with the corpus' folder in the path of kept answers."""
+        if self.endpoint is None:
+            return self
+        cache = self.endpoint.cache.replace("{corpus}", corpus)
+        return self.model_copy(update={"endpoint": self.endpoint.model_copy(update={"cache": cache})})
+
 
 class PdfText(NamedTuple):
     """A file's text and what is known of it; or the reason why it has none."""
@@ -173,7 +180,7 @@ def read_documents(
     added: dt.datetime | None,
     open_stream: Callable[[str], BinaryIO],
     root: str = "",
-    pdf: PdfConfig = PdfConfig(),
+    settings: PdfConfig = PdfConfig(),
 ) -> Iterator[pa.RecordBatch | Rejection]:
     """One batch of one document, or one rejection. Metadata gets `path`, `sha1` and the facts of extract_pdf."""
     name = make_relative(path, root)
@@ -182,8 +189,8 @@ def read_documents(
         data, reason = read_whole(stream, find_codec(path), limits=limits)
     found = PdfText("", {}, reason)
     if not reason:
-        endpoint = None if pdf.endpoint is None else share_endpoint(pdf.endpoint)
-        found = extract_pdf(data, pdf, share_process(pdf.limits), endpoint)
+        endpoint = None if settings.endpoint is None else share_endpoint(settings.endpoint)
+        found = extract_pdf(data, settings, share_process(settings.limits), endpoint)
     if found.reason:
         builder.reject(found.reason, data, line=1, offset_bytes=0)
     else:

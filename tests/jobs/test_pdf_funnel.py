@@ -177,7 +177,7 @@ def test_files_are_read_at_the_same_time_and_kept_in_order(tmp_path):
                     "fields": {},
                     "part": None,
                     "root": str(folder),
-                    "pdf": PdfConfig(**pdf).model_dump(mode="json"),
+                    "settings": PdfConfig(**pdf).model_dump(mode="json"),
                 }
                 for path in sorted(folder.iterdir())
             ]

@@ -253,7 +253,7 @@ def test_reading_by_the_settings_of_a_source(vision):
 
         (batch,) = read_documents(
             "/in/a.pdf", source="s", limits=Limits(), fields=FieldMap(), added=None,
-            open_stream=lambda path: io.BytesIO(pages(1)), root="/in", pdf=vision(server),
+            open_stream=lambda path: io.BytesIO(pages(1)), root="/in", settings=vision(server),
         )  # fmt: skip
     assert isinstance(batch, pa.RecordBatch) and batch.column("text").to_pylist() == ["by the model"]
 
