@@ -83,7 +83,11 @@ def read(path: Path, **options: object) -> Iterator[object]:
 
 def drain(events: Iterator[object]) -> int:
     """Bytes of text of all documents."""
-    return sum(int(pa.compute.sum(pa.compute.binary_length(event.column("text"))).as_py() or 0) for event in events if isinstance(event, pa.RecordBatch))
+    return sum(
+        int(pa.compute.sum(pa.compute.binary_length(event.column("text"))).as_py() or 0)
+        for event in events
+        if isinstance(event, pa.RecordBatch)
+    )
 
 
 def bare_jsonl(path: Path) -> int:
@@ -120,7 +124,9 @@ def main() -> None:
     paths = write_pool(scratch, data / "pool")
     num_mb = drain(read(paths["parquet"])) / 1e6
     for kind, path in paths.items():
-        bare, name = (bare_parquet, "pyarrow, all columns") if kind == "parquet" else (bare_jsonl, "orjson, a line at a time")
+        bare, name = (
+            (bare_parquet, "pyarrow, all columns") if kind == "parquet" else (bare_jsonl, "orjson, a line at a time")
+        )
         measure(kind, num_mb, lambda path=path: drain(read(path)), lambda path=path, bare=bare: bare(path), name)
     pages = [page.data for page in list_pages(data)]
     warc = write_warc(scratch, pages)
@@ -130,7 +136,13 @@ def main() -> None:
     def extract() -> int:
         return sum(len(extract_page(page, Limits()).text) for _ in range(copies) for page in pages)
 
-    measure("warc.gz, resiliparse", num_mb, lambda: drain(read(warc, settings=HtmlConfig())), extract, "the extractor, pages in memory")
+    measure(
+        "warc.gz, resiliparse",
+        num_mb,
+        lambda: drain(read(warc, settings=HtmlConfig())),
+        extract,
+        "the extractor, pages in memory",
+    )
 
 
 if __name__ == "__main__":

@@ -148,6 +148,14 @@ class SandboxError(DolmaError):
         super().__init__(f"sandbox: {problem}. {hint}".rstrip())
 
 
+class EndpointError(DolmaError):
+    """A model endpoint fails too often, or asking on would cost more than is allowed. Answers that came are kept."""
+
+    def __init__(self, address: str, problem: str, hint: str) -> None:
+        self.address, self.problem = address, problem
+        super().__init__(f"endpoint {address}: {problem}. {hint} Answers that came are kept: run again to go on.")
+
+
 def name_known(name: object, known: Iterable[str]) -> str:
     """The hint for a name that is not known: the nearest that is, and all of them.
 

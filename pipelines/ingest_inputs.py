@@ -2,7 +2,7 @@
 
 Small files of a source are packed together, in order, until a unit has about unit_bytes. A plain JSONL file of two units or more
 is cut at record borders into ranges of bytes, a Parquet file between its row groups; every range is a unit. gzip and zstd
-streams, text, HTML and WARC cannot be cut: one task reads such a file, in memory bounded by the limits. However files are cut,
+streams, text, HTML, WARC and PDF cannot be cut: one task reads such a file, in memory bounded by the limits. However files are cut,
 documents, their order and the line and row numbers in metadata and in rejected/ are those of the whole file.
 A document file of a Dolma tree is one shard, for its attributes are one file too.
 Files to be read in place of which a later job would hold too much are copied: JSON lines by their size on disk, Parquet by its footer,
@@ -30,9 +30,11 @@ from dolma_py.formats.html_extractors import HtmlConfig
 from dolma_py.formats.in_place import check_parquet
 from dolma_py.formats.jsonl import LineRange, cut_bytes
 from dolma_py.formats.parquet import GroupRange, cut_groups
+from dolma_py.formats.pdf import PdfConfig
 from dolma_py.input_files import find_root
 from dolma_py.listing import Listing
 from dolma_py.text_sizes import estimate_text_bytes
+from pipelines import pdf_costs
 from pipelines.import_attributes import find_attributes, is_tree
 from pipelines.steps import Rule, Unit, expand_inputs
 
@@ -42,9 +44,8 @@ MAX_IN_PLACE_BYTES = 256 << 20  # text of a file of JSON lines, or of a Parquet 
 IN_PLACE_FIELDS = FieldMap(
     source="source"
 )  # what stands in place is read by its own columns, each row's source included
-# kind -> the group of a source's settings that its reader takes, and the model of each group
-KIND_SETTINGS = {"html": "html", "warc": "html"}
-SETTINGS_MODELS: dict[str, type[Config]] = {"html": HtmlConfig}
+# kind -> the group of a source's settings that its reader takes
+KIND_SETTINGS = {"html": "html", "warc": "html", "pdf": "pdf"}
 CODE_SUFFIXES = (
     ".py",
     ".c",
@@ -74,9 +75,10 @@ class SourceConfig(Config):
         description="source of its documents; null: the first folder below each input, code files apart",
     )
     inputs: list[str] = Field(min_length=1, description="files, folders and globs; {corpus} is the corpus folder")
-    kind: str = Field(default="", description="jsonl, parquet, text, html or warc; empty: by each file's name")
+    kind: str = Field(default="", description="jsonl, parquet, text, html, warc or pdf; empty: by each file's name")
     fields: FieldMap = Field(default_factory=FieldMap, description="where id, text and the rest stand in a record")
     html: HtmlConfig = Field(default_factory=HtmlConfig, description="how pages are read, in WARC archives too")
+    pdf: PdfConfig = Field(default_factory=PdfConfig, description="how PDFs are read")
     in_place: bool = Field(
         default=False,
         description="list the files where they are, Dolma JSONL or Parquet with our columns; only files of which more than 256 MiB of text "
@@ -123,7 +125,7 @@ class InputFile(NamedTuple):
     in_place: bool
     tree: str = ""  # the Dolma tree whose documents/ it lies in
     is_copied: bool = False  # in spite of in_place
-    settings: dict[str, dict[str, Any]] = {}  # by their group
+    settings: Config | None = None  # of its kind
 
 
 class Inputs(NamedTuple):
@@ -179,15 +181,21 @@ def _match_pattern(
     matches = expand_inputs([pattern], corpus=corpus)
     _refuse_trees([folder for folder in matches.folders if folder != root])
     own: dict[tuple[str, str], InputFile] = {}
-    settings = {group: config.dump_config(getattr(source, group)) for group in SETTINGS_MODELS}
     for info in matches.files:
         name = info.path.removeprefix(root.rstrip("/") + "/")
         key = (source.name or _guess_source(name, tree or root), name)
         own[key] = InputFile(
             key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, "", source.in_place, tree,
-            settings=settings,
+            settings=_find_settings(source, info.path, corpus),
         )  # fmt: skip
     return {path.removeprefix(root.rstrip("/") + "/") for path in matches.left_out}, own
+
+
+def _find_settings(source: SourceConfig, path: str, corpus: Corpus) -> Config | None:
+    """What the source says of files of this kind alone."""
+    kind = source.kind or detect_format(path)
+    settings: Config | None = getattr(source, KIND_SETTINGS[kind]) if kind in KIND_SETTINGS else None
+    return settings.place(corpus.root) if isinstance(settings, PdfConfig) else settings
 
 
 def _refuse_trees(folders: list[str]) -> None:
@@ -314,13 +322,12 @@ def _make_unit(corpus: Corpus, ingest: IngestConfig, pieces: list[Piece], part: 
 def dump_piece(piece: Piece) -> dict[str, Any]:
     """JSON values of a piece for its task."""
     file = piece.file
-    kind = file.kind or detect_format(file.path)
     values = {
         "path": file.path, "name": file.name, "num_bytes": piece.num_bytes, "mark": file.mark, "root": file.root,
-        "kind": kind, "fields": config.dump_config(file.fields),
+        "kind": file.kind or detect_format(file.path), "fields": config.dump_config(file.fields),
         "part": None if piece.part is None else list(piece.part), "copied": file.is_copied,
     }  # fmt: skip
-    return values | ({"settings": file.settings[KIND_SETTINGS[kind]]} if kind in KIND_SETTINGS else {})
+    return values if file.settings is None else values | {"settings": config.dump_config(file.settings)}
 
 
 def check_in_place(file: InputFile) -> None:
@@ -369,10 +376,12 @@ def tell_copied(paths: Iterable[str]) -> None:
 def worker_memory_bytes(ingest: IngestConfig, text_bytes: int) -> int:
     """Text that a task holds at once: a batch, a row group and a longest record, each about six times.
 
-    Six: the line, its JSON, Python strings of up to four bytes a character, Arrow's copy. Nothing grows with a file's size.
+    Six: the line, its JSON, Python strings of up to four bytes a character, Arrow's copy. Nothing grows with a file's size. For a source
+    of kind pdf the process that parses is added.
     """
     limits = ingest.limits
-    return 6 * (limits.batch_text_bytes + ingest.row_group_text_bytes + limits.max_record_bytes)
+    parsing = max((source.pdf.max_memory_bytes for source in ingest.sources if source.kind == "pdf"), default=0)
+    return 6 * (limits.batch_text_bytes + ingest.row_group_text_bytes + limits.max_record_bytes) + parsing
 
 
 class NewInputs(NamedTuple):
@@ -393,6 +402,8 @@ def describe_inputs(corpus: Corpus, ingest: IngestConfig) -> NewInputs:
     inputs = list_inputs(corpus, ingest)
     units = plan_units(corpus, ingest, corpus.read_listing(), inputs.files)
     tell_copied(piece["path"] for unit in units for piece in unit.params["pieces"] if piece["copied"])
+    for line in pdf_costs.describe_requests((p for unit in units for p in unit.params["pieces"]), ingest.limits):
+        logger.warning("inputs: %s", line)
     for unit in units:
         source = unit.params["source"]
         row = rows.setdefault(source, {"source": source, "files": 0, "shards": 0, "bytes": 0, "in_place": 0})

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
@@ -16,15 +19,17 @@ import pyarrow as pa
 from dolma_py import storage
 from dolma_py.corpus import SIZES_SCHEMA, AttributePiece
 from dolma_py.formats import FieldMap, Limits, Rejection, find_reader
+from dolma_py.formats.html_extractors import HtmlConfig
 from dolma_py.formats.in_place import TooMuchTextError, read_text_lengths
 from dolma_py.formats.jsonl import LineRange, count_newlines
 from dolma_py.formats.parquet import GroupRange
+from dolma_py.formats.pdf import PdfConfig
 from dolma_py.storage import Attempt, WrittenFile
 from dolma_py.views import SIZES
-from pipelines.ingest_inputs import KIND_SETTINGS, SETTINGS_MODELS
 from pipelines.shard_files import ShardCounts, add_sizes, text_lengths, write_shard
 
 RANGES = {"jsonl": LineRange, "parquet": GroupRange}
+SETTINGS = {"html": HtmlConfig, "warc": HtmlConfig, "pdf": PdfConfig}  # of kinds that have their own
 
 
 def name_rejected(part: str) -> str:
@@ -132,20 +137,53 @@ def load_reading(params: dict[str, Any], piece: dict[str, Any]) -> tuple[Limits,
 
 
 def _read_pieces(params: dict[str, Any], rejected: RejectedRecords) -> Iterator[pa.RecordBatch]:
-    for piece in params["pieces"]:
-        limits, fields, added = load_reading(params, piece)
-        own = {} if piece["part"] is None else {"part": RANGES[piece["kind"]](*piece["part"])}
-        if "settings" in piece:
-            own["settings"] = SETTINGS_MODELS[KIND_SETTINGS[piece["kind"]]].model_validate(piece["settings"])
-        events = find_reader(piece["path"], piece["kind"])(
-            piece["path"], source=params["source"], limits=limits, fields=fields, added=added,
-            open_stream=storage.open_read, root=piece["root"], **own,
-        )  # fmt: skip
-        for event in events:
-            if isinstance(event, Rejection):
-                rejected.add(event, piece["path"])
-            else:
-                yield event
+    """The documents of all pieces, in their order."""
+    events = ((piece["path"], event) for piece in params["pieces"] for event in _read_piece(params, piece))
+    files_at_once = min((_files_at_once(piece) for piece in params["pieces"]), default=1)
+    if files_at_once > 1:
+        events = _read_together(params, files_at_once)
+    for path, event in events:
+        if isinstance(event, Rejection):
+            rejected.add(event, path)
+        else:
+            yield event
+
+
+def _read_piece(params: dict[str, Any], piece: dict[str, Any]) -> Iterator[pa.RecordBatch | Rejection]:
+    limits, fields, added = load_reading(params, piece)
+    options: dict[str, Any] = {}
+    if piece["part"] is not None:
+        options["part"] = RANGES[piece["kind"]](*piece["part"])
+    if "settings" in piece:
+        options["settings"] = SETTINGS[piece["kind"]].model_validate(piece["settings"])
+    return find_reader(piece["path"], piece["kind"])(
+        piece["path"], source=params["source"], limits=limits, fields=fields, added=added,
+        open_stream=storage.open_read, root=piece["root"], **options,
+    )  # fmt: skip
+
+
+def _files_at_once(piece: dict[str, Any]) -> int:
+    """More than one for a file that waits for somebody else: a model."""
+    settings = piece.get("settings", {})
+    return 1 if settings.get("endpoint") is None else int(settings["files_at_once"])
+
+
+def _read_together(params: dict[str, Any], num_files: int) -> Iterator[tuple[str, pa.RecordBatch | Rejection]]:
+    """The events of all pieces in their order, num_files of them read at the same time and held whole."""
+    waiting: deque[tuple[str, Future[list[pa.RecordBatch | Rejection]]]] = deque()
+    pieces = iter(params["pieces"])
+    with ThreadPoolExecutor(num_files) as pool:
+        try:
+            while True:
+                for piece in itertools.islice(pieces, num_files - len(waiting)):
+                    waiting.append((piece["path"], pool.submit(lambda piece=piece: list(_read_piece(params, piece)))))
+                if not waiting:
+                    return
+                path, future = waiting.popleft()
+                yield from ((path, event) for event in future.result())
+        finally:
+            for _, future in waiting:
+                future.cancel()
 
 
 def count_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

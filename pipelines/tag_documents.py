@@ -251,9 +251,20 @@ def resolve_options(context: StepContext, options: dict[str, Any]) -> tuple[dict
     for key, value in options.items():
         values = value if isinstance(value, list) else [value]
         named = [_resolve(context, item) for item in values]
-        paths[key] = [path for path, _ in named] if isinstance(value, list) else named[0][0]
+        paths[key] = _fill_corpus(
+            [path for path, _ in named] if isinstance(value, list) else named[0][0], context.corpus
+        )
         identity[key] = [mark for _, mark in named] if isinstance(value, list) else named[0][1]
     return paths, identity
+
+
+def _fill_corpus(value: Any, corpus: Corpus) -> Any:
+    """The value with the corpus' folder in groups of options, such as where an endpoint keeps its answers."""
+    if isinstance(value, dict):
+        return {
+            key: item.replace("{corpus}", corpus.root) if isinstance(item, str) else item for key, item in value.items()
+        }
+    return value
 
 
 def _resolve(context: StepContext, value: Any) -> tuple[Any, Any]:

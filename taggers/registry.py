@@ -20,6 +20,8 @@ TAGGERS = {
     "quality": "taggers.quality:QualityTagger",
     "code-rules": "taggers.code_rules:CodeRulesTagger",
     "contamination": "taggers.contamination:ContaminationTagger",
+    "download-spam": "taggers.download_spam:DownloadSpamTagger",
+    "document-privacy": "taggers.document_privacy:DocumentPrivacyTagger",
 }
 
 

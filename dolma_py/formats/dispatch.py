@@ -21,6 +21,7 @@ READERS = {
     "text": "dolma_py.formats.plain_text",
     "html": "dolma_py.formats.html",
     "warc": "dolma_py.formats.warc",
+    "pdf": "dolma_py.formats.pdf",
 }
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -31,11 +32,12 @@ SUFFIXES = {
     ".htm": "html",
     ".xhtml": "html",
     ".warc": "warc",
+    ".pdf": "pdf",
 }
 
 
 def detect_format(path: str) -> str:
-    """jsonl, parquet, html, warc by the suffix before .gz or .zst; every other name is text."""
+    """jsonl, parquet, html, warc, pdf by the suffix before .gz or .zst; every other name is text."""
     name = strip_codec(path)
     for suffix, kind in SUFFIXES.items():
         if name.endswith(suffix):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 
 import pyarrow as pa
@@ -18,6 +19,8 @@ from pipelines.build_recipe import BuildOptions, build
 from pipelines.costs import estimate_text_bytes
 from pipelines.ingest_inputs import IngestConfig, describe_inputs
 from pipelines.recipe import Recipe, build_steps
+from tests.chat_server import ChatServer
+from tests.made_pdfs import make_encrypted, make_lines, make_pdf
 
 
 def ingest(folder, sources, **settings):
@@ -260,3 +263,31 @@ def test_json_documents_are_left_out_of_a_folder_and_told(tmp_path, _spark_of_th
     for inputs in (folder / "list.json", folder / "li*t.json"):
         with pytest.raises(ConfigError, match=r"expected JSON Lines, this is one JSON document.*list\.json"):
             ingest(tmp_path / "other", [{"name": "web", "inputs": [str(inputs)]}])
+
+
+def test_pdfs_are_read_by_the_settings_of_their_source(tmp_path):
+    """Text of the file, rejections counted, and a model that reads: its answers are kept in the corpus and asked for once."""
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.pdf").write_bytes(make_pdf([make_lines([f"paper {number}", "its second line"])]))
+    (folder / "copy.pdf").write_bytes((folder / "0.pdf").read_bytes())
+    (folder / "locked.pdf").write_bytes(make_encrypted())
+    manifest = ingest(tmp_path, [{"name": "pdf", "inputs": [str(folder)]}])
+    assert manifest["facts"]["rejected"] == {"pdf": {"encrypted": 1}}
+    rows = read_rows(tmp_path)
+    assert sorted(row["text"] for row in rows) == sorted(f"paper {n}\nits second line" for n in (0, 0, 1, 2))
+    digests = [hashlib.sha1((folder / f"{n}.pdf").read_bytes()).hexdigest() for n in range(3)]
+    assert {row["id"] for row in rows} == {*digests, f"{digests[0]}#2"}
+    with ChatServer(lambda body: "what the model saw") as server:
+        endpoint = {"base_url": server.url, "model": "eyes", "cache": "{corpus}/answers"}
+        source = {
+            "name": "seen",
+            "inputs": [str(folder / "[0-2].pdf")],
+            "pdf": {"route": "vision", "endpoint": endpoint},
+        }
+        (tmp_path / "two").mkdir()
+        ingest(tmp_path / "two", [source])
+        assert [row["text"] for row in read_rows(tmp_path / "two")] == ["what the model saw"] * 3
+        assert len(server.bodies) == 3
+        assert (tmp_path / "two" / "corpus" / "answers" / "answers.txt").read_text().count("what the model saw") == 3

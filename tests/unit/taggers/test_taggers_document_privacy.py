@@ -1,0 +1,201 @@
+"""The rule on every combination of answers, and the questions against a server on this machine."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pyarrow as pa
+import pytest
+
+from dolma_py.endpoint import Answer
+from dolma_py.errors import EndpointError
+from taggers.base import tag_checked
+from taggers.document_privacy import (
+    DROPPED_TYPES,
+    EXEMPT_TYPES,
+    PRIVACY_PROMPT,
+    TYPE_PROMPT,
+    TYPES,
+    Judgement,
+    parse_privacy,
+    parse_types,
+)
+from taggers.registry import build_tagger
+from tests.chat_server import ChatServer, question_of
+
+TYPE_SETS = [None, ("other",), *((name,) for name in TYPES), *itertools.combinations(("news", "resume", "other"), 2)]
+
+
+def removes(contains_pii: bool, public_document: bool, types: tuple[str, ...]) -> bool:
+    """The rule as the release notes of the pool have it."""
+    exempt = {"academic_paper", "textbook", "homework", "test_or_quiz", "syllabus", "public_order", "news"}
+    return (
+        (contains_pii and not public_document and not exempt & set(types))
+        or "resume" in types or "court_notice" in types or "completion_certificate" in types
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("types", [types for types in TYPE_SETS if types is not None])
+@pytest.mark.parametrize("public", [False, True])
+@pytest.mark.parametrize("pii", [False, True])
+def test_the_rule(pii, public, types):
+    assert Judgement(pii, public, types).is_kept() is not removes(pii, public, types)
+
+
+@pytest.mark.parametrize(
+    ("judgement", "is_kept"),
+    [
+        (Judgement(None, None, ("other",)), False),
+        (Judgement(None, None, ("news",)), True),  # whatever it holds, it is kept
+        (Judgement(None, None, ("resume",)), False),
+        (Judgement(False, False, None), False),
+        (Judgement(True, True, None), False),
+        (Judgement(None, None, None), False),
+    ],
+)
+def test_without_an_answer_the_worst_is_believed(judgement, is_kept):
+    assert judgement.is_kept() is is_kept
+
+
+def test_types_are_complete():
+    assert (len(EXEMPT_TYPES), len(DROPPED_TYPES), len(TYPES)) == (7, 3, 11)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"contains_pii": true, "public_document": false}', (True, False)),
+        ('```json\n{"contains_pii": false, "public_document": true}\n```', (False, True)),
+        ('Sure: {"contains_pii": true, "public_document": true} as asked', (True, True)),
+        ('{"contains_pii": "yes", "public_document": false}', None),
+        ('{"contains_pii": true}', None), ("true", None), ("", None), ("{", None), ("}{", None), ("{[}", None), ("[{}]", None),
+    ],
+)  # fmt: skip
+def test_answers_about_personal_data(text, expected):
+    assert parse_privacy(Answer(text=text)) == expected
+    assert parse_privacy(Answer(text=text, failure="timeout")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"document_types": ["news"]}', ("news",)),
+        ('{"document_types": ["resume", "academic_paper", "resume"]}', ("academic_paper", "resume")),
+        ('{"document_types": []}', None), ('{"document_types": "news"}', None), ('{"document_types": ["poem"]}', None),
+        ('{"document_types": [1]}', None), ("news", None),
+    ],
+)  # fmt: skip
+def test_answers_about_types(text, expected):
+    assert parse_types(Answer(text=text)) == expected
+
+
+def judge(body) -> str:
+    """A model that believes what a document says of itself: its first line holds the answers."""
+    question = question_of(body)
+    said = json.loads(question.split("=" * 40)[1].strip().split("\n")[0])
+    return json.dumps(
+        {"document_types": said["types"]}
+        if "document_types" in question
+        else {k: said[k] for k in ("contains_pii", "public_document")}
+    )
+
+
+def document(pii: bool, public: bool, *types: str) -> str:
+    return json.dumps({"contains_pii": pii, "public_document": public, "types": types}) + "\nand more text"
+
+
+@pytest.fixture
+def tagger(tmp_path):
+    def make(server: ChatServer, **more):
+        endpoint = {
+            "base_url": server.url, "model": "judge", "cache": str(tmp_path / "answers"), "first_wait_seconds": 0.0, "max_tries": 1,
+            "max_failed_frac": 1.0,
+        }  # fmt: skip
+        return build_tagger("document-privacy", {"endpoint": endpoint | more.pop("changed", {})} | more)
+
+    return make
+
+
+def tag(tagger, texts, metadata=None) -> list[dict]:
+    columns = {
+        "text": pa.array(texts, pa.large_string()),
+        "metadata": pa.array(metadata or [None] * len(texts), pa.string()),
+    }
+    return tag_checked(tagger, pa.record_batch(columns)).to_pylist()
+
+
+def test_documents_are_judged(tagger):
+    texts = [
+        document(True, False, "other"),
+        document(True, False, "news", "other"),
+        document(False, True, "resume"),
+        document(False, False, "other"),
+    ]
+    with ChatServer(judge) as server:
+        rows = tag(tagger(server), texts)
+        again = tag(tagger(server), texts)
+    assert rows == again and len(server.bodies) == 8
+    assert [row["is_kept"] for row in rows] == [False, True, False, True]
+    assert [row["is_exposed"] for row in rows] == [True, False, False, False]
+    assert rows[1] == {
+        "contains_pii": True, "is_public_document": False, "document_types": ["news", "other"], "is_exposed": False, "is_kept": True,
+        "num_unanswered": 0,
+    }  # fmt: skip
+
+
+def test_what_is_shown(tagger):
+    text = document(True, False, "other") + "x" * 10_000
+    numbers = json.dumps({"pdf_page_numbers": [[0, 80, 1], [82, len(text), 2]]})
+    with ChatServer(judge) as server:
+        tag(tagger(server), [text], [numbers])
+    shown = {
+        "contains_pii:" in question_of(body): question_of(body).split("=" * 40)[1].strip("\n") for body in server.bodies
+    }
+    assert shown == {True: text[:80].strip("\n"), False: text[:5000]}
+
+
+def test_an_answer_that_is_none_is_asked_for_again(tagger):
+    with ChatServer(lambda body: "I think so" if body["temperature"] < 0.3 else judge(body)) as server:
+        (row,) = tag(tagger(server), [document(False, True, "news")])
+    assert (row["num_unanswered"], row["is_kept"], len(server.bodies)) == (0, True, 6)
+
+
+def test_without_answers(tagger):
+    with ChatServer(lambda body: "no idea") as server:
+        (row,) = tag(tagger(server, answer_tries=2), [document(False, True, "news")])
+    assert (row["contains_pii"], row["document_types"], row["num_unanswered"], row["is_kept"]) == (None, None, 2, False)
+    assert len(server.bodies) == 4
+
+
+def test_two_models(tagger, tmp_path):
+    other = {"model": "small", "cache": str(tmp_path / "other")}
+    with ChatServer(judge) as server:
+        tag(tagger(server, type_endpoint=other | {"base_url": server.url}), [document(False, True, "news")])
+    assert {("contains_pii:" in question_of(body), body["model"]) for body in server.bodies} == {
+        (True, "judge"),
+        (False, "small"),
+    }
+
+
+def test_a_server_that_fails_stops_the_job(tagger):
+    with ChatServer(fault=lambda number, body: "400") as server:
+        failing = tagger(server, changed={"max_failed_frac": 0.1})
+        with pytest.raises(EndpointError, match="20 of 20 requests failed"):
+            tag(failing, [document(False, True, "news") + str(n) for n in range(50)])
+
+
+def test_an_empty_batch(tagger):
+    with ChatServer(judge) as server:
+        assert tag(tagger(server), []) == []
+
+
+def test_the_cost_is_told(tagger):
+    priced = {"price_per_million_prompt": 1.0, "price_per_million_completion": 2.0}
+    with ChatServer(judge) as server:
+        (plain,) = tagger(server).config.warnings
+        (line,) = tagger(server, changed=priced, max_chars=4000).config.warnings
+    assert "two requests a document to judge, about " in plain and "no price is set" in plain
+    tokens = int(line.split("about ")[1].split(" ")[0])
+    assert tokens == 2 * 1000 + sum(-(-len(prompt) // 4) for prompt in (PRIVACY_PROMPT, TYPE_PROMPT))
+    assert f"at most {tokens + 2 * 200:.4g} to pay for a million documents" in line
