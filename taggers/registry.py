@@ -19,6 +19,7 @@ TAGGERS = {
     "language": "taggers.language:LanguageTagger",
     "quality": "taggers.quality:QualityTagger",
     "code-rules": "taggers.code_rules:CodeRulesTagger",
+    "pii": "taggers.pii:PiiTagger",
     "contamination": "taggers.contamination:ContaminationTagger",
 }
 

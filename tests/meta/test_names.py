@@ -18,6 +18,9 @@ SISTERS = {
     "taggers/repetition_kernels.py": "taggers/gopher.py",
     # one of the hashes of shingles
     "dedup/sha1_kernels.py": "dedup/shingles.py",
+    # addresses and numbers are found in one sweep
+    "taggers/pii_address_kernels.py": "taggers/pii.py",
+    "taggers/pii_number_kernels.py": "taggers/pii.py",
     # scoring is a part of the search
     "taggers/ngram_score_kernels.py": "taggers/ngram_match.py",
     # and so is alignment
