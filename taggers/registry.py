@@ -20,6 +20,7 @@ TAGGERS = {
     "quality": "taggers.quality:QualityTagger",
     "code-rules": "taggers.code_rules:CodeRulesTagger",
     "pii": "taggers.pii:PiiTagger",
+    "url-lists": "taggers.url_lists:UrlListsTagger",
     "contamination": "taggers.contamination:ContaminationTagger",
 }
 

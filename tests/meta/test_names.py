@@ -38,6 +38,8 @@ TWINS = {
     "join_pairs_kernel": "verification.verify_pairs",
     "count_code_kernel": "word_stats.count_code",
     "count_lengths_kernel": "word_stats.count_lengths",
+    "fill_table_kernel": "url_lists.find_hosts",
+    "build_automaton_kernel": "url_lists.count_hits",
     "hash_ids_kernel": "ngram_tokens.encode_pieces",
     "hash_ngrams_kernel": "ngram_index.ngrams",
     "build_slots_kernel": "ngram_match.find_items",
