@@ -19,6 +19,8 @@ TAGGERS = {
     "language": "taggers.language:LanguageTagger",
     "quality": "taggers.quality:QualityTagger",
     "code-rules": "taggers.code_rules:CodeRulesTagger",
+    "gzip-ratio": "taggers.gzip_ratio:GzipRatioTagger",
+    "ngram-loops": "taggers.ngram_loops:NgramLoopsTagger",
     "pii": "taggers.pii:PiiTagger",
     "url-lists": "taggers.url_lists:UrlListsTagger",
     "contamination": "taggers.contamination:ContaminationTagger",
