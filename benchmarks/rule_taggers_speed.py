@@ -1,7 +1,7 @@
 """MB/s per core of the rule taggers, from an Arrow batch of texts to a batch of columns, best of three by CPU time.
 
-    python -m benchmarks.rule_taggers_speed                           made text
-    DOLMA_PY_DATA=<folder> python -m benchmarks.rule_taggers_speed    the documents of <folder>/pool
+python -m benchmarks.rule_taggers_speed                           made text
+DOLMA_PY_DATA=<folder> python -m benchmarks.rule_taggers_speed    the documents of <folder>/pool
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ TAGGERS = (
     ("ngram-loops", {"items": "bytes"}),
     ("gzip-ratio", {}),
     ("code-rules", {}),
+    ("code-content", {}),
     ("lengths", {}),
 )
 
@@ -30,7 +31,9 @@ def main() -> None:
     data_folder = os.environ.get("DOLMA_PY_DATA")
     view = read_pool(Path(data_folder), 32_000_000) if data_folder else make_text(16_000_000)
     num_docs = len(view.offsets) - 1
-    batch = pa.record_batch({"text": build_text(view.data, view.offsets)})
+    # the made metadata make every fourth document Python, JavaScript, HTML or JSON, so that each part of code-content runs
+    names = [f'{{"ext": ".{("py", "js", "html", "json")[row % 4]}"}}' for row in range(num_docs)]
+    batch = pa.record_batch({"text": build_text(view.data, view.offsets), "metadata": pa.array(names)})
     print(f"text: {'pool' if data_folder else 'made'}, {len(view.data) / 1e6:.1f} MB, {num_docs} documents")
     for name, options in TAGGERS:
         if len(sys.argv) > 1 and name not in sys.argv[1:]:

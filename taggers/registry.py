@@ -21,6 +21,7 @@ TAGGERS = {
     "code-rules": "taggers.code_rules:CodeRulesTagger",
     "gzip-ratio": "taggers.gzip_ratio:GzipRatioTagger",
     "ngram-loops": "taggers.ngram_loops:NgramLoopsTagger",
+    "code-content": "taggers.code_content:CodeContentTagger",
     "pii": "taggers.pii:PiiTagger",
     "url-lists": "taggers.url_lists:UrlListsTagger",
     "contamination": "taggers.contamination:ContaminationTagger",
