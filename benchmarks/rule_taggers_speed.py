@@ -23,6 +23,7 @@ TAGGERS = (
     ("gzip-ratio", {}),
     ("code-rules", {}),
     ("code-content", {}),
+    ("pdf-text", {}),
     ("lengths", {}),
 )
 

@@ -22,6 +22,7 @@ TAGGERS = {
     "gzip-ratio": "taggers.gzip_ratio:GzipRatioTagger",
     "ngram-loops": "taggers.ngram_loops:NgramLoopsTagger",
     "code-content": "taggers.code_content:CodeContentTagger",
+    "pdf-text": "taggers.pdf_text:PdfTextTagger",
     "pii": "taggers.pii:PiiTagger",
     "url-lists": "taggers.url_lists:UrlListsTagger",
     "contamination": "taggers.contamination:ContaminationTagger",
