@@ -210,18 +210,23 @@ def _entity_end(data, at, end):
 
 @njit(**KERNEL)
 def count_visible_kernel(data, offsets, is_html, out_chars):
-    """Fill int64 (N,): characters of HTML outside of tags, comments, scripts and styles; a character reference is one. 0 where not is_html.
+    """Fill int64 (N,): characters of HTML outside of tags, comments, scripts and styles. 0 where not is_html.
 
-    "<p title='>'>a &amp; b</p><script>x</script>" -> 5
+    A character reference is one character, and white space that fills all between two tags is one, as BeautifulSoup has it.
+
+    "<p title='>'>a &amp; b</p>  <script>x</script>" -> 6
     """
     for row in range(len(offsets) - 1):
         begin, end = offsets[row], offsets[row + 1]
-        chars = np.int64(0)
+        chars = part = np.int64(0)  # of the document, and of the text since the last tag
+        is_blank = True
         at = begin if is_html[row] else end
         while at < end:
             byte = data[at]
             following = data[at + 1] if at + 1 < end else np.uint8(0)
             if byte == 60 and (_is_letter(following) or following == 47 or following == 33 or following == 63):
+                chars += min(part, 1) if is_blank else part
+                part, is_blank = np.int64(0), True
                 if following == 33 and at + 3 < end and data[at + 2] == 45 and data[at + 3] == 45:
                     at = _markup_comment_end(data, at, end)
                     continue
@@ -232,9 +237,11 @@ def count_visible_kernel(data, offsets, is_html, out_chars):
                 elif _is_tag(data, name_at, end, _STYLE):
                     at = _element_end(data, at, end, _STYLE)
             elif byte == 38:
-                chars += 1
+                part += 1
+                is_blank = False
                 at = _entity_end(data, at, end)
             else:
-                chars += byte & 0xC0 != 0x80
+                part += byte & 0xC0 != 0x80
+                is_blank = is_blank and (byte == 32 or byte == 9 or byte == 10 or byte == 12 or byte == 13)
                 at += 1
-        out_chars[row] = chars
+        out_chars[row] = chars + (min(part, 1) if is_blank else part)

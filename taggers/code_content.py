@@ -1,8 +1,8 @@
 """The rules of SantaCoder, StarCoder and StarCoder2 that look at what a file holds, beside those of `code-rules` on lines and characters.
 
 Some rules are for one language. Where a document is of another, its column has a value that every rule keeps (Dolma's way), so that one
-rule serves all sources: `html_text_frac` 1, `comment_char_frac` 0.5, `data_file_chars` 500, `data_file_lines` 0. The language is that of the
-file name's ending in the metadata.
+rule serves all sources: `html_text_frac` 1, `comment_char_frac` 0.5, `data_file_chars` 500, and 0 in `data_file_lines` and the three columns of
+lines at the end. The language is that of the file name's ending in the metadata.
 
 Where we leave the sources: comments are found by the syntax of the language's family, not by its parser, and of Python strings in three quotes
 that begin a line are docstrings; markers of comments count; `\\b` in the patterns of encoded data takes bytes above ASCII for letters, and their
@@ -29,7 +29,9 @@ from taggers import code_content_kernels as kernels
 from taggers.characters import character_table
 from taggers.code_comments_kernels import count_comments_kernel, count_visible_kernel
 from taggers.code_languages import COMMENT_RULE_FAMILIES, CodeKind, kind_of
-from taggers.code_rules import CODE_RULES
+from taggers.code_rules import CODE_RULES, count_code
+from taggers.code_rules_kernels import LINE_CHARS, MAX_LINE_CHARS
+from taggers.code_rules_kernels import LINES as CODE_LINES
 from taggers.gopher import Rule
 
 Int64 = npt.NDArray[np.int64]
@@ -42,7 +44,10 @@ GENERATED = (
 )
 CONFIG_OR_TEST = ("unit tests", "test file", "configuration file")
 MIN_VISIBLE_CHARS = 100
-NEUTRAL = {"html_text_frac": 1.0, "comment_char_frac": 0.5, "data_file_chars": 500, "data_file_lines": 0}
+NEUTRAL = {
+    "html_text_frac": 1.0, "comment_char_frac": 0.5, "data_file_chars": 500, "data_file_lines": 0,
+    "short_line_chars": 0, "mean_short_line_chars": 0, "long_line_chars": 0,
+}  # fmt: skip
 
 _SANTA = "SantaCoder; bigcode-dataset preprocessing, filter comments"
 _STAR = "StarCoder, section 3.1; bigcode-dataset preprocessing, filters xml, html, large_and_small_files"
@@ -62,6 +67,9 @@ CONTENT_RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "starcoder2": (
         Rule("lines", "num_lines", "<=", 100_000, _STAR2),
+        Rule("max_line", "short_line_chars", "<=", 1000, _STAR2),
+        Rule("mean_line", "mean_short_line_chars", "<=", 100, _STAR2),
+        Rule("max_long_line", "long_line_chars", "<=", 100_000, _STAR2),
         Rule("generated", "generated_markers", "<=", 0, _STAR2),
         Rule("encoded_match", "max_encoded_bytes", "<=", 1024, _STAR2),
         Rule("encoded", "encoded_byte_frac", "<=", 0.5, _STAR2),
@@ -137,6 +145,9 @@ class CodeContentTagger:
     comment_char_frac       float64   share of characters in comments; 0.5 for markup and unknown languages
     data_file_chars         int64     characters of JSON and YAML; 500 for others
     data_file_lines         int64     lines of JSON, YAML, text, OWL and DOT; 0 for others
+    short_line_chars, mean_short_line_chars
+                            int64, float64   longest and mean line, as code-rules has them; 0 for the languages of the next column
+    long_line_chars         int64     longest line of HTML, JSON, Markdown, Roff, SMT, TeX, text and XML; 0 for others
     """
 
     config_model = CodeContentTaggerConfig
@@ -157,6 +168,9 @@ class CodeContentTagger:
             ("comment_char_frac", pa.float64()),
             ("data_file_chars", pa.int64()),
             ("data_file_lines", pa.int64()),
+            ("short_line_chars", pa.int64()),
+            ("mean_short_line_chars", pa.float64()),
+            ("long_line_chars", pa.int64()),
         ]
     )
 
@@ -169,7 +183,9 @@ class CodeContentTagger:
         counts, encoded = count_content(texts), find_encoded(texts)
         sizes, chars = np.maximum(np.diff(texts.offsets), 1), np.maximum(counts[:, kernels.CHARS], 1)
         families = np.array([kind.family for kind in kinds], np.int8)
-        is_html, is_data, is_limited = (np.array([kind[i] for kind in kinds], bool) for i in (1, 2, 3))
+        is_html, is_data, is_limited, is_long = (np.array([kind[i] for kind in kinds], bool) for i in (1, 2, 3, 4))
+        code = count_code(*texts)
+        longest, mean = code[:, MAX_LINE_CHARS], code[:, LINE_CHARS] / np.maximum(code[:, CODE_LINES], 1)
         visible = count_visible(texts, is_html)
         has_comments = np.isin(families, list(COMMENT_RULE_FAMILIES))
         lines, feeds = counts[:, kernels.LINES], np.maximum(counts[:, kernels.LINE_FEEDS], 1)
@@ -187,6 +203,9 @@ class CodeContentTagger:
             np.where(has_comments, count_comments(texts, families) / chars, NEUTRAL["comment_char_frac"]),
             np.where(is_data, counts[:, kernels.CHARS], int(NEUTRAL["data_file_chars"])),
             np.where(is_limited, lines, int(NEUTRAL["data_file_lines"])),
+            np.where(is_long, 0, longest),
+            np.where(is_long, 0, mean),
+            np.where(is_long, longest, 0),
         ]
         return pa.RecordBatch.from_arrays(
             [pa.array(np.ascontiguousarray(column)) for column in columns], schema=self.schema

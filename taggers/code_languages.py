@@ -18,10 +18,13 @@ _ENDINGS = {
     MARKUP: "html htm xhtml xml vue svelte md markdown svg",
 }
 FAMILIES = {ending: family for family, endings in _ENDINGS.items() for ending in endings.split()}
+_LONG = {"json", "md", "markdown", "roff", "man", *"123456789", "smt", "smt2", "tex", "sty", "cls", "txt", "xml"}
 HTML_ENDINGS = frozenset({"html", "htm", "xhtml"})
 # files of data, which StarCoder limits in size; StarCoder2 adds OWL and DOT to the limit of lines
 DATA_ENDINGS = frozenset({"json", "yaml", "yml"})
 LINE_LIMITED_ENDINGS = DATA_ENDINGS | {"txt", "owl", "dot", "gv"}
+# HTML, JSON, Markdown, Roff, SMT, TeX, Text and XML, whose lines StarCoder2 lets be long
+LONG_LINE_ENDINGS = HTML_ENDINGS | _LONG
 COMMENT_RULE_FAMILIES = frozenset({PYTHON, C_LIKE, CSS, HASH, DASH, SEMICOLON, PERCENT})
 
 
@@ -32,6 +35,7 @@ class CodeKind(NamedTuple):
     is_html: bool
     is_data: bool
     is_line_limited: bool
+    has_long_lines: bool
 
 
 def kind_of(name: str) -> CodeKind:
@@ -41,6 +45,5 @@ def kind_of(name: str) -> CodeKind:
     True
     """
     ending = name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[-1].lower()
-    return CodeKind(
-        FAMILIES.get(ending, NO_FAMILY), ending in HTML_ENDINGS, ending in DATA_ENDINGS, ending in LINE_LIMITED_ENDINGS
-    )
+    endings = (HTML_ENDINGS, DATA_ENDINGS, LINE_LIMITED_ENDINGS, LONG_LINE_ENDINGS)
+    return CodeKind(FAMILIES.get(ending, NO_FAMILY), *(ending in known for known in endings))

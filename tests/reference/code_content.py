@@ -98,7 +98,6 @@ ENTITY = re.compile(rb"&[A-Za-z0-9#]{1,11};")
 
 
 def count_visible(text):
-    """Characters outside of tags, comments, scripts and styles; a character reference is one."""
-    return sum(
-        count_chars(ENTITY.sub(b"x", part)) for part in HIDDEN.sub(b"\n\0<cut>\0\n", text).split(b"\n\0<cut>\0\n")
-    )
+    """Characters outside of tags, comments, scripts and styles; a reference is one, and so is blank text between two of them."""
+    parts = HIDDEN.sub(b"\n\0<cut>\0\n", text).split(b"\n\0<cut>\0\n")
+    return sum(count_chars(ENTITY.sub(b"x", part)) if part.strip(b" \t\n\f\r") else min(len(part), 1) for part in parts)

@@ -26,7 +26,7 @@ CODE_PARTS = (
 )  # fmt: skip
 HTML_PARTS = (
     "<", ">", "</", "<p>", "<P title='>'>", "<script>", "</script>", "<STYLE a>", "</style>", "<scripts>", "<!--", "-->", "<!doctype html>",
-    "<?php", "&amp;", "&", ";", "&#39;", "'", '"', "text", "\u00e9", "\n", "a<b",
+    "<?php", " ", "  ", "&amp;", "&", ";", "&#39;", "'", '"', "text", "\u00e9", "\n", "a<b",
 )  # fmt: skip
 ENCODED_PARTS = (
     "A",
@@ -100,8 +100,8 @@ def test_kernel_examples():
     assert count_content(view(["x = Test\n"])).tolist() == [[9, 1, 1, 5, 3, 0, 1, 0, 0, 0]]
     assert find_encoded(view(["A" * 63, "A" * 64])).tolist() == [[0, 0], [64, 64]]
     assert count_comments(view(["x = 1 // y\n"]), np.array([comments.C_LIKE], np.int8)).tolist() == [4]
-    page = "<p title='>'>a &amp; b</p><script>x</script>"
-    assert count_visible(view([page, page]), np.array([True, False])).tolist() == [5, 0]
+    page = "<p title='>'>a &amp; b</p>  <script>x</script>"
+    assert count_visible(view([page, page]), np.array([True, False])).tolist() == [6, 0]
 
 
 def test_long_lines_cost_linear_time():
@@ -128,6 +128,9 @@ EDGES = [
     ("starcoder", "min_data_chars", "json", "x" * 50, "x" * 49),
     ("starcoder", "max_data_chars", "yaml", "x" * 5000, "x" * 5001),
     ("starcoder2", "lines", "py", "\n" * 100_000, "\n" * 100_000 + "x"),
+    ("starcoder2", "max_line", "py", "x" * 1000, "x" * 1001),
+    ("starcoder2", "mean_line", "c", "x" * 150 + "\n" + "x" * 50, "x" * 150 + "\n" + "x" * 51),
+    ("starcoder2", "max_long_line", "html", "x" * 100_000, "x" * 100_001),
     ("starcoder2", "generated", "py", "\n" * 5 + "# auto-generated", "\n" * 4 + "# AUTO-generated"),
     ("starcoder2", "encoded_match", "py", "A" * 1024 + " ", "A" * 1025 + " "),
     ("starcoder2", "encoded", "py", "A" * 64 + " " * 64, "A" * 64 + " " * 63),
@@ -157,6 +160,13 @@ def test_every_rule_has_its_edge():
 
 def test_other_languages_pass_rules_that_are_not_theirs():
     rows = tag(["", "x"], ["", "exe"])
+    (page, code) = tag(["x" * 5000] * 2, ["md", "py"])
+    assert (page["short_line_chars"], page["long_line_chars"], code["short_line_chars"], code["long_line_chars"]) == (
+        0,
+        5000,
+        5000,
+        0,
+    )
     for rules in CONTENT_RULES.values():
         for rule in rules:
             if rule.column in code_content.NEUTRAL:
