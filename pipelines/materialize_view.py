@@ -1,7 +1,7 @@
 """Write a view out as a corpus of its own: kept rows, edits applied, every row naming where it came from.
 
 metadata.parent of each document is {"listing", "shard", "row"}: the parent by its listing's fingerprint, and the address
-there. Rows of the view = rows written, checked.
+there. Rows of the view = rows written, checked. With `markdown_tables: html` tables become HTML on the way, which no edit of a view can do.
 
     spark-submit pipelines/materialize_view.py --config materialize.yaml
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -18,11 +18,13 @@ import pyarrow as pa
 from pydantic import Field
 
 from dolma_py import config, storage
+from dolma_py.arrow_buffers import build_text, view_text
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, read_view
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.errors import ConfigError
 from dolma_py.listing import ROW_BITS, Listing, Shard, Split, append_shards
+from dolma_py.markdown_tables import write_tables
 from dolma_py.storage import WrittenFile
 from dolma_py.views import SIZES, View
 from pipelines.shard_files import SIZES_FINGERPRINT, write_shard
@@ -36,6 +38,9 @@ class MaterializeConfig(Config):
 
     output: str = Field(min_length=1, description="folder of the new corpus; must not hold another one yet")
     row_group_text_bytes: int = Field(default=16 << 20, ge=1, description="text in one row group, in bytes")
+    markdown_tables: Literal["keep", "html"] = Field(
+        default="keep", description="html: markdown tables of the edited texts become HTML tables"
+    )
 
 
 def run(context: StepContext, settings: MaterializeConfig) -> StepResult:
@@ -50,10 +55,11 @@ def run(context: StepContext, settings: MaterializeConfig) -> StepResult:
         counts[source] = counts.get(source, -1) + 1
         params = split_params(context, split) | {
             "target": target.root, "part": f"{source}/part-{counts[source]:05d}", "source": source,
-            "row_group_text_bytes": settings.row_group_text_bytes,
+            "row_group_text_bytes": settings.row_group_text_bytes, "markdown_tables": settings.markdown_tables,
         }  # fmt: skip
         units.append(Unit(split_name(split), params, split.text_bytes))
-    mark = config.fingerprint(VERSION, context.need_view().fingerprint, settings.row_group_text_bytes)
+    decided = [VERSION, context.need_view().fingerprint, settings.row_group_text_bytes]
+    mark = config.fingerprint(*decided, *(["html"] if settings.markdown_tables == "html" else []))
     listing = target.read_listing()
     expected = [(f"documents/{unit.params['part']}.parquet", unit.name, mark) for unit in units]
     if listing.shards and [(shard.path, *_origin(shard)) for shard in listing.shards] != expected:
@@ -128,7 +134,12 @@ def copy_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
                 pa.string(),
             )
             index = batch.documents.schema.get_field_index("metadata")
-            yield batch.documents.set_column(index, DOCUMENT_SCHEMA.field("metadata"), column).cast(DOCUMENT_SCHEMA)
+            documents = batch.documents.set_column(index, DOCUMENT_SCHEMA.field("metadata"), column)
+            if params["markdown_tables"] == "html":
+                index = documents.schema.get_field_index("text")
+                texts = build_text(*write_tables(view_text(documents.column("text"))))
+                documents = documents.set_column(index, DOCUMENT_SCHEMA.field("text"), texts)
+            yield documents.cast(DOCUMENT_SCHEMA)
 
     return write_shard(
         read(), root=params["target"], attempts=attempts, part=params["part"],

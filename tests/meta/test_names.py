@@ -18,6 +18,11 @@ SISTERS = {
     "taggers/repetition_kernels.py": "taggers/gopher.py",
     # one of the hashes of shingles
     "dedup/sha1_kernels.py": "dedup/shingles.py",
+    # addresses and numbers are found in one sweep
+    "taggers/pii_address_kernels.py": "taggers/pii.py",
+    "taggers/pii_number_kernels.py": "taggers/pii.py",
+    # comments are one of the things that a source file holds
+    "taggers/code_comments_kernels.py": "taggers/code_content.py",
     # scoring is a part of the search
     "taggers/ngram_score_kernels.py": "taggers/ngram_match.py",
     # and so is alignment
@@ -35,6 +40,10 @@ TWINS = {
     "join_pairs_kernel": "verification.verify_pairs",
     "count_code_kernel": "word_stats.count_code",
     "count_lengths_kernel": "word_stats.count_lengths",
+    "count_comments_kernel": "code_content.count_comments",
+    "count_visible_kernel": "code_content.count_visible",
+    "fill_table_kernel": "url_lists.find_hosts",
+    "build_automaton_kernel": "url_lists.count_hits",
     "hash_ids_kernel": "ngram_tokens.encode_pieces",
     "build_slots_kernel": "ngram_match.find_items",
     "number_keys_kernel": "ngram_index.weights",
