@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 from benchmarks.html_extraction import list_pages
-from dolma_py import parquet_files
+from dolma_py import parquet_files, storage
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.formats import FieldMap, Limits, find_reader
 from dolma_py.formats.html import extract_page
@@ -74,20 +74,16 @@ def write_warc(scratch: Path, pages: list[bytes]) -> Path:
 
 def read(path: Path, **options: object) -> Iterator[object]:
     """All events of a file's reader."""
-    reader = find_reader(str(path))
-    yield from reader(
+    return find_reader(str(path))(
         str(path), source="pool", limits=Limits(), fields=FieldMap(), added=None,
-        open_stream=lambda name: open(name, "rb"), **options,
+        open_stream=storage.open_read, **options,
     )  # fmt: skip
 
 
 def drain(events: Iterator[object]) -> int:
     """Bytes of text of all documents."""
-    return sum(
-        int(pa.compute.sum(pa.compute.binary_length(event.column("text"))).as_py() or 0)
-        for event in events
-        if isinstance(event, pa.RecordBatch)
-    )
+    batches = (event for event in events if isinstance(event, pa.RecordBatch))
+    return sum(int(pa.compute.sum(pa.compute.binary_length(batch.column("text"))).as_py() or 0) for batch in batches)
 
 
 def bare_jsonl(path: Path) -> int:
