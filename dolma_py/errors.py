@@ -153,6 +153,7 @@ class EndpointError(DolmaError):
 
     def __init__(self, address: str, problem: str, hint: str) -> None:
         self.address, self.problem = address, problem
+        problem = " ".join(problem.split())  # of somebody else's words too
         super().__init__(f"endpoint {address}: {problem}. {hint} Answers that came are kept: run again to go on.")
 
 

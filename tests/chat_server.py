@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -67,6 +68,7 @@ class ChatServer:
         port: int = 0,
         key: str = "",
         seconds: float = 0.0,
+        certificate: str = "",
     ) -> None:
         self.answer, self.fault, self.key, self.seconds = answer, fault, key, seconds
         self.bodies: list[Body] = []  # of all requests, in the order in which they came
@@ -89,6 +91,11 @@ class ChatServer:
 
         self.server = Server(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+        if certificate:  # a file with the key too
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
 

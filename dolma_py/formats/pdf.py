@@ -28,6 +28,7 @@ from dolma_py.pdf_pages import SizedPage, drop_margins, join_lines, join_pages
 from dolma_py.pdf_process import Parsed, PdfLimits, PdfProcess, share_process
 from dolma_py.pdf_vision import PROMPT_VERSION, read_pages
 
+VERSION = 1  # of how text is made of a file's glyphs; recorded text guards it (tests/golden/make_pdf_outputs.py)
 MARK_BYTES = 1024  # at the beginning of a file, among which %PDF- stands
 
 
@@ -97,7 +98,7 @@ class PdfText(NamedTuple):
 def extract_pdf(data: bytes, pdf: PdfConfig, process: PdfProcess, endpoint: Endpoint | None = None) -> PdfText:
     """The text of a PDF by the route of the settings; for vision with an open endpoint.
 
-    Facts: pdf_route, pdf_pages, pdf_page_numbers ([start, end, page from 1] in characters), pdf_failed_pages (without text), and
+    Facts: pdf_version, pdf_route, pdf_pages, pdf_page_numbers ([start, end, page from 1] in characters), pdf_failed_pages (without text), and
     for vision pdf_fallback_pages, pdf_turned_pages, pdf_problems, pdf_model, pdf_prompt, prompt_tokens, completion_tokens.
     Reasons: bad_pdf, encrypted, no_pages, too_many_pages, too_long, too_much_memory, pdf_timeout, pdf_crash, truncated (the end is
     missing and nothing could be read), failed_pages, too_many_fallbacks, no_text. Raises EndpointError.
@@ -129,7 +130,7 @@ def _page_texts(parsed: Parsed, pdf: PdfConfig) -> list[str | None]:
 
 def _finish(texts: list[str | None], facts: dict[str, Any]) -> PdfText:
     text, numbers = join_pages([part or "" for part in texts])
-    facts = {"pdf_pages": len(texts), "pdf_page_numbers": numbers} | facts
+    facts = {"pdf_version": VERSION, "pdf_pages": len(texts), "pdf_page_numbers": numbers} | facts
     return PdfText(text, facts, "" if text.strip() else "no_text")
 
 

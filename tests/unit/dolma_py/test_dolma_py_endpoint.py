@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import subprocess
 import threading
 import time
 
@@ -294,6 +296,50 @@ def test_a_key_variable_that_is_not_set(settings, monkeypatch):
         pytest.raises(ConfigError, match="api_key_variable: expected a variable that is set, got 'NO_KEY'"),
     ):
         Endpoint(settings(server, api_key_variable="NO_KEY"))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("certificate")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(folder / "key"), "-out", str(folder / "cert")]
+    subprocess.run(command, check=True, capture_output=True)
+    (folder / "both").write_text((folder / "cert").read_text() + (folder / "key").read_text())
+    return str(folder / "both")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_https_keeps_its_connection(settings, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", certificate)
+    with ChatServer(certificate=certificate) as server, Endpoint(settings(server, concurrency=1)) as endpoint:
+        assert server.url.startswith("https://")
+        for number in range(4):
+            assert next(endpoint.ask([ask_of("x" * number)])).text == f"{number} letters, 0 images"
+            time.sleep(0.05)
+    assert server.num_connections == 1
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_a_certificate_that_nobody_vouches_for_is_refused(settings, certificate):
+    with (
+        ChatServer(certificate=certificate) as server,
+        Endpoint(settings(server, max_tries=1)) as endpoint,
+        pytest.raises(EndpointError, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
+        next(endpoint.ask([ask_of("a")]))
+    assert server.bodies == []
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_the_deadline_holds_over_https(settings, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", certificate)
+    with (
+        ChatServer(certificate=certificate, fault=fault_first("drip")) as server,
+        Endpoint(settings(server, timeout_seconds=0.5)) as endpoint,
+    ):
+        started = time.monotonic()
+        assert next(endpoint.ask([ask_of("a")])).tries == 2
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ CASES = [
         "minhash: source a loses all; a cluster is large; allowed is 0.5. Look at it.",
     ),
     (errors.SandboxError("bwrap is not there", "Install it."), "sandbox: bwrap is not there. Install it."),
+    (
+        errors.EndpointError("http://h/v1", "20 of 20 requests\nfailed", "Look at the server."),
+        "endpoint http://h/v1: 20 of 20 requests failed. Look at the server. Answers that came are kept: run again to go on.",
+    ),
 ]
 
 

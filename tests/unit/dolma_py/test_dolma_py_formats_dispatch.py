@@ -28,7 +28,7 @@ def read(path, **options):
     [
         ("a.jsonl", "jsonl"), ("a.JSONL.GZ", "jsonl"), ("a.json.zst", "jsonl"), ("b/a.ndjson", "jsonl"), ("a.parquet", "parquet"),
         ("a.html", "html"), ("a.htm.gz", "html"), ("a.warc", "warc"), ("s3://b/a.warc.gz", "warc"), ("a.txt", "text"),
-        ("README", "text"), ("a.py", "text"), ("a.rst.gz", "text"), ("a.gz", "text"),
+        ("README", "text"), ("a.py", "text"), ("a.rst.gz", "text"), ("a.gz", "text"), ("b/A.PDF", "pdf"), ("a.pdf.gz", "pdf"),
     ],
 )  # fmt: skip
 def test_detect_format(path, kind) -> None:
@@ -41,8 +41,8 @@ def test_missing_file_raises(tmp_path) -> None:
 
 
 def test_unknown_kind_raises(tmp_path) -> None:
-    with pytest.raises(DataError, match="pdf"):
-        read(tmp_path / "a.pdf", kind="pdf")
+    with pytest.raises(DataError, match="docx"):
+        read(tmp_path / "a.docx", kind="docx")
 
 
 def test_kind_wins_over_name(tmp_path) -> None:

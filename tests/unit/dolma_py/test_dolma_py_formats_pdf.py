@@ -17,6 +17,7 @@ from dolma_py.formats.pdf import PdfConfig, extract_pdf
 from dolma_py.pdf_process import PdfProcess
 from dolma_py.pdf_vision import PAGE_PROMPT, is_looping, parse_page
 from tests.chat_server import ChatServer, images_of, question_of
+from tests.golden.make_pdf_outputs import RECORD, describe_texts, make_files
 from tests.made_pdfs import Text, make_encrypted, make_lines, make_pdf
 
 TEXT = PdfConfig()
@@ -45,7 +46,7 @@ def test_one_file_is_one_document():
     digest = hashlib.sha1(data).hexdigest()
     assert (row["id"], row["source"], row["text"]) == (digest, "s", "A title\nand a line\n\nthe second page")
     assert json.loads(row["metadata"]) == {
-        "path": "a/paper.pdf", "sha1": digest, "pdf_route": "text", "pdf_pages": 2, "pdf_failed_pages": 0,
+        "path": "a/paper.pdf", "sha1": digest, "pdf_version": 1, "pdf_route": "text", "pdf_pages": 2, "pdf_failed_pages": 0,
         "pdf_page_numbers": [[0, 18, 1], [20, 35, 2]],
     }  # fmt: skip
 
@@ -270,3 +271,17 @@ def test_route_and_endpoint_go_together(values):
 def test_rejections_are_told_by_name():
     rejection = read(make_encrypted())[0]
     assert isinstance(rejection, Rejection) and rejection.excerpt.startswith("%PDF-1.7")
+
+
+def test_recorded_text_guards_the_version():
+    """When this fails: see the top of tests/golden/make_pdf_outputs.py."""
+    assert describe_texts() == json.loads(RECORD.read_text())
+
+
+def test_the_recorded_files_show_what_they_are_for(process):
+    texts = [extract_pdf(data, TEXT, process).text for data in make_files()]
+    prose = "\n".join(f"A line of prose, number {n} of its page." for n in range(12)) + "\n\nAfter a gap."
+    assert texts[0] == "\n\n".join([prose] * 4)
+    assert texts[1].startswith("<table>\n<tr><th></th><th colspan=\"2\">Left</th>")
+    assert texts[2].split("\n")[9:12] == ["left column, line 9", "", "right column, line 0"]
+    assert texts[3:] == ["a page on its side", "a page that was cropped"]
