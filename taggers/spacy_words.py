@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from taggers import spacy_signs_kernels as signs
 from taggers import spacy_words_kernels as kernels
 from taggers.repetition_kernels import hash_word_kernel
 
@@ -42,10 +43,10 @@ def split_words(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> 
     """
     num_rows = len(offsets) - 1
     longest_bytes = int(np.diff(offsets).max(initial=0))
-    words = allocate_words(longest_bytes + 64)
+    words, chunks = allocate_words(longest_bytes + 64), allocate_chunks(longest_bytes + 64)
     starts, ends = (np.empty(len(data), np.int64) for _ in range(2))
     counts = np.zeros(num_rows, np.int64)
-    kernels.split_words_kernel(data, offsets, word_tables(), 0, words, starts, ends, counts)
+    kernels.split_words_kernel(data, offsets, word_tables(), words, chunks, starts, ends, counts)
     bounds = np.concatenate([[0], np.cumsum(counts)])
     return [
         list(zip((starts[low:high] - base).tolist(), (ends[low:high] - base).tolist(), strict=True))
@@ -70,6 +71,17 @@ def allocate_words(capacity: int) -> kernels.WordScratch:
     )
 
 
+def allocate_chunks(capacity: int) -> kernels.ChunkScratch:
+    """Scratch for documents of up to `capacity` chunks."""
+    return kernels.ChunkScratch(
+        starts=np.empty(capacity, np.int64),
+        ends=np.empty(capacity, np.int64),
+        hashes=np.empty(capacity, np.uint64),
+        chars=np.empty(capacity, np.int32),
+        any_bits=np.empty(capacity, np.uint32),
+    )
+
+
 @functools.lru_cache(maxsize=1)
 def read_facts() -> dict[str, Any]:
     """The content of spacy_english.json."""
@@ -86,32 +98,34 @@ def read_ranges(text: str) -> list[tuple[int, int]]:
 @functools.lru_cache(maxsize=1)
 def class_table() -> npt.NDArray[np.uint32]:
     """uint32 (TABLE_SIZE,): bits of spacy_words_kernels by code point. Read-only."""
-    table = np.zeros(kernels.TABLE_SIZE, np.uint32)
+    table = np.zeros(signs.TABLE_SIZE, np.uint32)
     bits = {
-        "alpha": kernels.ALPHA, "lower": kernels.LOWER, "upper": kernels.UPPER, "quote": kernels.QUOTE, "icon": kernels.ICON,
-        "affix": kernels.AFFIX, "prefix": kernels.PREFIX, "currency": kernels.CURRENCY, "before_stop": kernels.BEFORE_STOP,
-        "sentence_end": kernels.SENTENCE_END, "datatrove_punctuation": kernels.PUNCTUATION, "datatrove_terminal": kernels.TERMINAL,
+        "alpha": signs.ALPHA, "lower": signs.LOWER, "upper": signs.UPPER, "quote": signs.QUOTE, "icon": signs.ICON,
+        "affix": signs.AFFIX, "prefix": signs.PREFIX, "currency": signs.CURRENCY, "before_stop": signs.BEFORE_STOP,
+        "sentence_end": signs.SENTENCE_END, "datatrove_punctuation": signs.PUNCTUATION, "datatrove_terminal": signs.TERMINAL,
     }  # fmt: skip
     for name, ranges in read_facts()["classes"].items():
         for low, high in read_ranges(ranges):
             table[low : high + 1] |= bits[name]
-    for code in range(kernels.TABLE_SIZE):
+    for code in range(signs.TABLE_SIZE):
         char = chr(code)
         category = unicodedata.category(char)
         if category[0] == "L":
-            table[code] |= kernels.LETTER
+            table[code] |= signs.LETTER
         elif category[0] == "P":
-            table[code] |= kernels.MARK
+            table[code] |= signs.MARK
         elif category == "Nd":
-            table[code] |= kernels.DIGIT
+            table[code] |= signs.DIGIT
         if category[0] in "LN" or char == "_":
-            table[code] |= kernels.WORD_SIGN
+            table[code] |= signs.WORD_SIGN
         if code <= 0x3000 and char.isspace():
-            table[code] |= kernels.SPACE
-    tricky = kernels.AFFIX | kernels.PREFIX | kernels.ICON | kernels.CURRENCY
-    table[(table & tricky) != 0] |= kernels.TRICKY
+            table[code] |= signs.SPACE
+    tricky = signs.AFFIX | signs.PREFIX | signs.ICON | signs.CURRENCY
+    table[(table & tricky) != 0] |= signs.TRICKY
     for sign in _SIGNS_INSIDE:
-        table[ord(sign)] |= kernels.TRICKY
+        table[ord(sign)] |= signs.TRICKY
+    for sign in "#\u2026":
+        table[ord(sign)] |= signs.SYMBOL
     table.flags.writeable = False
     return table
 
@@ -140,7 +154,7 @@ def word_tables() -> kernels.WordTables:
         nodes[key] = number
     keys, values = _fill_table({_hash(text): number for text, number in numbers.items()})
     node_keys, node_values = _fill_table(nodes)
-    units = np.zeros((len(facts["units"]), kernels.MAX_UNIT_CHARS), np.int32)
+    units = np.zeros((len(facts["units"]), signs.MAX_UNIT_CHARS), np.int32)
     for number, unit in enumerate(facts["units"]):
         units[number, : len(unit)] = [ord(char) for char in unit]
     return kernels.WordTables(
