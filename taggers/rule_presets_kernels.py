@@ -181,7 +181,7 @@ def count_chars_before_kernel(data, start, chunks, num_chunks, out_starts, out_e
 @njit(**KERNEL_INNER)
 def count_chunk_ngrams_kernel(chunks, num_chunks, want, starts, ends, ngrams, out):
     """Fill CHUNK_TOP to PAPER_DUP; starts and ends of chunks in characters."""
-    out[CHUNK_TOP:NUM_COUNTS] = 0
+    out[CHUNK_TOP:TWO] = 0
     num_positions = find_pairs_kernel(chunks.hashes, num_chunks, ngrams)
     for length in range(2, 11):
         if length > 2 and num_positions > 0:

@@ -16,7 +16,7 @@ TABLE_SIZE = 0x40000
 # bits of the class table
 ALPHA, LOWER, UPPER, QUOTE, ICON, AFFIX, PREFIX, CURRENCY = (1 << bit for bit in range(8))
 BEFORE_STOP, SENTENCE_END, PUNCTUATION, TERMINAL, SPACE, LETTER, MARK, DIGIT = (1 << bit for bit in range(8, 16))
-WORD_SIGN, TRICKY, SYMBOL = 1 << 16, 1 << 17, 1 << 18
+WORD_SIGN, TRICKY, SYMBOL, INSIDE = 1 << 16, 1 << 17, 1 << 18, 1 << 19
 MAX_UNIT_CHARS = 6
 
 _STOP, _PLUS, _HYPHEN, _STAR, _CARET, _COMMA, _TILDE = 46, 43, 45, 42, 94, 44, 126
@@ -121,7 +121,7 @@ def infix_chars_kernel(codes, first, at, last, classes):
         return end - at
     if code == _ELLIPSIS or bits & ICON:
         return 1
-    if at == first or at + 1 >= last or not bits & TRICKY and code != _CARET:
+    if at == first or at + 1 >= last:
         return 0
     before = codes[at - 1]
     bits_before, bits_after = class_bits_kernel(classes, before), class_bits_kernel(classes, follows)
@@ -233,11 +233,13 @@ def _is_address_kernel(codes, at, last, classes):
 def is_url_kernel(codes, first, last, classes):
     """Whether codes[first:last] is a URL or host by spaCy's pattern: scheme and user are optional, "example.org/x" is one."""
     dots = 0
+    ats = 0
     scheme_end = np.int64(-1)
     in_scheme = True
     for at in range(first, last):
         code = codes[at]
         dots += code == _STOP
+        ats += code == _AT
         if in_scheme:
             if code == _COLON:
                 found = at - first >= 2 and at + 2 < last and codes[at + 1] == _SLASH and codes[at + 2] == _SLASH
@@ -252,6 +254,8 @@ def is_url_kernel(codes, first, last, classes):
             continue
         if _is_host_kernel(codes, begin, last, classes) or _is_address_kernel(codes, begin, last, classes):
             return True
+        if ats == 0:
+            continue
         # any "@" behind at least one character ends a user
         for at in range(begin + 1, last):
             if codes[at] == _AT and at + 1 < last:

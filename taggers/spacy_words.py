@@ -66,6 +66,7 @@ def allocate_words(capacity: int) -> kernels.WordScratch:
         codes=np.empty(capacity, np.int32),
         bounds=np.empty(capacity + 1, np.int64),
         peeled=np.empty(capacity, np.int32),
+        lasts=np.empty(capacity, np.int32),
         matches=np.empty((capacity, 3), np.int64),
         old_ends=np.empty(capacity, np.int64),
     )
@@ -123,7 +124,9 @@ def class_table() -> npt.NDArray[np.uint32]:
     tricky = signs.AFFIX | signs.PREFIX | signs.ICON | signs.CURRENCY
     table[(table & tricky) != 0] |= signs.TRICKY
     for sign in _SIGNS_INSIDE:
-        table[ord(sign)] |= signs.TRICKY
+        table[ord(sign)] |= signs.TRICKY | signs.INSIDE
+    table[ord("\u2026")] |= signs.INSIDE
+    table[(table & signs.ICON) != 0] |= signs.INSIDE
     for sign in "#\u2026":
         table[ord(sign)] |= signs.SYMBOL
     table.flags.writeable = False

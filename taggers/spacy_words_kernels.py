@@ -24,6 +24,7 @@ from taggers.character_kernels import decode_kernel
 from taggers.repetition_kernels import hash_word_kernel
 from taggers.spacy_signs_kernels import (
     DIGIT,
+    INSIDE,
     SPACE,
     TRICKY,
     class_bits_kernel,
@@ -77,16 +78,9 @@ class WordScratch(NamedTuple):
     codes: np.ndarray  # int32 (C,)     code points of a chunk
     bounds: np.ndarray  # int64 (C + 1,) where each begins in the text buffer
     peeled: np.ndarray  # int32 (C,)     chars of the signs peeled off the end
+    lasts: np.ndarray  # int32 (C,)     where the words of a chunk end, in codes
     matches: np.ndarray  # int64 (C, 3)   first word, number of words, exception
     old_ends: np.ndarray  # int64 (C,)     ends before sequences are joined
-
-
-@njit(**KERNEL_INNER)
-def find_rule_kernel(data, start, end, tables):
-    """Number of the exception that data[start:end] is, NO_RULE for none."""
-    if end - start > tables.max_rule_bytes:
-        return np.int64(NO_RULE)
-    return probe_kernel(tables.keys, tables.rules, hash_word_kernel(data, start, end))
 
 
 @njit(**KERNEL)
@@ -113,114 +107,93 @@ def probe_kernel(keys, values, key):
     return np.int64(NO_RULE)
 
 
-@njit(**KERNEL_INNER)
-def _add_word_kernel(data, words, count, first, last, classes):
-    """Append codes[first:last] of the open chunk as a word; returns the new number of words."""
-    if count < len(words.starts):
-        any_bits, all_bits = np.int64(0), np.int64(-1)
-        for at in range(first, last):
-            bits = class_bits_kernel(classes, words.codes[at])
-            any_bits |= bits
-            all_bits &= bits
-        begin, end = words.bounds[first], words.bounds[last]
-        words.starts[count], words.ends[count], words.chars[count] = begin, end, last - first
-        words.any_bits[count], words.all_bits[count] = any_bits, all_bits & 0xFFFFFFFF
-        words.hashes[count] = hash_word_kernel(data, begin, end)
-    return count + 1
+@njit(inline="always", **KERNEL)
+def find_rule_kernel(data, start, end, keys, rules, max_rule_bytes):
+    """Number of the exception that data[start:end] is, NO_RULE for none."""
+    if end - start > max_rule_bytes:
+        return np.int64(NO_RULE)
+    return probe_kernel(keys, rules, hash_word_kernel(data, start, end))
 
 
 @njit(**KERNEL_INNER)
-def _add_pieces_kernel(data, words, count, first, rule, tables):
-    """Append the pieces of an exception that begins at codes[first]."""
-    at = first
-    for k in range(MAX_PIECES):
-        width = tables.pieces[rule, k]
-        if width > 0:
-            end = at
-            while words.bounds[end] < words.bounds[at] + width:
-                end += 1
-            count = _add_word_kernel(data, words, count, at, end, tables.classes)
-            at = end
-    return count
+def split_chunk_kernel(
+    data, num_codes, codes, bounds, classes, keys, rules, pieces, max_rule_bytes, units, peeled, out_lasts
+):
+    """Where the words of a chunk end, by all rules: word i is codes[out_lasts[i - 1]:out_lasts[i]]; returns their number.
 
+    codes : int32, bounds : int64    the chunk's code points and where each begins in `data`, bounds[num_codes] its end
+    peeled, out_lasts : int32 (C,)   scratch, and the output
 
-@njit(**KERNEL_INNER)
-def split_chunk_kernel(data, start, end, tables, words, count):
-    """Words of a chunk, data[start:end] without white space, by all rules; returns the new number of words.
-
-    b"(don't!)" adds "(", "do", "n't", "!", ")"
+    "(don't!)" has words that end at 1, 3, 6, 7, 8: "(", "do", "n't", "!", ")"
     """
-    codes, bounds = words.codes, words.bounds
-    num_codes = np.int64(0)
-    at = start
-    while at < end:
-        if num_codes >= len(codes):
-            return np.int64(len(words.starts) + 1)
-        code, width = decode_kernel(data, at, end)
-        codes[num_codes], bounds[num_codes] = code, at
-        num_codes += 1
-        at += width
-    bounds[num_codes] = end
-    first, last = np.int64(0), num_codes
-    num_peeled = np.int64(0)
-    rule = np.int64(NO_RULE)
+    first, last = np.int64(0), np.int64(num_codes)
+    count = num_peeled = np.int64(0)
+    rule = find_rule_kernel(data, bounds[0], bounds[last], keys, rules, max_rule_bytes)
     before = np.int64(-1)
-    while last > first and last - first != before:
-        rule = find_rule_kernel(data, bounds[first], bounds[last], tables)
-        if rule != NO_RULE:
-            break
+    while rule == NO_RULE and last > first and last - first != before:
         before = last - first
-        prefix = prefix_chars_kernel(codes, first, last, tables.classes)
+        prefix = prefix_chars_kernel(codes, first, last, classes)
         if 0 < prefix < last - first:
-            rule = find_rule_kernel(data, bounds[first + prefix], bounds[last], tables)
+            rule = find_rule_kernel(data, bounds[first + prefix], bounds[last], keys, rules, max_rule_bytes)
             if rule != NO_RULE:
-                count = _add_word_kernel(data, words, count, first, first + prefix, tables.classes)
                 first += prefix
+                out_lasts[count] = first
+                count += 1
                 break
-        suffix = suffix_chars_kernel(codes, first + prefix, last, tables.classes, tables.units)
+        suffix = suffix_chars_kernel(codes, first + prefix, last, classes, units)
         if 0 < suffix < last - first:
-            rule = find_rule_kernel(data, bounds[first], bounds[last - suffix], tables)
+            rule = find_rule_kernel(data, bounds[first], bounds[last - suffix], keys, rules, max_rule_bytes)
         if rule == NO_RULE and prefix > 0:
-            count = _add_word_kernel(data, words, count, first, first + prefix, tables.classes)
             first += prefix
+            out_lasts[count] = first
+            count += 1
         if suffix > 0:
-            words.peeled[num_peeled] = suffix
+            peeled[num_peeled] = suffix
             num_peeled += 1
             last -= suffix
-        if rule != NO_RULE:
-            break
-    if last > first:
-        if rule != NO_RULE:
-            count = _add_pieces_kernel(data, words, count, first, rule, tables)
-        elif is_url_kernel(codes, first, last, tables.classes):
-            count = _add_word_kernel(data, words, count, first, last, tables.classes)
-        else:
-            count = _split_inside_kernel(data, words, count, first, last, tables.classes)
+        # with a sign at both ends, what is left has not been looked up yet
+        if rule == NO_RULE and prefix > 0 and suffix > 0 and last > first:
+            rule = find_rule_kernel(data, bounds[first], bounds[last], keys, rules, max_rule_bytes)
+    if rule != NO_RULE:
+        at = first
+        for k in range(MAX_PIECES):
+            if pieces[rule, k] > 0:
+                stop = bounds[at] + pieces[rule, k]
+                while bounds[at] < stop:
+                    at += 1
+                out_lasts[count] = at
+                count += 1
+    elif last > first:
+        if not is_url_kernel(codes, first, last, classes):
+            count = _split_inside_kernel(codes, first, last, classes, count, out_lasts)
+        if count == 0 or out_lasts[count - 1] < last:
+            out_lasts[count] = last
+            count += 1
     while num_peeled > 0:
         num_peeled -= 1
-        width = words.peeled[num_peeled]
-        count = _add_word_kernel(data, words, count, last, last + width, tables.classes)
-        last += width
+        last += peeled[num_peeled]
+        out_lasts[count] = last
+        count += 1
     return count
 
 
 @njit(**KERNEL_INNER)
-def _split_inside_kernel(data, words, count, first, last, classes):
-    """Part codes[first:last] at the signs inside it; one at its very beginning parts nothing."""
+def _split_inside_kernel(codes, first, last, classes, count, out_lasts):
+    """Ends of words before and at the signs inside codes[first:last]; one at its very beginning parts nothing."""
     begin = at = first
     while at < last:
-        width = infix_chars_kernel(words.codes, first, at, last, classes)
-        if width == 0:
+        if not class_bits_kernel(classes, codes[at]) & INSIDE:
             at += 1
             continue
-        if at > first:
+        width = infix_chars_kernel(codes, first, at, last, classes)
+        if width > 0 and at > first:
             if at > begin:
-                count = _add_word_kernel(data, words, count, begin, at, classes)
-            count = _add_word_kernel(data, words, count, at, at + width, classes)
+                out_lasts[count] = at
+                count += 1
             begin = at + width
-        at += width
-    if begin < last:
-        count = _add_word_kernel(data, words, count, begin, last, classes)
+            out_lasts[count] = begin
+            count += 1
+        at += max(width, 1)
     return count
 
 
@@ -338,7 +311,16 @@ def split_document_kernel(data, start, end, tables, words, chunks, want_words):
     b"Mr. O'Neil isn't  (yet) at example.org, is he?" has the words "Mr.", "O'Neil", "is", "n't", "(", "yet", ")", "at",
     "example.org", ",", "is", "he", "?"
     """
-    classes = tables.classes
+    classes, keys, rules, max_rule_bytes = tables.classes, tables.keys, tables.rules, tables.max_rule_bytes
+    starts, ends, hashes, lengths, codes, bounds = (
+        words.starts,
+        words.ends,
+        words.hashes,
+        words.chars,
+        words.codes,
+        words.bounds,
+    )
+    capacity = len(starts)
     count = num_chunks = np.int64(0)
     at = start
     while at < end:
@@ -352,30 +334,53 @@ def split_document_kernel(data, start, end, tables, words, chunks, want_words):
             bits = class_bits_kernel(classes, code)
             if bits & SPACE:
                 break
+            if chars < capacity:
+                codes[chars], bounds[chars] = code, at
             digit |= 48 <= code <= 57
             any_bits |= bits
             all_bits &= bits
             at += width
             chars += 1
-        if chars > 0:
-            key = hash_word_kernel(data, begin, at)
-            if num_chunks < len(chunks.starts):
-                chunks.starts[num_chunks], chunks.ends[num_chunks] = begin, at
-                chunks.hashes[num_chunks], chunks.chars[num_chunks] = key, chars
-                chunks.any_bits[num_chunks] = any_bits
-            num_chunks += 1
-            if want_words:
-                plain = not any_bits & TRICKY and (not digit or all_bits & DIGIT != 0)
-                if plain and at - begin <= tables.max_rule_bytes:
-                    plain = probe_kernel(tables.keys, tables.rules, key) == NO_RULE
-                if not plain:
-                    count = split_chunk_kernel(data, begin, at, tables, words, count)
-                else:
-                    if count < len(words.starts):
-                        words.starts[count], words.ends[count], words.chars[count] = begin, at, chars
+        if chars == 0:
+            at += width
+            continue
+        if chars >= capacity:
+            return chars + 1, chars + 1
+        key = hash_word_kernel(data, begin, at)
+        if num_chunks < capacity:
+            chunks.starts[num_chunks], chunks.ends[num_chunks] = begin, at
+            chunks.hashes[num_chunks], chunks.chars[num_chunks] = key, chars
+            chunks.any_bits[num_chunks] = any_bits
+        num_chunks += 1
+        if want_words:
+            plain = not any_bits & TRICKY and (not digit or all_bits & DIGIT != 0)
+            if plain and at - begin <= max_rule_bytes:
+                plain = probe_kernel(keys, rules, key) == NO_RULE
+            if plain:
+                if count < capacity:
+                    starts[count], ends[count], lengths[count], hashes[count] = begin, at, chars, key
+                    words.any_bits[count], words.all_bits[count] = any_bits, all_bits & 0xFFFFFFFF
+                count += 1
+            else:
+                bounds[chars] = at
+                num_pieces = split_chunk_kernel(
+                    data, chars, codes, bounds, classes, keys, rules, tables.pieces, max_rule_bytes, tables.units,
+                    words.peeled, words.lasts,
+                )  # fmt: skip
+                first = np.int64(0)
+                for k in range(num_pieces):
+                    last = np.int64(words.lasts[k])
+                    any_bits, all_bits = np.int64(0), np.int64(-1)
+                    for i in range(first, last):
+                        bits = class_bits_kernel(classes, codes[i])
+                        any_bits |= bits
+                        all_bits &= bits
+                    if count < capacity:
+                        starts[count], ends[count], lengths[count] = bounds[first], bounds[last], last - first
+                        hashes[count] = hash_word_kernel(data, bounds[first], bounds[last])
                         words.any_bits[count], words.all_bits[count] = any_bits, all_bits & 0xFFFFFFFF
-                        words.hashes[count] = key
                     count += 1
+                    first = last
         at += width
     if count <= len(words.starts):
         count = join_sequences_kernel(data, tables, words, count)
