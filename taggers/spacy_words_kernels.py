@@ -23,10 +23,15 @@ from dolma_py.hashing_kernels import mix64_kernel
 from taggers.character_kernels import decode_kernel
 from taggers.repetition_kernels import hash_word_kernel
 from taggers.spacy_signs_kernels import (
+    AFFIX,
+    BEFORE_STOP,
     DIGIT,
+    ICON,
     INSIDE,
+    PREFIX,
     SPACE,
     TRICKY,
+    TRICKY_SHIFT,
     class_bits_kernel,
     infix_chars_kernel,
     is_url_kernel,
@@ -327,6 +332,10 @@ def split_document_kernel(data, start, end, tables, words, chunks, want_words):
         begin = at
         chars = np.int64(0)
         any_bits, all_bits = np.int64(0), np.int64(-1)
+        # the same without the last character, and without the first
+        front_any, front_all = np.int64(0), np.int64(-1)
+        back_any, back_all = np.int64(0), np.int64(-1)
+        first_bits = last_bits = num_tricky = np.int64(0)
         digit = False
         width = 1
         while at < end:
@@ -337,8 +346,16 @@ def split_document_kernel(data, start, end, tables, words, chunks, want_words):
             if chars < capacity:
                 codes[chars], bounds[chars] = code, at
             digit |= 48 <= code <= 57
+            if chars == 0:
+                first_bits = bits
+            else:
+                back_any |= bits
+                back_all &= bits
+            num_tricky += (bits & TRICKY) >> TRICKY_SHIFT
+            front_any, front_all = any_bits, all_bits
             any_bits |= bits
             all_bits &= bits
+            last_bits = bits
             at += width
             chars += 1
         if chars == 0:
@@ -356,11 +373,41 @@ def split_document_kernel(data, start, end, tables, words, chunks, want_words):
             plain = not any_bits & TRICKY and (not digit or all_bits & DIGIT != 0)
             if plain and at - begin <= max_rule_bytes:
                 plain = probe_kernel(keys, rules, key) == NO_RULE
+            # letters with one sign behind or before them part there, unless they make an exception with or without it
+            sign = np.int64(0)
+            is_behind = last_bits & TRICKY != 0
+            if not plain and num_tricky == 1 and not digit and chars > 1:
+                if is_behind:
+                    before = class_bits_kernel(classes, codes[chars - 2])
+                    if last_bits & (AFFIX | ICON) or (data[at - 1] == 46 and before & BEFORE_STOP):
+                        sign = chars - 1
+                elif first_bits & (AFFIX | PREFIX | ICON):
+                    sign = np.int64(1)
+                if sign > 0:
+                    middle = bounds[sign]
+                    rule = find_rule_kernel(data, begin, at, keys, rules, max_rule_bytes)
+                    if rule == NO_RULE:
+                        low, high = (begin, middle) if is_behind else (middle, at)
+                        rule = find_rule_kernel(data, low, high, keys, rules, max_rule_bytes)
+                    if rule != NO_RULE:
+                        sign = np.int64(0)
             if plain:
                 if count < capacity:
                     starts[count], ends[count], lengths[count], hashes[count] = begin, at, chars, key
                     words.any_bits[count], words.all_bits[count] = any_bits, all_bits & 0xFFFFFFFF
                 count += 1
+            elif sign > 0:
+                middle = bounds[sign]
+                if count + 1 < capacity:
+                    starts[count], ends[count], lengths[count] = begin, middle, sign
+                    starts[count + 1], ends[count + 1], lengths[count + 1] = middle, at, chars - sign
+                    hashes[count] = hash_word_kernel(data, begin, middle)
+                    hashes[count + 1] = hash_word_kernel(data, middle, at)
+                    words.any_bits[count] = front_any if is_behind else first_bits
+                    words.all_bits[count] = (front_all & 0xFFFFFFFF) if is_behind else first_bits
+                    words.any_bits[count + 1] = last_bits if is_behind else back_any
+                    words.all_bits[count + 1] = last_bits if is_behind else back_all & 0xFFFFFFFF
+                count += 2
             else:
                 bounds[chars] = at
                 num_pieces = split_chunk_kernel(
