@@ -70,9 +70,7 @@ def time_peer(tool: str, script: str, texts: list[str]) -> dict[str, float]:
     if not python.exists():
         print(f"{tool}: not installed here (looked for {python}); make peers installs it")
         return {}
-    done = subprocess.run(
-        [str(python), "-c", script], input="\0".join(texts).encode(), capture_output=True, check=True
-    )
+    done = subprocess.run([str(python), "-c", script], input="\0".join(texts).encode(), capture_output=True, check=True)
     seconds: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return seconds
 

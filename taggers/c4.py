@@ -132,7 +132,9 @@ def clean_lines(
     rules = line_rules(preset, bad_words)
     row = 0
     while row < num_rows:
-        line = kernels.LineScratch(np.empty(longest_bytes + _SPARE, np.uint8), np.empty(longest_bytes + _SPARE, np.int64))
+        line = kernels.LineScratch(
+            np.empty(longest_bytes + _SPARE, np.uint8), np.empty(longest_bytes + _SPARE, np.int64)
+        )
         scratch = allocate_words(capacity), allocate_chunks(capacity), line
         row = int(kernels.clean_lines_kernel(data, offsets, word_tables(), rules, row, *scratch, spans, bounds, counts))
         if row < num_rows:
@@ -147,7 +149,8 @@ class C4TaggerConfig(Config):
 
     NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("bad_words_path",)
     bad_words_path: str = Field(
-        "", description="file with one bad word or phrase a line, such as LDNOOBW's `en`; without it num_bad_words is null"
+        "",
+        description="file with one bad word or phrase a line, such as LDNOOBW's `en`; without it num_bad_words is null",
     )
     bad_words_fingerprint: str = Field("", description="xxh3-128 of that file; checked when given, else filled in")
 

@@ -154,7 +154,9 @@ def ends_line_kernel(text, start, end, rules):
     last = text[end - 1]
     if last == _STOP:
         return end - start < 3 or text[end - 2] != _STOP or text[end - 3] != _STOP
-    return last == _QUESTION or last == _EXCLAMATION or last == _QUOTE or (rules.apostrophe_ends and last == _APOSTROPHE)
+    return (
+        last == _QUESTION or last == _EXCLAMATION or last == _QUOTE or (rules.apostrophe_ends and last == _APOSTROPHE)
+    )
 
 
 @njit(**KERNEL_INNER)
@@ -292,7 +294,9 @@ def _clean_document_kernel(data, start, end, tables, rules, words, chunks, line,
     """
     classes = tables.classes
     num_spans = first_span
-    cut = solid_end = start  # text from `cut` on is not yet decided; the last kept character that is no white space ends here
+    cut = solid_end = (
+        start  # text from `cut` on is not yet decided; the last kept character that is no white space ends here
+    )
     ended, after_end, feed = start, start, np.int64(-1)  # how the last kept line ended
     any_kept = False
     at = start
@@ -331,9 +335,7 @@ def _clean_document_kernel(data, start, end, tables, rules, words, chunks, line,
 
 
 @njit(**KERNEL)
-def clean_lines_kernel(
-    data, offsets, tables, rules, first_row, words, chunks, line, out_spans, out_bounds, out_counts
-):
+def clean_lines_kernel(data, offsets, tables, rules, first_row, words, chunks, line, out_spans, out_bounds, out_counts):
     """Cuts and counts of rows first_row, first_row + 1, ... until one does not fit the scratch arrays or `out_spans`.
 
     data : uint8 (B,), offsets : int64 (N + 1,)   text i is data[offsets[i]:offsets[i + 1]]

@@ -171,9 +171,7 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def count_presets(
-    data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], want: int
-) -> npt.NDArray[np.int64]:
+def count_presets(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], want: int) -> npt.NDArray[np.int64]:
     """The integer counts behind the presets, int64 (N, 74), columns as named in the kernels.
 
     Parameters
@@ -222,7 +220,9 @@ class RulePresetsTaggerConfig(Config):
     """Which presets to write."""
 
     presets: tuple[PresetName, ...] = Field(
-        tuple(PRESETS), min_length=1, description="presets whose columns are written, in this order; each once"  # type: ignore[arg-type]
+        tuple(PRESETS),
+        min_length=1,
+        description="presets whose columns are written, in this order; each once",  # type: ignore[arg-type]
     )
 
     @field_validator("presets")

@@ -246,7 +246,9 @@ def is_url_kernel(codes, first, last, classes):
                 found = at - first >= 2 and at + 2 < last and codes[at + 1] == _SLASH and codes[at + 2] == _SLASH
                 scheme_end = at + 3 if found else np.int64(-1)
                 in_scheme = False
-            elif not (class_bits_kernel(classes, code) & WORD_SIGN or code == _PLUS or code == _HYPHEN or code == _STOP):
+            elif not (
+                class_bits_kernel(classes, code) & WORD_SIGN or code == _PLUS or code == _HYPHEN or code == _STOP
+            ):
                 in_scheme = False
     if dots == 0:
         return False

@@ -36,7 +36,9 @@ def words(count: int, word: str = "word") -> str:
 
 def lines(total: int, special: int, mark: str, *, at_end: bool = False) -> str:
     """Unique lines of which `special` begin or end with a mark."""
-    plain = [f"{first} {second}" for first, second in zip(fillers(), itertools.islice(fillers(), 1, None), strict=False)][:total]
+    plain = [
+        f"{first} {second}" for first, second in zip(fillers(), itertools.islice(fillers(), 1, None), strict=False)
+    ][:total]
     marked = [line + mark if at_end else mark + line for line in plain[:special]]
     return "\n".join(marked + plain[special:])
 

@@ -18,7 +18,12 @@ import time
 from typing import Any
 
 from datatrove.data import Document
-from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
+from datatrove.pipeline.filters import (
+    C4QualityFilter,
+    FineWebQualityFilter,
+    GopherQualityFilter,
+    GopherRepetitionFilter,
+)
 from datatrove.pipeline.filters import gopher_repetition_filter as repetition
 from datatrove.utils.text import PUNCTUATION_SET, split_into_words
 

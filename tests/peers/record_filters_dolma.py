@@ -39,7 +39,11 @@ def main() -> None:
             seconds[name] += time.process_time() - begin
             answer[name] = {span.type: span.score for span in spans}
         print(json.dumps(answer, sort_keys=True))
-    print(json.dumps({"tool": "dolma", "version": importlib.metadata.version("dolma"), "seconds": seconds}, sort_keys=True))
+    print(
+        json.dumps(
+            {"tool": "dolma", "version": importlib.metadata.version("dolma"), "seconds": seconds}, sort_keys=True
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -58,7 +58,9 @@ def main(path: str) -> None:
     both = single_signs(classes.LIST_PUNCT + classes.LIST_QUOTES) | {"\u2026", "\u2014", "\u2013"}
     currency = single_signs(classes.LIST_CURRENCY)
     # the class before a full stop that ends a word: the recorded pattern's own
-    (before,) = [piece for piece in language.Defaults.suffixes if piece.startswith("(?<=[0-9") and piece.endswith(r"])\.")]
+    (before,) = [
+        piece for piece in language.Defaults.suffixes if piece.startswith("(?<=[0-9") and piece.endswith(r"])\.")
+    ]
     before_stop = in_class(before.removeprefix("(?<=[").removesuffix(r"])\."))
     bare = Tokenizer(
         language.vocab,

@@ -50,7 +50,18 @@ def test_counts_match_reference(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "\n", " ", "\n\n", "a\n\n", "\n\na", "a b c d e f g h i j k a b c d e f g h i j k", "x " * 5000, "\u00e9" * 3000],
+    [
+        "",
+        "x",
+        "\n",
+        " ",
+        "\n\n",
+        "a\n\n",
+        "\n\na",
+        "a b c d e f g h i j k a b c d e f g h i j k",
+        "x " * 5000,
+        "\u00e9" * 3000,
+    ],
 )
 def test_odd_texts_match_reference(text):
     assert count(text) == reference.count_presets(text)
@@ -75,13 +86,12 @@ def test_counts_do_not_depend_on_the_batch(parts, cut):
     encoded = [text.encode() for text in parts]
     whole = count_presets(*join_texts(encoded), ALL)
     data, offsets = join_texts(encoded)
+    cut = min(cut, len(parts) - 1)
     halves = [count_presets(data, offsets[: cut + 1], ALL), count_presets(data, offsets[cut:], ALL)]
     assert np.array_equal(whole, np.concatenate(halves))
 
 
-@pytest.mark.parametrize(
-    ("preset", "rule"), [(preset, rule) for preset, rules in GOLDEN.items() for rule in rules]
-)
+@pytest.mark.parametrize(("preset", "rule"), [(preset, rule) for preset, rules in GOLDEN.items() for rule in rules])
 def test_a_rule_keeps_what_stands_at_its_threshold_and_drops_the_next(preset, rule):
     rules = FINEWEB_PAPER_RULES if rule == "dup_line_chars_paper" else PRESETS[preset].rules
     kept, dropped = statistics(preset, count_presets(*join_texts([t.encode() for t in GOLDEN[preset][rule]]), ALL))
@@ -107,7 +117,9 @@ def test_rules_read_columns_and_stand_as_view_rules(name):
 
 
 def test_the_sweep_of_all_writes_what_each_writes_alone():
-    batch = pa.record_batch({"text": pa.array([*GOLDEN["fineweb"]["short_lines"], "", "The cat. " * 20], pa.large_string())})
+    batch = pa.record_batch(
+        {"text": pa.array([*GOLDEN["fineweb"]["short_lines"], "", "The cat. " * 20], pa.large_string())}
+    )
     together = tag_checked(build_tagger("rule-presets", {"presets": ["fineweb", "gopher-dolma"]}), batch)
     for name in ("fineweb", "gopher-dolma"):
         alone = tag_checked(build_tagger(name), batch)

@@ -9,13 +9,43 @@ from tests.peers.made_filter_texts import C4_TEXTS, WORD_TEXTS
 from tests.reference import spacy_words as reference
 from tests.strategies import any_bytes, texts
 
-SIGNS = list(".,;:!?()[]{}<>'\"-+*/=%$#&@_~^|\u2026\u2014\u2013\u2019\u201c\u20ac\u00b0\u00a9\u3002\u00bf") + ["...", "--", "'s", "\u2019S", "::"]
-WORDS = ["a", "A", "ab", "AB", "Mr", "it", "don't", "km", "kg", "5", "10", "p.m", "example", "org", "www", "http", "id", "\u00e9", "\u4e2d", "K", "C", "US", "o"]
+SIGNS = list(".,;:!?()[]{}<>'\"-+*/=%$#&@_~^|\u2026\u2014\u2013\u2019\u201c\u20ac\u00b0\u00a9\u3002\u00bf") + [
+    "...",
+    "--",
+    "'s",
+    "\u2019S",
+    "::",
+]
+WORDS = [
+    "a",
+    "A",
+    "ab",
+    "AB",
+    "Mr",
+    "it",
+    "don't",
+    "km",
+    "kg",
+    "5",
+    "10",
+    "p.m",
+    "example",
+    "org",
+    "www",
+    "http",
+    "id",
+    "\u00e9",
+    "\u4e2d",
+    "K",
+    "C",
+    "US",
+    "o",
+]
 CHUNKS = st.lists(st.sampled_from(WORDS + SIGNS), min_size=1, max_size=8).map("".join)
 EXCEPTIONS = st.sampled_from(["".join(pieces.split(" ")) for pieces in read_facts()["exceptions"]])
-TEXTS = st.lists(st.tuples(st.one_of(CHUNKS, EXCEPTIONS), st.sampled_from([" ", "", "  ", "\n", "\u00a0"])), max_size=10).map(
-    lambda parts: "".join(map("".join, parts))
-)
+TEXTS = st.lists(
+    st.tuples(st.one_of(CHUNKS, EXCEPTIONS), st.sampled_from([" ", "", "  ", "\n", "\u00a0"])), max_size=10
+).map(lambda parts: "".join(map("".join, parts)))
 
 
 def split(text):
@@ -38,7 +68,9 @@ def test_words_of_nasty_texts_match_reference(text):
     assert split(text) == reference_words(text)
 
 
-@pytest.mark.parametrize("text", [*WORD_TEXTS, *C4_TEXTS, "", " ", "x" * 5000, "." * 5000, ":" * 300 + ")" * 300, "a.b/" * 2000])
+@pytest.mark.parametrize(
+    "text", [*WORD_TEXTS, *C4_TEXTS, "", " ", "x" * 5000, "." * 5000, ":" * 300 + ")" * 300, "a.b/" * 2000]
+)
 def test_words_of_made_texts_match_reference(text):
     assert split(text) == reference_words(text)
 
