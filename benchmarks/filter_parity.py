@@ -1,10 +1,11 @@
 """Whether our presets say what datatrove's and dolma's own filters say, document by document, on the whole pool.
 
-    DOLMA_PY_DATA=<folder> python -m benchmarks.filter_parity [--answers FOLDER] [--max-documents N]
+    DOLMA_PY_DATA=<folder> python -m benchmarks.filter_parity [--answers FOLDER] [--max-documents N] [--kept]
 
 Runs tests/peers/record_filters_*.py in the environments that `make peers` builds (half an hour of one core for 200 MB), shortest
 documents first, keeps their answers in FOLDER, and prints one line per statistic and decision: documents compared, documents that
 differ. Answers that stand in FOLDER already are not asked for again, and a run that was stopped is compared as far as it came.
+With --kept it prints how many documents each preset keeps, and asks nobody.
 """
 
 from __future__ import annotations
@@ -19,9 +20,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+import pyarrow as pa
 import zstandard
 
+from taggers.c4 import C4_RULES
+from taggers.gopher import GOPHER_RULES
+from taggers.registry import build_tagger
+from taggers.rule_presets import FINEWEB_PAPER_RULES, GOPHER_DOLMA_RELEASED_RULES, PRESETS
 from tests.peers import compare_filters
 
 PEERS = Path("tests/peers")
@@ -96,13 +103,39 @@ def compare(tool: str, texts: list[str], answers: list[dict[str, Any]]) -> None:
         print(f"  {key:50s} {compared[key]:7d} compared {differing[key]:7d} differ")
 
 
+def print_kept(texts: list[str]) -> None:
+    """How many documents each preset keeps, and the rule that alone drops most."""
+    rules = {name: preset.rules for name, preset in PRESETS.items()} | {"gopher-dclm": GOPHER_RULES} | C4_RULES
+    rules |= {"fineweb as written": FINEWEB_PAPER_RULES, "gopher-dolma as released": GOPHER_DOLMA_RELEASED_RULES}
+    kept: Counter[str] = Counter()
+    dropped: dict[str, Counter[str]] = {name: Counter() for name in rules}
+    for begin in range(0, len(texts), BATCH_DOCUMENTS):
+        batch = pa.record_batch({"text": pa.array(texts[begin : begin + BATCH_DOCUMENTS], pa.large_string())})
+        for name, some in rules.items():
+            columns = build_tagger(name.partition(" ")[0]).tag(batch)
+            passed = np.ones(batch.num_rows, np.bool_)
+            for rule in some:
+                values = columns.column(rule.column).to_numpy()
+                holds = values >= rule.value if rule.op == ">=" else values <= rule.value
+                dropped[name][rule.name] += int((~holds).sum())
+                passed &= holds
+            kept[name] += int(passed.sum())
+    for name in rules:
+        (rule, count), *_ = dropped[name].most_common(1)
+        print(f"  {name:28s} keeps {kept[name]:6d} of {len(texts)} documents; {rule} drops {count}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--answers", type=Path, default=Path(tempfile.gettempdir()) / "filter-answers")
     parser.add_argument("--max-documents", type=int, default=None)
     parser.add_argument("--tools", nargs="+", default=list(TOOLS), choices=list(TOOLS))
+    parser.add_argument("--kept", action="store_true")
     options = parser.parse_args()
     texts = read_texts(Path(os.environ["DOLMA_PY_DATA"]))[: options.max_documents]
+    if options.kept:
+        print_kept(texts)
+        return
     options.answers.mkdir(parents=True, exist_ok=True)
     for tool in options.tools:
         path = options.answers / f"{tool}.jsonl"

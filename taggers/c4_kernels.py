@@ -154,9 +154,8 @@ def ends_line_kernel(text, start, end, rules):
     last = text[end - 1]
     if last == _STOP:
         return end - start < 3 or text[end - 2] != _STOP or text[end - 3] != _STOP
-    return (
-        last == _QUESTION or last == _EXCLAMATION or last == _QUOTE or (rules.apostrophe_ends and last == _APOSTROPHE)
-    )
+    is_mark = (last == _QUESTION) | (last == _EXCLAMATION) | (last == _QUOTE)
+    return is_mark or (rules.apostrophe_ends and last == _APOSTROPHE)
 
 
 @njit(**KERNEL_INNER)

@@ -129,7 +129,7 @@ def sweep_signs_kernel(data, start, end, classes, out):
             open_line = True
             if not class_bits_kernel(classes, code) & SPACE:
                 if at_line_start:
-                    bullets += code == _BULLET or code == _HYPHEN
+                    bullets += (code == _BULLET) | (code == _HYPHEN)
                     at_line_start = False
                 ends_dotted = code == _ELLIPSIS or dots >= 3
                 hash_signs += code == _HASH_SIGN
@@ -169,7 +169,7 @@ def _look_at_piece_kernel(data, start, end, classes, out):
     if first == last:
         return chars, True
     code, _ = decode_kernel(data, first, last)
-    out[BULLET_LINES] += code == _BULLET or code == _CIRCLE or code == _HYPHEN or code == _STAR
+    out[BULLET_LINES] += (code == _BULLET) | (code == _CIRCLE) | (code == _HYPHEN) | (code == _STAR)
     tail = last - 3
     if tail >= first:
         out[ELLIPSIS_LINES] += (data[tail] == 0xE2 and data[tail + 1] == 0x80 and data[tail + 2] == 0xA6) or (

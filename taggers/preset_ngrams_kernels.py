@@ -225,9 +225,9 @@ def _find_stream_candidates_kernel(num_words, ngrams):
             sieve[slot] += sieve[slot] < 2
     num_positions = 0
     for i in range(num_words - _MIN_STREAM_WORDS + 1):
-        if byte_sums[i + _MIN_STREAM_WORDS] - byte_sums[i] >= _WINDOW_BYTES:
-            if sieve[_window_kernel(ngrams.stream, byte_sums[i]) & mask] < 2:
-                continue
+        is_long = byte_sums[i + _MIN_STREAM_WORDS] - byte_sums[i] >= _WINDOW_BYTES
+        if is_long and sieve[_window_kernel(ngrams.stream, byte_sums[i]) & mask] < 2:
+            continue
         positions[num_positions] = i
         num_positions += 1
     return num_positions

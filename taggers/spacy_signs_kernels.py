@@ -17,7 +17,7 @@ TABLE_SIZE = 0x40000
 ALPHA, LOWER, UPPER, QUOTE, ICON, AFFIX, PREFIX, CURRENCY = (1 << bit for bit in range(8))
 BEFORE_STOP, SENTENCE_END, PUNCTUATION, TERMINAL, SPACE, LETTER, MARK, DIGIT = (1 << bit for bit in range(8, 16))
 TRICKY_SHIFT = 17
-WORD_SIGN, TRICKY, SYMBOL, INSIDE = 1 << 16, 1 << TRICKY_SHIFT, 1 << 18, 1 << 19
+WORD_SIGN, TRICKY, SYMBOL, INSIDE, FULL_STOP = 1 << 16, 1 << TRICKY_SHIFT, 1 << 18, 1 << 19, 1 << 20
 MAX_UNIT_CHARS = 6
 
 _STOP, _PLUS, _HYPHEN, _STAR, _CARET, _COMMA, _TILDE = 46, 43, 45, 42, 94, 44, 126
@@ -31,7 +31,7 @@ def class_bits_kernel(classes, code):
     return np.int64(classes[code]) if code < TABLE_SIZE else np.int64(0)
 
 
-@njit(**KERNEL_INNER)
+@njit(inline="always", **KERNEL)
 def prefix_chars_kernel(codes, first, last, classes):
     """Chars of the sign that stands at the beginning of codes[first:last], 0 for none: "..a" 2, "$5" 1, "+5" 0, "US$5" 3."""
     code = codes[first]
@@ -53,7 +53,7 @@ def prefix_chars_kernel(codes, first, last, classes):
     return 0
 
 
-@njit(**KERNEL_INNER)
+@njit(inline="always", **KERNEL)
 def _unit_chars_kernel(codes, first, last, units):
     """Chars of the unit at the end of codes[first:last] right behind a digit, 0 for none."""
     at = last - 1
@@ -71,8 +71,8 @@ def _unit_chars_kernel(codes, first, last, units):
     return 0
 
 
-@njit(**KERNEL_INNER)
-def suffix_chars_kernel(codes, first, last, classes, units):
+@njit(inline="always", **KERNEL)
+def suffix_chars_kernel(codes, first, last, has_digit, classes, units):
     """Chars of the longest sign at the end of codes[first:last], 0 for none: "it's" 2, "5km" 2, "a." 1, "A." 0."""
     if first >= last:
         return 0
@@ -97,7 +97,7 @@ def suffix_chars_kernel(codes, first, last, classes, units):
         found = 1
     if code == _ELLIPSIS and before == _ELLIPSIS:
         found = 2
-    if (code == 115 or code == 83) and (before == _APOSTROPHE or before == _RIGHT_QUOTE):
+    if (code == 115 or code == 83) and ((before == _APOSTROPHE) | (before == _RIGHT_QUOTE)):
         found = 2
     if bits & CURRENCY and digit_before:
         found = max(found, 1)
@@ -106,10 +106,10 @@ def suffix_chars_kernel(codes, first, last, classes, units):
             found = max(found, 2)
         if last - 4 >= first and 48 <= codes[last - 4] <= 57 and before == 83 and codes[last - 3] == 85:
             found = max(found, 3)
-    return max(found, _unit_chars_kernel(codes, first, last, units))
+    return max(found, _unit_chars_kernel(codes, first, last, units)) if has_digit else found
 
 
-@njit(**KERNEL_INNER)
+@njit(inline="always", **KERNEL)
 def infix_chars_kernel(codes, first, at, last, classes):
     """Chars of the sign inside a word at codes[at], 0 for none; `first` and `last` bound what stands around it."""
     code = codes[at]
@@ -127,16 +127,16 @@ def infix_chars_kernel(codes, first, at, last, classes):
     before = codes[at - 1]
     bits_before, bits_after = class_bits_kernel(classes, before), class_bits_kernel(classes, follows)
     digit_before = 48 <= before <= 57
-    if code == _PLUS or code == _HYPHEN or code == _STAR or code == _CARET:
-        if digit_before and (48 <= follows <= 57 or follows == _HYPHEN):
-            return 1
+    is_operator = (code == _PLUS) | (code == _HYPHEN) | (code == _STAR) | (code == _CARET)
+    if is_operator and digit_before and (48 <= follows <= 57 or follows == _HYPHEN):
+        return 1
     if code == _STOP:
         return 1 if bits_before & (LOWER | QUOTE) and bits_after & (UPPER | QUOTE) else 0
     if code == _COMMA:
         return 1 if bits_before & ALPHA and bits_after & ALPHA else 0
     if not (digit_before or bits_before & ALPHA):
         return 0
-    if code == _HYPHEN or code == _EN_DASH or code == _EM_DASH or code == _TILDE:
+    if (code == _HYPHEN) | (code == _EN_DASH) | (code == _EM_DASH) | (code == _TILDE):
         longest = 3 if code == _HYPHEN else (2 if code == _EM_DASH else 1)
         for width in range(1, longest + 1):
             if at + width >= last:
@@ -146,7 +146,7 @@ def infix_chars_kernel(codes, first, at, last, classes):
             if codes[at + width] != code:
                 return 0
         return 0
-    if code == _COLON or code == 60 or code == 61 or code == 62 or code == _SLASH:
+    if (code == _COLON) | (60 <= code <= 62) | (code == _SLASH):
         return 1 if bits_after & ALPHA else 0
     return 0
 
@@ -246,10 +246,9 @@ def is_url_kernel(codes, first, last, classes):
                 found = at - first >= 2 and at + 2 < last and codes[at + 1] == _SLASH and codes[at + 2] == _SLASH
                 scheme_end = at + 3 if found else np.int64(-1)
                 in_scheme = False
-            elif not (
-                class_bits_kernel(classes, code) & WORD_SIGN or code == _PLUS or code == _HYPHEN or code == _STOP
-            ):
-                in_scheme = False
+            else:
+                is_sign = (code == _PLUS) | (code == _HYPHEN) | (code == _STOP)
+                in_scheme = is_sign or class_bits_kernel(classes, code) & WORD_SIGN != 0
     if dots == 0:
         return False
     for begin in (first, scheme_end):
@@ -260,8 +259,9 @@ def is_url_kernel(codes, first, last, classes):
         if ats == 0:
             continue
         # any "@" behind at least one character ends a user
-        for at in range(begin + 1, last):
-            if codes[at] == _AT and at + 1 < last:
-                if _is_host_kernel(codes, at + 1, last, classes) or _is_address_kernel(codes, at + 1, last, classes):
-                    return True
+        for at in range(begin + 1, last - 1):
+            if codes[at] != _AT:
+                continue
+            if _is_host_kernel(codes, at + 1, last, classes) or _is_address_kernel(codes, at + 1, last, classes):
+                return True
     return False

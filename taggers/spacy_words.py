@@ -46,7 +46,7 @@ def split_words(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> 
     words, chunks = allocate_words(longest_bytes + 64), allocate_chunks(longest_bytes + 64)
     starts, ends = (np.empty(len(data), np.int64) for _ in range(2))
     counts = np.zeros(num_rows, np.int64)
-    kernels.split_words_kernel(data, offsets, word_tables(), words, chunks, starts, ends, counts)
+    kernels.split_spacy_words_kernel(data, offsets, word_tables(), words, chunks, starts, ends, counts)
     bounds = np.concatenate([[0], np.cumsum(counts)])
     return [
         list(zip((starts[low:high] - base).tolist(), (ends[low:high] - base).tolist(), strict=True))
@@ -127,6 +127,7 @@ def class_table() -> npt.NDArray[np.uint32]:
         table[ord(sign)] |= signs.TRICKY | signs.INSIDE
     table[ord("\u2026")] |= signs.INSIDE
     table[(table & signs.ICON) != 0] |= signs.INSIDE
+    table[ord(".")] |= signs.FULL_STOP
     for sign in "#\u2026":
         table[ord(sign)] |= signs.SYMBOL
     table.flags.writeable = False

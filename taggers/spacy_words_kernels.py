@@ -26,6 +26,7 @@ from taggers.spacy_signs_kernels import (
     AFFIX,
     BEFORE_STOP,
     DIGIT,
+    FULL_STOP,
     ICON,
     INSIDE,
     PREFIX,
@@ -120,12 +121,26 @@ def find_rule_kernel(data, start, end, keys, rules, max_rule_bytes):
     return probe_kernel(keys, rules, hash_word_kernel(data, start, end))
 
 
-@njit(**KERNEL_INNER)
+@njit(inline="always", **KERNEL)
 def split_chunk_kernel(
-    data, num_codes, codes, bounds, classes, keys, rules, pieces, max_rule_bytes, units, peeled, out_lasts
+    data,
+    num_codes,
+    any_bits,
+    has_digit,
+    codes,
+    bounds,
+    classes,
+    keys,
+    rules,
+    pieces,
+    max_rule_bytes,
+    units,
+    peeled,
+    out_lasts,
 ):
     """Where the words of a chunk end, by all rules: word i is codes[out_lasts[i - 1]:out_lasts[i]]; returns their number.
 
+    any_bits, has_digit              class bits that some character has, whether an ASCII digit stands in it
     codes : int32, bounds : int64    the chunk's code points and where each begins in `data`, bounds[num_codes] its end
     peeled, out_lasts : int32 (C,)   scratch, and the output
 
@@ -145,7 +160,7 @@ def split_chunk_kernel(
                 out_lasts[count] = first
                 count += 1
                 break
-        suffix = suffix_chars_kernel(codes, first + prefix, last, classes, units)
+        suffix = suffix_chars_kernel(codes, first + prefix, last, has_digit, classes, units)
         if 0 < suffix < last - first:
             rule = find_rule_kernel(data, bounds[first], bounds[last - suffix], keys, rules, max_rule_bytes)
         if rule == NO_RULE and prefix > 0:
@@ -169,7 +184,7 @@ def split_chunk_kernel(
                 out_lasts[count] = at
                 count += 1
     elif last > first:
-        if not is_url_kernel(codes, first, last, classes):
+        if not (any_bits & FULL_STOP and is_url_kernel(codes, first, last, classes)):
             count = _split_inside_kernel(codes, first, last, classes, count, out_lasts)
         if count == 0 or out_lasts[count - 1] < last:
             out_lasts[count] = last
@@ -182,7 +197,7 @@ def split_chunk_kernel(
     return count
 
 
-@njit(**KERNEL_INNER)
+@njit(inline="always", **KERNEL)
 def _split_inside_kernel(codes, first, last, classes, count, out_lasts):
     """Ends of words before and at the signs inside codes[first:last]; one at its very beginning parts nothing."""
     begin = at = first
@@ -307,35 +322,69 @@ def join_sequences_kernel(data, tables, words, num_words):
     return count
 
 
+@njit(inline="always", **KERNEL)
+def _add_pieces_kernel(
+    data, num_pieces, count, codes, bounds, lasts, classes, starts, ends, hashes, lengths, any_of, all_of
+):
+    """Append the pieces of a chunk, which end at lasts[:num_pieces]; returns the new number of words."""
+    first = np.int64(0)
+    for k in range(num_pieces):
+        last = np.int64(lasts[k])
+        any_bits, all_bits = np.int64(0), np.int64(-1)
+        for i in range(first, last):
+            bits = class_bits_kernel(classes, codes[i])
+            any_bits |= bits
+            all_bits &= bits
+        if count < len(starts):
+            starts[count], ends[count], lengths[count] = bounds[first], bounds[last], last - first
+            hashes[count] = hash_word_kernel(data, bounds[first], bounds[last])
+            any_of[count], all_of[count] = any_bits, all_bits & 0xFFFFFFFF
+        count += 1
+        first = last
+    return count
+
+
+@njit(inline="always", **KERNEL)
+def _find_sign_kernel(
+    data, begin, at, chars, first_bits, last_bits, codes, bounds, classes, keys, rules, max_rule_bytes
+):
+    """Where a chunk of letters with one sign before or behind them parts, in characters; 0 where that takes all the rules.
+
+    A sign before the letters gives 1, one behind gives chars - 1, and 0 where the chunk is an exception with or without it.
+    """
+    sign = np.int64(0)
+    is_behind = last_bits & TRICKY != 0
+    if is_behind:
+        before = class_bits_kernel(classes, codes[chars - 2])
+        if last_bits & (AFFIX | ICON) or (last_bits & FULL_STOP and before & BEFORE_STOP):
+            sign = chars - 1
+    elif first_bits & (AFFIX | PREFIX | ICON):
+        sign = np.int64(1)
+    if sign > 0:
+        middle = bounds[sign]
+        low, high = (begin, middle) if is_behind else (middle, at)
+        rule = find_rule_kernel(data, begin, at, keys, rules, max_rule_bytes)
+        if rule == NO_RULE:
+            rule = find_rule_kernel(data, low, high, keys, rules, max_rule_bytes)
+        if rule != NO_RULE:
+            sign = np.int64(0)
+    return sign
+
+
 @njit(**KERNEL_INNER)
 def split_document_kernel(data, start, end, tables, words, chunks, want_words):
     """Words of data[start:end] into `words`, its chunks into `chunks`; returns (words, chunks), more than fit when they do not.
 
-    Without `want_words` the number of words is 0.
-
-    b"Mr. O'Neil isn't  (yet) at example.org, is he?" has the words "Mr.", "O'Neil", "is", "n't", "(", "yet", ")", "at",
-    "example.org", ",", "is", "he", "?"
+    Without `want_words` the number of words is 0. b"(yet) at example.org, is" has "(", "yet", ")", "at", "example.org", ",", "is".
     """
-    classes, keys, rules, max_rule_bytes = tables.classes, tables.keys, tables.rules, tables.max_rule_bytes
-    starts, ends, hashes, lengths, codes, bounds = (
-        words.starts,
-        words.ends,
-        words.hashes,
-        words.chars,
-        words.codes,
-        words.bounds,
-    )
-    capacity = len(starts)
+    classes, keys, rules, max_bytes = tables.classes, tables.keys, tables.rules, tables.max_rule_bytes
+    codes, bounds, lasts = words.codes, words.bounds, words.lasts
     count = num_chunks = np.int64(0)
     at = start
     while at < end:
         begin = at
-        chars = np.int64(0)
-        any_bits, all_bits = np.int64(0), np.int64(-1)
-        # the same without the last character, and without the first
-        front_any, front_all = np.int64(0), np.int64(-1)
-        back_any, back_all = np.int64(0), np.int64(-1)
-        first_bits = last_bits = num_tricky = np.int64(0)
+        chars = num_tricky = first_bits = last_bits = any_bits = np.int64(0)
+        all_bits = np.int64(-1)
         digit = False
         width = 1
         while at < end:
@@ -343,91 +392,54 @@ def split_document_kernel(data, start, end, tables, words, chunks, want_words):
             bits = class_bits_kernel(classes, code)
             if bits & SPACE:
                 break
-            if chars < capacity:
+            if chars < len(codes):
                 codes[chars], bounds[chars] = code, at
-            digit |= 48 <= code <= 57
             if chars == 0:
                 first_bits = bits
-            else:
-                back_any |= bits
-                back_all &= bits
+            digit |= 48 <= code <= 57
             num_tricky += (bits & TRICKY) >> TRICKY_SHIFT
-            front_any, front_all = any_bits, all_bits
             any_bits |= bits
             all_bits &= bits
             last_bits = bits
             at += width
             chars += 1
-        if chars == 0:
-            at += width
-            continue
-        if chars >= capacity:
+        if chars >= len(codes):
             return chars + 1, chars + 1
-        key = hash_word_kernel(data, begin, at)
-        if num_chunks < capacity:
-            chunks.starts[num_chunks], chunks.ends[num_chunks] = begin, at
-            chunks.hashes[num_chunks], chunks.chars[num_chunks] = key, chars
-            chunks.any_bits[num_chunks] = any_bits
-        num_chunks += 1
-        if want_words:
-            plain = not any_bits & TRICKY and (not digit or all_bits & DIGIT != 0)
-            if plain and at - begin <= max_rule_bytes:
-                plain = probe_kernel(keys, rules, key) == NO_RULE
-            # letters with one sign behind or before them part there, unless they make an exception with or without it
-            sign = np.int64(0)
-            is_behind = last_bits & TRICKY != 0
-            if not plain and num_tricky == 1 and not digit and chars > 1:
-                if is_behind:
-                    before = class_bits_kernel(classes, codes[chars - 2])
-                    if last_bits & (AFFIX | ICON) or (data[at - 1] == 46 and before & BEFORE_STOP):
-                        sign = chars - 1
-                elif first_bits & (AFFIX | PREFIX | ICON):
-                    sign = np.int64(1)
-                if sign > 0:
-                    middle = bounds[sign]
-                    rule = find_rule_kernel(data, begin, at, keys, rules, max_rule_bytes)
-                    if rule == NO_RULE:
-                        low, high = (begin, middle) if is_behind else (middle, at)
-                        rule = find_rule_kernel(data, low, high, keys, rules, max_rule_bytes)
-                    if rule != NO_RULE:
-                        sign = np.int64(0)
-            if plain:
-                if count < capacity:
-                    starts[count], ends[count], lengths[count], hashes[count] = begin, at, chars, key
-                    words.any_bits[count], words.all_bits[count] = any_bits, all_bits & 0xFFFFFFFF
-                count += 1
-            elif sign > 0:
-                middle = bounds[sign]
-                if count + 1 < capacity:
-                    starts[count], ends[count], lengths[count] = begin, middle, sign
-                    starts[count + 1], ends[count + 1], lengths[count + 1] = middle, at, chars - sign
-                    hashes[count] = hash_word_kernel(data, begin, middle)
-                    hashes[count + 1] = hash_word_kernel(data, middle, at)
-                    words.any_bits[count] = front_any if is_behind else first_bits
-                    words.all_bits[count] = (front_all & 0xFFFFFFFF) if is_behind else first_bits
-                    words.any_bits[count + 1] = last_bits if is_behind else back_any
-                    words.all_bits[count + 1] = last_bits if is_behind else back_all & 0xFFFFFFFF
-                count += 2
-            else:
-                bounds[chars] = at
-                num_pieces = split_chunk_kernel(
-                    data, chars, codes, bounds, classes, keys, rules, tables.pieces, max_rule_bytes, tables.units,
-                    words.peeled, words.lasts,
-                )  # fmt: skip
-                first = np.int64(0)
-                for k in range(num_pieces):
-                    last = np.int64(words.lasts[k])
-                    any_bits, all_bits = np.int64(0), np.int64(-1)
-                    for i in range(first, last):
-                        bits = class_bits_kernel(classes, codes[i])
-                        any_bits |= bits
-                        all_bits &= bits
-                    if count < capacity:
-                        starts[count], ends[count], lengths[count] = bounds[first], bounds[last], last - first
-                        hashes[count] = hash_word_kernel(data, bounds[first], bounds[last])
-                        words.any_bits[count], words.all_bits[count] = any_bits, all_bits & 0xFFFFFFFF
+        if chars > 0:
+            bounds[chars] = at
+            key = hash_word_kernel(data, begin, at)
+            if num_chunks < len(chunks.starts):
+                chunks.starts[num_chunks], chunks.ends[num_chunks], chunks.hashes[num_chunks] = begin, at, key
+                chunks.chars[num_chunks], chunks.any_bits[num_chunks] = chars, any_bits
+            num_chunks += 1
+            if want_words:
+                num_pieces = np.int64(1)
+                plain = num_tricky == 0 and (not digit or all_bits & DIGIT != 0)
+                if plain:
+                    plain = at - begin > max_bytes or probe_kernel(keys, rules, key) == NO_RULE
+                elif num_tricky == 1 and not digit and chars > 1:
+                    sign = _find_sign_kernel(
+                        data, begin, at, chars, first_bits, last_bits, codes, bounds, classes, keys, rules, max_bytes
+                    )
+                    if sign > 0:
+                        plain, num_pieces = True, np.int64(2)
+                        lasts[0], lasts[1] = sign, chars
+                if not plain:
+                    num_pieces = split_chunk_kernel(
+                        data, chars, any_bits, digit, codes, bounds, classes, keys, rules, tables.pieces, max_bytes,
+                        tables.units, words.peeled, lasts,
+                    )  # fmt: skip
+                if num_pieces > 1:
+                    count = _add_pieces_kernel(
+                        data, num_pieces, count, codes, bounds, lasts, classes, words.starts, words.ends, words.hashes,
+                        words.chars, words.any_bits, words.all_bits,
+                    )  # fmt: skip
+                else:
+                    if count < len(words.starts):
+                        words.starts[count], words.ends[count], words.hashes[count] = begin, at, key
+                        words.chars[count], words.any_bits[count] = chars, any_bits
+                        words.all_bits[count] = all_bits & 0xFFFFFFFF
                     count += 1
-                    first = last
         at += width
     if count <= len(words.starts):
         count = join_sequences_kernel(data, tables, words, count)
@@ -435,7 +447,7 @@ def split_document_kernel(data, start, end, tables, words, chunks, want_words):
 
 
 @njit(**KERNEL)
-def split_words_kernel(data, offsets, tables, words, chunks, out_starts, out_ends, out_counts):
+def split_spacy_words_kernel(data, offsets, tables, words, chunks, out_starts, out_ends, out_counts):
     """Words of all rows, for whoever wants the words themselves; `words` must fit the longest row.
 
     out_starts, out_ends : int64 (B,)   where the words begin and end in `data`, documents back to back

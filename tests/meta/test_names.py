@@ -52,6 +52,7 @@ TWINS = {
     "hash_word_kernel": "spacy_words.split_words",
     "next_key_kernel": "spacy_words.split_words",
     "first_slot_kernel": "spacy_words.split_words",
+    "split_spacy_words_kernel": "spacy_words.split_words",
     "bad_words_kernel": "bad_words.count_bad_words",
 }
 

@@ -183,7 +183,8 @@ WORD_TEXTS = (
     "https://example.org/a?b=c, (http://user:pw@host.net:8080/x) mail@example.com 192.0.2.1/x 10.0.0.1/x a.b www.a-b.co.uk.",
     ":) :-( ;) <3 (see:) x:) ^_^ ... .. \u2026 \u2026\u2026 --- -- \u2014 \u2013 ''quoted'' ``so'' 'tis \u2019tis \u201cquoted\u201d",
     "def f(x): return {'a': [1, 2], \"b\": x**2}  # no comment\n\tif a<b && c>=d || !e: x+=1;",
-    "\u4e2d\u534e\u4eba\u6c11\u3002\u3053\u308c\u306f\u3001\u00bfqu\u00e9? \u00a1s\u00ed! \u0645\u0631\u062d\u0628\u0627\u060c \u0928\u092e\u0938\u094d\u0924\u0947\u0964 Stra\u00dfe \u0130stanbul \u212a",
+    "\u4e2d\u534e\u4eba\u6c11\u3002\u3053\u308c\u306f\u3001\u00bfqu\u00e9? \u00a1s\u00ed! "
+    "\u0645\u0631\u062d\u0628\u0627\u060c \u0928\u092e\u0938\u094d\u0924\u0947\u0964 Stra\u00dfe \u0130stanbul \u212a",
     "emoji \U0001f600\U0001f468\u200d\U0001f469 \u00a9\u00ae\u2122 \u2022 item\u00a0non-breaking\u200bzero\ufeffbom \u0301combining",
     "1 12 1 1 1 11 2 1 1 1 1 12 1 1 1 1 2 1 1 1 1 1 1 1 1 12 1 1 1",
 )  # fmt: skip

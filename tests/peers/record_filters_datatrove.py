@@ -4,8 +4,9 @@
 
 A line of the input is {"text": ...}. Runs inside datatrove's environment. An answer holds the reason of each filter with its
 defaults ("" where the document is kept), the counts behind the filters (of repetition by its own functions, of quality counted
-here from its words), digests of the words and of the text that the C4 filter leaves; with `single` also which rules of the
-quality filter and of FineWeb's drop the document when they are the only one, and C4 without its rule of line ends. The last line has the CPU seconds of each filter.
+here from its words), digests of the words and of the text that the C4 filter leaves. With `single` it also says which rules of
+the quality filter and of FineWeb's drop the document when they are the only one, and what C4 without its rule of line ends
+does. The last line has the CPU seconds of each filter.
 """
 
 from __future__ import annotations

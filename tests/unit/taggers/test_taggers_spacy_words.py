@@ -17,30 +17,9 @@ SIGNS = list(".,;:!?()[]{}<>'\"-+*/=%$#&@_~^|\u2026\u2014\u2013\u2019\u201c\u20a
     "::",
 ]
 WORDS = [
-    "a",
-    "A",
-    "ab",
-    "AB",
-    "Mr",
-    "it",
-    "don't",
-    "km",
-    "kg",
-    "5",
-    "10",
-    "p.m",
-    "example",
-    "org",
-    "www",
-    "http",
-    "id",
-    "\u00e9",
-    "\u4e2d",
-    "K",
-    "C",
-    "US",
-    "o",
-]
+    "a", "A", "ab", "AB", "Mr", "it", "don't", "km", "kg", "5", "10", "p.m", "example", "org", "www", "http", "id",
+    "\u00e9", "\u4e2d", "K", "C", "US", "o",
+]  # fmt: skip
 CHUNKS = st.lists(st.sampled_from(WORDS + SIGNS), min_size=1, max_size=8).map("".join)
 EXCEPTIONS = st.sampled_from(["".join(pieces.split(" ")) for pieces in read_facts()["exceptions"]])
 TEXTS = st.lists(
