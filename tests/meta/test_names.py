@@ -16,6 +16,11 @@ SISTERS = {
     "taggers/character_kernels.py": "taggers/characters.py",
     # the repetition rules are part of the Gopher tagger
     "taggers/repetition_kernels.py": "taggers/gopher.py",
+    # what a sign is belongs to what a word is
+    "taggers/spacy_signs_kernels.py": "taggers/spacy_words.py",
+    # lines and n-grams of the presets are parts of one sweep
+    "taggers/preset_lines_kernels.py": "taggers/rule_presets.py",
+    "taggers/preset_ngrams_kernels.py": "taggers/rule_presets.py",
     # one of the hashes of shingles
     "dedup/sha1_kernels.py": "dedup/shingles.py",
     # addresses and numbers are found in one sweep
@@ -58,6 +63,11 @@ TWINS = {
     "find_items_plainly_kernel": "ngram_match.find_items",
     "find_token_items_plainly_kernel": "ngram_match.find_items",
     "gopher_counts_kernel": "gopher.count_gopher",
+    "hash_word_kernel": "spacy_words.split_words",
+    "next_key_kernel": "spacy_words.split_words",
+    "first_slot_kernel": "spacy_words.split_words",
+    "split_spacy_words_kernel": "spacy_words.split_words",
+    "bad_words_kernel": "bad_words.count_bad_words",
 }
 
 

@@ -13,16 +13,19 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from mixers.tokenization import BpeConfig, train_bpe
 from pipelines.build_recipe import BuildOptions
 from pipelines.job_main import run_step_file
-from tests.peers import made_tree, record_dolma
+from tests.peers import made_filter_texts, made_tree, record_dolma
 
 PEERS = Path(__file__).resolve().parent
 RECORDED = PEERS / "recorded"
 ENVIRONMENTS = PEERS.parent.parent / ".venv-peers"
 SET = "dolma-made-v1"
+# arguments of record_filters_<tool>.py
+FILTER_OPTIONS = {"datatrove": ["single"], "dolma": []}
 # record_dolma has the same for dolma's mixer
 RULES = [
     {"name": "long", "attributes": SET, "keep": f"size__length__score >= {record_dolma.LEAST_CHARACTERS}"},
@@ -82,6 +85,31 @@ def record_dolma_of(tree: Path, output: Path, *commands: str) -> None:
     record_dolma.main(str(ENVIRONMENTS / "dolma" / "bin" / "python"), str(tree), str(output), *commands)
 
 
+def ask_filters(tool: str, texts: list[str]) -> list[dict[str, Any]]:
+    """What the tool's own filters say of the texts, and who says so; without the times."""
+    command = [
+        str(ENVIRONMENTS / tool / "bin" / "python"),
+        str(PEERS / f"record_filters_{tool}.py"),
+        *FILTER_OPTIONS[tool],
+    ]
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    answer = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise SystemExit(f"{command} failed:\n{answer.stderr[-4000:]}")
+    answers = [json.loads(line) for line in answer.stdout.splitlines()]
+    answers[-1].pop("seconds")
+    return answers
+
+
+def record_filters() -> None:
+    """The answers of both tools to the made texts of the rule filters."""
+    (RECORDED / "filters").mkdir(parents=True, exist_ok=True)
+    for tool in FILTER_OPTIONS:
+        answers = ask_filters(tool, made_filter_texts.all_texts())
+        lines = "".join(json.dumps(answer, sort_keys=True) + "\n" for answer in answers)
+        (RECORDED / "filters" / f"{tool}.jsonl").write_text(lines)
+
+
 def record_all() -> None:
     """In the order in which one needs the other."""
     with tempfile.TemporaryDirectory() as name:
@@ -95,6 +123,7 @@ def record_all() -> None:
         make_ours(folder / "ours")
         record_dolma_of(folder / "ours" / "export", RECORDED / "dolma", "mix")
         run_datatrove(folder / "ours" / "documents-of-both", RECORDED / "datatrove", "read")
+    record_filters()
 
 
 if __name__ == "__main__":
