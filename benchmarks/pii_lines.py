@@ -309,8 +309,11 @@ _MISSES: dict[str, tuple[_Maker, ...]] = {
         lambda rng: f"C = A@B.T + {rng.randint(1, 9)}",
         lambda rng: f"{rng.choice(_NAMES)} at {rng.choice(_WORDS)} dot com",
         lambda rng: (
-            f"Message-ID: <{_digits(rng, 8)}.{_hex(rng, 6)}@{rng.choice(_WORDS)}.com>"
-        ),  # an address in form, nobody's in fact
+            f"{rng.choice(['Message-ID', 'References', 'In-Reply-To'])}: <{_digits(rng, 8)}.{_hex(rng, 6)}@{rng.choice(_WORDS)}.com>"
+        ),
+        lambda rng: (
+            f"see {_digits(rng, 8)}.{_hex(rng, 6)}@{rng.choice(_WORDS)}.com in the archive"
+        ),  # nothing says that it is a message id
     ),
     "phone": (
         *_COMMON,

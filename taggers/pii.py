@@ -2,7 +2,7 @@
 
 What counts, by kind:
 - e-mail: a local part of letters, digits and "._%+'-" and a host name that ends in letters; not handles, users of URLs, git@host,
-  file names such as icon@2x.png, nor hosts reserved for examples (RFC 2606, 6761)
+  file names such as icon@2x.png, message ids in headers, nor hosts reserved for examples (RFC 2606, 6761)
 - telephone: "+" with an assigned calling code and 9 to 15 digits (E.164); North American numbers with separators; "(0..." with an area
   code; 7 to 15 digits behind a word such as "phone"; not dates, decimals, and what stands behind a word such as "order" or "isbn"
 - IP: IPv4 and IPv6. Public addresses are personal data, private ones (also of loops, links, documentation, multicast) a kind of

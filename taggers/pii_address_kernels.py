@@ -132,8 +132,8 @@ def email_kernel(data, begin, floor, at, end):
     """The e-mail address around the "@" at data[at].
 
     The local part is at most 64 of letters, digits, "._%+'-" without two dots in a row; the host name ends in letters. None:
-    "@user@host.org" (a handle), the user of a URL ("ftp://me:secret@host.org"), git@host, file names ("icon@2x.png"), and hosts
-    reserved for examples.
+    "@user@host.org" (a handle), the user of a URL ("ftp://me:secret@host.org"), git@host, file names ("icon@2x.png"), message ids
+    ("Message-ID: <1.a@host.org>"), and hosts reserved for examples.
     """
     start = at
     while start > floor and at - start <= _MAX_LOCAL and _is(data[start - 1], LOCAL):
@@ -152,6 +152,8 @@ def email_kernel(data, begin, floor, at, end):
     if stop < 0 or (stop < end and data[stop] == 64) or _is_nobodys(data, at + 1, stop):
         return NONE, at, at
     if at - start == 3 and data[start] == 103 and data[start + 1] == 105 and data[start + 2] == 116:  # git
+        return NONE, at, at
+    if start > begin and data[start - 1] == 60 and word_class_kernel(data, begin, start - 1) == NUMBER_WORD:
         return NONE, at, at
     i = start
     while i > begin and start - i < _MAX_LOCAL and data[i - 1] > 32 and data[i - 1] != 47:

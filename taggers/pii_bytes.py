@@ -32,7 +32,7 @@ VERSION_WORDS = (
     "clause paragraph oid assembly kernel bios update upgrade upgraded patch abschnitt unterabschnitt kapitel"
 )
 NUMBER_WORDS = (
-    "isbn issn doi order orders invoice ref reference serial patent id ids ticket case part model sku tracking account item "
+    "isbn issn doi order orders invoice ref reference references reply serial patent id ids ticket case part model sku tracking account item "
     "lot batch ean upc gtin asin pmid arxiv oclc imei uuid hash checksum timestamp epoch seed code"
 )
 # endings of files that are no top-level domain, and the domains of documentation

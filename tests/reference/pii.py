@@ -89,6 +89,9 @@ def email(text, floor, at, tables):
     local = re.sub(rb"\A[^A-Za-z0-9_]+", b"", run.rsplit(b"..", 1)[-1])
     if len(run) > 64 or before == b"@" or not local or local.endswith(b".") or local == b"git":
         return None
+    start = at - len(local)
+    if text[start - 1 : start] == b"<" and word_class(text, start - 1, tables) == NUMBER_WORD:
+        return None
     if re.search(rb"//[^\x00-\x20/]{0,62}\Z", text[: at - len(local)]) is not None:
         return None
     stop = domain_end(text, at + 1)
