@@ -2,7 +2,7 @@
 
 Small files of a source are packed together, in order, until a unit has about unit_bytes. A plain JSONL file of two units or more
 is cut at record borders into ranges of bytes, a Parquet file between its row groups; every range is a unit. gzip and zstd
-streams, text, HTML and WARC cannot be cut: one task reads such a file, in memory bounded by the limits. However files are cut,
+streams, text, HTML, WARC and dumps cannot be cut: one task reads such a file, in memory bounded by the limits. However files are cut,
 documents, their order and the line and row numbers in metadata and in rejected/ are those of the whole file.
 A document file of a Dolma tree is one shard, for its attributes are one file too.
 Files to be read in place of which a later job would hold too much are copied: JSON lines by their size on disk, Parquet by its footer,
@@ -29,6 +29,7 @@ from dolma_py.formats.decompress import find_codec
 from dolma_py.formats.in_place import check_parquet
 from dolma_py.formats.jsonl import LineRange, cut_bytes
 from dolma_py.formats.parquet import GroupRange, cut_groups
+from dolma_py.formats.wikipedia import WikipediaConfig
 from dolma_py.input_files import find_root
 from dolma_py.listing import Listing
 from dolma_py.text_sizes import estimate_text_bytes
@@ -41,6 +42,7 @@ MAX_IN_PLACE_BYTES = 256 << 20  # text of a file of JSON lines, or of a Parquet 
 IN_PLACE_FIELDS = FieldMap(
     source="source"
 )  # what stands in place is read by its own columns, each row's source included
+KINDS_WITH_SETTINGS = ("wikipedia",)  # each has a field of its name in SourceConfig
 CODE_SUFFIXES = (
     ".py",
     ".c",
@@ -70,8 +72,11 @@ class SourceConfig(Config):
         description="source of its documents; null: the first folder below each input, code files apart",
     )
     inputs: list[str] = Field(min_length=1, description="files, folders and globs; {corpus} is the corpus folder")
-    kind: str = Field(default="", description="jsonl, parquet, text, html or warc; empty: by each file's name")
+    kind: str = Field(
+        default="", description="jsonl, parquet, text, html, warc or wikipedia; empty: by each file's name"
+    )
     fields: FieldMap = Field(default_factory=FieldMap, description="where id, text and the rest stand in a record")
+    wikipedia: WikipediaConfig = Field(default_factory=WikipediaConfig, description="how MediaWiki dumps are read")
     in_place: bool = Field(
         default=False,
         description="list the files where they are, Dolma JSONL or Parquet with our columns; only files of which more than 256 MiB of text "
@@ -118,6 +123,7 @@ class InputFile(NamedTuple):
     in_place: bool
     tree: str = ""  # the Dolma tree whose documents/ it lies in
     is_copied: bool = False  # in spite of in_place
+    settings: Config | None = None  # of its kind
 
 
 class Inputs(NamedTuple):
@@ -177,9 +183,16 @@ def _match_pattern(
         name = info.path.removeprefix(root.rstrip("/") + "/")
         key = (source.name or _guess_source(name, tree or root), name)
         own[key] = InputFile(
-            key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, "", source.in_place, tree
-        )
+            key[0], info.path, name, info.num_bytes, source.kind, root, source.fields, "", source.in_place, tree,
+            settings=_find_settings(source, info.path),
+        )  # fmt: skip
     return {path.removeprefix(root.rstrip("/") + "/") for path in matches.left_out}, own
+
+
+def _find_settings(source: SourceConfig, path: str) -> Config | None:
+    """What the source says of files of this kind alone."""
+    kind = source.kind or detect_format(path)
+    return getattr(source, kind) if kind in KINDS_WITH_SETTINGS else None
 
 
 def _refuse_trees(folders: list[str]) -> None:
@@ -306,11 +319,12 @@ def _make_unit(corpus: Corpus, ingest: IngestConfig, pieces: list[Piece], part: 
 def dump_piece(piece: Piece) -> dict[str, Any]:
     """JSON values of a piece for its task."""
     file = piece.file
-    return {
+    values = {
         "path": file.path, "name": file.name, "num_bytes": piece.num_bytes, "mark": file.mark, "root": file.root,
         "kind": file.kind or detect_format(file.path), "fields": config.dump_config(file.fields),
         "part": None if piece.part is None else list(piece.part), "copied": file.is_copied,
     }  # fmt: skip
+    return values if file.settings is None else values | {"settings": config.dump_config(file.settings)}
 
 
 def check_in_place(file: InputFile) -> None:

@@ -15,15 +15,17 @@ import pyarrow as pa
 
 from dolma_py import storage
 from dolma_py.corpus import SIZES_SCHEMA, AttributePiece
-from dolma_py.formats import FieldMap, Limits, Rejection, find_reader
+from dolma_py.formats import FieldMap, Limits, Rejection, Skipped, find_reader
 from dolma_py.formats.in_place import TooMuchTextError, read_text_lengths
 from dolma_py.formats.jsonl import LineRange, count_newlines
 from dolma_py.formats.parquet import GroupRange
+from dolma_py.formats.wikipedia import WikipediaConfig
 from dolma_py.storage import Attempt, WrittenFile
 from dolma_py.views import SIZES
 from pipelines.shard_files import ShardCounts, add_sizes, text_lengths, write_shard
 
 RANGES = {"jsonl": LineRange, "parquet": GroupRange}
+SETTINGS = {"wikipedia": WikipediaConfig}  # of kinds that have their own
 
 
 def name_rejected(part: str) -> str:
@@ -32,12 +34,13 @@ def name_rejected(part: str) -> str:
 
 
 class RejectedRecords:
-    """Counts rejections and writes them to rejected/<part>.jsonl.gz, a file that begins with the first one."""
+    """Counts what is passed over, and rejections, which it writes to rejected/<part>.jsonl.gz, a file that begins with the first one."""
 
     def __init__(self, stack: ExitStack, params: dict[str, Any], attempts: str) -> None:
         self.stack, self.params, self.attempts = stack, params, attempts
         self.counts: dict[str, int] = {}  # by reason
         self.by_input: dict[str, dict[str, int]] = {}  # path of the file that is read -> the same of it alone
+        self.skipped: dict[str, int] = {}  # by reason, records that were read well and are no documents
         self.attempt: Attempt | None = None
         self.zipped: gzip.GzipFile | None = None
 
@@ -79,6 +82,8 @@ def _keep_rejected(task: Task, params: dict[str, Any], attempts: str) -> tuple[l
         rejected = RejectedRecords(stack, params, attempts)
         files, facts = task(params, attempts, rejected)
     counts = {"rejected": rejected.counts, "rejected_by_input": rejected.by_input}
+    if rejected.skipped:
+        counts["skipped"] = rejected.skipped  # type: ignore[assignment]
     return [*files, *rejected.written()], facts | counts
 
 
@@ -133,14 +138,20 @@ def load_reading(params: dict[str, Any], piece: dict[str, Any]) -> tuple[Limits,
 def _read_pieces(params: dict[str, Any], rejected: RejectedRecords) -> Iterator[pa.RecordBatch]:
     for piece in params["pieces"]:
         limits, fields, added = load_reading(params, piece)
-        part = {} if piece["part"] is None else {"part": RANGES[piece["kind"]](*piece["part"])}
+        options: dict[str, Any] = {}
+        if piece["part"] is not None:
+            options["part"] = RANGES[piece["kind"]](*piece["part"])
+        if "settings" in piece:
+            options["settings"] = SETTINGS[piece["kind"]].model_validate(piece["settings"])
         events = find_reader(piece["path"], piece["kind"])(
             piece["path"], source=params["source"], limits=limits, fields=fields, added=added,
-            open_stream=storage.open_read, root=piece["root"], **part,
+            open_stream=storage.open_read, root=piece["root"], **options,
         )  # fmt: skip
         for event in events:
             if isinstance(event, Rejection):
                 rejected.add(event, piece["path"])
+            elif isinstance(event, Skipped):
+                rejected.skipped[event.reason] = rejected.skipped.get(event.reason, 0) + event.records
             else:
                 yield event
 

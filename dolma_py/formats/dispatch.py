@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from dolma_py.errors import DataError
 from dolma_py.formats.decompress import strip_codec
 from dolma_py.formats.fields import FieldMap
-from dolma_py.formats.limits import Limits, Rejection
+from dolma_py.formats.limits import Limits, Rejection, Skipped
 
 # the readers are imported on use: a job that reads Parquet needs no HTML parser
 READERS = {
@@ -21,6 +22,7 @@ READERS = {
     "text": "dolma_py.formats.plain_text",
     "html": "dolma_py.formats.html",
     "warc": "dolma_py.formats.warc",
+    "wikipedia": "dolma_py.formats.wikipedia",
 }
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -32,11 +34,14 @@ SUFFIXES = {
     ".xhtml": "html",
     ".warc": "warc",
 }
+WIKI_DUMP = re.compile(r"pages-(articles|meta-current)[^/]*\.xml[^/]*$")
 
 
 def detect_format(path: str) -> str:
-    """jsonl, parquet, html, warc by the suffix before .gz or .zst; every other name is text."""
+    """jsonl, parquet, html, warc by the suffix before .gz or .zst; wikipedia by the names of dumps; every other name is text."""
     name = strip_codec(path)
+    if WIKI_DUMP.search(name):
+        return "wikipedia"
     for suffix, kind in SUFFIXES.items():
         if name.endswith(suffix):
             return kind
@@ -65,11 +70,15 @@ def read_any(
     Raises DataError for an unknown `kind`, and what `open_stream` and its stream raise.
     """
     reader = find_reader(path, kind)
-    return reader(path, source=source, limits=limits, fields=fields, added=added, open_stream=open_stream, root=root)
+    events = reader(path, source=source, limits=limits, fields=fields, added=added, open_stream=open_stream, root=root)
+    return (event for event in events if not isinstance(event, Skipped))
 
 
-def find_reader(path: str, kind: str = "") -> Callable[..., Iterator[pa.RecordBatch | Rejection]]:
-    """The read_documents of `kind` or of the file's name. Those of jsonl and parquet take a `part` of a file as well."""
+def find_reader(path: str, kind: str = "") -> Callable[..., Iterator[pa.RecordBatch | Rejection | Skipped]]:
+    """The read_documents of `kind` or of the file's name.
+
+    Those of jsonl and parquet take a `part` of a file as well, that of wikipedia its `settings`.
+    """
     kind = kind or detect_format(path)
     if kind not in READERS:
         raise DataError(path, f"unknown format {kind!r}", hint=f"Use one of {', '.join(READERS)}.")

@@ -1,7 +1,7 @@
 """What untrusted input may cost, and what becomes of a record that cannot be read.
 
 Every reader yields pyarrow record batches of DOCUMENT_SCHEMA and, for each record it cannot read, one Rejection. Bad data never
-raises; a missing file or a failing disk does.
+raises; a missing file or a failing disk does. Readers of dumps and archives also say how many records they passed over (Skipped).
 """
 
 from __future__ import annotations
@@ -69,6 +69,17 @@ class Rejection(NamedTuple):
     offset_bytes: int  # of the record in the decompressed stream; -1 where a format has none
     reason: str
     excerpt: str  # first 200 bytes, ASCII with escapes
+
+
+class Skipped(NamedTuple):
+    """Records of one file that were read well and are no documents by the reader's settings, such as redirects of a wiki.
+
+    They are counted in the manifest and are no share of `max_rejected_frac`.
+    """
+
+    path: str  # relative to the input root
+    reason: str
+    records: int
 
 
 def make_excerpt(data: bytes | bytearray | memoryview) -> str:
