@@ -411,7 +411,8 @@ def describe_inputs(corpus: Corpus, ingest: IngestConfig) -> NewInputs:
             }
 
     def estimate(file: dict[str, Any]) -> int:
-        column = file["fields"]["text"]
+        messages = file["fields"]["messages"]
+        column = f"{messages}.list.element.content" if messages else file["fields"]["text"]
         return estimate_text_bytes(file["path"], file["num_bytes"], kind=file["kind"], text_column=column)
 
     with ThreadPoolExecutor(storage.REQUESTS_AT_ONCE) as pool:

@@ -120,7 +120,7 @@ def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fiel
     """Add every row; yields when the builder wants to be drained."""
     columns = [_read_values(column) for column in batch.columns]
     names = batch.schema.names
-    sizes = _text_bytes(batch, fields.text)
+    sizes = _text_bytes(batch, fields.messages or fields.text)
     for index in range(batch.num_rows):
         values = [column[index] for column in columns]
         row = first_row + index
@@ -142,6 +142,10 @@ def _add_row(builder: BatchBuilder, values: dict[str, Any], row: int, num_bytes:
     record = split_record(values, fields, builder.source)
     if record is None:
         return "missing_text"
+    if fields.messages is not None:
+        num_bytes = len(record.text.encode())
+        if num_bytes > builder.limits.max_record_bytes:
+            return "too_long"
     if fields.keep_origin:
         record.metadata.setdefault("origin", f"{builder.path}:{row}")
     builder.add(record, num_bytes)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dolma_py.corpus import Corpus
 from tests.jobs.test_ingest import ingest, read_listing, read_rejected, read_rows
 from tests.made_dumps import make_multistream, make_page
+from tests.made_hub import open_hub
 
 PAGES = [
     make_page(1, "Rom", "'''Rom''' liegt in [[Italien]]."),
@@ -33,3 +40,28 @@ def test_wikipedia_dump(tmp_path, _spark_of_this_run):
     assert Corpus(str(tmp_path / "corpus")).read_listing().shards[0].skipped == (("namespace", 1), ("redirect", 1))
     again = ingest(tmp_path, sources, max_rejected_frac=0.4)
     assert again == manifest
+
+
+def test_datasets_of_the_hub(tmp_path, _spark_of_this_run):
+    """Parquet and JSONL read off the Hub by the workers, by a revision, the same as from a folder with the set's own layout."""
+    root = tmp_path / "hub" / "allenai" / "Dolci-Instruct-SFT" / "main" / "data"
+    root.mkdir(parents=True)
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    rows = [{"id": f"m{n}", "messages": messages, "source_dataset": "s", "domain": "chat"} for n in range(4)]
+    pq.write_table(pa.Table.from_pylist(rows), root / "train-00000-of-00001.parquet", row_group_size=2)
+    (root.parent / "README.md").write_text("card")
+    (tmp_path / "remote").mkdir()
+    (tmp_path / "local").mkdir()
+    command = [
+        sys.executable, "-m", "dolma_py", "ingest", "--corpus", str(tmp_path / "remote" / "corpus"), "--source", "sft",
+        "--input", "hf://datasets/allenai/Dolci-Instruct-SFT/data/*.parquet", "--set", "sources=[{fields: dolci-sft}]",
+    ]  # fmt: skip
+    with open_hub(tmp_path / "hub"):  # a command of its own: workers that run already know nothing of this server
+        answer = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr[-3000:]
+    ingest(tmp_path / "local", [{"name": "sft", "inputs": [f"{root}/*.parquet"], "fields": "dolci-sft"}])
+    assert [(row["id"], row["text"]) for row in read_rows(tmp_path / "remote")] == [
+        (f"m{n}", "Hi\n\nHello") for n in range(4)
+    ]
+    assert read_rows(tmp_path / "remote") == read_rows(tmp_path / "local")
+    assert read_listing(tmp_path / "remote") == read_listing(tmp_path / "local")
