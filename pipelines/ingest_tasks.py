@@ -19,13 +19,14 @@ from dolma_py.formats import FieldMap, Limits, Rejection, Skipped, find_reader
 from dolma_py.formats.in_place import TooMuchTextError, read_text_lengths
 from dolma_py.formats.jsonl import LineRange, count_newlines
 from dolma_py.formats.parquet import GroupRange
+from dolma_py.formats.repository import RepositoryConfig
 from dolma_py.formats.wikipedia import WikipediaConfig
 from dolma_py.storage import Attempt, WrittenFile
 from dolma_py.views import SIZES
 from pipelines.shard_files import ShardCounts, add_sizes, text_lengths, write_shard
 
 RANGES = {"jsonl": LineRange, "parquet": GroupRange}
-SETTINGS = {"wikipedia": WikipediaConfig}  # of kinds that have their own
+SETTINGS = {"wikipedia": WikipediaConfig, "repository": RepositoryConfig}  # of kinds that have their own
 
 
 def name_rejected(part: str) -> str:

@@ -23,6 +23,7 @@ READERS = {
     "html": "dolma_py.formats.html",
     "warc": "dolma_py.formats.warc",
     "wikipedia": "dolma_py.formats.wikipedia",
+    "repository": "dolma_py.formats.repository",
 }
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -77,7 +78,7 @@ def read_any(
 def find_reader(path: str, kind: str = "") -> Callable[..., Iterator[pa.RecordBatch | Rejection | Skipped]]:
     """The read_documents of `kind` or of the file's name.
 
-    Those of jsonl and parquet take a `part` of a file as well, that of wikipedia its `settings`.
+    Those of jsonl and parquet take a `part` of a file as well, those of wikipedia and repository their `settings`.
     """
     kind = kind or detect_format(path)
     if kind not in READERS:

@@ -9,9 +9,11 @@ import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from dolma_py.corpus import Corpus
 from tests.jobs.test_ingest import ingest, read_listing, read_rejected, read_rows
+from tests.made_archives import make_tar
 from tests.made_dumps import make_multistream, make_page
 from tests.made_hub import open_hub
 
@@ -65,3 +67,37 @@ def test_datasets_of_the_hub(tmp_path, _spark_of_this_run):
     ]
     assert read_rows(tmp_path / "remote") == read_rows(tmp_path / "local")
     assert read_listing(tmp_path / "remote") == read_listing(tmp_path / "local")
+
+
+def test_repositories(tmp_path, _spark_of_this_run):
+    """Archives and a folder of source files, each as its own source; settings reach the workers."""
+    pytest.importorskip("enry")
+    pytest.importorskip("askalono")
+    files = {
+        "p/a.py": b"x = 1",
+        "p/vendor/b.py": b"y = 1",
+        "p/logo.png": b"\0",
+        "p/package.json": b'{"license": "MIT"}',
+    }
+    (tmp_path / "tars").mkdir()
+    (tmp_path / "tars" / "p.tar").write_bytes(make_tar(files | {"../c.py": b"z = 1"}))
+    for name, data in files.items():
+        (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / name).write_bytes(data)
+    sources = [
+        {
+            "name": "tars",
+            "kind": "repository",
+            "inputs": [str(tmp_path / "tars")],
+            "repository": {"skip_vendored": True},
+        },
+        {"name": "files", "kind": "repository", "inputs": [str(tmp_path / "folder")], "repository": {"depth": 1}},
+    ]
+    facts = ingest(tmp_path, sources)["facts"]
+    assert facts["skipped"] == {"tars": {"binary": 1, "vendored": 1}, "files": {"binary": 1}}
+    assert facts["rejected"] == {"tars": {"bad_path": 1}}
+    found = [(row["source"], json.loads(row["metadata"])) for row in read_rows(tmp_path)]
+    assert [(source, item["repo"], item["path"], item["language"], item["license"]) for source, item in found] == [
+        ("files", "p", "a.py", "Python", "MIT"), ("files", "p", "package.json", "JSON", "MIT"), ("files", "p", "vendor/b.py", "Python", "MIT"),
+        ("tars", "p", "a.py", "Python", "MIT"), ("tars", "p", "package.json", "JSON", "MIT"),
+    ]  # fmt: skip
