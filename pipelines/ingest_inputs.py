@@ -25,6 +25,7 @@ from dolma_py.config import Config
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from dolma_py.formats import FieldMap, Limits, detect_format, json_documents
+from dolma_py.formats.arxiv import ArxivConfig
 from dolma_py.formats.decompress import find_codec
 from dolma_py.formats.in_place import check_parquet
 from dolma_py.formats.jsonl import LineRange, cut_bytes
@@ -43,7 +44,7 @@ MAX_IN_PLACE_BYTES = 256 << 20  # text of a file of JSON lines, or of a Parquet 
 IN_PLACE_FIELDS = FieldMap(
     source="source"
 )  # what stands in place is read by its own columns, each row's source included
-KINDS_WITH_SETTINGS = ("wikipedia", "repository")  # each has a field of its name in SourceConfig
+KINDS_WITH_SETTINGS = ("wikipedia", "repository", "arxiv")  # each has a field of its name in SourceConfig
 CODE_SUFFIXES = (
     ".py",
     ".c",
@@ -74,11 +75,13 @@ class SourceConfig(Config):
     )
     inputs: list[str] = Field(min_length=1, description="files, folders and globs; {corpus} is the corpus folder")
     kind: str = Field(
-        default="", description="jsonl, parquet, text, html, warc, wikipedia or repository; empty: by each file's name"
+        default="",
+        description="jsonl, parquet, text, html, warc, wikipedia, repository or arxiv; empty: by each file's name",
     )
     fields: FieldMap = Field(default_factory=FieldMap, description="where id, text and the rest stand in a record")
     wikipedia: WikipediaConfig = Field(default_factory=WikipediaConfig, description="how MediaWiki dumps are read")
     repository: RepositoryConfig = Field(default_factory=RepositoryConfig, description="how source code is read")
+    arxiv: ArxivConfig = Field(default_factory=ArxivConfig, description="how sources of papers are read")
     in_place: bool = Field(
         default=False,
         description="list the files where they are, Dolma JSONL or Parquet with our columns; only files of which more than 256 MiB of text "

@@ -16,6 +16,7 @@ import pyarrow as pa
 from dolma_py import storage
 from dolma_py.corpus import SIZES_SCHEMA, AttributePiece
 from dolma_py.formats import FieldMap, Limits, Rejection, Skipped, find_reader
+from dolma_py.formats.arxiv import ArxivConfig
 from dolma_py.formats.in_place import TooMuchTextError, read_text_lengths
 from dolma_py.formats.jsonl import LineRange, count_newlines
 from dolma_py.formats.parquet import GroupRange
@@ -26,7 +27,11 @@ from dolma_py.views import SIZES
 from pipelines.shard_files import ShardCounts, add_sizes, text_lengths, write_shard
 
 RANGES = {"jsonl": LineRange, "parquet": GroupRange}
-SETTINGS = {"wikipedia": WikipediaConfig, "repository": RepositoryConfig}  # of kinds that have their own
+SETTINGS = {
+    "wikipedia": WikipediaConfig,
+    "repository": RepositoryConfig,
+    "arxiv": ArxivConfig,
+}  # of kinds that have their own
 
 
 def name_rejected(part: str) -> str:

@@ -21,8 +21,9 @@ ZSTD_STEP_BYTES = 1 << 10  # at most 32 MiB come out
 ZSTD_WRITE_BYTES = 8 << 10  # what usually comes out; zstandard's own 128 KiB a step is a third slower
 BZIP2_STEP_BYTES = 256 << 10
 BZIP2_PIECE_BYTES = 1 << 20
+GZIP_MAGIC = b"\x1f\x8b\x08"
 STEP_BYTES = {"gz": GZIP_STEP_BYTES, "zst": ZSTD_STEP_BYTES, "bz2": BZIP2_STEP_BYTES}
-MAGIC = {"gz": b"\x1f\x8b\x08", "zst": b"\x28\xb5\x2f\xfd", "bz2": b"BZh91AY&SY"}  # level 9, as dumps have
+MAGIC = {"gz": GZIP_MAGIC, "zst": b"\x28\xb5\x2f\xfd", "bz2": b"BZh91AY&SY"}  # level 9, as dumps have
 
 
 class Break(NamedTuple):

@@ -24,6 +24,7 @@ READERS = {
     "warc": "dolma_py.formats.warc",
     "wikipedia": "dolma_py.formats.wikipedia",
     "repository": "dolma_py.formats.repository",
+    "arxiv": "dolma_py.formats.arxiv",
 }
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -35,14 +36,17 @@ SUFFIXES = {
     ".xhtml": "html",
     ".warc": "warc",
 }
+ARXIV_DUMP = re.compile(r"arxiv_src_\d{4}_\d{3}\.tar$")  # of the lower-cased name
 WIKI_DUMP = re.compile(r"pages-(articles|meta-current)[^/]*\.xml[^/]*$")
 
 
 def detect_format(path: str) -> str:
-    """jsonl, parquet, html, warc by the suffix before .gz or .zst; wikipedia by the names of dumps; every other name is text."""
+    """jsonl, parquet, html, warc by the suffix before .gz or .zst; wikipedia and arxiv by the names of dumps; every other name is text."""
     name = strip_codec(path)
     if WIKI_DUMP.search(name):
         return "wikipedia"
+    if ARXIV_DUMP.search(name):
+        return "arxiv"
     for suffix, kind in SUFFIXES.items():
         if name.endswith(suffix):
             return kind
@@ -78,7 +82,7 @@ def read_any(
 def find_reader(path: str, kind: str = "") -> Callable[..., Iterator[pa.RecordBatch | Rejection | Skipped]]:
     """The read_documents of `kind` or of the file's name.
 
-    Those of jsonl and parquet take a `part` of a file as well, those of wikipedia and repository their `settings`.
+    Those of jsonl and parquet take a `part` of a file as well, those of wikipedia, repository and arxiv their `settings`.
     """
     kind = kind or detect_format(path)
     if kind not in READERS:

@@ -127,6 +127,11 @@ class _Blocks:
         self.offset_bytes += num_bytes
 
 
+def is_tar_header(block: bytes) -> bool:
+    """Whether a stream that begins with these 512 bytes is a tar archive."""
+    return len(block) == BLOCK and bool(block.strip(b"\0")) and _parse_header(block) is not None
+
+
 def _parse_header(header: bytes) -> int | None:
     """The size of the entry's content; None when the header's sum is wrong."""
     stated = _parse_number(header[148:156])

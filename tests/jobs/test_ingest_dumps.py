@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -101,3 +102,23 @@ def test_repositories(tmp_path, _spark_of_this_run):
         ("files", "p", "a.py", "Python", "MIT"), ("files", "p", "package.json", "JSON", "MIT"), ("files", "p", "vendor/b.py", "Python", "MIT"),
         ("tars", "p", "a.py", "Python", "MIT"), ("tars", "p", "package.json", "JSON", "MIT"),
     ]  # fmt: skip
+
+
+def test_papers(tmp_path, _spark_of_this_run):
+    """A bulk file of arXiv, known by its name, with the source's settings."""
+    papers = {
+        "2301/2301.00001.gz": gzip.compress(
+            b"\\documentclass{a}\\begin{document}\\section{A} one \\appendix more\\end{document}"
+        ),
+        "2301/2301.00002.pdf": b"%PDF-1.5",
+        "2301/2301.00003.gz": b"\x1f\x8b\x08 damaged",
+    }
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "arXiv_src_2301_001.tar").write_bytes(make_tar(papers))
+    facts = ingest(tmp_path, [{"name": "arxiv", "inputs": [str(tmp_path / "in")], "arxiv": {"appendix": True}}])[
+        "facts"
+    ]
+    assert (facts["skipped"], facts["rejected"]) == ({"arxiv": {"pdf": 1}}, {"arxiv": {"corrupt": 1}})
+    assert [(row["id"], row["text"]) for row in read_rows(tmp_path)] == [
+        ("2301.00001", "\\section{A} one \\appendix more")
+    ]
