@@ -187,8 +187,9 @@ def test_comments() -> None:
 
 
 MARKS = [
-    "\\documentclass{a}", "\\begin{document}", "\\end{document}", "\\section{", "}", "{", "%", "\n", "\\", "\\newcommand{\\x}{", "\\x", "\\def\\y{\\x}",
-    "\\y",    "\\input{a}", "\\input{b}", "\\begin{verbatim}", "\\end{verbatim}", "\\begin{thebibliography}", "\\appendix", "text", "\\maketitle", "\u00e9",
+    "\\documentclass{a}", "\\begin{document}", "\\end{document}", "\\section{", "}", "{", "%", "\n", "\\", "\\newcommand{\\x}{", "\\x",
+    "\\def\\y{\\x}", "\\y", "\\input{a}", "\\input{b}", "\\begin{verbatim}", "\\end{verbatim}", "\\begin{thebibliography}", "\\appendix",
+    "text", "\\maketitle", "\u00e9",
 ]  # fmt: skip
 
 
