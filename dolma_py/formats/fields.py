@@ -11,11 +11,13 @@ from pydantic import Field, model_validator
 from dolma_py.config import Config
 
 # Names that stand for a whole map. datatrove writes text, id and metadata; its pipelines keep a page's time in metadata.date.
+# With expand_metadata=True it writes the keys of metadata beside text and id; FineWeb is released so.
 # dolma3: the columns of allenai/dolma3_mix-6T are id, text, metadata, source, version, created, added, doc, attributes (its card).
 # dolci: the cards of allenai/Dolci-*; ids stand in other columns from set to set. input_ids_prompt is the prompt once more, as tokens.
 PRESETS: dict[str, dict[str, Any]] = {
     "dolma": {},
     "datatrove": {"created": "metadata.date"},
+    "datatrove-flat": {"created": "date"},
     "dolma3": {"source": "source"},
     "dolci-sft": {"messages": "messages"},
     "dolci-dpo": {"id": "prompt_id", "messages": "chosen"},

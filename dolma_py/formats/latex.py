@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 MAX_INCLUDE_DEPTH = 12
 MAX_MACRO_CHARS = 1000  # of what a macro stands for, once the macros in it are replaced
-MAX_MACROS = 5000
+MAX_MACROS = 5000  # definitions that are looked at
 MACRO_ROUNDS = 4  # macros inside macros
 MAX_GROWTH = 2  # of a text by its macros, in times its length, beyond 64 KiB
 
@@ -217,11 +217,15 @@ def read_group(text: str, start: int, max_chars: int) -> str | None:
 def collect_macros(texts: Iterable[str]) -> dict[str, str]:
     """Macros without arguments by name -> what they stand for, the macros in it replaced."""
     found: dict[str, str] = {}
+    num_seen = 0
     for text in texts:
         for match in DEFINITION.finditer(text):
+            num_seen += 1
+            if num_seen > MAX_MACROS:
+                break
             name = match[1] or match[2] or match[3] or match[6]
             body = read_group(text, match.end(), MAX_MACRO_CHARS)
-            if body is None or "#" in body or len(found) >= MAX_MACROS:
+            if body is None or "#" in body:
                 continue
             found[name] = f"\\operatorname{match[5]}{{{body}}}" if match[4] else body.strip()
     for _ in range(MACRO_ROUNDS):

@@ -72,12 +72,12 @@ def iterate_tar(events: Iterator[bytes | Break], max_file_bytes: int) -> Iterato
             kind = "folder"
         if kind in ("link", "folder"):
             size = 0  # whatever the header says, no content follows
-        data = reader.take_padded(size, max_file_bytes if kind == "file" else 0)
+        is_long = kind == "file" and size > max_file_bytes
+        data = reader.take_padded(size, size if kind == "file" and not is_long else 0)
         if reader.is_short:
             yield Entry(number, offset_bytes, name, kind, data[:EXCERPT_BYTES], reason=reader.reason or "truncated")
             return
-        is_long = kind == "file" and size > max_file_bytes
-        yield Entry(number, offset_bytes, name, kind, b"" if is_long else data, is_long)
+        yield Entry(number, offset_bytes, name, kind, data, is_long)
 
 
 class _Blocks:

@@ -50,7 +50,7 @@ class WikipediaConfig(Config):
         default=False, description="keep tables, a row a line with ` | ` between cells; else they are dropped"
     )
     max_page_bytes: int = Field(
-        default=8 << 20,
+        default=4 << 20,
         ge=1,
         description="bytes of one page of the dump (MediaWiki takes 2 MiB of text); longer ones are rejected",
     )

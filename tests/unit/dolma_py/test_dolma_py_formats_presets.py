@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from datetime import UTC, datetime
@@ -55,6 +56,23 @@ def test_dolma3_rows() -> None:
         "url": "http://a", "weborganizer_max": "games", "version": "v1", "attributes": {"a": 1}, "origin": "shard_00000000.jsonl.zst:1",
     }  # fmt: skip
     assert (second["source"], second["metadata"]["url"], second["metadata"]["attributes"]) == ("given", "http://b", "x")
+
+
+def test_flat_datatrove_rows() -> None:
+    """The bytes that JsonlWriter(expand_metadata=True) of datatrove 0.10.1 wrote, and the same columns as Parquet."""
+    line = b'{"text":"hello","id":"x1","url":"http://a","date":"2023-12-31T23:59:59Z","dump":"d"}\n'
+    for path, data in (
+        ("00000.jsonl.gz", gzip.compress(line)),
+        ("000_00000.parquet", write_parquet([json.loads(line)])),
+    ):
+        (row,), rejections = read(path, data, "datatrove-flat")
+        assert rejections == []
+        assert (row["id"], row["text"], row["created"]) == (
+            "x1",
+            "hello",
+            datetime(2023, 12, 31, 23, 59, 59, tzinfo=UTC),
+        )
+        assert row["metadata"] == {"url": "http://a", "dump": "d", "origin": f"{path}:1"}
 
 
 def test_dolci_sft_rows() -> None:
