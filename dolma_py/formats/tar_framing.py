@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 
 def iterate_tar(events: Iterator[bytes | Break], max_file_bytes: int) -> Iterator[Entry]:
-    """Entries of a stream of plain bytes. Reasons: bad_header, truncated, and those of the compressed stream."""
+    """Entries of a stream of plain bytes. Reasons: bad_header (of more than a megabyte, too), truncated, and those of the compressed stream."""
     reader = _Blocks(events)
     extra: dict[str, str] = {}
     number, is_searching = 0, False
@@ -57,7 +57,10 @@ def iterate_tar(events: Iterator[bytes | Break], max_file_bytes: int) -> Iterato
         flag = header[156:157]
         if flag in b"xgLK" and flag:
             content = reader.take_padded(size, MAX_EXTRA_BYTES)
-            if flag == b"x":
+            if size > MAX_EXTRA_BYTES:
+                number += 1
+                yield Entry(number, offset_bytes, "", "file", content[:EXCERPT_BYTES], reason="bad_header")
+            elif flag == b"x":
                 extra |= _parse_pax(content)
             elif flag == b"L":
                 extra["path"] = _decode(content.rstrip(b"\0"))
