@@ -32,7 +32,7 @@ from dolma_py.formats.jsonl import LineRange, cut_bytes
 from dolma_py.formats.parquet import GroupRange, cut_groups
 from dolma_py.formats.repository import RepositoryConfig
 from dolma_py.formats.wikipedia import WikipediaConfig
-from dolma_py.input_files import find_root
+from dolma_py.input_files import find_root, take_underscored
 from dolma_py.listing import Listing
 from dolma_py.text_sizes import estimate_text_bytes
 from pipelines.import_attributes import find_attributes, is_tree
@@ -182,6 +182,8 @@ def _match_pattern(
     if tree:
         root = pattern = storage.join_path(tree, "documents")
     matches = expand_inputs([pattern], corpus=corpus)
+    if source.kind == "repository":
+        matches = take_underscored(matches)
     _refuse_trees([folder for folder in matches.folders if folder != root])
     own: dict[tuple[str, str], InputFile] = {}
     for info in matches.files:

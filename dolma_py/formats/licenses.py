@@ -28,7 +28,8 @@ LICENSE_NAMES = (
 MANIFESTS = ("package.json", "pyproject.toml", "Cargo.toml", "composer.json")
 MAX_LICENSE_BYTES = 256 << 10
 MIN_SCORE = 0.9  # of askalono, whose command line takes 0.8; at .9 a text with another name in it still counts
-HEADER = re.compile(rb"SPDX-License-Identifier:[ \t]*([A-Za-z0-9.+ ()-]{2,100})")
+# behind signs of a comment alone: a program may speak of licences in its strings
+HEADER = re.compile(rb"^[^\w\n]{0,12}SPDX-License-Identifier:[ \t]*([A-Za-z0-9.+ ()-]{2,100})", re.MULTILINE)
 EXPRESSION = re.compile(r"[A-Za-z0-9.+-]+(?: (?:AND|OR|WITH) [A-Za-z0-9.+-]+){0,9}|\([A-Za-z0-9.+ ()-]{2,200}\)")
 HEADER_BYTES = 2048
 

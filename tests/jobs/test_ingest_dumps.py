@@ -79,12 +79,15 @@ def test_repositories(tmp_path, _spark_of_this_run):
         "p/vendor/b.py": b"y = 1",
         "p/logo.png": b"\0",
         "p/package.json": b'{"license": "MIT"}',
+        "p/__init__.py": b"w = 1",
+        "p/_sub/__main__.py": b"v = 1",
     }
     (tmp_path / "tars").mkdir()
     (tmp_path / "tars" / "p.tar").write_bytes(make_tar(files | {"../c.py": b"z = 1"}))
     for name, data in files.items():
         (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "folder" / name).write_bytes(data)
+    (tmp_path / "folder" / "p" / ".env").write_text("secret")
     sources = [
         {
             "name": "tars",
@@ -97,10 +100,13 @@ def test_repositories(tmp_path, _spark_of_this_run):
     facts = ingest(tmp_path, sources)["facts"]
     assert facts["skipped"] == {"tars": {"binary": 1, "vendored": 1}, "files": {"binary": 1}}
     assert facts["rejected"] == {"tars": {"bad_path": 1}}
+    assert facts["left_out"] == ["p/.env"]
     found = [(row["source"], json.loads(row["metadata"])) for row in read_rows(tmp_path)]
     assert [(source, item["repo"], item["path"], item["language"], item["license"]) for source, item in found] == [
+        ("files", "p", "__init__.py", "Python", "MIT"), ("files", "p", "_sub/__main__.py", "Python", "MIT"),
         ("files", "p", "a.py", "Python", "MIT"), ("files", "p", "package.json", "JSON", "MIT"), ("files", "p", "vendor/b.py", "Python", "MIT"),
         ("tars", "p", "a.py", "Python", "MIT"), ("tars", "p", "package.json", "JSON", "MIT"),
+        ("tars", "p", "__init__.py", "Python", "MIT"), ("tars", "p", "_sub/__main__.py", "Python", "MIT"),
     ]  # fmt: skip
 
 

@@ -181,6 +181,8 @@ def test_names_of_licences_and_headers() -> None:
         True, True, True, True, False, False,
     ]  # fmt: skip
     assert find_header_license(b" " * 3000 + b"SPDX-License-Identifier: MIT") is None
+    assert find_header_license(b'x = "SPDX-License-Identifier: MIT"\n') is None
+    assert find_header_license(b"#!/bin/sh\n # SPDX-License-Identifier: MIT\n") == "MIT"
     assert find_header_license(b"# SPDX-License-Identifier: (MIT AND BSD-3-Clause)\n") == "(MIT AND BSD-3-Clause)"
 
 
