@@ -101,7 +101,7 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
 
 
 # one rejected record that may stand for many: what was lost with it nobody can count
-LOSES_MORE = ("bad_parquet", "bomb", "corrupt", "trailing_garbage", "truncated", "window_too_large")
+LOSES_MORE = ("bad_parquet", "bomb", "corrupt", "too_many_files", "trailing_garbage", "truncated", "window_too_large")
 
 
 def _tell_rejected(context: StepContext, counts: list[dict[str, Any]]) -> None:

@@ -61,7 +61,8 @@ class Rejection(NamedTuple):
 
     Reasons: invalid_json, not_object, not_utf8, lone_surrogate, missing_text, too_long, bomb, truncated, corrupt,
     trailing_garbage, window_too_large, binary, bad_encoding, no_text, too_deep, too_many_attributes, bad_header,
-    bad_length, bad_http, bad_parquet.
+    bad_length, bad_http, bad_parquet; of dumps, archives and papers bad_xml, bad_path, encrypted, unsupported, too_many_files,
+    invalid_notebook, too_large.
     """
 
     path: str  # relative to the input root

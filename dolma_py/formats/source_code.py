@@ -47,7 +47,7 @@ def _load_enry() -> Any:
         import enry
     except ImportError as error:
         raise DolmaError(
-            "Languages are found by enry-python, which is not installed. Run: pip install 'dolma-py[code]'"
+            "Languages are found by enry-python, which is not installed. Run: pip install 'dolma-py[code]' (Linux on x86_64, macOS on arm64)"
         ) from error
     return enry
 

@@ -151,7 +151,12 @@ def test_names_with_underscores_can_be_taken(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "_link").symlink_to(tmp_path / "p", target_is_directory=True)
     found = take_underscored(find_files(str(tmp_path)))
-    assert [info.path.removeprefix(f"{tmp_path}/") for info in found.files] == ["__init__.py", "_p/_q/c.py", "a.py", "p/_f.py"]
+    assert [info.path.removeprefix(f"{tmp_path}/") for info in found.files] == [
+        "__init__.py",
+        "_p/_q/c.py",
+        "a.py",
+        "p/_f.py",
+    ]
     assert [path.removeprefix(f"{tmp_path}/") for path in found.left_out] == [".git", "_link", "_p/.hid"]
 
 
