@@ -91,6 +91,26 @@ def describe_left_out(names: list[str], why: str = HIDDEN) -> str:
     return f"{len(names)} left out: {shown} ({why})"
 
 
+def take_underscored(found: Found) -> Found:
+    """The same with files and folders whose names begin with `_`, which in source code hide nothing (`__init__.py`).
+
+    Names that begin with `.`, links to folders and no files stay left out, below such folders too.
+    """
+    files, left_out = {info.path: info for info in found.files}, []
+    pending = list(found.left_out)
+    while pending:
+        path = pending.pop()
+        folder, name = posixpath.split(path)
+        kinds = {entry.name: entry.kind for entry in storage.list_folder(folder)} if name.startswith("_") else {}
+        if kinds.get(name) in ("file", "folder"):
+            below = find_files(path)
+            files |= {info.path: info for info in below.files}
+            pending += below.left_out
+        else:
+            left_out.append(path)
+    return found._replace(files=[files[path] for path in sorted(files)], left_out=sorted(left_out))
+
+
 def _is_wild(part: str) -> bool:
     return any(sign in part for sign in WILDCARDS)
 

@@ -38,6 +38,7 @@ class Shard(NamedTuple):
     renamed: int = 0  # documents whose id an earlier one had
     # of a JSONL file read in place: {"limits", "fields", "added"} under which its rows were counted, and always are read
     reading: dict[str, Any] | None = None
+    skipped: tuple[tuple[str, int], ...] = ()  # (reason, records) that were read well and are no documents
 
 
 class Split(NamedTuple):
@@ -114,7 +115,8 @@ def _parse_listing(path: str) -> Listing:
             groups = tuple((int(rows), int(text_bytes)) for rows, text_bytes in values.pop("row_groups"))
             inputs = tuple((str(name), int(size), str(mark)) for name, size, mark in values.pop("inputs"))
             rejected = tuple((str(reason), int(count)) for reason, count in values.pop("rejected"))
-            shard = Shard(row_groups=groups, inputs=inputs, rejected=rejected, **values)
+            skipped = tuple((str(reason), int(count)) for reason, count in values.pop("skipped", ()))
+            shard = Shard(row_groups=groups, inputs=inputs, rejected=rejected, skipped=skipped, **values)
             sums = (sum(rows for rows, _ in groups), sum(text_bytes for _, text_bytes in groups))
             if sums != (shard.rows, shard.text_bytes):
                 raise ValueError(f"row groups hold {sums} rows and bytes, not {(shard.rows, shard.text_bytes)}")
@@ -142,9 +144,16 @@ def append_shards(path: str, listing: Listing, shards: list[Shard]) -> Listing:
     numbers = [shard.number for shard in shards]
     if numbers != list(range(len(listing.shards), len(grown.shards))):
         raise DataError(path, f"new shards are numbered {numbers}, expected the next after {len(listing.shards) - 1}")
-    lines = (json.dumps(shard._asdict(), sort_keys=True, separators=(",", ":")) + "\n" for shard in shards)
+    lines = (json.dumps(_dump_shard(shard), sort_keys=True, separators=(",", ":")) + "\n" for shard in shards)
     storage.write_bytes(path, earlier + "".join(lines).encode())
     return grown
+
+
+def _dump_shard(shard: Shard) -> dict[str, Any]:
+    values = shard._asdict()
+    if not shard.skipped:
+        del values["skipped"]
+    return values
 
 
 def plan_splits(listing: Listing, split_bytes: int) -> list[Split]:

@@ -1,4 +1,6 @@
-"""How files appear, are found and go on s3://, gs:// and hdfs://; dolma_py.storage alone calls this (hide_name for local files too).
+"""How files appear, are found and go on s3://, gs:// and hdfs://, and are read on hf://.
+
+dolma_py.storage alone calls this (hide_name for local files too).
 
 Streams are smart_open's on s3://, where an upload that is not completed is aborted, and pyarrow's elsewhere: closing one of those
 makes the file, after an error too, so it is written under a hidden name and moved. HDFS has folders, shows files while they are
@@ -23,9 +25,10 @@ import pyarrow as pa
 import pyarrow.fs
 
 from dolma_py.errors import ConfigError
+from dolma_py.hub_files import open_hub
 
 READ_BYTES = 1 << 20  # at least so many a request
-SCHEMES = ("s3", "gs", "hdfs")
+SCHEMES = ("s3", "gs", "hdfs", "hf")
 OPEN_TRIES = 3  # of a file on HDFS that is being replaced
 GIVE_UP_SECONDS = 60  # pyarrow's own 15 minutes are long for whoever forgot to log in to gs://
 TEMPORARY = re.compile(r"(?:^|/)\.[^/]+\.[0-9a-f]{32}\.tmp$")  # the names of hide_name, nobody else's
@@ -52,7 +55,7 @@ def find_filesystem(path: str) -> tuple[pa.fs.FileSystem, str]:
     """
     scheme, _, rest = path.partition("://")
     host, _, key = rest.partition("/")
-    names = sorted(name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")))
+    names = sorted(name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "HF_")))
     settings = tuple((name, os.environ[name]) for name in names)
     filesystem, base = open_filesystem(scheme, host, settings, os.getpid())
     return filesystem, posixpath.join(base, key) if key else base
@@ -64,9 +67,11 @@ def open_filesystem(
 ) -> tuple[pa.fs.FileSystem, str]:
     """One client a bucket: a new one for each request would open a new connection. Other credentials or a fork need another."""
     if scheme not in SCHEMES:
-        raise ConfigError("path", f"{scheme}://{host}", "expected a local path, s3://, gs:// or hdfs://", "")
+        raise ConfigError("path", f"{scheme}://{host}", "expected a local path, s3://, gs://, hdfs:// or hf://", "")
     if scheme == "hdfs":
         return _open_hadoop(host), "/"
+    if scheme == "hf":
+        return open_hub(dict(settings)), host
     uri = f"{scheme}://{host}"
     if scheme == "gs":
         endpoint = dict(settings).get("STORAGE_EMULATOR_HOST", "")

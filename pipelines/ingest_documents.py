@@ -1,7 +1,8 @@
-"""Read the user's files into a corpus: JSONL (plain, gz, zst), Parquet, text, HTML and WARC.
+"""Read the user's files into a corpus: JSONL (plain, gz, zst), Parquet, text, HTML, WARC and dumps.
 
 Writes documents/<source>/part-NNNNN.parquet, attributes/sizes-v1/, rejected/<source>/ and new lines of the listing.
-Records read = rows + rejected, checked; files that were ingested before are left alone, new ones get new numbers.
+Records read = rows + rejected + skipped (what a reader's settings pass over, such as redirects of a wiki), checked; files that were
+ingested before are left alone, new ones get new numbers.
 rejected/ holds what the listed shards and the last run could not read, nothing older: a run that stops with too many rejected
 records leaves its own there to be looked at, the next run replaces or removes them.
 Of a Dolma tree the documents are read, and its attributes become row-aligned sets: see pipelines/import_attributes.py.
@@ -100,7 +101,7 @@ def run(context: StepContext, ingest: IngestConfig) -> StepResult:
 
 
 # one rejected record that may stand for many: what was lost with it nobody can count
-LOSES_MORE = ("bad_parquet", "bomb", "corrupt", "trailing_garbage", "truncated", "window_too_large")
+LOSES_MORE = ("bad_parquet", "bomb", "corrupt", "too_many_files", "trailing_garbage", "truncated", "window_too_large")
 
 
 def _tell_rejected(context: StepContext, counts: list[dict[str, Any]]) -> None:
@@ -168,14 +169,16 @@ def remove_unlisted(corpus: Corpus, listing: Listing, done: DoneFile) -> None:
 def describe_listing(listing: Listing) -> dict[str, Any]:
     """What the corpus holds and what could not be read, whichever runs of ingest brought it."""
     rejected: dict[str, dict[str, int]] = {}
+    skipped: dict[str, dict[str, int]] = {}
     for shard in listing.shards:
-        for reason, count in shard.rejected:
-            mine = rejected.setdefault(shard.source, {})
-            mine[reason] = mine.get(reason, 0) + count
+        for counts, found in ((rejected, shard.rejected), (skipped, shard.skipped)):
+            for reason, count in found:
+                mine = counts.setdefault(shard.source, {})
+                mine[reason] = mine.get(reason, 0) + count
     return {
         "listing": listing.fingerprint, "shards": len(listing.shards), "documents": listing.rows, "text_bytes": listing.text_bytes,
         "input_bytes": sum(size for shard in listing.shards for _, size, _ in shard.inputs), "rejected": rejected,
-        "repeated_ids": sum(shard.renamed for shard in listing.shards),
+        "repeated_ids": sum(shard.renamed for shard in listing.shards), **({"skipped": skipped} if skipped else {}),
     }  # fmt: skip
 
 
@@ -203,6 +206,7 @@ def _make_shard(number: int, unit: Unit, line: dict[str, Any]) -> Shard:
         inputs,
         tuple(sorted(facts["rejected"].items())),
         reading=reading,
+        skipped=tuple(sorted(facts.get("skipped", {}).items())),
     )
 
 

@@ -2,7 +2,7 @@
 
 Small files of a source are packed together, in order, until a unit has about unit_bytes. A plain JSONL file of two units or more
 is cut at record borders into ranges of bytes, a Parquet file between its row groups; every range is a unit. gzip and zstd
-streams, text, HTML, WARC and PDF cannot be cut: one task reads such a file, in memory bounded by the limits. However files are cut,
+streams, text, HTML, WARC, PDF and dumps cannot be cut: one task reads such a file, in memory bounded by the limits. However files are cut,
 documents, their order and the line and row numbers in metadata and in rejected/ are those of the whole file.
 A document file of a Dolma tree is one shard, for its attributes are one file too.
 Files to be read in place of which a later job would hold too much are copied: JSON lines by their size on disk, Parquet by its footer,
@@ -25,13 +25,16 @@ from dolma_py.config import Config
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from dolma_py.formats import FieldMap, Limits, detect_format, json_documents
+from dolma_py.formats.arxiv import ArxivConfig
 from dolma_py.formats.decompress import find_codec
 from dolma_py.formats.html_extractors import HtmlConfig
 from dolma_py.formats.in_place import check_parquet
 from dolma_py.formats.jsonl import LineRange, cut_bytes
 from dolma_py.formats.parquet import GroupRange, cut_groups
 from dolma_py.formats.pdf import PdfConfig
-from dolma_py.input_files import find_root
+from dolma_py.formats.repository import RepositoryConfig
+from dolma_py.formats.wikipedia import WikipediaConfig
+from dolma_py.input_files import find_root, take_underscored
 from dolma_py.listing import Listing
 from dolma_py.text_sizes import estimate_text_bytes
 from pipelines import pdf_costs
@@ -45,7 +48,9 @@ IN_PLACE_FIELDS = FieldMap(
     source="source"
 )  # what stands in place is read by its own columns, each row's source included
 # kind -> the group of a source's settings that its reader takes
-KIND_SETTINGS = {"html": "html", "warc": "html", "pdf": "pdf"}
+KIND_SETTINGS = {
+    "html": "html", "warc": "html", "pdf": "pdf", "wikipedia": "wikipedia", "repository": "repository", "arxiv": "arxiv",
+}  # fmt: skip
 CODE_SUFFIXES = (
     ".py",
     ".c",
@@ -75,10 +80,16 @@ class SourceConfig(Config):
         description="source of its documents; null: the first folder below each input, code files apart",
     )
     inputs: list[str] = Field(min_length=1, description="files, folders and globs; {corpus} is the corpus folder")
-    kind: str = Field(default="", description="jsonl, parquet, text, html, warc or pdf; empty: by each file's name")
+    kind: str = Field(
+        default="",
+        description="jsonl, parquet, text, html, warc, pdf, wikipedia, repository or arxiv; empty: by each file's name",
+    )
     fields: FieldMap = Field(default_factory=FieldMap, description="where id, text and the rest stand in a record")
     html: HtmlConfig = Field(default_factory=HtmlConfig, description="how pages are read, in WARC archives too")
     pdf: PdfConfig = Field(default_factory=PdfConfig, description="how PDFs are read")
+    wikipedia: WikipediaConfig = Field(default_factory=WikipediaConfig, description="how MediaWiki dumps are read")
+    repository: RepositoryConfig = Field(default_factory=RepositoryConfig, description="how source code is read")
+    arxiv: ArxivConfig = Field(default_factory=ArxivConfig, description="how sources of papers are read")
     in_place: bool = Field(
         default=False,
         description="list the files where they are, Dolma JSONL or Parquet with our columns; only files of which more than 256 MiB of text "
@@ -179,6 +190,8 @@ def _match_pattern(
     if tree:
         root = pattern = storage.join_path(tree, "documents")
     matches = expand_inputs([pattern], corpus=corpus)
+    if source.kind == "repository":
+        matches = take_underscored(matches)
     _refuse_trees([folder for folder in matches.folders if folder != root])
     own: dict[tuple[str, str], InputFile] = {}
     for info in matches.files:
@@ -418,7 +431,8 @@ def describe_inputs(corpus: Corpus, ingest: IngestConfig) -> NewInputs:
             }
 
     def estimate(file: dict[str, Any]) -> int:
-        column = file["fields"]["text"]
+        messages = file["fields"]["messages"]
+        column = f"{messages}.list.element.content" if messages else file["fields"]["text"]
         return estimate_text_bytes(file["path"], file["num_bytes"], kind=file["kind"], text_column=column)
 
     with ThreadPoolExecutor(storage.REQUESTS_AT_ONCE) as pool:

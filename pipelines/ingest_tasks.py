@@ -18,18 +18,26 @@ import pyarrow as pa
 
 from dolma_py import storage
 from dolma_py.corpus import SIZES_SCHEMA, AttributePiece
-from dolma_py.formats import FieldMap, Limits, Rejection, find_reader
+from dolma_py.formats import FieldMap, Limits, Rejection, Skipped, find_reader
+from dolma_py.formats.arxiv import ArxivConfig
 from dolma_py.formats.html_extractors import HtmlConfig
 from dolma_py.formats.in_place import TooMuchTextError, read_text_lengths
 from dolma_py.formats.jsonl import LineRange, count_newlines
 from dolma_py.formats.parquet import GroupRange
 from dolma_py.formats.pdf import PdfConfig
+from dolma_py.formats.repository import RepositoryConfig
+from dolma_py.formats.wikipedia import WikipediaConfig
 from dolma_py.storage import Attempt, WrittenFile
 from dolma_py.views import SIZES
 from pipelines.shard_files import ShardCounts, add_sizes, text_lengths, write_shard
 
+Event = pa.RecordBatch | Rejection | Skipped
 RANGES = {"jsonl": LineRange, "parquet": GroupRange}
-SETTINGS = {"html": HtmlConfig, "warc": HtmlConfig, "pdf": PdfConfig}  # of kinds that have their own
+# of kinds that have their own
+SETTINGS = {
+    "html": HtmlConfig, "warc": HtmlConfig, "pdf": PdfConfig, "wikipedia": WikipediaConfig, "repository": RepositoryConfig,
+    "arxiv": ArxivConfig,
+}  # fmt: skip
 
 
 def name_rejected(part: str) -> str:
@@ -38,12 +46,13 @@ def name_rejected(part: str) -> str:
 
 
 class RejectedRecords:
-    """Counts rejections and writes them to rejected/<part>.jsonl.gz, a file that begins with the first one."""
+    """Counts what is passed over, and rejections, which it writes to rejected/<part>.jsonl.gz, a file that begins with the first one."""
 
     def __init__(self, stack: ExitStack, params: dict[str, Any], attempts: str) -> None:
         self.stack, self.params, self.attempts = stack, params, attempts
         self.counts: dict[str, int] = {}  # by reason
         self.by_input: dict[str, dict[str, int]] = {}  # path of the file that is read -> the same of it alone
+        self.skipped: dict[str, int] = {}  # by reason, records that were read well and are no documents
         self.attempt: Attempt | None = None
         self.zipped: gzip.GzipFile | None = None
 
@@ -85,6 +94,8 @@ def _keep_rejected(task: Task, params: dict[str, Any], attempts: str) -> tuple[l
         rejected = RejectedRecords(stack, params, attempts)
         files, facts = task(params, attempts, rejected)
     counts = {"rejected": rejected.counts, "rejected_by_input": rejected.by_input}
+    if rejected.skipped:
+        counts["skipped"] = rejected.skipped  # type: ignore[assignment]
     return [*files, *rejected.written()], facts | counts
 
 
@@ -145,11 +156,13 @@ def _read_pieces(params: dict[str, Any], rejected: RejectedRecords) -> Iterator[
     for path, event in events:
         if isinstance(event, Rejection):
             rejected.add(event, path)
+        elif isinstance(event, Skipped):
+            rejected.skipped[event.reason] = rejected.skipped.get(event.reason, 0) + event.records
         else:
             yield event
 
 
-def _read_piece(params: dict[str, Any], piece: dict[str, Any]) -> Iterator[pa.RecordBatch | Rejection]:
+def _read_piece(params: dict[str, Any], piece: dict[str, Any]) -> Iterator[Event]:
     limits, fields, added = load_reading(params, piece)
     options: dict[str, Any] = {}
     if piece["part"] is not None:
@@ -168,9 +181,9 @@ def _files_at_once(piece: dict[str, Any]) -> int:
     return 1 if settings.get("endpoint") is None else int(settings["files_at_once"])
 
 
-def _read_together(params: dict[str, Any], num_files: int) -> Iterator[tuple[str, pa.RecordBatch | Rejection]]:
+def _read_together(params: dict[str, Any], num_files: int) -> Iterator[tuple[str, Event]]:
     """The events of all pieces in their order, num_files of them read at the same time and held whole."""
-    waiting: deque[tuple[str, Future[list[pa.RecordBatch | Rejection]]]] = deque()
+    waiting: deque[tuple[str, Future[list[Event]]]] = deque()
     pieces = iter(params["pieces"])
     with ThreadPoolExecutor(num_files) as pool:
         try:

@@ -22,6 +22,8 @@ def print_outcomes(outcomes: list[Outcome], corpus: str) -> None:
         notes = [left] if left else []
         rejected = count_rejected(outcome.manifest)
         notes += [f"{rejected:,} records could not be read: rejected/"] if rejected else []
+        skipped = count_rejected(outcome.manifest, "skipped")
+        notes += [f"{skipped:,} passed over by the settings of their source"] if skipped else []
         notes += ["with the start of Spark"] if outcome.started_spark else []
         console.print(f"{outcome.name:<16} {done:>9}  {'; '.join(notes)}".rstrip(), highlight=False, soft_wrap=True)
     last = outcomes[-1].manifest
@@ -31,9 +33,12 @@ def print_outcomes(outcomes: list[Outcome], corpus: str) -> None:
         console.print(f"in {corpus}: {'; '.join(where)}", highlight=False, soft_wrap=True)
 
 
-def count_rejected(made: dict[str, Any]) -> int:
-    """Records of the corpus that no ingest could read, by the manifest of an ingest; 0 for other steps."""
-    by_source = made["facts"].get("rejected", {}) if made.get("kind") == "ingest" else {}
+def count_rejected(made: dict[str, Any], fate: str = "rejected") -> int:
+    """Records of the corpus that no ingest could read, by the manifest of an ingest; 0 for other steps.
+
+    fate: "skipped" for those that were read well and are no documents.
+    """
+    by_source = made["facts"].get(fate, {}) if made.get("kind") == "ingest" else {}
     return sum(count for reasons in by_source.values() for count in reasons.values())
 
 

@@ -2,6 +2,6 @@
 
 from dolma_py.formats.dispatch import READERS, detect_format, find_reader, read_any
 from dolma_py.formats.fields import FieldMap
-from dolma_py.formats.limits import Limits, Rejection
+from dolma_py.formats.limits import Limits, Rejection, Skipped
 
-__all__ = ["READERS", "FieldMap", "Limits", "Rejection", "detect_format", "find_reader", "read_any"]
+__all__ = ["READERS", "FieldMap", "Limits", "Rejection", "Skipped", "detect_format", "find_reader", "read_any"]

@@ -1,11 +1,12 @@
-"""Compressed bytes to plain bytes in bounded pieces: gzip and zstd, many members or frames, torn and hostile files included.
+"""Compressed bytes to plain bytes in bounded pieces: gzip, zstd and bzip2, many members or frames, torn and hostile files included.
 
 A piece is bounded because little input is fed at a time: gzip expands at most 1,032 times and zstd at most about 33,000
-times (four bytes of an RLE block stand for 128 KiB).
+times (four bytes of an RLE block stand for 128 KiB). bzip2 expands a million times, but gives no more than it is asked for.
 """
 
 from __future__ import annotations
 
+import bz2
 import zlib
 from collections.abc import Generator, Iterator
 from typing import Any, BinaryIO, NamedTuple
@@ -18,12 +19,15 @@ READ_BYTES = 1 << 20
 GZIP_STEP_BYTES = 16 << 10  # at most 16.5 MiB come out
 ZSTD_STEP_BYTES = 1 << 10  # at most 32 MiB come out
 ZSTD_WRITE_BYTES = 8 << 10  # what usually comes out; zstandard's own 128 KiB a step is a third slower
+BZIP2_STEP_BYTES = 256 << 10
+BZIP2_PIECE_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b\x08"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+STEP_BYTES = {"gz": GZIP_STEP_BYTES, "zst": ZSTD_STEP_BYTES, "bz2": BZIP2_STEP_BYTES}
+MAGIC = {"gz": GZIP_MAGIC, "zst": b"\x28\xb5\x2f\xfd", "bz2": b"BZh91AY&SY"}  # level 9, as dumps have
 
 
 class Break(NamedTuple):
-    """The end of a gzip member or zstd frame; `reason` is "" when it ended well."""
+    """The end of a gzip member, zstd frame or bzip2 stream; `reason` is "" when it ended well."""
 
     reason: str
 
@@ -48,7 +52,7 @@ def strip_codec(path: str) -> str:
 
 
 def iterate_members(stream: BinaryIO, codec: str, *, limits: Limits, resync: bool = False) -> Iterator[bytes | Break]:
-    """Plain bytes of `stream`, with a Break after each gzip member or zstd frame.
+    """Plain bytes of `stream`, with a Break after each gzip member, zstd frame or bzip2 stream (codec "gz", "zst", "bz2").
 
     A bad Break (truncated, corrupt, bomb, trailing_garbage, window_too_large) is the last event unless `resync`: then the
     search goes on for the next member, and what follows a corrupt one is still read. Errors of the stream itself raise.
@@ -77,6 +81,35 @@ def read_whole(stream: BinaryIO, codec: str, *, limits: Limits) -> tuple[bytes, 
     return b"".join(pieces), ""
 
 
+class _BadBzip2Error(Exception):
+    """The bytes are no bzip2; the library says OSError, which is what a failing disk says too."""
+
+
+class _Bzip2Engine:
+    """One bzip2 stream, at most BZIP2_PIECE_BYTES at a time; what it holds back comes with empty input (`needs_input`)."""
+
+    def __init__(self) -> None:
+        self.stream = bz2.BZ2Decompressor()
+
+    @property
+    def eof(self) -> bool:
+        return self.stream.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return self.stream.needs_input
+
+    @property
+    def unused_data(self) -> bytes:
+        return self.stream.unused_data
+
+    def decompress(self, step: memoryview) -> bytes:
+        try:
+            return self.stream.decompress(step, BZIP2_PIECE_BYTES)
+        except (OSError, ValueError) as error:
+            raise _BadBzip2Error(str(error)) from error
+
+
 class _Decompressor:
     """State of one compressed stream: `pending[position:]` is read from the stream and not yet fed to the engine."""
 
@@ -85,8 +118,8 @@ class _Decompressor:
         self.pending = b""
         self.position = 0
         self.num_read_bytes = self.num_out_bytes = 0
-        self.step_bytes = GZIP_STEP_BYTES if codec == "gz" else ZSTD_STEP_BYTES
-        self.magic = GZIP_MAGIC if codec == "gz" else ZSTD_MAGIC
+        self.step_bytes = STEP_BYTES[codec]
+        self.magic = MAGIC[codec]
 
     def iterate(self) -> Iterator[bytes | Break]:
         num_members = 0
@@ -100,7 +133,7 @@ class _Decompressor:
             yield Break(reason)
             if reason and not (self.resync and reason != "bomb" and self._find_magic()):
                 return
-        if not num_members:  # nothing at all is not a gzip or zstd file: an upload that broke
+        if not num_members:  # nothing at all is not a compressed file: an upload that broke
             yield Break("truncated")
 
     def _fill(self) -> bool:
@@ -128,18 +161,22 @@ class _Decompressor:
         where that is still in memory, so that the next magic number can be looked for."""
         engine = self._make_engine()
         restart: int | None = self.position + 1
+        fed_from = self.position
         self.member_out_bytes = 0
         while not engine.eof:
-            before = self.pending
-            if not self._fill():
-                return "truncated"
-            if self.pending is not before:
-                restart = None
-            step = memoryview(self.pending)[self.position : self.position + self.step_bytes]
+            step = memoryview(b"")
+            if getattr(engine, "needs_input", True):
+                before = self.pending
+                if not self._fill():
+                    return "truncated"
+                if self.pending is not before:
+                    restart = None
+                fed_from = self.position
+                step = memoryview(self.pending)[fed_from : fed_from + self.step_bytes]
             try:
                 piece = engine.decompress(step)
-            except (zlib.error, zstandard.ZstdError) as error:
-                self.position = self.position if restart is None else restart
+            except (zlib.error, zstandard.ZstdError, _BadBzip2Error) as error:
+                self.position = fed_from if restart is None else restart
                 return "window_too_large" if "too much memory" in str(error) else "corrupt"
             self.position += len(step) - len(engine.unused_data)
             if piece:
@@ -160,6 +197,8 @@ class _Decompressor:
     def _make_engine(self) -> Any:
         if self.codec == "gz":
             return zlib.decompressobj(31)  # 15 bits of window, gzip wrapper
+        if self.codec == "bz2":
+            return _Bzip2Engine()
         return zstandard.ZstdDecompressor(max_window_size=self.limits.max_window_bytes).decompressobj(
             write_size=ZSTD_WRITE_BYTES
         )

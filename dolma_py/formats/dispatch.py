@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from dolma_py.errors import DataError
 from dolma_py.formats.decompress import strip_codec
 from dolma_py.formats.fields import FieldMap
-from dolma_py.formats.limits import Limits, Rejection
+from dolma_py.formats.limits import Limits, Rejection, Skipped
 
 # the readers are imported on use: a job that reads Parquet needs no HTML parser
 READERS = {
@@ -22,6 +23,9 @@ READERS = {
     "html": "dolma_py.formats.html",
     "warc": "dolma_py.formats.warc",
     "pdf": "dolma_py.formats.pdf",
+    "wikipedia": "dolma_py.formats.wikipedia",
+    "repository": "dolma_py.formats.repository",
+    "arxiv": "dolma_py.formats.arxiv",
 }
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -34,11 +38,17 @@ SUFFIXES = {
     ".warc": "warc",
     ".pdf": "pdf",
 }
+ARXIV_DUMP = re.compile(r"arxiv_src_\d{4}_\d{3}\.tar$")  # of the lower-cased name
+WIKI_DUMP = re.compile(r"pages-(articles|meta-current)[^/]*\.xml[^/]*$")
 
 
 def detect_format(path: str) -> str:
-    """jsonl, parquet, html, warc, pdf by the suffix before .gz or .zst; every other name is text."""
+    """jsonl, parquet, html, warc, pdf by the suffix before .gz or .zst; wikipedia and arxiv by the names of dumps; every other name is text."""
     name = strip_codec(path)
+    if WIKI_DUMP.search(name):
+        return "wikipedia"
+    if ARXIV_DUMP.search(name):
+        return "arxiv"
     for suffix, kind in SUFFIXES.items():
         if name.endswith(suffix):
             return kind
@@ -67,10 +77,11 @@ def read_any(
     Raises DataError for an unknown `kind`, and what `open_stream` and its stream raise.
     """
     reader = find_reader(path, kind)
-    return reader(path, source=source, limits=limits, fields=fields, added=added, open_stream=open_stream, root=root)
+    events = reader(path, source=source, limits=limits, fields=fields, added=added, open_stream=open_stream, root=root)
+    return (event for event in events if not isinstance(event, Skipped))
 
 
-def find_reader(path: str, kind: str = "") -> Callable[..., Iterator[pa.RecordBatch | Rejection]]:
+def find_reader(path: str, kind: str = "") -> Callable[..., Iterator[pa.RecordBatch | Rejection | Skipped]]:
     """The read_documents of `kind` or of the file's name.
 
     Those of jsonl and parquet take a `part` of a file as well; some take the `settings` of their kind (pipelines.ingest_inputs).

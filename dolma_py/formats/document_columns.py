@@ -34,7 +34,14 @@ def take_columns(batch: pa.RecordBatch, fields: FieldMap) -> DocumentColumns | N
     """
     paths = (fields.id, fields.text, fields.added, fields.created, fields.metadata)
     names = batch.schema.names
-    if fields.rename or len(set(names)) < len(names) or not set(names) <= {*paths, "source"} or len(set(paths)) < 5:
+    if (
+        fields.rename
+        or fields.drop
+        or fields.messages
+        or len(set(names)) < len(names)
+        or not set(names) <= {*paths, "source"}
+        or len(set(paths)) < 5
+    ):
         return None
     if fields.text not in names or "source" in paths or fields.source not in (None, "source"):
         return None

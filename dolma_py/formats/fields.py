@@ -11,20 +11,38 @@ from pydantic import Field, model_validator
 
 from dolma_py.config import Config
 
-# names that stand for a whole map. datatrove writes text, id and metadata; its pipelines keep a page's time in metadata.date
-PRESETS: dict[str, dict[str, Any]] = {"dolma": {}, "datatrove": {"created": "metadata.date"}}
+# Names that stand for a whole map. datatrove writes text, id and metadata; its pipelines keep a page's time in metadata.date.
+# With expand_metadata=True it writes the keys of metadata beside text and id; FineWeb is released so.
+# dolma3: the columns of allenai/dolma3_mix-6T are id, text, metadata, source, version, created, added, doc, attributes (its card).
+# dolci: the cards of allenai/Dolci-*; ids stand in other columns from set to set. input_ids_prompt is the prompt once more, as tokens.
+PRESETS: dict[str, dict[str, Any]] = {
+    "dolma": {},
+    "datatrove": {"created": "metadata.date"},
+    "datatrove-flat": {"created": "date"},
+    "dolma3": {"source": "source"},
+    "dolci-sft": {"messages": "messages"},
+    "dolci-dpo": {"id": "prompt_id", "messages": "chosen"},
+    "dolci-think-dpo": {"messages": "chosen"},
+    "dolci-rl": {"text": "prompt", "drop": ["input_ids_prompt"]},
+    "dolci-think-rl": {"id": "custom_id", "text": "prompt", "drop": ["input_ids_prompt"]},
+}
 
 
 class FieldMap(Config):
     """Names or dotted paths (`meta.page.url`) of the parts of a record; the defaults are Dolma's own names.
 
-    In a setting the name of a preset, `dolma` or `datatrove`, may stand for the whole map.
+    In a setting the name of a preset (dolma, datatrove, dolma3, dolci-sft, ...) may stand for the whole map.
     """
 
     id: str = Field(
         default="id", description="path of the id; a number is written out; absent: xxh3-128 of source, origin and text"
     )
     text: str = Field(default="text", description="path of the text; a record without a string there is rejected")
+    messages: str | None = Field(
+        default=None,
+        description="path of a conversation, a list of objects with role and content: its contents, with blank lines between them, are the "
+        "text, and the whole of it stays in metadata; null: the text is at `text`",
+    )
     source: str | None = Field(
         default=None,
         description="path of the source name; null: every document gets the source that the reader was called with",
@@ -33,6 +51,9 @@ class FieldMap(Config):
     created: str = Field(default="created", description="path of the ISO 8601 time when the document was written")
     metadata: str = Field(default="metadata", description="path of an object whose keys become metadata")
     rename: dict[str, str] = Field(default={}, description="metadata key -> path of the value to put there")
+    drop: list[str] = Field(
+        default=[], description="paths of values that are left out, such as copies of the text as tokens"
+    )
     keep_rest: bool = Field(default=True, description="whether fields that no path names are kept in metadata")
     keep_origin: bool = Field(
         default=True, description="whether metadata.origin says `file:line` for JSONL and Parquet records"
@@ -65,13 +86,21 @@ def split_record(record: dict[str, Any], fields: FieldMap, source: str) -> Recor
     A time that is not ISO 8601 becomes null and stays in metadata as `invalid_added` or `invalid_created`. A field outside the
     map whose name metadata already has stays as `top_level_<name>`.
     """
-    text = take_value(record, fields.text)
+    if fields.messages is None:
+        conversation, text = None, take_value(record, fields.text)
+    else:
+        conversation = take_value(record, fields.messages)
+        text = join_messages(conversation)
     if type(text) is not str:
         return None
+    for path in fields.drop:
+        take_value(record, path)
     given_id = take_value(record, fields.id)
     own_source = None if fields.source is None else take_value(record, fields.source)
     added, created = take_value(record, fields.added), take_value(record, fields.created)
     metadata = as_object(take_value(record, fields.metadata))
+    if fields.messages is not None:
+        metadata[fields.messages] = conversation
     for key, path in fields.rename.items():
         value = take_value(record, path)
         if value is not None:
@@ -140,6 +169,27 @@ def keep_rest(metadata: dict[str, Any], record: dict[str, Any], source: str) -> 
         if key in metadata and metadata[key] != value:
             key = f"top_level_{key}"
         metadata[key] = value
+
+
+def join_messages(conversation: object) -> str | None:
+    """The contents of a conversation's messages with blank lines between them; None when it is none, or says nothing.
+
+    A content is a string, or a list of parts with a `text` each; messages without one (calls of functions) are stepped over.
+
+    >>> join_messages([{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}])
+    '2 + 2?\\n\\n4'
+    """
+    if not isinstance(conversation, list) or not all(isinstance(message, dict) for message in conversation):
+        return None
+    contents = []
+    for message in conversation:
+        content = message.get("content")
+        if isinstance(content, list):
+            parts = [part.get("text") if isinstance(part, dict) else part for part in content]
+            content = "\n".join(part for part in parts if isinstance(part, str))
+        if isinstance(content, str) and content:
+            contents.append(content)
+    return "\n\n".join(contents) or None
 
 
 def parse_time(value: object) -> dt.datetime | None:

@@ -21,7 +21,11 @@ Take = Callable[[bytes], Record | None]
 def make_taker(fields: FieldMap, source: str) -> Take | None:
     """A function from a line to its record, None where the line has to be looked at closer; None for a map that it cannot follow."""
     names = (fields.text, fields.id, fields.added, fields.created, fields.metadata)
-    is_plain = not fields.rename and len(set(names) | {"source"}) == 6 and fields.source in (None, "source")
+    is_plain = (
+        not (fields.rename or fields.drop or fields.messages)
+        and len(set(names) | {"source"}) == 6
+        and fields.source in (None, "source")
+    )
     if not is_plain or any("." in name or not name for name in names):
         return None
     decoder = msgspec.json.Decoder(_line_type((*names, "source")))

@@ -1,7 +1,7 @@
 """What untrusted input may cost, and what becomes of a record that cannot be read.
 
 Every reader yields pyarrow record batches of DOCUMENT_SCHEMA and, for each record it cannot read, one Rejection. Bad data never
-raises; a missing file or a failing disk does.
+raises; a missing file or a failing disk does. Readers of dumps and archives also say how many records they passed over (Skipped).
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class Rejection(NamedTuple):
 
     Reasons: invalid_json, not_object, not_utf8, lone_surrogate, missing_text, too_long, bomb, truncated, corrupt,
     trailing_garbage, window_too_large, binary, bad_encoding, no_text, too_deep, too_many_attributes, bad_header,
-    bad_length, bad_http, bad_parquet; of PDFs those that dolma_py.formats.pdf lists.
+    bad_length, bad_http, bad_parquet; of dumps, archives and papers bad_xml, bad_path, encrypted, unsupported, too_many_files,
+    invalid_notebook, too_large; of PDFs those that dolma_py.formats.pdf lists.
     """
 
     path: str  # relative to the input root
@@ -69,6 +70,17 @@ class Rejection(NamedTuple):
     offset_bytes: int  # of the record in the decompressed stream; -1 where a format has none
     reason: str
     excerpt: str  # first 200 bytes, ASCII with escapes
+
+
+class Skipped(NamedTuple):
+    """Records of one file that were read well and are no documents by the reader's settings, such as redirects of a wiki.
+
+    They are counted in the manifest and are no share of `max_rejected_frac`.
+    """
+
+    path: str  # relative to the input root
+    reason: str
+    records: int
 
 
 def make_excerpt(data: bytes | bytearray | memoryview) -> str:

@@ -119,13 +119,13 @@ def _reraise_io(error: Exception) -> None:
 
 def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fields: FieldMap) -> Iterator[None]:
     """Add every row; yields when the builder wants to be drained."""
-    texts = _arrow_texts(batch, fields.text)
+    texts = _arrow_texts(batch, fields.text) if fields.messages is None else None
     documents = None if texts is None else take_columns(batch, fields)
     take = None if documents is not None else _take_values(batch, fields, texts is not None)
     if texts is not None:
         builder.take_texts(texts)
     max_bytes, origin = builder.limits.max_record_bytes, f"{builder.path}:" if fields.keep_origin else ""
-    for row, num_bytes in enumerate(_text_bytes(batch, fields.text)):
+    for row, num_bytes in enumerate(_text_bytes(batch, fields.messages or fields.text)):
         values = None if take is None else take(row)
         given = None if values is None else values.get(fields.text)
         reason, record = "missing_text", None
@@ -137,6 +137,9 @@ def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fiel
             reason = "not_utf8"
         elif values is not None:
             record = split_record(values, fields, builder.source)
+        if record is not None and fields.messages is not None:
+            num_bytes = len(record.text.encode())
+            reason, record = ("too_long", None) if num_bytes > max_bytes else ("", record)
         if record is not None:
             if origin:
                 record.metadata.setdefault("origin", f"{origin}{first_row + row}")

@@ -34,7 +34,9 @@ def make_files() -> list[bytes]:
         table += [Text(f"row {row}", 60, 680 - 14 * row)]
         table += [Text(f"{row}.{at}", 150 + 50 * at, 680 - 14 * row) for at in range(6)]
     columns = [
-        Text(f"{side} column, line {row}", x, 700 - 14 * row) for row in range(10) for side, x in (("left", 60), ("right", 320))
+        Text(f"{side} column, line {row}", x, 700 - 14 * row)
+        for row in range(10)
+        for side, x in (("left", 60), ("right", 320))
     ]
     return [
         make_pdf(pages),

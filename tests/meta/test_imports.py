@@ -29,7 +29,7 @@ THIRD_PARTY = {
     "torch": ["train_bridge/**/*.py"],
     "numba": ["**/*_kernels.py", "dolma_py/numba_options.py"],
     "yaml": ["dolma_py/config.py"],
-    "pyarrow.fs": ["dolma_py/storage.py", "dolma_py/remote_files.py"],
+    "pyarrow.fs": ["dolma_py/storage.py", "dolma_py/remote_files.py", "dolma_py/hub_files.py"],
     "smart_open": ["dolma_py/remote_files.py"],
     "fsspec": [],
     "pandas": [],

@@ -282,6 +282,6 @@ def test_the_recorded_files_show_what_they_are_for(process):
     texts = [extract_pdf(data, TEXT, process).text for data in make_files()]
     prose = "\n".join(f"A line of prose, number {n} of its page." for n in range(12)) + "\n\nAfter a gap."
     assert texts[0] == "\n\n".join([prose] * 4)
-    assert texts[1].startswith("<table>\n<tr><th></th><th colspan=\"2\">Left</th>")
+    assert texts[1].startswith('<table>\n<tr><th></th><th colspan="2">Left</th>')
     assert texts[2].split("\n")[9:12] == ["left column, line 9", "", "right column, line 0"]
     assert texts[3:] == ["a page on its side", "a page that was cropped"]

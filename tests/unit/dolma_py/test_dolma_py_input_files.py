@@ -9,7 +9,7 @@ import pytest
 
 from dolma_py import storage
 from dolma_py.errors import ConfigError
-from dolma_py.input_files import describe_left_out, find_files, find_root
+from dolma_py.input_files import describe_left_out, find_files, find_root, take_underscored
 from tests.remote_places import open_google_bucket, open_hadoop, open_s3_bucket
 
 NAMES = (
@@ -142,6 +142,22 @@ def test_a_wildcard_for_a_bucket_is_refused(bucket):
 
 def test_the_line_about_what_was_left_out_is_short():
     assert describe_left_out(list("abcde")).startswith("5 left out: a, b, c and 2 more (")
+
+
+def test_names_with_underscores_can_be_taken(tmp_path):
+    """In folders of any depth; what begins with a dot, and links to folders, stay left out."""
+    for name in ("a.py", "__init__.py", "_p/_q/c.py", "_p/.hid/d.py", ".git/_e.py", "p/_f.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "_link").symlink_to(tmp_path / "p", target_is_directory=True)
+    found = take_underscored(find_files(str(tmp_path)))
+    assert [info.path.removeprefix(f"{tmp_path}/") for info in found.files] == [
+        "__init__.py",
+        "_p/_q/c.py",
+        "a.py",
+        "p/_f.py",
+    ]
+    assert [path.removeprefix(f"{tmp_path}/") for path in found.left_out] == [".git", "_link", "_p/.hid"]
 
 
 def test_a_link_to_itself_is_left_out(tmp_path):

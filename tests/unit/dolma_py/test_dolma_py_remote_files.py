@@ -117,7 +117,7 @@ def test_a_reader_finds_a_file_that_is_replaced_under_its_hands(hadoop, monkeypa
 
 
 def test_places_of_other_kinds_are_refused():
-    with pytest.raises(ConfigError, match="s3://, gs:// or hdfs://, got .abfs://store"):
+    with pytest.raises(ConfigError, match="s3://, gs://, hdfs:// or hf://, got .abfs://store"):
         storage.list_files("abfs://store/a")
 
 
