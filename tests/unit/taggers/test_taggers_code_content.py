@@ -104,6 +104,11 @@ def test_kernel_examples():
     assert count_visible(view([page, page]), np.array([True, False])).tolist() == [6, 0]
 
 
+@pytest.mark.parametrize("unit", ["0x1f,", "1f ", "\\u00e9"])
+def test_eight_units_are_encoded_data_and_seven_are_not(unit):
+    assert find_encoded(view([unit * 8, unit * 7])).tolist() == [[8 * len(unit), 8 * len(unit)], [0, 0]]
+
+
 def test_long_lines_cost_linear_time():
     long = view(["<" * 1_000_000, "A" * 1_000_000, "1f " * 300_000, '"' * 1_000_001, "/* " * 500_000])
     families = np.full(5, comments.C_LIKE, np.int8)

@@ -67,6 +67,14 @@ def test_what_is_left_when_references_are_cut(text, left):
     assert cut_spans(texts, find_url_references(texts)).data.tobytes().decode() == left
 
 
+@pytest.mark.parametrize(("num_bytes", "spans"), [(2000, [0, 1987]), (2001, [1990])])
+def test_a_link_is_of_at_most_two_thousand_bytes(num_bytes, spans):
+    """The longer one loses its URL and stays a link in form."""
+    link = "[" + "x" * (num_bytes - 14) + "](http://a.b)"
+    assert len(link) == num_bytes
+    assert find_url_references(view([link + "y"])).starts.tolist() == spans
+
+
 def test_many_references_and_hostile_lines():
     assert len(find_url_references(view(["http://a.b " * 5000])).starts) == 5000
     hostile = ["[" * 200_000, "[a](" * 100_000, "![" * 100_000, "<http://" + "(" * 200_000, "http://" * 100_000]
