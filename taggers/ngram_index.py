@@ -279,28 +279,40 @@ def _make_arrays(
     token_idf = weigh_tokens(questions.tokens, questions.offsets)
     if not settings.plain:
         token_idf[ignored] = 0.0
+    owner_of = np.arange(num_items, dtype=np.int32)
     if settings.aligned:
         grams = _choose_seeds(grams, questions.offsets, token_idf, settings.ngram_tokens)
+        # items with one question have the same seeds: those of its first item are the question's
+        owner_of = _group_questions(questions, token_idf)
+        firsts = np.unique(owner_of, return_index=True)[1]
+        kept = np.isin(grams.items, firsts)
+        grams = Ngrams(owner_of[grams.items[kept]].astype(np.int64), grams.hashes[kept], grams.places[kept])
+    num_owners = int(owner_of.max(initial=-1)) + 1
     keys, ngram_of = np.unique(grams.hashes, return_inverse=True)
     ngram_idf = idf(np.bincount(ngram_of, minlength=len(keys)), num_items)
-    slots, bit_filter, shift = _make_slots(keys)
+    bit_filter, shift = _make_filter(keys)
+    passage_grams = _make_grams(passages, settings.passage_ngram_tokens, passages.lengths > 0)
+    passage_filter, passage_shift = _make_filter(passage_grams.hashes)
     needed, least = _thresholds(questions, answers, passages, settings)
     return kernels.Index(
         filter=bit_filter,
         filter_shift=shift,
-        slots=slots,
+        passage_filter=passage_filter,
+        passage_filter_shift=passage_shift,
+        slots=_make_slots(keys),
         keys=keys,
         idf=ngram_idf,
         posting_offsets=offsets_of(ngram_of, len(keys)),
         postings=np.argsort(ngram_of, kind="stable").astype(np.int32),
         entry_ngrams=ngram_of.astype(np.int32),
-        entry_items=grams.items.astype(np.int32),
+        entry_owners=grams.items.astype(np.int32),
         entry_places=grams.places.astype(np.int32),
-        item_offsets=offsets_of(grams.items, num_items),
+        entry_offsets=offsets_of(grams.items, num_owners),
         # bincount adds in order, as the kernel does: a question matched whole has an overlap of exactly 1
-        item_idf=np.bincount(grams.items, weights=ngram_idf[ngram_of], minlength=num_items),
+        item_idf=np.bincount(grams.items, weights=ngram_idf[ngram_of], minlength=num_owners),
         token_offsets=questions.offsets,
-        question_groups=_group_questions(questions, token_idf),
+        owner_offsets=offsets_of(owner_of, num_owners),
+        owner_items=np.argsort(owner_of, kind="stable").astype(np.int32),
         question_tokens=questions.tokens,
         token_idf=token_idf,
         answer_offsets=answers.offsets,
@@ -311,7 +323,7 @@ def _make_arrays(
         passage_tokens=passages.lengths,
         # answers that are looked for token by token need no n-grams
         answer_grams=_make_grams(answers, settings.answer_ngram_tokens, answers.lengths > settings.short_answer_tokens),
-        passage_grams=_make_grams(passages, settings.passage_ngram_tokens, passages.lengths > 0),
+        passage_grams=passage_grams,
         weights=weights,
         needed=needed,
         least_overlap=least,
@@ -340,17 +352,24 @@ def _group_questions(part: _Part, token_idf: Float64) -> npt.NDArray[np.int32]:
     return groups
 
 
-def _make_slots(keys: UInt64) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], np.uint64]:
-    """(slots, filter, shift of the filter) of the distinct keys."""
-    size = num_bits = 16
+def _make_slots(keys: UInt64) -> npt.NDArray[np.int32]:
+    """The table of the distinct keys."""
+    size = 16
     while size < 2 * len(keys):
         size *= 2
+    slots = np.zeros(size, np.int32)
+    kernels.build_slots_kernel(keys, slots)
+    return slots
+
+
+def _make_filter(keys: UInt64) -> tuple[npt.NDArray[np.uint8], np.uint64]:
+    """(filter, its shift) of keys."""
+    num_bits = 16
     while num_bits < min(FILTER_BITS * len(keys), MAX_FILTER_BITS):
         num_bits *= 2
-    slots, bit_filter = np.zeros(size, np.int32), np.zeros(num_bits // 8, np.uint8)
-    shift = np.uint64(64 - (num_bits.bit_length() - 1))
-    kernels.build_slots_kernel(keys, shift, slots, bit_filter)
-    return slots, bit_filter, shift
+    bit_filter, shift = np.zeros(num_bits // 8, np.uint8), np.uint64(64 - (num_bits.bit_length() - 1))
+    kernels.build_filter_kernel(keys, shift, bit_filter)
+    return bit_filter, shift
 
 
 def _weigh_parts(parts: list[_Part], num_grams: Int64, settings: Settings) -> Float64:
