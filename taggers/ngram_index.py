@@ -5,6 +5,7 @@ Legend: I items, G distinct n-grams, E (item, n-gram) entries; see taggers/ngram
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -42,6 +43,9 @@ MAX_SEEDS = 16
 # what more items share tells none of them from the others; an item that has nothing else keeps up to FEW_HOT_SEEDS of it
 HOT_SEED_ITEMS, FEW_HOT_SEEDS = 256, 3
 
+# why an item is not looked for
+REPEATED = "same_as_another"  # of its benchmark, in all parts
+LACKS = ("too_few_question_tokens", "too_short", "too_few_different_tokens")
 _WALL = np.uint64(0)  # stands between an item's parts where they are one text; no token's hash but by a chance of 2^-64
 
 
@@ -74,7 +78,8 @@ class ItemIndex(NamedTuple):
 
     arrays: kernels.Index
     items: tuple[Item, ...]  # indexed, in the order of their numbers
-    skipped: tuple[Item, ...]  # too short, without an n-gram of their own, or the same as another
+    skipped: tuple[Item, ...]  # not looked for
+    reasons: tuple[str, ...]  # of each of those, one of REASONS
     num_read: int
 
     @property
@@ -86,6 +91,14 @@ class ItemIndex(NamedTuple):
     def skipped_ids(self) -> tuple[str, ...]:
         """Of the items that cannot be found."""
         return tuple(item.id for item in self.skipped)
+
+    def count_skipped(self) -> dict[str, dict[str, int]]:
+        """benchmark -> reason -> how many of its items are not looked for."""
+        counts = Counter(zip((item.benchmark for item in self.skipped), self.reasons, strict=True))
+        found: dict[str, dict[str, int]] = {}
+        for (benchmark, reason), count in sorted(counts.items()):
+            found.setdefault(benchmark, {})[reason] = count
+        return found
 
 
 class _Part(NamedTuple):
@@ -134,7 +147,8 @@ def build_index(
         wanted.tokens, wanted.offsets, settings.ngram_tokens, _ignored_grams(wanted, ignored, settings, rules)
     )
     num_grams = np.bincount(grams.items, minlength=len(kept))
-    usable = _list_usable(parts[:3], num_grams, rules)
+    lacks = _find_lacks(parts[:3], num_grams, rules)
+    usable = np.flatnonzero(lacks < 0)
     if not len(usable):
         least = max(rules.min_tokens, settings.ngram_tokens)
         raise ConfigError("items", f"{len(items)} items", f"expected one of at least {least} tokens")
@@ -143,8 +157,10 @@ def build_index(
     chosen = numbers[grams.items] >= 0
     grams = Ngrams(numbers[grams.items[chosen]], grams.hashes[chosen], grams.places[chosen])
     arrays = _make_arrays([_take(part, usable) for part in parts], grams, settings, _take_rows(ignored, wanted, usable))
-    skipped += [item for row, item in enumerate(kept) if numbers[row] < 0]
-    return ItemIndex(arrays, tuple(kept[row] for row in usable.tolist()), tuple(skipped), len(items))
+    left_out = np.flatnonzero(lacks >= 0).tolist()
+    reasons = [REPEATED] * len(skipped) + [LACKS[lacks[row]] for row in left_out]
+    skipped += [kept[row] for row in left_out]
+    return ItemIndex(arrays, tuple(kept[row] for row in usable.tolist()), tuple(skipped), tuple(reasons), len(items))
 
 
 def _drop_copies(items: list[Item]) -> tuple[list[Item], list[Item]]:
@@ -245,11 +261,15 @@ def _sum_windows(flags: npt.NDArray[np.bool_], length: int) -> Int64:
     return sums[ends] - sums[: len(flags)]
 
 
-def _list_usable(parts: list[_Part], num_grams: Int64, rules: ItemRules) -> Int64:
-    """Rows of the items that have an n-gram of their own, and tokens enough."""
+def _find_lacks(parts: list[_Part], num_grams: Int64, rules: ItemRules) -> Int64:
+    """int64 (I,): what an item lacks, the first that applies of LACKS; -1: nothing, it can be looked for.
+
+    A question without an n-gram of its own has fewer tokens than one, or all its n-grams are ignored.
+    """
     num_unique = count_distinct([(part.tokens, part.offsets) for part in parts])
     total = sum(part.lengths for part in parts)
-    return np.flatnonzero((num_grams > 0) & (total >= rules.min_tokens) & (num_unique >= rules.min_unique_tokens))
+    conditions = [num_grams == 0, total < rules.min_tokens, num_unique < rules.min_unique_tokens]
+    return np.select(conditions, range(len(LACKS)), -1)
 
 
 def _take(part: _Part, rows: Int64) -> _Part:

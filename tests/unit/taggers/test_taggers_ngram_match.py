@@ -253,3 +253,25 @@ def test_what_is_left_out_is_named():
     items = [Item("0", "a b C d", None), Item("1", "a", "b"), Item("2", "a b C d", None), Item("3", "a b C d", "x")]
     index = build_index(items, settings=make_config().settings)
     assert (index.ids, index.skipped_ids, index.num_read) == (("0", "3"), ("2", "1"), 4)
+    assert index.reasons == ("same_as_another", "too_few_question_tokens")
+
+
+def test_items_that_are_not_searched_are_counted_by_benchmark_and_reason():
+    texts = [
+        ("a b C d f", None),
+        ("a b C d f", None),
+        ("a", "b C d f 7"),
+        ("a b", "C"),
+        ("b b b", "b b b"),
+        ("a a b", "C d f"),
+    ]
+    items = [Item(str(n), *parts, benchmark="xy"[n % 2]) for n, parts in enumerate(texts)]
+    rules = ItemRules(min_tokens=4, min_unique_tokens=2)
+    index = build_index(
+        [*items, Item("9", "a b C d f", None, benchmark="x")], settings=make_config().settings, rules=rules
+    )
+    assert index.ids == ("0", "1", "5")
+    assert index.count_skipped() == {
+        "x": {"same_as_another": 1, "too_few_different_tokens": 1, "too_few_question_tokens": 1},
+        "y": {"too_short": 1},
+    }
