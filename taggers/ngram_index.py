@@ -194,9 +194,10 @@ def _encode(texts: list[str], encode: Encode) -> _Part:
     view = view_text(pa.array(texts, pa.large_string()))
     tokens = encode(view)
     # characters are the bytes that do not continue one
-    begins = np.concatenate([np.zeros(1, np.int64), np.cumsum((view.data & 0xC0) != 0x80)])
+    begins = np.zeros(len(view.data) + 1, np.int32 if len(view.data) < 1 << 31 else np.int64)
+    np.cumsum((view.data & 0xC0) != 0x80, dtype=begins.dtype, out=begins[1:])
     base = np.repeat(view.offsets[:-1], np.diff(tokens.offsets))
-    num_chars = begins[base + tokens.ends] - begins[base + tokens.starts]
+    num_chars = (begins[base + tokens.ends] - begins[base + tokens.starts]).astype(np.int64)
     return _Part(tokens.hashes, tokens.offsets, num_chars, tokens.ends - tokens.starts)
 
 
