@@ -137,6 +137,21 @@ def print_pieces(view: TextView, items: list[Item]) -> None:
             print_rate(f"pieces, {name}", part, measure_sec(find, repeats=2))
 
 
+def print_copies() -> None:
+    """A document that asks one question 400 times, against 8,000 items that have it and an answer of their own each."""
+    question = "Which of the seven statements about copper lanterns in the old harbour is correct here"
+    texts = [f"{question}? " * 400]
+    view = TextView(np.frombuffer(texts[0].encode(), np.uint8), np.array([0, len(texts[0])], np.int64))
+    config = ContaminationTaggerConfig(items_paths=("made here",))
+    for name, num_words in (("a word", 1), ("20 words", 20)):
+        items = [
+            Item(str(n), question, " ".join(f"w{(n + 7 * k) % 30_000}" for k in range(num_words))) for n in range(8000)
+        ]
+        index = build_index(items, settings=config.settings, rules=config.rules)
+        sec = measure_sec(lambda: find_items(view, index=index, settings=config.settings), repeats=2)  # noqa: B023
+        print(f"8,000 items of one question, answers of {name}: {sec:.2f} s for {len(texts[0]) / 1e3:.0f} kB")
+
+
 def main() -> None:
     data = os.environ.get("DOLMA_PY_DATA")
     items = load_items(data)
@@ -158,6 +173,7 @@ def main() -> None:
     print(f"{'':42s} {'MB/s':>8s} {'docs/s':>10s} {'us/doc':>8s} {'us/doc of 5.8 kB':>22s}")
     print_words(view, items)
     print_pieces(view, items)
+    print_copies()
     print(
         f"decon, as it publishes for its author's machine: {DECON_DOC_SEC * 1e6:.0f} us for each document of "
         f"{DECON_DOC_BYTES / 1e3:.1f} kB on average"

@@ -26,6 +26,14 @@ class Config(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
+class OptionError(ValueError):
+    """For a validator of a whole Config: one option's value breaks a rule that others have a say in. The error names that option alone."""
+
+    def __init__(self, option: str, got: object, rule: str, hint: str = "") -> None:
+        self.option, self.got, self.rule, self.hint = option, got, rule, hint
+        super().__init__(f"{option}: {rule}")
+
+
 ConfigT = TypeVar("ConfigT", bound=pydantic.BaseModel)
 
 
@@ -197,6 +205,15 @@ def _is_certain(problem: Any, unknown: Collection[str]) -> bool:
 def _tell_mistakes(problems: list[Any], model: type[pydantic.BaseModel], where: str, prefix: str) -> ConfigError:
     first = problems[0]
     key = _dotted(prefix, first)
+    cause = first.get("ctx", {}).get("error")
+    if len(problems) == 1 and isinstance(cause, OptionError):
+        return ConfigError(
+            f"{key}.{cause.option}" if prefix or first["loc"] else cause.option,
+            cause.got,
+            cause.rule,
+            cause.hint,
+            where,
+        )
     if len(problems) == 1:
         return ConfigError(key, first.get("input"), *_rule_and_hint(first, model), where=where)
     lines = [_explain(problem, model, prefix) for problem in problems]

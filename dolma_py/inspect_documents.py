@@ -68,6 +68,10 @@ def run_inspect(**values: Any) -> str:
     corpus = find_corpus(options)
     sections = collect_rule(corpus, options) if options.rule else collect_set(corpus, options)
     shown = sum(len(section.examples) for section in sections)
+    if not shown and (options.id is not None or options.source is not None):
+        from dolma_py.inspect_names import check_names
+
+        check_names(corpus, options)
     count = f"{shown} document" if shown == 1 else f"{shown} documents"
     name = options.output or corpus.root  # the working corpus in an output folder is no name to a user
     if options.html is None:

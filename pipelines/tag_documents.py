@@ -91,6 +91,8 @@ def run(context: StepContext, tag: TagConfig) -> StepResult:
             facts |= settled.facts
         tagger = build_tagger(choice.tagger, options)
         name = name_set(choice, tagger)
+        for benchmark, reasons in getattr(tagger, "not_searched", {}).items():
+            facts.setdefault(name, {}).setdefault(benchmark, {})["not_searched"] = reasons
         if name in fingerprints:
             raise _name_twice(context.setting_key("taggers"), name)
         view = context.need_view().fingerprint

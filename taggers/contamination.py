@@ -103,6 +103,11 @@ class ContaminationTagger:
         self.benchmarks = pa.array([item.benchmark for item in self.index.items], pa.string())
 
     @property
+    def not_searched(self) -> dict[str, dict[str, int]]:
+        """benchmark -> reason -> items that are not looked for."""
+        return self.index.count_skipped()
+
+    @property
     def warnings(self) -> list[str]:
         """What whoever runs the tagger is to be told."""
         return self.config.warnings

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dolma_py.config import Config
+from dolma_py.config import Config, OptionError
 from dolma_py.errors import name_known
 from taggers.ngram_index import ItemRules
 from taggers.ngram_score_kernels import Settings
@@ -201,21 +201,29 @@ class ContaminationTaggerConfig(Config):
         if not self.items_paths and self.evaluation_sets is None:
             raise ValueError("expected evaluation_sets or items_paths")
         if self.evaluation_folder is not None and self.evaluation_sets is None:
-            raise ValueError("expected evaluation_sets with evaluation_folder")
+            rule, hint = (
+                "expected evaluation_sets with it",
+                "Give evaluation_sets, a registry whose paths name {folder}.",
+            )
+            raise OptionError("evaluation_folder", self.evaluation_folder, rule, hint)
         for mode, names in OWN_OPTIONS.items():
             given = [name for name in names if name in self.model_fields_set and getattr(self, name) is not None]
             if given and mode != self.mode:
-                raise ValueError(f"{given[0]}: only mode {mode} reads it, and the mode is {self.mode}")
-        if self.decay_end_tokens <= self.decay_start_tokens:
-            raise ValueError("decay_end_tokens must be above decay_start_tokens")
-        if self.alone_end_tokens <= self.alone_start_tokens:
-            raise ValueError("alone_end_tokens must be above alone_start_tokens")
-        if self.question_alone is not None and self.question_alone > self.short_question_alone:
-            raise ValueError("short_question_alone must be at least question_alone")
+                rule = f"only mode {mode} reads it, and the mode is {self.mode}"
+                raise OptionError(given[0], getattr(self, given[0]), rule, f"Leave it out, or set mode: {mode}.")
+        lower_bounds = {
+            "decay_end_tokens": ("above", "decay_start_tokens", self.decay_end_tokens > self.decay_start_tokens),
+            "alone_end_tokens": ("above", "alone_start_tokens", self.alone_end_tokens > self.alone_start_tokens),
+            "short_question_alone": ("at least", "question_alone", self.short_question_alone >= (self.question_alone or 0.0)),
+        }  # fmt: skip
+        for name, (relation, other, holds) in lower_bounds.items():
+            if not holds:
+                raise OptionError(
+                    name, getattr(self, name), f"expected {relation} {other}, which is {getattr(self, other)}"
+                )
         if self.mode == "decon" and self.answer_ngram_tokens > self.short_answer_tokens + 1:
-            raise ValueError(
-                "answer_ngram_tokens must be at most short_answer_tokens + 1, else some answers have no n-gram"
-            )
+            rule = f"expected at most short_answer_tokens + 1, which is {self.short_answer_tokens + 1}, else some answers have no n-gram"
+            raise OptionError("answer_ngram_tokens", self.answer_ngram_tokens, rule)
         return self
 
     @property

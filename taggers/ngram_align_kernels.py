@@ -24,14 +24,26 @@ from taggers.ngram_score_kernels import (
     ANSWER,
     ANSWER_END,
     ANSWER_FIRST,
+    BEFORE,
+    BEFORE_NEXT,
     MIN_PART_SPAN,
     NEARLY_ONE,
+    NUM_HITS,
     PASSAGE,
     PASSAGE_END,
     PASSAGE_FIRST,
     QUESTION,
+    WINDOW_BEGIN,
+    WINDOW_END,
+    WINDOW_STAMP,
+    count_noted_kernel,
     find_final_kernel,
+    find_row_kernel,
     find_short_answer_kernel,
+    forget_places_kernel,
+    is_noted_kernel,
+    note_hits_kernel,
+    note_window_kernel,
     passage_overlap_kernel,
 )
 from taggers.ngram_tokens_kernels import split_tokens_kernel
@@ -48,20 +60,19 @@ _TRIED = np.int64(-(1 << 40))
 
 
 @njit(**KERNEL_INNER)
-def align_kernel(words, weights, first, end, scratch):
-    """(share of the words' weight that stands in tokens[first:end] in their order, its first token, its end).
+def align_kernel(words, weights, whole, first, end, scratch):
+    """(share of `whole` that the words have that stands in tokens[first:end] in their order, its first token, its end).
 
-    words uint64 (n,), weights float64 (n,). The heaviest common subsequence; of equal ones the first that ends, and of these the last
+    words uint64 (n,), weights float64 (n,), whole: of all words, those left out too, which stand nowhere there. The
+    heaviest common subsequence; of equal ones the first that ends, and of these the last
     that begins. "a b b c" with weights 1 against the tokens "c b a b x" gives (2 / 4, 2, 4). Time n (end - first).
     """
     row, begins = scratch.row, scratch.begins
     for at in range(end - first + 1):
         row[at] = 0.0
         begins[at] = end
-    whole = 0.0
     for k in range(len(words)):
         word, weight = words[k], weights[k]
-        whole += weight
         diagonal, diagonal_begin = 0.0, end  # of the words before this one, up to the token before this one
         left, left_begin = 0.0, end
         for at in range(1, end - first + 1):
@@ -86,6 +97,15 @@ def align_kernel(words, weights, first, end, scratch):
 
 
 @njit(**KERNEL_INNER)
+def sum_kernel(weights):
+    """Their sum, added up in their order."""
+    whole = 0.0
+    for weight in weights:
+        whole += weight
+    return whole
+
+
+@njit(**KERNEL_INNER)
 def align_answer_kernel(item, begin, num_tokens, index, settings, scratch):
     """How much of the item's answer stands in the tokens from `begin` on, in [0, 1]; its place goes to scratch.bounds.
 
@@ -100,50 +120,35 @@ def align_answer_kernel(item, begin, num_tokens, index, settings, scratch):
     end_word = min(end_word, first_word + MAX_ANSWER_TOKENS)
     words, weights = index.answer_tokens[first_word:end_word], index.answer_idf[first_word:end_word]
     aligned_end = min(end, begin + max(settings.long_answer_window_tokens, 2 * MAX_ANSWER_TOKENS))
-    overlap, first, last = align_kernel(words, weights, begin, aligned_end, scratch)
+    whole = sum_kernel(weights)
+    if note_window_kernel(
+        begin, aligned_end, scratch
+    ):  # a word that stands nowhere changes nothing in the table of the alignment
+        kept = 0
+        for k in range(len(words)):
+            if is_noted_kernel(words[k], scratch.window_words, scratch.window_stamps, scratch.memo[WINDOW_STAMP]):
+                scratch.kept_words[kept], scratch.kept_weights[kept] = words[k], weights[k]
+                kept += 1
+        words, weights = scratch.kept_words[:kept], scratch.kept_weights[:kept]
+    overlap, first, last = align_kernel(words, weights, whole, begin, aligned_end, scratch)
     scratch.bounds[ANSWER_FIRST], scratch.bounds[ANSWER_END] = first, last
     return find_final_kernel(item, overlap, begin, end, index, scratch)
 
 
 @njit(**KERNEL_INNER)
-def align_question_kernel(item, row, first, end, index, scratch):
-    """align_kernel for an item's question, once for all items with that question (the choices of one) at one place."""
-    group = index.question_groups[item]
-    window, place = scratch.group_windows, scratch.group_places
+def align_question_kernel(owner, row, first, end, index, scratch):
+    """align_kernel for a question, once for all items that have it at one place."""
+    window, place = scratch.owner_windows, scratch.owner_places
     low, high = row << 32 | first, row << 32 | end
-    if window[group, 0] != low or window[group, 1] != high:
-        window[group, 0], window[group, 1] = low, high
+    if window[owner, 0] != low or window[owner, 1] != high:
+        window[owner, 0], window[owner, 1] = low, high
+        item = index.owner_items[index.owner_offsets[owner]]
         begin_word, end_word = index.token_offsets[item], index.token_offsets[item + 1]
         words, weights = index.question_tokens[begin_word:end_word], index.token_idf[begin_word:end_word]
-        scratch.group_overlaps[group], place[group, 0], place[group, 1] = align_kernel(
-            words, weights, first, end, scratch
+        scratch.owner_overlaps[owner], place[owner, 0], place[owner, 1] = align_kernel(
+            words, weights, sum_kernel(weights), first, end, scratch
         )
-    return scratch.group_overlaps[group], place[group, 0], place[group, 1]
-
-
-@njit(**KERNEL_INNER)
-def score_place_kernel(item, row, first, end, num_tokens, index, settings, scratch):
-    """(score, first token of the question, its end) of an item whose question would stand in tokens[first:end].
-
-    raw = w_q O_q + w_a O_a + w_p O_p with the item's own weights. Where the question's overlap reaches what it needs alone
-    (index.needed_alone, whatever the threshold is), the score is threshold + (1 - threshold) raw, else raw. When all is there it is 1.
-    """
-    for place in range(len(scratch.bounds)):
-        scratch.bounds[place] = 0
-    overlap, begin, last = align_question_kernel(item, row, first, end, index, scratch)
-    scratch.overlaps[QUESTION], scratch.overlaps[ANSWER], scratch.overlaps[PASSAGE] = overlap, 0.0, 0.0
-    raw = index.weights[item, 0] * overlap
-    if overlap >= LEAST_OVERLAP:
-        if index.weights[item, 1] > 0:
-            scratch.overlaps[ANSWER] = align_answer_kernel(item, last, num_tokens, index, settings, scratch)
-        if index.weights[item, 2] > 0:
-            scratch.overlaps[PASSAGE] = passage_overlap_kernel(item, begin, index, settings, scratch)
-        raw += index.weights[item, 1] * scratch.overlaps[ANSWER] + index.weights[item, 2] * scratch.overlaps[PASSAGE]
-    if raw >= NEARLY_ONE:
-        return 1.0, begin, last
-    if overlap >= index.needed_alone[item]:
-        return settings.threshold + (1.0 - settings.threshold) * raw, begin, last
-    return raw, begin, last
+    return scratch.owner_overlaps[owner], place[owner, 0], place[owner, 1]
 
 
 @njit(**KERNEL_INNER)
@@ -153,65 +158,149 @@ def slack_kernel(length):
 
 
 @njit(**KERNEL_INNER)
-def count_seed_kernel(row, position, entry, index, scratch):
-    """Note a seed at a position; whether its item is to be aligned now.
+def start_classes_kernel(row, owner, index, scratch):
+    """All items of a question in one class, at its first seed in a document."""
+    scratch.owner_rows[owner] = row
+    slot = index.owner_offsets[owner]
+    scratch.class_ends[slot] = index.owner_offsets[owner + 1]
+    scratch.seen_until[slot] = scratch.slot_hit[slot] = -1
 
-    A cluster of an item: seeds whose places begin within a question's length and its slack of each other, with gaps of no more than that.
-    After an alignment that found the item another cluster begins; after one that did not, where seeds lie outside of what was looked at.
+
+@njit(**KERNEL_INNER)
+def count_seed_kernel(row, position, entry, slot, index, scratch):
+    """Note a seed at a position for a class of items; whether they are to be aligned now.
+
+    A cluster: seeds whose places begin within a question's length and its slack of each other, with gaps of no more than that. After an
+    alignment that found the items another cluster begins; after one that did not, where seeds lie outside of what was looked at.
     """
-    item = index.entry_items[entry]
     key = row << 32 | position
-    if key < scratch.seen_until[item]:
+    if key < scratch.seen_until[slot]:
         return False
+    item, owner = scratch.members[slot], index.entry_owners[entry]
     length = index.token_offsets[item + 1] - index.token_offsets[item]
     reach = length + slack_kernel(length)
     begin = position - index.entry_places[entry]
-    low, high, count = scratch.slot_first[item], scratch.slot_last[item], scratch.slot_misses[item]
-    together = scratch.slot_hit[item] >= row << 32 and key - scratch.slot_hit[item] <= reach
+    low, high, count = scratch.slot_first[slot], scratch.slot_last[slot], scratch.slot_misses[slot]
+    together = scratch.slot_hit[slot] >= row << 32 and key - scratch.slot_hit[slot] <= reach
     if together and count < 0:
         together = low - slack_kernel(length) <= begin <= high + slack_kernel(length)
     elif together:
         together = high - reach <= begin <= low + reach
     if not together:
-        scratch.state[1] += 1
-        scratch.slot_clusters[item] = scratch.state[1]
+        scratch.slot_seeds[slot] = 0
         low = high = begin
         count = 0
-    scratch.slot_hit[item] = key
-    if scratch.stamps[entry] != scratch.slot_clusters[item]:
-        scratch.stamps[entry] = scratch.slot_clusters[item]
+    scratch.slot_hit[slot] = key
+    seed = np.int64(1) << (entry - index.entry_offsets[owner])  # there are MAX_SEEDS at most
+    if scratch.slot_seeds[slot] & seed == 0:
+        scratch.slot_seeds[slot] |= seed
         count += 1
-    scratch.slot_misses[item] = count
+    scratch.slot_misses[slot] = count
     if count >= 0:
-        scratch.slot_first[item], scratch.slot_last[item] = min(low, begin), max(high, begin)
-    num_seeds = index.item_offsets[item + 1] - index.item_offsets[item]
+        scratch.slot_first[slot], scratch.slot_last[slot] = min(low, begin), max(high, begin)
+    num_seeds = index.entry_offsets[owner + 1] - index.entry_offsets[owner]
     return count >= (1 if num_seeds <= FEW_SEEDS else 2)
 
 
 @njit(**KERNEL_INNER)
-def close_place_kernel(row, item, num_tokens, index, settings, scratch, found):
-    """Align an item where its seeds say, keep the document's best, write the spans of a contaminated place."""
+def close_class_kernel(row, owner, slot, num_tokens, index, settings, scratch, found):
+    """Align a question where the seeds of a class say, and score its items there; those that were found become a class of their own."""
+    item, end = scratch.members[slot], scratch.class_ends[slot]
     length = index.token_offsets[item + 1] - index.token_offsets[item]
     slack = slack_kernel(length)
-    first = max(scratch.slot_first[item] - slack, 0)
-    if scratch.seen_until[item] >= row << 32:  # what was an occurrence is not one again
-        first = max(first, scratch.seen_until[item] - (row << 32))
-    end = min(scratch.slot_last[item] + length + slack, num_tokens)
-    scratch.slot_misses[item] = _TRIED
-    score, begin, last = score_place_kernel(item, row, first, end, num_tokens, index, settings, scratch)
-    if score > found.scores[row] or (score == found.scores[row] and 0 <= item < found.items[row]):
-        found.scores[row], found.items[row] = score, item
-        for part in range(len(scratch.overlaps)):  # assignments of slices take long to compile
-            found.overlaps[row, part] = scratch.overlaps[part]
-    if score < settings.threshold:
-        return
-    scratch.seen_until[item], scratch.slot_hit[item] = row << 32 | last, -1
-    add_span_kernel(row, begin, last, score, np.int64(item), scratch, found)
-    bounds = scratch.bounds
-    if scratch.overlaps[ANSWER] >= MIN_PART_SPAN and bounds[ANSWER_END] > 0:
-        add_span_kernel(row, bounds[ANSWER_FIRST], bounds[ANSWER_END], score, np.int64(item), scratch, found)
-    if scratch.overlaps[PASSAGE] >= MIN_PART_SPAN and bounds[PASSAGE_END] > 0:
-        add_span_kernel(row, bounds[PASSAGE_FIRST], bounds[PASSAGE_END], score, np.int64(item), scratch, found)
+    first = max(scratch.slot_first[slot] - slack, 0)
+    if scratch.seen_until[slot] >= row << 32:  # what was an occurrence is not one again
+        first = max(first, scratch.seen_until[slot] - (row << 32))
+    place_end = min(scratch.slot_last[slot] + length + slack, num_tokens)
+    scratch.slot_misses[slot] = _TRIED
+    place = align_question_kernel(owner, row, first, place_end, index, scratch)
+    split = score_members_kernel(row, slot, place, num_tokens, index, settings, scratch, found)
+    if slot < split < end:
+        scratch.class_ends[slot], scratch.class_ends[split] = split, end
+    if split < end:
+        scratch.seen_until[split], scratch.slot_hit[split] = row << 32 | place[2], -1
+
+
+@njit(**KERNEL_INNER)
+def score_members_kernel(row, slot, place, num_tokens, index, settings, scratch, found):
+    """Score the items of a class at a place (overlap, first token, end) of their question; keep the document's best, write the spans.
+
+    Returns where in `members` those begin that were found, which are put behind the others.
+    raw = w_q O_q + w_a O_a + w_p O_p with the item's own weights. Where the question's overlap reaches what it needs alone
+    (index.needed_alone, whatever the threshold is), the score is threshold + (1 - threshold) raw, else raw. When all is there it is 1.
+
+    Thousands of items may have one question: no kernel that takes the index, which counts references to some hundred arrays, is called for
+    one whose answer and passage have nothing in the windows behind and before the question.
+    """
+    overlap, begin, last = place
+    members, memo, threshold = scratch.members, scratch.memo, settings.threshold
+    answer_offsets, answer_tokens, weights = index.answer_offsets, index.answer_tokens, index.weights
+    final_offsets, final_tokens = index.final_offsets, index.final_tokens
+    tokens, noted_words, noted_stamps = scratch.tokens, scratch.window_words, scratch.window_stamps
+    is_enough, best_score, best_item = overlap >= LEAST_OVERLAP, -1.0, np.int64(0)
+    short_end = min(last + settings.answer_window_tokens, num_tokens)
+    long_tokens = max(settings.long_answer_window_tokens, 2 * MAX_ANSWER_TOKENS)
+    low, high = slot, scratch.class_ends[slot]
+    while low < high:
+        item = members[low]
+        answer_overlap = passage_overlap = 0.0
+        scratch.bounds[ANSWER_END] = scratch.bounds[PASSAGE_END] = 0
+        if is_enough and weights[item, 1] > 0:
+            wanted = answer_tokens[answer_offsets[item] : answer_offsets[item + 1]]
+            is_short = len(wanted) <= settings.short_answer_tokens
+            if memo[WINDOW_BEGIN] != last or memo[WINDOW_END] < short_end:
+                note_window_kernel(last, short_end, scratch)
+            long_end = min(last + max(settings.long_answer_window_tokens, 2 * len(wanted)), num_tokens)
+            if not is_short and memo[WINDOW_BEGIN] == last and memo[WINDOW_END] < long_end:
+                note_window_kernel(last, min(last + long_tokens, num_tokens), scratch)
+            is_noted = memo[WINDOW_BEGIN] == last and memo[WINDOW_END] >= (short_end if is_short else long_end)
+            stamp = memo[WINDOW_STAMP]
+            if is_noted and is_short:
+                if count_noted_kernel(wanted, noted_words, noted_stamps, stamp) == len(wanted):
+                    at = find_row_kernel(wanted, last, short_end, tokens)
+                    if at >= 0:
+                        answer_overlap = 1.0
+                        scratch.bounds[ANSWER_FIRST], scratch.bounds[ANSWER_END] = at, at + len(wanted)
+            else:
+                may = not is_noted or count_noted_kernel(wanted, noted_words, noted_stamps, stamp) > 0
+                final = final_tokens[final_offsets[item] : final_offsets[item + 1]]
+                if not may and len(final) > 0:
+                    may = count_noted_kernel(final, noted_words, noted_stamps, stamp) == len(final)
+                if may:
+                    answer_overlap = align_answer_kernel(item, last, num_tokens, index, settings, scratch)
+        if is_enough and weights[item, 2] > 0:
+            before = max(begin - max(settings.passage_window_tokens, 2 * index.passage_tokens[item]), 0)
+            if memo[BEFORE] != begin or memo[BEFORE_NEXT] >= before:
+                note_hits_kernel(before, begin, index, settings, scratch)
+            if memo[NUM_HITS] > 0:
+                passage_overlap = passage_overlap_kernel(item, begin, index, settings, scratch)
+        raw = weights[item, 0] * overlap
+        if is_enough:
+            raw += weights[item, 1] * answer_overlap + weights[item, 2] * passage_overlap
+        score = 1.0 if raw >= NEARLY_ONE else raw
+        if raw < NEARLY_ONE and overlap >= index.needed_alone[item]:
+            score = threshold + (1.0 - threshold) * raw
+        if score > found.scores[row] or (score == found.scores[row] and 0 <= item < found.items[row]):
+            found.scores[row], found.items[row] = score, item
+            found.overlaps[row, QUESTION] = overlap
+            found.overlaps[row, ANSWER] = answer_overlap
+            found.overlaps[row, PASSAGE] = passage_overlap
+        if score < threshold:
+            low += 1
+            continue
+        high -= 1
+        members[low], members[high] = members[high], item
+        if score > best_score or (score == best_score and item < best_item):
+            best_score, best_item = score, np.int64(item)
+        if answer_overlap >= MIN_PART_SPAN and scratch.bounds[ANSWER_END] > 0:
+            first, end = scratch.bounds[ANSWER_FIRST], scratch.bounds[ANSWER_END]
+            add_span_kernel(row, first, end, score, np.int64(item), scratch, found)
+        if passage_overlap >= MIN_PART_SPAN and scratch.bounds[PASSAGE_END] > 0:
+            first, end = scratch.bounds[PASSAGE_FIRST], scratch.bounds[PASSAGE_END]
+            add_span_kernel(row, first, end, score, np.int64(item), scratch, found)
+    if best_score >= 0.0:
+        add_span_kernel(row, begin, last, best_score, best_item, scratch, found)
+    return low
 
 
 @njit(**KERNEL_INNER)
@@ -224,6 +313,7 @@ def align_row_kernel(row, num_tokens, index, settings, scratch, found):
     length = settings.ngram_tokens
     if num_tokens < length:
         return
+    forget_places_kernel(scratch)
     value, power = sum_ngram_kernel(scratch.tokens, length)
     for position in range(num_tokens - length + 1):
         if position > 0:
@@ -233,8 +323,15 @@ def align_row_kernel(row, num_tokens, index, settings, scratch, found):
             continue
         for k in range(index.posting_offsets[ngram], index.posting_offsets[ngram + 1]):
             entry = index.postings[k]
-            if count_seed_kernel(row, position, entry, index, scratch):
-                close_place_kernel(row, index.entry_items[entry], num_tokens, index, settings, scratch, found)
+            owner = index.entry_owners[entry]
+            if scratch.owner_rows[owner] != row:
+                start_classes_kernel(row, owner, index, scratch)
+            slot = index.owner_offsets[owner]
+            while slot < index.owner_offsets[owner + 1]:
+                end = scratch.class_ends[slot]
+                if count_seed_kernel(row, position, entry, slot, index, scratch):
+                    close_class_kernel(row, owner, slot, num_tokens, index, settings, scratch, found)
+                slot = end
 
 
 @njit(**KERNEL)

@@ -5,6 +5,7 @@ Legend: I items, G distinct n-grams, E (item, n-gram) entries; see taggers/ngram
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -42,6 +43,9 @@ MAX_SEEDS = 16
 # what more items share tells none of them from the others; an item that has nothing else keeps up to FEW_HOT_SEEDS of it
 HOT_SEED_ITEMS, FEW_HOT_SEEDS = 256, 3
 
+# why an item is not looked for
+REPEATED = "same_as_another"  # of its benchmark, in all parts
+LACKS = ("too_few_question_tokens", "too_short", "too_few_different_tokens")
 _WALL = np.uint64(0)  # stands between an item's parts where they are one text; no token's hash but by a chance of 2^-64
 
 
@@ -74,7 +78,8 @@ class ItemIndex(NamedTuple):
 
     arrays: kernels.Index
     items: tuple[Item, ...]  # indexed, in the order of their numbers
-    skipped: tuple[Item, ...]  # too short, without an n-gram of their own, or the same as another
+    skipped: tuple[Item, ...]  # not looked for
+    reasons: tuple[str, ...]  # of each of those, one of REASONS
     num_read: int
 
     @property
@@ -86,6 +91,14 @@ class ItemIndex(NamedTuple):
     def skipped_ids(self) -> tuple[str, ...]:
         """Of the items that cannot be found."""
         return tuple(item.id for item in self.skipped)
+
+    def count_skipped(self) -> dict[str, dict[str, int]]:
+        """benchmark -> reason -> how many of its items are not looked for."""
+        counts = Counter(zip((item.benchmark for item in self.skipped), self.reasons, strict=True))
+        found: dict[str, dict[str, int]] = {}
+        for (benchmark, reason), count in sorted(counts.items()):
+            found.setdefault(benchmark, {})[reason] = count
+        return found
 
 
 class _Part(NamedTuple):
@@ -134,7 +147,8 @@ def build_index(
         wanted.tokens, wanted.offsets, settings.ngram_tokens, _ignored_grams(wanted, ignored, settings, rules)
     )
     num_grams = np.bincount(grams.items, minlength=len(kept))
-    usable = _list_usable(parts[:3], num_grams, rules)
+    lacks = _find_lacks(parts[:3], num_grams, rules)
+    usable = np.flatnonzero(lacks < 0)
     if not len(usable):
         least = max(rules.min_tokens, settings.ngram_tokens)
         raise ConfigError("items", f"{len(items)} items", f"expected one of at least {least} tokens")
@@ -143,8 +157,10 @@ def build_index(
     chosen = numbers[grams.items] >= 0
     grams = Ngrams(numbers[grams.items[chosen]], grams.hashes[chosen], grams.places[chosen])
     arrays = _make_arrays([_take(part, usable) for part in parts], grams, settings, _take_rows(ignored, wanted, usable))
-    skipped += [item for row, item in enumerate(kept) if numbers[row] < 0]
-    return ItemIndex(arrays, tuple(kept[row] for row in usable.tolist()), tuple(skipped), len(items))
+    left_out = np.flatnonzero(lacks >= 0).tolist()
+    reasons = [REPEATED] * len(skipped) + [LACKS[lacks[row]] for row in left_out]
+    skipped += [kept[row] for row in left_out]
+    return ItemIndex(arrays, tuple(kept[row] for row in usable.tolist()), tuple(skipped), tuple(reasons), len(items))
 
 
 def _drop_copies(items: list[Item]) -> tuple[list[Item], list[Item]]:
@@ -178,9 +194,10 @@ def _encode(texts: list[str], encode: Encode) -> _Part:
     view = view_text(pa.array(texts, pa.large_string()))
     tokens = encode(view)
     # characters are the bytes that do not continue one
-    begins = np.concatenate([np.zeros(1, np.int64), np.cumsum((view.data & 0xC0) != 0x80)])
+    begins = np.zeros(len(view.data) + 1, np.int32 if len(view.data) < 1 << 31 else np.int64)
+    np.cumsum((view.data & 0xC0) != 0x80, dtype=begins.dtype, out=begins[1:])
     base = np.repeat(view.offsets[:-1], np.diff(tokens.offsets))
-    num_chars = begins[base + tokens.ends] - begins[base + tokens.starts]
+    num_chars = (begins[base + tokens.ends] - begins[base + tokens.starts]).astype(np.int64)
     return _Part(tokens.hashes, tokens.offsets, num_chars, tokens.ends - tokens.starts)
 
 
@@ -245,11 +262,15 @@ def _sum_windows(flags: npt.NDArray[np.bool_], length: int) -> Int64:
     return sums[ends] - sums[: len(flags)]
 
 
-def _list_usable(parts: list[_Part], num_grams: Int64, rules: ItemRules) -> Int64:
-    """Rows of the items that have an n-gram of their own, and tokens enough."""
+def _find_lacks(parts: list[_Part], num_grams: Int64, rules: ItemRules) -> Int64:
+    """int64 (I,): what an item lacks, the first that applies of LACKS; -1: nothing, it can be looked for.
+
+    A question without an n-gram of its own has fewer tokens than one, or all its n-grams are ignored.
+    """
     num_unique = count_distinct([(part.tokens, part.offsets) for part in parts])
     total = sum(part.lengths for part in parts)
-    return np.flatnonzero((num_grams > 0) & (total >= rules.min_tokens) & (num_unique >= rules.min_unique_tokens))
+    conditions = [num_grams == 0, total < rules.min_tokens, num_unique < rules.min_unique_tokens]
+    return np.select(conditions, range(len(LACKS)), -1)
 
 
 def _take(part: _Part, rows: Int64) -> _Part:
@@ -279,28 +300,40 @@ def _make_arrays(
     token_idf = weigh_tokens(questions.tokens, questions.offsets)
     if not settings.plain:
         token_idf[ignored] = 0.0
+    owner_of = np.arange(num_items, dtype=np.int32)
     if settings.aligned:
         grams = _choose_seeds(grams, questions.offsets, token_idf, settings.ngram_tokens)
+        # items with one question have the same seeds: those of its first item are the question's
+        owner_of = _group_questions(questions, token_idf)
+        firsts = np.unique(owner_of, return_index=True)[1]
+        kept = np.isin(grams.items, firsts)
+        grams = Ngrams(owner_of[grams.items[kept]].astype(np.int64), grams.hashes[kept], grams.places[kept])
+    num_owners = int(owner_of.max(initial=-1)) + 1
     keys, ngram_of = np.unique(grams.hashes, return_inverse=True)
     ngram_idf = idf(np.bincount(ngram_of, minlength=len(keys)), num_items)
-    slots, bit_filter, shift = _make_slots(keys)
+    bit_filter, shift = _make_filter(keys)
+    passage_grams = _make_grams(passages, settings.passage_ngram_tokens, passages.lengths > 0)
+    passage_filter, passage_shift = _make_filter(passage_grams.hashes)
     needed, least = _thresholds(questions, answers, passages, settings)
     return kernels.Index(
         filter=bit_filter,
         filter_shift=shift,
-        slots=slots,
+        passage_filter=passage_filter,
+        passage_filter_shift=passage_shift,
+        slots=_make_slots(keys),
         keys=keys,
         idf=ngram_idf,
         posting_offsets=offsets_of(ngram_of, len(keys)),
         postings=np.argsort(ngram_of, kind="stable").astype(np.int32),
         entry_ngrams=ngram_of.astype(np.int32),
-        entry_items=grams.items.astype(np.int32),
+        entry_owners=grams.items.astype(np.int32),
         entry_places=grams.places.astype(np.int32),
-        item_offsets=offsets_of(grams.items, num_items),
+        entry_offsets=offsets_of(grams.items, num_owners),
         # bincount adds in order, as the kernel does: a question matched whole has an overlap of exactly 1
-        item_idf=np.bincount(grams.items, weights=ngram_idf[ngram_of], minlength=num_items),
+        item_idf=np.bincount(grams.items, weights=ngram_idf[ngram_of], minlength=num_owners),
         token_offsets=questions.offsets,
-        question_groups=_group_questions(questions, token_idf),
+        owner_offsets=offsets_of(owner_of, num_owners),
+        owner_items=np.argsort(owner_of, kind="stable").astype(np.int32),
         question_tokens=questions.tokens,
         token_idf=token_idf,
         answer_offsets=answers.offsets,
@@ -311,7 +344,7 @@ def _make_arrays(
         passage_tokens=passages.lengths,
         # answers that are looked for token by token need no n-grams
         answer_grams=_make_grams(answers, settings.answer_ngram_tokens, answers.lengths > settings.short_answer_tokens),
-        passage_grams=_make_grams(passages, settings.passage_ngram_tokens, passages.lengths > 0),
+        passage_grams=passage_grams,
         weights=weights,
         needed=needed,
         least_overlap=least,
@@ -340,17 +373,24 @@ def _group_questions(part: _Part, token_idf: Float64) -> npt.NDArray[np.int32]:
     return groups
 
 
-def _make_slots(keys: UInt64) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], np.uint64]:
-    """(slots, filter, shift of the filter) of the distinct keys."""
-    size = num_bits = 16
+def _make_slots(keys: UInt64) -> npt.NDArray[np.int32]:
+    """The table of the distinct keys."""
+    size = 16
     while size < 2 * len(keys):
         size *= 2
+    slots = np.zeros(size, np.int32)
+    kernels.build_slots_kernel(keys, slots)
+    return slots
+
+
+def _make_filter(keys: UInt64) -> tuple[npt.NDArray[np.uint8], np.uint64]:
+    """(filter, its shift) of keys."""
+    num_bits = 16
     while num_bits < min(FILTER_BITS * len(keys), MAX_FILTER_BITS):
         num_bits *= 2
-    slots, bit_filter = np.zeros(size, np.int32), np.zeros(num_bits // 8, np.uint8)
-    shift = np.uint64(64 - (num_bits.bit_length() - 1))
-    kernels.build_slots_kernel(keys, shift, slots, bit_filter)
-    return slots, bit_filter, shift
+    bit_filter, shift = np.zeros(num_bits // 8, np.uint8), np.uint64(64 - (num_bits.bit_length() - 1))
+    kernels.build_filter_kernel(keys, shift, bit_filter)
+    return bit_filter, shift
 
 
 def _weigh_parts(parts: list[_Part], num_grams: Int64, settings: Settings) -> Float64:

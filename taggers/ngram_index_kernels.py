@@ -1,7 +1,8 @@
 """The inverted index of evaluation items: hashes of n-grams, and the look-up of one.
 
-Legend: I items, G distinct n-grams of all questions, E entries: one per (item, distinct n-gram of its question, or seed where items are
-aligned), ordered by item and then by place in the question, K distinct n-grams of one other part (answers or passages), ordered likewise.
+Legend: I items, O owners of entries (items; where they are aligned different questions), G distinct n-grams of all questions, E entries:
+one per (owner, distinct n-gram of its question, or seed), ordered by owner and then by place in the question, K distinct n-grams of one
+other part (answers or passages) of the items, ordered likewise.
 
 Tiers. decon has two: the hash of an n-gram leads to a number, the number to the items that have it. Here they are slots and keys, and
 postings. In front of them stands a filter of bits, small enough for a core's own cache: one bit for each n-gram, at its hash. Nearly
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL
+from dolma_py.numba_options import KERNEL, KERNEL_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -38,6 +39,8 @@ class Index(NamedTuple):
 
     filter: np.ndarray  # uint8 (F / 8,)  F bits, one set for each n-gram
     filter_shift: np.uint64  # hash >> filter_shift is the bit of an n-gram
+    passage_filter: np.ndarray  # uint8        likewise for n-grams of the passages
+    passage_filter_shift: np.uint64
     slots: np.ndarray  # int32 (T,)      1 + n-gram number, open addressing; T a power of two
     keys: np.ndarray  # uint64 (G,)      hash of each n-gram
     idf: np.ndarray  # float64 (G,)      ln((I + 1) / items with it)
@@ -46,14 +49,13 @@ class Index(NamedTuple):
     )  # int64 (G + 1,)  entries of n-gram g: postings[posting_offsets[g]:posting_offsets[g + 1]]
     postings: np.ndarray  # int32 (E,)
     entry_ngrams: np.ndarray  # int32 (E,)
-    entry_items: np.ndarray  # int32 (E,)
+    entry_owners: np.ndarray  # int32 (E,)    the item; aligned: the question, which several items may have
     entry_places: np.ndarray  # int32 (E,)    first token of the n-gram in the question
-    item_offsets: np.ndarray  # int64 (I + 1,)  entries of item i
-    item_idf: np.ndarray  # float64 (I,)     sum of idf over the item's entries
+    entry_offsets: np.ndarray  # int64 (O + 1,)  entries of owner o
+    item_idf: np.ndarray  # float64 (O,)     sum of idf over the owner's entries
     token_offsets: np.ndarray  # int64 (I + 1,)  question tokens of item i in the next two
-    question_groups: (
-        np.ndarray
-    )  # int32 (I,)     the same number for items whose questions are the same, with the same weights
+    owner_offsets: np.ndarray  # int64 (O + 1,)  items of owner o in the next; aligned: those whose questions are the same, with the same weights
+    owner_items: np.ndarray  # int32 (I,)    ascending within an owner
     question_tokens: np.ndarray  # uint64
     token_idf: np.ndarray  # float64          ln((I + 1) / questions with the token); 0 in a common phrase
     answer_offsets: np.ndarray  # int64 (I + 1,)  answer tokens of item i in answer_tokens
@@ -101,23 +103,35 @@ def sum_ngram_kernel(tokens, length):
 
 
 @njit(**KERNEL)
-def build_slots_kernel(keys, filter_shift, out_slots, out_filter):
-    """Fill an empty open-addressing table and an empty filter: out_slots[s] is 1 + the index of the key that ended in slot s."""
+def build_slots_kernel(keys, out_slots):
+    """Fill an empty open-addressing table: out_slots[s] is 1 + the index of the key that ended in slot s."""
     mask = np.uint64(len(out_slots) - 1)
     for i in range(len(keys)):
         slot = keys[i] & mask
         while out_slots[slot] != 0:
             slot = (slot + _ONE) & mask
         out_slots[slot] = i + 1
-        bit = keys[i] >> filter_shift
+
+
+@njit(**KERNEL)
+def build_filter_kernel(keys, shift, out_filter):
+    """Set the bit of every key in a filter."""
+    for key in keys:
+        bit = key >> shift
         out_filter[bit >> _THREE] |= np.uint8(_ONE << (bit & _SEVEN))
+
+
+@njit(**KERNEL_INNER)
+def has_bit_kernel(key, bit_filter, shift):
+    """Whether the key's bit is set: always for one that is among the filter's."""
+    bit = key >> shift
+    return (np.uint64(bit_filter[bit >> _THREE]) >> (bit & _SEVEN)) & _ONE != np.uint64(0)
 
 
 @njit(**KERNEL)
 def find_key_kernel(key, index):
     """Number of the n-gram with this hash, or -1 when no item has it."""
-    bit = key >> index.filter_shift
-    if (np.uint64(index.filter[bit >> _THREE]) >> (bit & _SEVEN)) & _ONE == np.uint64(0):
+    if not has_bit_kernel(key, index.filter, index.filter_shift):
         return np.int64(-1)
     mask = np.uint64(len(index.slots) - 1)
     slot = key & mask

@@ -16,7 +16,7 @@ from taggers import ngram_align_kernels as align_kernels
 from taggers import ngram_match_kernels as kernels
 from taggers.ngram_index import Item, ItemIndex, ItemRules, build_index
 from taggers.ngram_index_kernels import Index
-from taggers.ngram_score_kernels import Scratch, Settings
+from taggers.ngram_score_kernels import WINDOW_SLOTS, Scratch, Settings
 from taggers.ngram_tokens import Int64, Tokens, encode_pieces, make_tables, max_tokens
 
 __all__ = ["Item", "ItemIndex", "ItemRules", "Matches", "build_index", "find_items"]
@@ -68,7 +68,7 @@ def find_items(texts: TextView, *, index: ItemIndex, settings: Settings, tokeniz
                             800 for each token of the answer up to 400. There may be a place every n / 8 + 8 tokens, so that the most is some 20
                             n steps for each token of a document: 2,000 words of a question and text that was made for it take
                             some 40 us a word.
-    Memory                  60 bytes per item, 8 per n-gram of any part, 27 per byte of the longest text
+    Memory                  up to 130 bytes per item, 8 per n-gram of any part, 37 per byte of the longest text
     """
     # an n-gram of so many items starts nothing: decon's rule, by the number of items read
     hot = max(settings.hot_ngram_items, 2 * math.isqrt(index.num_read))
@@ -109,9 +109,10 @@ def _search(
 
 
 def _allocate_scratch(index: Index, settings: Settings, capacity: int) -> Scratch:
-    num_items = len(index.item_offsets) - 1
-    num_groups = int(index.question_groups.max(initial=-1)) + 1 if settings.aligned else 0
+    num_items = len(index.owner_items)
+    num_owners = len(index.owner_offsets) - 1 if settings.aligned else 0
     num_hits, num_cells = capacity if settings.plain else 0, capacity + 1 if settings.aligned else 0
+    num_before = 0 if settings.plain else capacity
     return Scratch(
         state=np.zeros(3, np.int64),
         tokens=np.empty(capacity, np.uint64),
@@ -120,7 +121,7 @@ def _allocate_scratch(index: Index, settings: Settings, capacity: int) -> Scratc
         row=np.empty(num_cells, np.float64),
         begins=np.empty(num_cells, np.int64),
         hits=np.empty((2, num_hits), np.int64),
-        stamps=np.zeros(len(index.entry_items), np.int64),
+        stamps=np.zeros(len(index.entry_owners), np.int64),
         answer_stamps=np.zeros(len(index.answer_grams.hashes), np.int64),
         passage_stamps=np.zeros(len(index.passage_grams.hashes), np.int64),
         item_slots=np.full(num_items, -1, np.int32),
@@ -130,11 +131,21 @@ def _allocate_scratch(index: Index, settings: Settings, capacity: int) -> Scratc
         slot_last=np.empty(num_items, np.int64),
         slot_misses=np.empty(num_items, np.int64),
         slot_hit=np.full(num_items, -1, np.int64),
-        group_windows=np.full((num_groups, 2), -1, np.int64),
-        group_places=np.empty((num_groups, 2), np.int64),
-        group_overlaps=np.empty(num_groups, np.float64),
-        slot_clusters=np.empty(num_items, np.int64),
+        slot_seeds=np.empty(num_items, np.int64),
+        class_ends=np.empty(num_items, np.int64),
+        members=index.owner_items.copy(),
+        owner_rows=np.full(num_owners, -1, np.int64),
+        owner_windows=np.full((num_owners, 2), -1, np.int64),
+        owner_places=np.empty((num_owners, 2), np.int64),
+        owner_overlaps=np.empty(num_owners, np.float64),
         active=np.empty(num_items, np.int32),
+        memo=np.zeros(6, np.int64),
+        window_words=np.empty(WINDOW_SLOTS, np.uint64),
+        window_stamps=np.zeros(WINDOW_SLOTS, np.int64),
+        kept_words=np.empty(align_kernels.MAX_ANSWER_TOKENS, np.uint64),
+        kept_weights=np.empty(align_kernels.MAX_ANSWER_TOKENS, np.float64),
+        hit_places=np.empty(num_before, np.int64),
+        hit_keys=np.empty(num_before, np.uint64),
         bounds=np.zeros(4, np.int64),
         overlaps=np.zeros(3, np.float64),
     )

@@ -24,6 +24,7 @@ from taggers.ngram_score_kernels import (
     PASSAGE,
     PASSAGE_END,
     PASSAGE_FIRST,
+    forget_places_kernel,
     score_slot_kernel,
 )
 from taggers.ngram_tokens_kernels import split_tokens_kernel
@@ -49,7 +50,7 @@ def start_cluster_kernel(ngram, position, row, index, scratch):
     scratch.state[1] += 1
     for k in range(index.posting_offsets[ngram], index.posting_offsets[ngram + 1]):
         entry = index.postings[k]
-        item = index.entry_items[entry]
+        item = index.entry_owners[entry]
         if scratch.seen_until[item] >= (row << 32 | position):
             continue
         scratch.item_slots[item] = num_slots
@@ -74,7 +75,7 @@ def expand_kernel(position, step, num_ngrams, num_slots, index, settings, scratc
         if ngram >= 0:
             for k in range(index.posting_offsets[ngram], index.posting_offsets[ngram + 1]):
                 entry = index.postings[k]
-                slot = scratch.item_slots[index.entry_items[entry]]
+                slot = scratch.item_slots[index.entry_owners[entry]]
                 if slot >= 0 and scratch.slot_misses[slot] < settings.max_misses:
                     scratch.stamps[entry] = scratch.state[1]
                     scratch.slot_hit[slot] = position
@@ -179,6 +180,7 @@ def search_row_kernel(row, num_tokens, index, settings, scratch, found):
     has the span of "One ... six", bytes 2 to 30.
     """
     num_ngrams = num_tokens - settings.ngram_tokens + 1
+    forget_places_kernel(scratch)
     position = np.int64(0)
     while position < num_ngrams:
         ngram = find_ngram_kernel(scratch.tokens, position, settings.ngram_tokens, index)
@@ -229,12 +231,12 @@ def search_row_plainly_kernel(row, num_tokens, index, settings, scratch, found):
             if scratch.stamps[entry] == row + 1:
                 continue
             scratch.stamps[entry] = row + 1
-            item = index.entry_items[entry]
+            item = index.entry_owners[entry]
             if scratch.seen_until[item] != row:
                 scratch.seen_until[item] = row
                 counts[item] = 0
             counts[item] += 1
-            score = counts[item] / (index.item_offsets[item + 1] - index.item_offsets[item])
+            score = counts[item] / (index.entry_offsets[item + 1] - index.entry_offsets[item])
             if score > found.scores[row] or (score == found.scores[row] and item < found.items[row]):
                 found.scores[row] = score
                 found.items[row] = item
@@ -245,8 +247,8 @@ def search_row_plainly_kernel(row, num_tokens, index, settings, scratch, found):
         position, ngram = scratch.hits[0, k], scratch.hits[1, k]
         best_score, best = -1.0, np.int64(-1)
         for posting in range(index.posting_offsets[ngram], index.posting_offsets[ngram + 1]):
-            item = index.entry_items[index.postings[posting]]
-            score = counts[item] / (index.item_offsets[item + 1] - index.item_offsets[item])
+            item = index.entry_owners[index.postings[posting]]
+            score = counts[item] / (index.entry_offsets[item + 1] - index.entry_offsets[item])
             if score > best_score or (score == best_score and item < best):
                 best_score, best = score, np.int64(item)
         if best_score >= settings.threshold:

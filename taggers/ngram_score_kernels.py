@@ -13,7 +13,7 @@ from dolma_py.numba_options import KERNEL_INNER
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
-from taggers.ngram_index_kernels import find_gram_kernel, hash_ngram_kernel
+from taggers.ngram_index_kernels import find_gram_kernel, has_bit_kernel, hash_ngram_kernel
 
 SURE_NGRAMS = 20  # distinct n-grams from which a question speaks for itself
 # of an answer or passage, from which its place is a span of its own
@@ -23,6 +23,11 @@ NEARLY_ONE = 1.0 - 1e-9  # weights add up to 1 but for rounding
 QUESTION, ANSWER, PASSAGE = 0, 1, 2
 # of scratch.bounds: first token and end of the answer, and of the passage
 ANSWER_FIRST, ANSWER_END, PASSAGE_FIRST, PASSAGE_END = 0, 1, 2, 3
+# of scratch.memo: what is known of the place looked at last, for all items that have the same question
+WINDOW_BEGIN, WINDOW_END, WINDOW_STAMP, BEFORE, BEFORE_NEXT, NUM_HITS = 0, 1, 2, 3, 4, 5
+WINDOW_TOKENS = 2048  # of a longer window nothing is noted
+WINDOW_SLOTS = 2 * WINDOW_TOKENS
+_ONE = np.uint64(1)
 
 
 class Settings(NamedTuple):
@@ -71,13 +76,23 @@ class Scratch(NamedTuple):
     slot_last: np.ndarray  # int64 (I,)
     slot_misses: np.ndarray  # int64 (I,)
     slot_hit: np.ndarray  # int64 (I,)   position of the last hit; aligned: row << 32 | position
-    group_windows: (
+    slot_seeds: np.ndarray  # int64 (I,)   aligned, where slots are classes: a bit for each seed of the cluster
+    class_ends: (
         np.ndarray
-    )  # int64 (Q, 2)  aligned, of Q different questions: where each was looked for last, row << 32 | token
-    group_places: np.ndarray  # int64 (Q, 2)  where it was found
-    group_overlaps: np.ndarray  # float64 (Q,)
-    slot_clusters: np.ndarray  # int64 (I,)   aligned: number of the item's cluster; slots are items there
+    )  # int64 (I,)   a class: members[slot:class_ends[slot]], items of one question that had the same fate so far
+    members: np.ndarray  # int32 (I,)   items by question; within it, by class
+    owner_rows: np.ndarray  # int64 (O,)   aligned: the document that a question's classes are of
+    owner_windows: np.ndarray  # int64 (O, 2)  where each question was looked for last, row << 32 | token
+    owner_places: np.ndarray  # int64 (O, 2)  where it was found
+    owner_overlaps: np.ndarray  # float64 (O,)
     active: np.ndarray  # int32 (I,)
+    memo: np.ndarray  # int64 (6,)   first token and end of the window noted, its stamp; the question's begin, the token to look at next, hits
+    window_words: np.ndarray  # uint64 (WINDOW_SLOTS,)  open addressing: tokens of the window behind the question
+    window_stamps: np.ndarray  # int64 (WINDOW_SLOTS,)
+    kept_words: np.ndarray  # uint64  of a long answer the tokens that stand in the window
+    kept_weights: np.ndarray  # float64
+    hit_places: np.ndarray  # int64 (C,)   where n-grams of any passage stand before the question, backwards
+    hit_keys: np.ndarray  # uint64 (C,)
     bounds: np.ndarray  # int64 (4,)   where the answer and the passage of the slot scored last were found
     overlaps: np.ndarray  # float64 (3,) of question, answer and passage of the slot scored last
 
@@ -89,18 +104,68 @@ def ngram_overlap_kernel(item, cluster, index, scratch):
     The sum runs in the order of the question, whatever the order of the finds.
     """
     total = 0.0
-    for entry in range(index.item_offsets[item], index.item_offsets[item + 1]):
+    for entry in range(index.entry_offsets[item], index.entry_offsets[item + 1]):
         if scratch.stamps[entry] == cluster:
             total += index.idf[index.entry_ngrams[entry]]
     return total / index.item_idf[item]
 
 
 @njit(**KERNEL_INNER)
-def find_row_kernel(wanted, begin, end, scratch):
+def forget_places_kernel(scratch):
+    """Before the first place of a document."""
+    scratch.memo[WINDOW_BEGIN] = scratch.memo[BEFORE] = -1
+
+
+@njit(**KERNEL_INNER)
+def note_window_kernel(begin, end, scratch):
+    """Note the tokens of tokens[begin:end]; whether they are noted: not those of a window of more than WINDOW_TOKENS.
+
+    They stay noted while windows begin there, for whichever items; what a longer window has stays noted too.
+    """
+    if end - begin > WINDOW_TOKENS:
+        return False
+    memo, words, stamps, mask = scratch.memo, scratch.window_words, scratch.window_stamps, np.uint64(WINDOW_SLOTS - 1)
+    if memo[WINDOW_BEGIN] != begin:
+        memo[WINDOW_BEGIN] = memo[WINDOW_END] = begin
+        memo[WINDOW_STAMP] += 1
+    stamp = memo[WINDOW_STAMP]
+    for at in range(memo[WINDOW_END], end):
+        word = scratch.tokens[at]
+        slot = word & mask
+        while stamps[slot] == stamp and words[slot] != word:
+            slot = (slot + _ONE) & mask
+        stamps[slot], words[slot] = stamp, word
+    memo[WINDOW_END] = max(memo[WINDOW_END], end)
+    return True
+
+
+@njit(**KERNEL_INNER)
+def is_noted_kernel(word, words, stamps, stamp):
+    """Whether a token stands in the window noted under the stamp; words and stamps are those of scratch."""
+    mask = np.uint64(WINDOW_SLOTS - 1)
+    slot = word & mask
+    while stamps[slot] == stamp:
+        if words[slot] == word:
+            return True
+        slot = (slot + _ONE) & mask
+    return False
+
+
+@njit(**KERNEL_INNER)
+def count_noted_kernel(wanted, words, stamps, stamp):
+    """How many of the tokens stand in the window noted."""
+    count = 0
+    for word in wanted:
+        count += is_noted_kernel(word, words, stamps, stamp)
+    return count
+
+
+@njit(**KERNEL_INNER)
+def find_row_kernel(wanted, begin, end, tokens):
     """First place in tokens[begin:end] where the tokens `wanted` stand in a row, or -1."""
     for at in range(begin, end - len(wanted) + 1):
         k = 0
-        while k < len(wanted) and scratch.tokens[at + k] == wanted[k]:
+        while k < len(wanted) and tokens[at + k] == wanted[k]:
             k += 1
         if k == len(wanted):
             return np.int64(at)
@@ -122,7 +187,7 @@ def sum_found_kernel(item, grams, stamps, stamp):
 def find_short_answer_kernel(item, begin, end, num_tokens, index, scratch):
     """1 when all tokens of the item's answer stand in a row in tokens[begin:end], else 0; their place goes to scratch.bounds."""
     wanted = index.answer_tokens[index.answer_offsets[item] : index.answer_offsets[item + 1]]
-    at = find_row_kernel(wanted, begin, min(end, num_tokens), scratch)
+    at = find_row_kernel(wanted, begin, min(end, num_tokens), scratch.tokens)
     if at < 0:
         return 0.0
     scratch.bounds[ANSWER_FIRST], scratch.bounds[ANSWER_END] = at, at + len(wanted)
@@ -138,7 +203,7 @@ def find_final_kernel(item, overlap, begin, end, index, scratch):
     wanted = index.final_tokens[index.final_offsets[item] : index.final_offsets[item + 1]]
     if len(wanted) == 0 or overlap >= 1.0:
         return overlap
-    at = find_row_kernel(wanted, begin, end, scratch)
+    at = find_row_kernel(wanted, begin, end, scratch.tokens)
     if at < 0:
         return overlap
     if overlap < MIN_PART_SPAN:
@@ -179,6 +244,20 @@ def answer_overlap_kernel(slot, num_tokens, index, settings, scratch):
 
 
 @njit(**KERNEL_INNER)
+def note_hits_kernel(begin, end, index, settings, scratch):
+    """Note which n-grams of tokens[begin:end] may be some passage's, from the last on backwards: once for all items at one place."""
+    memo = scratch.memo
+    if memo[BEFORE] != end:
+        memo[BEFORE], memo[BEFORE_NEXT], memo[NUM_HITS] = end, end - settings.passage_ngram_tokens, 0
+    for at in range(memo[BEFORE_NEXT], begin - 1, -1):
+        key = hash_ngram_kernel(scratch.tokens, at, settings.passage_ngram_tokens)
+        if has_bit_kernel(key, index.passage_filter, index.passage_filter_shift):
+            scratch.hit_places[memo[NUM_HITS]], scratch.hit_keys[memo[NUM_HITS]] = at, key
+            memo[NUM_HITS] += 1
+    memo[BEFORE_NEXT] = min(memo[BEFORE_NEXT], begin - 1)
+
+
+@njit(**KERNEL_INNER)
 def passage_overlap_kernel(item, end, index, settings, scratch):
     """How much of the item's passage stands before the question at token `end`, in [0, 1]: idf of the distinct n-grams found, of all.
 
@@ -186,22 +265,20 @@ def passage_overlap_kernel(item, end, index, settings, scratch):
     length when that is more. Once an n-gram was found, more than passage_max_misses in a row that the passage has not end it.
     """
     begin = max(end - max(settings.passage_window_tokens, 2 * index.passage_tokens[item]), 0)
+    note_hits_kernel(begin, end, index, settings, scratch)
     scratch.state[2] += 1
     stamp = scratch.state[2]
-    misses = 0
-    at = end - settings.passage_ngram_tokens
-    while at >= begin and misses <= settings.passage_max_misses:
-        key = hash_ngram_kernel(scratch.tokens, at, settings.passage_ngram_tokens)
-        gram = find_gram_kernel(key, item, index.passage_grams)
+    last = np.int64(-1)
+    for hit in range(scratch.memo[NUM_HITS]):
+        at = scratch.hit_places[hit]
+        if at < begin or (last >= 0 and last - at - 1 > settings.passage_max_misses):
+            break
+        gram = find_gram_kernel(scratch.hit_keys[hit], item, index.passage_grams)
         if gram >= 0:
             scratch.passage_stamps[gram] = stamp
             if scratch.bounds[PASSAGE_END] == 0:
                 scratch.bounds[PASSAGE_END] = at + settings.passage_ngram_tokens
-            scratch.bounds[PASSAGE_FIRST] = at
-            misses = 0
-        elif scratch.bounds[PASSAGE_END] > 0:
-            misses += 1
-        at -= 1
+            scratch.bounds[PASSAGE_FIRST] = last = at
     return sum_found_kernel(item, index.passage_grams, scratch.passage_stamps, stamp)
 
 

@@ -83,6 +83,16 @@ def test_a_registry_drops_documents_and_leaves_items_counts_and_a_report(tmp_pat
     assert [example.other.id for example in sample.examples] == ["lanterns/test/1/right", "lanterns/test/1/wrong-1"]
 
 
+def test_items_that_are_not_looked_for_stand_in_the_manifest(tmp_path):
+    parts = [QUESTION, "Boil potatoes", QUESTION.split("?")[0][:40]]
+    items = [{"id": str(n), "question": part, "benchmark": "quiz"} for n, part in enumerate(parts)]
+    path = tmp_path / "items.jsonl"
+    path.write_text("".join(json.dumps(item) + "\n" for item in items))
+    outcome = decontaminate(tmp_path / "corpus", {"items_paths": [str(path)]})
+    (counts,) = outcome.manifest["facts"].values()
+    assert counts == {"quiz": {"not_searched": {"too_few_question_tokens": 1, "too_short": 1}}}
+
+
 @pytest.mark.parametrize("partitions", [1, 2, 7])
 def test_bytes_do_not_depend_on_partitions(tmp_path, partitions):
     registry = write_sets(tmp_path)

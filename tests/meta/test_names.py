@@ -51,6 +51,7 @@ TWINS = {
     "build_automaton_kernel": "url_lists.count_hits",
     "hash_ids_kernel": "ngram_tokens.encode_pieces",
     "build_slots_kernel": "ngram_match.find_items",
+    "build_filter_kernel": "ngram_match.find_items",
     "number_keys_kernel": "ngram_index.weights",
     "count_words_kernel": "ngram_index.weights",
     "first_ngrams_kernel": "ngram_index.distinct",

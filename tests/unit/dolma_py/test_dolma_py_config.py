@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from dolma_py.config import (
     Config,
+    OptionError,
     apply_overrides,
     build_config,
     check_known,
@@ -298,6 +299,8 @@ class Checked(Config):
 
     @pydantic.model_validator(mode="after")
     def _check(self):
+        if self.a == 5:
+            raise OptionError("a", self.a, "expected another number with this path", "Take 4.")
         if self.a > 5 or self.path == "artifact:x":
             raise ValueError("a must be small")
         return self
@@ -308,6 +311,13 @@ def test_a_validators_own_words_are_told_without_pydantics():
         build_config(Checked, {"a": 6})
     with pytest.raises(ConfigError, match=r"^steps\.s: a must be small, got"):
         build_config(Checked, {"a": 6}, prefix="steps.s")
+
+
+def test_of_options_that_do_not_go_together_one_is_named_and_no_other_is_shown():
+    for prefix, key in (("", "a"), ("steps.s", "steps.s.a")):
+        with pytest.raises(ConfigError) as caught:
+            build_config(Checked, {"a": 5, "path": "long"}, prefix=prefix)
+        assert str(caught.value) == f"{key}: expected another number with this path, got 5. Take 4."
 
 
 @pytest.mark.parametrize(

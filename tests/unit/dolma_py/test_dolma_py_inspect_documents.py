@@ -8,12 +8,15 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from dolma_py import done, manifest, storage
 from dolma_py.documents import DUPLICATE_SCHEMA
 from dolma_py.errors import ConfigError
 from dolma_py.inspect_documents import InspectOptions, collect_pairs, collect_rule, run_inspect
+from dolma_py.inspect_names import find_nearest
 from dolma_py.inspect_terminal import print_sections
 from dolma_py.report_repeats import FORMAT
 from dolma_py.views import Step, save_view
@@ -191,12 +194,26 @@ def test_an_output_folder_that_no_command_has_written_to_is_told(tmp_path):
         ({"corpus": None}, "--corpus, --output: expected one of the two"),
         ({"rule": "x"}, "expected --view with it"),
         ({"rule": "x", "view": "after"}, "one of .'near_copy', 'long_enough'"),
+        ({"id": "d44"}, "--id: expected the id of a document .*, got 'd44'. The nearest is d4.$"),
+        ({"id": "d44", "view": "after", "rule": "near_copy"}, "got 'd44'. The nearest is d4.$"),
+        ({"source": "bb"}, "--source: expected a source of the corpus, got 'bb'. Did you mean b[?] Known: a, b.$"),
         ({"set": "exact-v1"}, "expected an attribute set of .* with duplicates or evaluation items, got 'exact-v1'"),
     ],
 )
 def test_wrong_options_are_named(corpus, options, words):
     with pytest.raises(ConfigError, match=words):
         run_inspect(**(OPTIONS._replace(**({"corpus": corpus.root} | options))._asdict()))
+
+
+def test_an_id_that_the_corpus_has_and_the_set_does_not_flag_is_no_mistake(corpus, capsys):
+    assert run_inspect(**OPTIONS._replace(corpus=corpus.root, id="d4")._asdict()).startswith("0 documents")
+    assert "no duplicates with id d4" in capsys.readouterr().out
+
+
+@given(st.lists(st.text("ab", max_size=4), max_size=9), st.text("ab", max_size=4))
+def test_the_nearest_name_is_itself_where_it_is_known(known, name):
+    near = find_nearest(name, sorted(known))
+    assert near == name if name in known else (near in known if known else near is None)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from rich.console import Console
 from dolma_py import manifest, storage
 from dolma_py.documents import SPANS
 from dolma_py.done import render_line
-from dolma_py.errors import DataError
+from dolma_py.errors import ConfigError, DataError
 from dolma_py.inspect_documents import InspectOptions, collect_set, run_inspect
 from dolma_py.inspect_terminal import print_sections
 from dolma_py.report_contamination import (
@@ -115,6 +115,12 @@ def test_a_find_stands_beside_its_item(corpus):
     assert [part.text for part in first.parts if part.mark == "found"] == ["Ann has 4 pens and Bob has"]
     # the document has 4 in place of 3, and no 5
     assert [part.text for part in first.other.parts if part.mark == "differs"] == ["3", "5"]
+
+
+def test_an_id_that_neither_a_document_nor_an_item_has_is_told_with_the_nearest(corpus):
+    for wanted, near in (("quiz/test/11", "quiz/test/1"), ("d22", "d2")):
+        with pytest.raises(ConfigError, match=f"^--id: expected .*, got '{wanted}'. The nearest is {near}.$"):
+            run_inspect(**OPTIONS._replace(corpus=corpus.root, id=wanted)._asdict())
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ import random
 import pyarrow as pa
 import pytest
 
+from dolma_py.config import build_config
 from dolma_py.errors import ConfigError, DataError
 from mixers.tokenization import BpeConfig, train_bpe
 from taggers.base import describe_tagger, tag_checked
-from taggers.contamination import PRESETS, fingerprint_items, read_items
+from taggers.contamination import PRESETS, ContaminationTaggerConfig, fingerprint_items, read_items
 from taggers.ngram_match import Item
 from taggers.registry import build_tagger
 
@@ -414,3 +415,19 @@ def test_bad_item_lines_name_file_and_line(tmp_path, line):
 def test_impossible_options_are_refused(items_path, options):
     with pytest.raises(ConfigError):
         build_tagger("contamination", {"items_paths": [items_path], **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"min_overlap": 0.5}, "contamination.min_overlap: only mode ngrams reads it, and the mode is aligned, got 0.5. "
+         "Leave it out, or set mode: ngrams."),
+        ({"preset": "gpt3-13-grams", "stride_tokens": 4}, "contamination.stride_tokens: only mode decon reads it, and the mode is ngrams, "
+         "got 4. Leave it out, or set mode: decon."),
+        ({"mode": "decon", "decay_end_tokens": 3}, "contamination.decay_end_tokens: expected above decay_start_tokens, which is 20, got 3."),
+    ],
+)  # fmt: skip
+def test_an_option_that_does_not_fit_the_others_is_named_alone(options, said):
+    with pytest.raises(ConfigError) as caught:
+        build_config(ContaminationTaggerConfig, {"items_paths": ["x"], **options}, prefix="contamination")
+    assert str(caught.value) == said

@@ -24,7 +24,7 @@ WORDS = st.lists(st.integers(0, 3), max_size=7)
 @njit(**KERNEL)
 def call_align_kernel(words, weights, end, scratch):
     """align_kernel is compiled into others and has no door of its own to Python."""
-    return kernels.align_kernel(words, weights, 0, end, scratch)
+    return kernels.align_kernel(words, weights, kernels.sum_kernel(weights), 0, end, scratch)
 
 
 def align(words, weights, tokens):
@@ -92,11 +92,11 @@ def test_seeds_are_the_heaviest_and_few():
     ]
     config = ContaminationTaggerConfig(items_paths=("x",), min_item_tokens=1)
     arrays = build_index(items, settings=config.settings, rules=config.rules).arrays
-    counts = np.diff(arrays.item_offsets)
+    counts = np.diff(arrays.entry_offsets)
     assert set(counts.tolist()) == {6} and sorted(arrays.entry_places[:6].tolist()) == [7, 8, 9, 10, 11, 12]
     words = " ".join(f"w{number}" for number in range(40))
     (alone,) = np.diff(
-        build_index([Item("0", words, None)], settings=config.settings, rules=config.rules).arrays.item_offsets
+        build_index([Item("0", words, None)], settings=config.settings, rules=config.rules).arrays.entry_offsets
     )
     assert alone == MAX_SEEDS
 
@@ -104,7 +104,8 @@ def test_seeds_are_the_heaviest_and_few():
 def test_items_with_one_question_are_one_group():
     items = [Item(str(n), "one two three four five six", f"answer {n}") for n in range(3)]
     config = ContaminationTaggerConfig(items_paths=("x",), min_item_tokens=1)
-    groups = build_index(
-        [*items, Item("9", "another two three four five", None)], settings=config.settings
-    ).arrays.question_groups
-    assert groups.tolist() == [0, 0, 0, 1]
+    arrays = build_index(
+        [*items[:2], Item("9", "another two three four five", None), items[2]], settings=config.settings
+    ).arrays
+    assert arrays.owner_items.tolist() == [0, 1, 3, 2] and arrays.owner_offsets.tolist() == [0, 3, 4]
+    assert np.diff(arrays.entry_offsets).tolist() == [4, 3]

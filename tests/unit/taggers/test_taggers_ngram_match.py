@@ -116,6 +116,32 @@ def test_findings_in_edited_items_match_reference(parts, edit, options):
     both([f"q q q {arrange(item, edit)} q" for item in items], items, make_config(**options))
 
 
+QUESTIONS = ["a b C d f 7 a a b d", "bravo word 7 C a"]
+FATES = st.tuples(
+    st.sampled_from(QUESTIONS), st.none() | SHORT | st.just("x ## 7"), st.none() | SHORT, st.sampled_from(["x", "y"])
+)
+PIECES = st.one_of(SHORT, st.sampled_from([*QUESTIONS, "a b C d", "7 a a b d", "bravo word"]))
+
+
+@given(st.lists(FATES, min_size=2, max_size=9), st.lists(PIECES, min_size=1, max_size=14), OPTIONS)
+def test_items_with_one_question_and_fates_of_their_own_match_reference(parts, pieces, options):
+    items = make_items([SURE, *parts])
+    both([" ".join(pieces), " ".join(pieces[::-1] * 2)], items, make_config(**options | {"mode": "aligned"}))
+
+
+@pytest.mark.parametrize("window", [3000, 3500])
+def test_windows_longer_than_what_is_noted(window):
+    parts = [
+        (QUESTIONS[0], "alpha", None, ""),
+        (QUESTIONS[0], "delta " * 9, None, ""),
+        (QUESTIONS[0], "nowhere", None, ""),
+    ]
+    text = f"{QUESTIONS[0]} {'zz ' * 3200} alpha {'delta ' * 9}"
+    config = make_config(answer_window_tokens=window, long_answer_window_tokens=window, question_alone=None)
+    (found,) = both([text], make_items([SURE, *parts]), config)
+    assert (found.overlaps[1] > 0) == (window > 3200)
+
+
 MANY = [f"w{number}" for number in range(25)]
 LONG = st.lists(st.sampled_from(MANY), min_size=15, max_size=60)
 
@@ -227,3 +253,25 @@ def test_what_is_left_out_is_named():
     items = [Item("0", "a b C d", None), Item("1", "a", "b"), Item("2", "a b C d", None), Item("3", "a b C d", "x")]
     index = build_index(items, settings=make_config().settings)
     assert (index.ids, index.skipped_ids, index.num_read) == (("0", "3"), ("2", "1"), 4)
+    assert index.reasons == ("same_as_another", "too_few_question_tokens")
+
+
+def test_items_that_are_not_searched_are_counted_by_benchmark_and_reason():
+    texts = [
+        ("a b C d f", None),
+        ("a b C d f", None),
+        ("a", "b C d f 7"),
+        ("a b", "C"),
+        ("b b b", "b b b"),
+        ("a a b", "C d f"),
+    ]
+    items = [Item(str(n), *parts, benchmark="xy"[n % 2]) for n, parts in enumerate(texts)]
+    rules = ItemRules(min_tokens=4, min_unique_tokens=2)
+    index = build_index(
+        [*items, Item("9", "a b C d f", None, benchmark="x")], settings=make_config().settings, rules=rules
+    )
+    assert index.ids == ("0", "1", "5")
+    assert index.count_skipped() == {
+        "x": {"same_as_another": 1, "too_few_different_tokens": 1, "too_few_question_tokens": 1},
+        "y": {"too_short": 1},
+    }
