@@ -28,8 +28,8 @@ from taggers.repetition_kernels import clear_table_kernel, find_first_kernel, ha
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(20)
 _EIGHT = np.uint64(8)
-# as many bytes as two loads; a duplicate of a longer n-gram begins with the same ones
-_WINDOW_BYTES = 16
+# what a load past the last word may read
+_SPARE_BYTES = 16
 _MIN_STREAM_WORDS, _MAX_STREAM_WORDS = 5, 10
 
 
@@ -204,32 +204,57 @@ def _fill_stream_kernel(data, words, num_words, ngrams):
             ngrams.stream[at] = data[k]
             at += 1
     ngrams.byte_sums[num_words] = at
-    ngrams.stream[at : at + _WINDOW_BYTES] = 0
+    ngrams.stream[at : at + _SPARE_BYTES] = 0
 
 
 @njit(inline="always", **KERNEL)
-def _window_kernel(stream, at):
+def _window_kernel(stream, at, num_loads):
+    """Hash of 8 * num_loads bytes."""
+    state = np.uint64(0)
     start = np.uint64(at)
-    return mix64_kernel(load64_kernel(stream, start) * _ODD + load64_kernel(stream, start + _EIGHT))
+    for _ in range(num_loads):
+        state = mix64_kernel(state ^ load64_kernel(stream, start))
+        start += _EIGHT
+    return state
 
 
 @njit(**KERNEL_INNER)
 def _find_stream_candidates_kernel(num_words, ngrams):
-    """Positions whose 5-gram may be another's as a string; all others can neither be a duplicate nor have one."""
-    byte_sums, positions, sieve = ngrams.byte_sums, ngrams.positions, ngrams.sieve
-    mask = _sieve_kernel(sieve, num_words)
-    last = byte_sums[num_words] - _WINDOW_BYTES
+    """Positions whose n-gram may equal another's as a string, and in ngrams.grams how far: 1 to 3 for 8, 16 or 32 bytes.
+
+    Two n-grams that are equal begin with the same bytes, so one whose first 8 (16, 32) bytes begin at no other word can neither
+    be a duplicate nor have one. Shorter n-grams are candidates always.
+    """
+    byte_sums, positions, sieve, reach = ngrams.byte_sums, ngrams.positions, ngrams.sieve, ngrams.grams
+    total = byte_sums[num_words]
+    num_positions = 0
     for i in range(num_words):
-        if byte_sums[i] <= last:
-            slot = _window_kernel(ngrams.stream, byte_sums[i]) & mask
+        reach[i] = 0
+        if byte_sums[i] + 8 <= total:
+            positions[num_positions] = i
+            num_positions += 1
+    for step in range(1, 4):
+        num_loads = 1 << (step - 1)
+        mask = _sieve_kernel(sieve, num_positions)
+        for k in range(num_positions):
+            slot = _window_kernel(ngrams.stream, byte_sums[positions[k]], num_loads) & mask
             sieve[slot] += sieve[slot] < 2
+        kept = 0
+        for k in range(num_positions):
+            i = positions[k]
+            if sieve[_window_kernel(ngrams.stream, byte_sums[i], num_loads) & mask] < 2:
+                continue
+            reach[i] = step
+            # those that have as many bytes again go on
+            if byte_sums[i] + 16 * num_loads <= total:
+                positions[kept] = i
+                kept += 1
+        num_positions = kept
     num_positions = 0
     for i in range(num_words - _MIN_STREAM_WORDS + 1):
-        is_long = byte_sums[i + _MIN_STREAM_WORDS] - byte_sums[i] >= _WINDOW_BYTES
-        if is_long and sieve[_window_kernel(ngrams.stream, byte_sums[i]) & mask] < 2:
-            continue
-        positions[num_positions] = i
-        num_positions += 1
+        if reach[i] > 0 or byte_sums[i + _MIN_STREAM_WORDS] - byte_sums[i] < 8:
+            positions[num_positions] = i
+            num_positions += 1
     return num_positions
 
 
@@ -251,6 +276,9 @@ def stream_duplicates_kernel(data, words, num_words, ngrams, out_chars):
         for k in range(num_positions):
             i = np.int64(ngrams.positions[k])
             if i < reached or i + length > num_words:
+                continue
+            size = ngrams.byte_sums[i + length] - ngrams.byte_sums[i]
+            if ngrams.grams[i] < (size >= 8) + (size >= 16) + (size >= 32):
                 continue
             key = hash_word_kernel(ngrams.stream, ngrams.byte_sums[i], ngrams.byte_sums[i + length])
             if find_first_kernel(ngrams.keys, ngrams.slots, mask, key, i) != i:
