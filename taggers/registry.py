@@ -16,6 +16,7 @@ from taggers.base import Tagger
 TAGGERS = {
     "lengths": "taggers.lengths:LengthTagger",
     "gopher-dclm": "taggers.gopher:GopherTagger",
+    "web-filter": "taggers.web_filter:WebFilterTagger",
     "language": "taggers.language:LanguageTagger",
     "quality": "taggers.quality:QualityTagger",
     "code-rules": "taggers.code_rules:CodeRulesTagger",

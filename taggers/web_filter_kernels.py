@@ -1,0 +1,212 @@
+"""A web filter's chain over whole batches: each document goes through sweep, repetition, line edits and sentence rules while it is in the cache.
+
+The order is the chain's own, each part on the text as the parts before left it: capped line feeds -> repetition -> lines dropped, phrases cut
+-> line feeds capped again -> sentence rules. Words and lines are found once; where lines are dropped their words move with the text, and only
+a document in which a phrase was cut is swept again.
+
+Gates spare the dear parts: after each part a document that breaks one of the part's gates is left there, unless it is to be counted whole.
+
+Legend: N documents, B bytes of all texts together, C capacity of the scratch arrays in words or lines, G gates, S spans.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dolma_py.numba_options import KERNEL_BORROWING
+
+import numpy as np  # isort: skip
+from numba import njit  # isort: skip
+
+from taggers.line_edits_kernels import (
+    CAPS_AGAIN,
+    DROPPED,
+    STRIPS,
+    TRIMS_RETURNS,
+    cap_feeds_kernel,
+    cap_text_kernel,
+    copy_lines_kernel,
+    cut_phrases_kernel,
+    drop_end_feeds_kernel,
+    mark_lines_kernel,
+    write_spans_kernel,
+)
+from taggers.repetition_kernels import WORDS, WordScratch, count_repetition_kernel
+from taggers.sentence_rules_kernels import NUM_SENTENCE_COUNTS, judge_sentences_kernel
+from taggers.web_sweep_kernels import (
+    END,
+    FIRST_WORD,
+    FLAGS,
+    LAST_WORD,
+    NUM_SWEEP_COUNTS,
+    START,
+    LineScratch,
+    sweep_text_kernel,
+)
+
+# columns of out_counts after those of web_sweep_kernels, then those of sentence_rules_kernels
+REMOVED_WORDS = NUM_SWEEP_COUNTS
+FIRST_SENTENCE_COUNT = NUM_SWEEP_COUNTS + 1
+NUM_COUNTS = FIRST_SENTENCE_COUNT + NUM_SENTENCE_COUNTS
+
+# parts of the chain, in order
+SWEEP, REPETITION, EDITS, SENTENCES = range(4)
+NUM_PARTS = 4
+
+
+class TextScratch(NamedTuple):
+    """The edited text of one document, as long as the longest."""
+
+    text: np.ndarray  # uint8 (L,)
+    places: np.ndarray  # int32 (L,)    where each byte stands in the document
+    counts: np.ndarray  # int64 (38,)   of an edited text that is swept again
+
+
+class Gates(NamedTuple):
+    """low <= counts[top] / max(counts[whole], 1) <= high, or of counts[top] itself where whole is -1; sorted by part."""
+
+    tops: np.ndarray  # int64 (G,)
+    wholes: np.ndarray  # int64 (G,)
+    lows: np.ndarray  # float64 (G,)
+    highs: np.ndarray  # float64 (G,)
+    part_ends: np.ndarray  # int64 (4,)    gates before part_ends[p] belong to part p or an earlier one
+
+
+@njit(**KERNEL_BORROWING)
+def breaks_gate_kernel(out, part, tops, wholes, lows, highs, part_ends):
+    """Whether the counts of one document break a gate of this part."""
+    first = part_ends[part - 1] if part > 0 else 0
+    for i in range(first, part_ends[part]):
+        value = np.float64(out[tops[i]])
+        if wholes[i] >= 0:
+            value /= max(out[wholes[i]], 1)
+        if value < lows[i] or value > highs[i]:
+            return True
+    return False
+
+
+@njit(**KERNEL_BORROWING)
+def move_words_kernel(num_lines, lines, word_places):
+    """Words of the lines that are left, to the front and to their places in the text without the others; returns how many there are."""
+    kept = shift = np.int64(0)
+    is_first = True
+    for i in range(num_lines):
+        if lines[i, FLAGS] & DROPPED:
+            continue
+        if not is_first:
+            shift += 1
+        is_first = False
+        for word in range(lines[i, FIRST_WORD], lines[i, LAST_WORD]):
+            word_places[kept] = word_places[word] + 2 * (shift - lines[i, START])
+            kept += 1
+        shift += lines[i, END] - lines[i, START]
+    return kept
+
+
+@njit(**KERNEL_BORROWING)
+def edit_document_kernel(data, start, num_lines, num_words, table, lower, in_bytes, options, scratch, words, text):
+    """Drop lines and cut phrases of one document that was swept; its words and lines in the scratch follow.
+
+    Returns (whether anything was changed, bytes of the edited text in text.text, its words).
+    """
+    lines = scratch.lines
+    needs_cuts = mark_lines_kernel(data, start, num_lines, lines, table, lower, options) or options[STRIPS] != 0
+    if not needs_cuts:
+        if options[TRIMS_RETURNS]:
+            drop_end_feeds_kernel(num_lines, lines, 3)  # one with each phrase
+        if options[CAPS_AGAIN]:
+            cap_feeds_kernel(num_lines, lines)
+    is_changed = needs_cuts
+    for i in range(num_lines):
+        is_changed |= lines[i, FLAGS] & DROPPED != 0
+    if not is_changed:
+        return False, np.int64(0), num_words
+    size = copy_lines_kernel(data, start, num_lines, lines, text.text, text.places)
+    if not needs_cuts:
+        return True, size, move_words_kernel(num_lines, lines, scratch.word_places)
+    size = cut_phrases_kernel(text.text, text.places, size, table, options)
+    if options[CAPS_AGAIN]:
+        size = cap_text_kernel(text.text, text.places, size)
+    _, _, _, num_words = sweep_text_kernel(text.text, 0, size, table, in_bytes, scratch, words, text.counts)
+    return True, size, num_words
+
+
+@njit(**KERNEL_BORROWING)
+def filter_documents_kernel(
+    data, offsets, table, lower, first_row, in_bytes, options, last_part, classes, steps, found, sentence_rules, gates, whole,
+    scratch, words, text, out_counts, out_parts, out_span_offsets, out_starts, out_ends,
+):  # fmt: skip
+    """The chain over rows first_row, first_row + 1, ... until a document does not fit the scratch arrays or the spans.
+
+    data : uint8 (B,), offsets : int64 (N + 1,)   texts, back to back
+    table, lower                                  taggers.characters.character_table and lower_table
+    in_bytes : bool                               see web_sweep_kernels
+    options : int64 (9,)                          see line_edits_kernels
+    last_part : int                               SWEEP ... SENTENCES; without EDITS the sentences are those of the text as it is
+    classes, steps, found, sentence_rules         see sentence_rules_kernels
+    gates : Gates; whole : bool (N,)              documents that no gate stops
+    out_counts : int64 (N, 38)                    columns of web_sweep_kernels, REMOVED_WORDS, columns of sentence_rules_kernels
+    out_parts : int8 (N,)                         the last part that each document went through
+    out_span_offsets : int64 (N + 1,)             document i lost out_starts and out_ends[out_span_offsets[i]:out_span_offsets[i + 1]]
+    out_starts, out_ends : int64 (S,)             bytes of the original text; out_span_offsets[first_row] is set
+
+    Returns the first row that was not done: N when all were.
+    """
+    edits = options[0] >= 0
+    for row in range(first_row, len(offsets) - 1):
+        start, end = offsets[row], offsets[row + 1]
+        out = out_counts[row]
+        num_spans = out_span_offsets[row]
+        out_span_offsets[row + 1] = num_spans
+        num_lines, num_full, num_paragraphs, num_words = sweep_text_kernel(
+            data, start, end, table, in_bytes, scratch, words, out
+        )
+        if num_lines > len(scratch.lines) or num_words > len(scratch.word_places):
+            return np.int64(row)
+        out_parts[row] = SWEEP
+        if last_part == SWEEP or (
+            not whole[row]
+            and breaks_gate_kernel(out, SWEEP, gates.tops, gates.wholes, gates.lows, gates.highs, gates.part_ends)
+        ):
+            continue
+        if edits:
+            count_repetition_kernel(
+                scratch.line_hashes, scratch.line_sizes, num_full, scratch.paragraph_hashes, scratch.paragraph_sizes, num_paragraphs,
+                num_words, in_bytes, words, out,
+            )  # fmt: skip
+        out_parts[row] = REPETITION
+        if last_part == REPETITION or (
+            not whole[row]
+            and breaks_gate_kernel(out, REPETITION, gates.tops, gates.wholes, gates.lows, gates.highs, gates.part_ends)
+        ):
+            continue
+        is_changed, size, words_left = False, np.int64(0), num_words
+        if edits:
+            is_changed, size, words_left = edit_document_kernel(
+                data, start, num_lines, num_words, table, lower, in_bytes, options, scratch, words, text
+            )
+            out[REMOVED_WORDS] = num_words - words_left
+            if num_words == 0:
+                out[REMOVED_WORDS] = 1  # of none, all are gone
+            if is_changed:
+                num_spans = write_spans_kernel(text.places, size, end - start, out_starts, out_ends, num_spans)
+                if num_spans > len(out_starts):
+                    return np.int64(row)
+                out_span_offsets[row + 1] = num_spans
+        out_parts[row] = EDITS
+        if last_part == EDITS or (
+            not whole[row]
+            and breaks_gate_kernel(out, EDITS, gates.tops, gates.wholes, gates.lows, gates.highs, gates.part_ends)
+        ):
+            continue
+        sentences = out[FIRST_SENTENCE_COUNT:]
+        if is_changed:
+            judge_sentences_kernel(
+                text.text, 0, size, table, in_bytes, scratch.word_places, words_left, classes, steps, found, sentence_rules, sentences
+            )
+        else:
+            judge_sentences_kernel(
+                data, start, end, table, in_bytes, scratch.word_places, words_left, classes, steps, found, sentence_rules, sentences
+            )
+        out_parts[row] = SENTENCES
+    return np.int64(len(offsets) - 1)
