@@ -32,23 +32,26 @@ _BEYOND_ASCII = (
 )
 
 
+FOUND, FOUND_AT_END = 1, 2  # bits of a step: a pattern matches there; one does if the text ends there
+
+
 class BytePatterns(NamedTuple):
-    """An automaton that starts in state 0; S states, K classes of bytes that no pattern tells apart."""
+    """An automaton; S states, K classes of bytes that no pattern tells apart.
+
+    A step is 4 K times the state it leads to, plus that state's bits. From step `at`, a byte of class k leads to steps[(at >> 2) + k]; the
+    last element is the step that every search begins with.
+    """
 
     classes: npt.NDArray[np.uint8]  # uint8 (256,)
-    steps: npt.NDArray[np.int32]  # int32 (S * K,)    state after state s and a byte of class k: steps[s * K + k]
-    found: npt.NDArray[np.uint8]  # uint8 (S,)    bit 0: a pattern matches here; bit 1: one does if the text ends here
+    steps: npt.NDArray[np.int32]  # int32 (S * K + 1,)
 
     def search(self, text: bytes) -> bool:
         """Whether a pattern matches anywhere; for tests and small jobs, kernels walk the arrays themselves."""
-        state, width = 0, len(self.steps) // len(self.found)
-        if self.found[0] & 1:
-            return True
+        step = found = int(self.steps[-1])
         for byte in text:
-            state = int(self.steps[state * width + int(self.classes[byte])])
-            if self.found[state] & 1:
-                return True
-        return bool(self.found[state] & 2)
+            step = int(self.steps[(step >> 2) + int(self.classes[byte])])
+            found |= step
+        return bool(found & FOUND or step & FOUND_AT_END)
 
 
 class _Net:
@@ -244,9 +247,18 @@ def _determine(net: _Net, anchored: int, floating: int, matched: int, at_end: in
             following = net.reach(targets) | again
             if following not in states:
                 if len(states) == MAX_STATES:
-                    raise ConfigError(where, f"{len(sets)} sets", f"expected patterns that {MAX_STATES} states suffice for", "Simplify or drop some.")
+                    raise ConfigError(
+                        where,
+                        f"{len(sets)} sets",
+                        f"expected patterns that {MAX_STATES} states suffice for",
+                        "Simplify or drop some.",
+                    )
                 states[following] = len(order)
                 order.append(following)
             steps.append(states[following])
-    found = np.array([(matched in state) | (at_end in state) << 1 for state in order], np.uint8)
-    return BytePatterns(classes, np.array(steps, np.int32), found)
+    width = 4 * len(samples)
+    marked = [
+        number * width + FOUND * (matched in state) + FOUND_AT_END * (at_end in state)
+        for number, state in enumerate(order)
+    ]
+    return BytePatterns(classes, np.array([*(marked[state] for state in steps), marked[0]], np.int32))

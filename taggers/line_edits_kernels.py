@@ -58,6 +58,7 @@ INSIDE, AT_END, AT_START = range(3)
 _PHRASES = (b"items in cart", b"Read more...", b"Sign-in")  # INSIDE, AT_END, AT_START
 PHRASE_BYTES = np.frombuffer(b"".join(_PHRASES), np.uint8)
 PHRASE_OFFSETS = np.cumsum([0, *map(len, _PHRASES)])
+_FIRST_AT_START = _PHRASES[AT_START].lower()[0]
 _KEPT_SPACE = _PHRASES[INSIDE].index(b" ")  # the space of the phrase that stays for LEAVES_SPACE
 
 _COUNTED = (
@@ -72,6 +73,12 @@ COUNTED_OFFSETS = np.cumsum([0, *map(len, _COUNTED)])
 def fold_kernel(byte):
     """The lower-case byte of an ASCII letter; others as they are."""
     return np.int64(byte) | 0x20 if _CAPITAL_A <= byte <= _CAPITAL_Z else np.int64(byte)
+
+
+@njit(inline="always", **KERNEL)
+def is_letter_kernel(byte):
+    """Whether the byte is an ASCII letter."""
+    return _CAPITAL_A <= byte & 0xDF <= _CAPITAL_Z
 
 
 @njit(**KERNEL_BORROWING)
@@ -149,6 +156,22 @@ def is_counter_kernel(data, start, end, table, lower, is_open):
 
 
 @njit(**KERNEL_BORROWING)
+def is_space_kernel(data, at, end, table):
+    """Whether the character at data[at] is white space."""
+    code, _ = decode_kernel(data, at, end)
+    return character_class_kernel(table, code) & SPACE_BIT != 0
+
+
+@njit(**KERNEL_BORROWING)
+def before_kernel(data, start, at):
+    """Where the character before data[at] begins, not before `start`."""
+    at -= 1
+    while at > start and data[at] & 0xC0 == 0x80:
+        at -= 1
+    return np.int64(at)
+
+
+@njit(**KERNEL_BORROWING)
 def match_phrase_kernel(data, at, end, phrase, options):
     """Where phrase number `phrase` ends when it stands at data[at]; -1 when it does not, or not before `end`."""
     for i in range(PHRASE_OFFSETS[phrase], PHRASE_OFFSETS[phrase + 1]):
@@ -167,18 +190,21 @@ def match_phrase_kernel(data, at, end, phrase, options):
 @njit(**KERNEL_BORROWING)
 def find_phrase_kernel(data, start, end, phrase, options):
     """(first byte, end) of the phrase in data[start:end] where its kind wants it, the leftmost for INSIDE; (-1, -1) without."""
-    size = PHRASE_OFFSETS[phrase + 1] - PHRASE_OFFSETS[phrase]
     if phrase == AT_START:
         return np.int64(start), match_phrase_kernel(data, start, end, phrase, options)
-    at = np.int64(start)
+    at = np.int64(end)
     if phrase == AT_END:
-        # a sign that stands for any takes up to four bytes; three of them end the phrase
-        at = max(at, np.int64(end) - size - 9)
-    while at <= end - size:
-        stop = match_phrase_kernel(data, at, end, phrase, options)
-        if stop >= 0 and (phrase == INSIDE or stop == end):
-            return at, stop
-        at += 1
+        # where the phrase would begin: a sign that stands for any may have several bytes
+        for i in range(PHRASE_OFFSETS[phrase + 1] - 1, PHRASE_OFFSETS[phrase] - 1, -1):
+            if at <= start:
+                return np.int64(-1), np.int64(-1)
+            at = before_kernel(data, start, at) if options[ANY_SIGN] and PHRASE_BYTES[i] == _DOT else at - 1
+        return at, match_phrase_kernel(data, at, end, phrase, options)
+    size = PHRASE_OFFSETS[phrase + 1] - PHRASE_OFFSETS[phrase]
+    for first in range(start, end - size + 1):
+        stop = match_phrase_kernel(data, first, end, phrase, options)
+        if stop >= 0:
+            return np.int64(first), stop
     return np.int64(-1), np.int64(-1)
 
 
@@ -218,7 +244,10 @@ def mark_lines_kernel(data, start, num_lines, lines, table, lower, options):
             num_words < MIN_LINE_WORDS
             or lines[i, UPPER] / size > MAX_UPPER_SHARE
             or lines[i, DIGITS] / size > MAX_DIGIT_SHARE
-            or is_counter_kernel(data, first, last, table, lower, options[COUNTER_OPEN])
+            or (
+                not is_letter_kernel(data[first])
+                and is_counter_kernel(data, first, last, table, lower, options[COUNTER_OPEN])
+            )
         ):
             lines[i, FLAGS] |= DROPPED
             continue
@@ -228,27 +257,14 @@ def mark_lines_kernel(data, start, num_lines, lines, table, lower, options):
             has_phrase = data[last - 1] == _RETURN
         has_phrase = (
             has_phrase
-            or find_phrase_kernel(data, first, last, AT_START, options)[1] >= 0
+            or (
+                fold_kernel(data[first]) == _FIRST_AT_START
+                and find_phrase_kernel(data, first, last, AT_START, options)[1] >= 0
+            )
             or find_phrase_kernel(data, first, last, AT_END, options)[1] >= 0
             or (lines[i, FLAGS] & HAS_PHRASE and find_phrase_kernel(data, first, last, INSIDE, options)[1] >= 0)
         )
     return has_phrase
-
-
-@njit(**KERNEL_BORROWING)
-def is_space_kernel(data, at, end, table):
-    """Whether the character at data[at] is white space."""
-    code, _ = decode_kernel(data, at, end)
-    return character_class_kernel(table, code) & SPACE_BIT != 0
-
-
-@njit(**KERNEL_BORROWING)
-def before_kernel(data, start, at):
-    """Where the character before data[at] begins, not before `start`."""
-    at -= 1
-    while at > start and data[at] & 0xC0 == 0x80:
-        at -= 1
-    return np.int64(at)
 
 
 @njit(**KERNEL_BORROWING)
@@ -264,23 +280,46 @@ def drop_end_feeds_kernel(num_lines, lines, num_times):
 
 
 @njit(**KERNEL_BORROWING)
-def copy_lines_kernel(data, start, num_lines, lines, out_bytes, out_places):
-    """The lines that are left, joined by line feeds, into out_bytes; out_places[i] is where byte i stands in the document. Returns the bytes."""
+def copy_lines_kernel(data, start, num_lines, lines, with_places, out_bytes, out_places):
+    """The lines that are left, joined by line feeds, into out_bytes; returns how many bytes those are.
+
+    with_places : bool   out_places[i] is set to where byte i stands in the document
+    """
     written = np.int64(0)
-    previous = np.int64(-1)
+    is_first = True
     for i in range(num_lines):
         if lines[i, FLAGS] & DROPPED:
             continue
-        if previous >= 0:
-            out_bytes[written] = _LINE_FEED
-            out_places[written] = lines[i, START] - 1
-            written += 1
-        for at in range(lines[i, START], lines[i, END]):
-            out_bytes[written] = data[start + at]
-            out_places[written] = at
-            written += 1
-        previous = i
+        # the line feed before the line comes with it
+        first = lines[i, START] - (0 if is_first else 1)
+        size = lines[i, END] - first
+        for k in range(size):
+            out_bytes[written + k] = data[start + first + k]
+        if with_places:
+            for k in range(size):
+                out_places[written + k] = first + k
+        written += size
+        is_first = False
     return written
+
+
+@njit(**KERNEL_BORROWING)
+def write_line_spans_kernel(num_lines, lines, num_bytes, out_starts, out_ends, num_spans):
+    """As write_spans_kernel, of a document in which lines were dropped and nothing else."""
+    expected = np.int64(0)
+    is_first = True
+    for i in range(num_lines + 1):
+        if i < num_lines and lines[i, FLAGS] & DROPPED:
+            continue
+        first = num_bytes if i == num_lines else lines[i, START] - (0 if is_first else 1)
+        if first > expected:
+            if num_spans < len(out_starts):
+                out_starts[num_spans], out_ends[num_spans] = expected, first
+            num_spans += 1
+        if i < num_lines:
+            expected = lines[i, END]
+            is_first = False
+    return num_spans
 
 
 @njit(**KERNEL_BORROWING)
@@ -323,7 +362,10 @@ def cut_phrase_kernel(text, places, size, phrase, table, options):
             text[written], places[written] = _LINE_FEED, places[at - 1]
             written += 1
         is_blank = at == stop
-        is_long = options[PHRASE_MAX_WORDS] < ANY_LENGTH and count_line_words_kernel(text, at, stop, table, options) > options[PHRASE_MAX_WORDS]
+        is_long = (
+            options[PHRASE_MAX_WORDS] < ANY_LENGTH
+            and count_line_words_kernel(text, at, stop, table, options) > options[PHRASE_MAX_WORDS]
+        )
         if is_blank or is_long:
             written = move_bytes_kernel(text, places, at, stop, written)
             is_first = False

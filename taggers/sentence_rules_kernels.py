@@ -3,8 +3,6 @@
 A sentence ends where one or more of . ! ? stand before white space; neither the signs nor the white space belong to it. Patterns run as one
 automaton over the bytes (taggers.byte_patterns), so that their number costs nothing.
 
-Legend: S states and K byte classes of the automaton.
-
 Source: Kudugunta et al. 2023 (MADLAD-400), section 2.3; allenai/datamap-rs src/map_fxn.rs (021da52).
 """
 
@@ -16,6 +14,7 @@ import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
 from taggers.character_kernels import character_class_kernel, decode_kernel
+from taggers.byte_patterns import FOUND, FOUND_AT_END
 from taggers.characters import SPACE_BIT
 
 # columns of out_counts
@@ -25,7 +24,6 @@ NUM_SENTENCE_COUNTS = 6
 MIN_CASE_WORDS = 12
 MIN_SENTENCE_SIZE, MAX_SENTENCE_SIZE = 20, 500
 MIN_SENTENCES = 5
-FOUND, FOUND_AT_END = 1, 2  # bits of a state: a pattern matches here; it does when the sentence ends here
 
 _TERMINATOR, _TECHNICAL_SIGN = 1, 2
 
@@ -44,24 +42,23 @@ _SIGNS = _signs()
 
 
 @njit(**KERNEL_BORROWING)
-def judge_sentences_kernel(data, start, end, table, in_bytes, word_places, num_words, classes, steps, found, rules, out):
+def judge_sentences_kernel(data, start, end, table, in_bytes, word_places, num_words, classes, steps, rules, out):
     """Counts of one document's sentences into `out`.
 
     table : uint8 (TABLE_SIZE,)   taggers.characters.character_table
     in_bytes : bool               length and share of technical characters in bytes, not in characters
     word_places : int64           2 * first byte of word i, counted from `start`, + 1 when it begins with an upper-case letter; num_words of them
-    classes : uint8 (256,)        class of each byte; steps : int32 (S * K,) next state; found : uint8 (S,) bits of each state
+    classes : uint8 (256,), steps : int32   an automaton of taggers.byte_patterns
     rules : bool (6,)             columns that make a sentence QUESTIONABLE
     out : int64 (6,)              SENTENCES ... QUESTIONABLE
 
     b"Buy now! It is so." has the sentences "Buy now" and "It is so.", both of an odd length
     """
     out[:] = 0
-    num_classes = len(steps) // len(found)
     at = np.int64(start)
     first = at  # of the sentence
-    state = np.int64(0)
-    bits = np.int64(found[0])
+    begin = np.int64(steps[len(steps) - 1])
+    state = bits = begin  # bits: what was found so far, in bit 0
     marks = technical = np.int64(0)  # bytes that continue a character; technical characters
     word = np.int64(0)
     has_text = False
@@ -71,8 +68,8 @@ def judge_sentences_kernel(data, start, end, table, in_bytes, word_places, num_w
             byte = data[at]
             sign = _SIGNS[byte]
             if sign != _TERMINATOR:
-                state = np.int64(steps[state * num_classes + classes[byte]])
-                bits |= found[state] & FOUND
+                state = np.int64(steps[(state >> 2) + classes[byte]])
+                bits |= state
                 technical += sign >> 1
                 marks += byte & 0xC0 == 0x80
                 at += 1
@@ -88,8 +85,8 @@ def judge_sentences_kernel(data, start, end, table, in_bytes, word_places, num_w
             if width == 0:
                 # dots inside a sentence
                 while at < behind:
-                    state = np.int64(steps[state * num_classes + classes[data[at]]])
-                    bits |= found[state] & FOUND
+                    state = np.int64(steps[(state >> 2) + classes[data[at]]])
+                    bits |= state
                     at += 1
                 continue
             stop = at
@@ -112,7 +109,7 @@ def judge_sentences_kernel(data, start, end, table, in_bytes, word_places, num_w
             word += 1
         if has_text:
             size = stop - first - (0 if in_bytes else marks)
-            bits |= (found[state] & FOUND_AT_END) >> 1
+            bits |= (state & FOUND_AT_END) >> 1
             is_list = words >= MIN_CASE_WORDS and 2 * capitals > words
             is_odd = size < MIN_SENTENCE_SIZE or size > MAX_SENTENCE_SIZE
             is_technical = 5 * technical > size
@@ -130,5 +127,5 @@ def judge_sentences_kernel(data, start, end, table, in_bytes, word_places, num_w
         if at >= end:
             return
         at = first = behind
-        state, bits = np.int64(0), np.int64(found[0])
+        state = bits = begin
         marks = technical = np.int64(0)

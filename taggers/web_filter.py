@@ -85,7 +85,9 @@ class Preset(NamedTuple):
     columns: tuple[str, ...]
     sentence_rules: tuple[int, ...]  # which make a sentence questionable
     in_bytes: bool = False
-    edits: tuple[int, ...] = ()  # options of line_edits_kernels that are on; with PHRASE_MAX_WORDS ten words, else any number
+    edits: tuple[
+        int, ...
+    ] = ()  # options of line_edits_kernels that are on; with PHRASE_MAX_WORDS ten words, else any number
     has_edits: bool = True
     has_sentences: bool = True
     literal_cursed: bool = False  # all lines of the cursed list but the last four are literals
@@ -107,7 +109,9 @@ _MADLAD_RULES = (
     Rule("min_sentences", "num_sentences", ">=", sentences.MIN_SENTENCES, _MADLAD),
     Rule("questionable_sentences", "questionable_sentence_frac", "<=", 0.2, _MADLAD),
 )
-_DCLM_COLUMNS = tuple(column for column, (_, _, part) in _COLUMNS.items() if part < kernels.SENTENCES and column != "num_chars")
+_DCLM_COLUMNS = tuple(
+    column for column, (_, _, part) in _COLUMNS.items() if part < kernels.SENTENCES and column != "num_chars"
+)
 _OLMO3_COLUMNS = tuple(column for column in _COLUMNS if not column.startswith(("odd_length", "technical")))
 _MADLAD_COLUMNS = tuple(column for column, (_, _, part) in _COLUMNS.items() if part == kernels.SENTENCES)
 
@@ -204,7 +208,9 @@ def count_web(
     sentence_rules[list(preset.sentence_rules)] = True
     longest_bytes = int(np.diff(offsets).max(initial=0))
     text = kernels.TextScratch(
-        np.empty(longest_bytes + 8, np.uint8), np.empty(longest_bytes + 8, np.int32), np.empty(kernels.NUM_COUNTS, np.int64)
+        np.empty(longest_bytes + 8, np.uint8),
+        np.empty(longest_bytes + 8, np.int32),
+        np.empty(kernels.NUM_COUNTS, np.int64),
     )
     # words of ordinary text take more than three bytes each with the space; a denser document enlarges the scratch below
     capacity = longest_bytes // 3 + 64
@@ -280,7 +286,8 @@ class WebFilterTaggerConfig(Config):
         "olmo3-web", description="whose reading of the rules; see docs/filters.md"
     )
     cursed_path: str = Field(
-        "", description="file of cursed patterns, one a line, plain or .gz; empty: eleven of our own (taggers.web_filter.CURSED_PATTERNS)"
+        "",
+        description="file of cursed patterns, one a line, plain or .gz; empty: eleven of our own (taggers.web_filter.CURSED_PATTERNS)",
     )
 
 
@@ -297,7 +304,10 @@ class WebFilterTagger:
         lines = read_cursed(config.cursed_path) if config.cursed_path else list(CURSED_PATTERNS)
         cut = max(0, len(lines) - NUM_EXPRESSIONS) if self.preset.literal_cursed else 0
         self.patterns = compile_patterns(lines[:cut], lines[cut:], where="cursed_path")
-        fields = [pa.field(column, pa.int64() if _COLUMNS[column][1] is None else pa.float64()) for column in self.preset.columns]
+        fields = [
+            pa.field(column, pa.int64() if _COLUMNS[column][1] is None else pa.float64())
+            for column in self.preset.columns
+        ]
         if self.preset.has_edits:
             fields.insert(self.preset.columns.index("removed_word_frac") + 1, pa.field(EDITS, SPANS))
         self.schema = pa.schema(fields)

@@ -29,6 +29,7 @@ from taggers.line_edits_kernels import (
     cut_phrases_kernel,
     drop_end_feeds_kernel,
     mark_lines_kernel,
+    write_line_spans_kernel,
     write_spans_kernel,
 )
 from taggers.repetition_kernels import WORDS, WordScratch, count_repetition_kernel
@@ -107,7 +108,7 @@ def move_words_kernel(num_lines, lines, word_places):
 def edit_document_kernel(data, start, num_lines, num_words, table, lower, in_bytes, options, scratch, words, text):
     """Drop lines and cut phrases of one document that was swept; its words and lines in the scratch follow.
 
-    Returns (whether anything was changed, bytes of the edited text in text.text, its words).
+    Returns (whether lines were dropped, whether the text was cut too, bytes of the edited text in text.text, its words).
     """
     lines = scratch.lines
     needs_cuts = mark_lines_kernel(data, start, num_lines, lines, table, lower, options) or options[STRIPS] != 0
@@ -120,20 +121,20 @@ def edit_document_kernel(data, start, num_lines, num_words, table, lower, in_byt
     for i in range(num_lines):
         is_changed |= lines[i, FLAGS] & DROPPED != 0
     if not is_changed:
-        return False, np.int64(0), num_words
-    size = copy_lines_kernel(data, start, num_lines, lines, text.text, text.places)
+        return False, False, np.int64(0), num_words
+    size = copy_lines_kernel(data, start, num_lines, lines, needs_cuts, text.text, text.places)
     if not needs_cuts:
-        return True, size, move_words_kernel(num_lines, lines, scratch.word_places)
+        return True, False, size, move_words_kernel(num_lines, lines, scratch.word_places)
     size = cut_phrases_kernel(text.text, text.places, size, table, options)
     if options[CAPS_AGAIN]:
         size = cap_text_kernel(text.text, text.places, size)
     _, _, _, num_words = sweep_text_kernel(text.text, 0, size, table, in_bytes, scratch, words, text.counts)
-    return True, size, num_words
+    return True, True, size, num_words
 
 
 @njit(**KERNEL_BORROWING)
 def filter_documents_kernel(
-    data, offsets, table, lower, first_row, in_bytes, options, last_part, classes, steps, found, sentence_rules, gates, whole,
+    data, offsets, table, lower, first_row, in_bytes, options, last_part, classes, steps, sentence_rules, gates, whole,
     scratch, words, text, out_counts, out_parts, out_span_offsets, out_starts, out_ends,
 ):  # fmt: skip
     """The chain over rows first_row, first_row + 1, ... until a document does not fit the scratch arrays or the spans.
@@ -143,7 +144,7 @@ def filter_documents_kernel(
     in_bytes : bool                               see web_sweep_kernels
     options : int64 (9,)                          see line_edits_kernels
     last_part : int                               SWEEP ... SENTENCES; without EDITS the sentences are those of the text as it is
-    classes, steps, found, sentence_rules         see sentence_rules_kernels
+    classes, steps, sentence_rules         see sentence_rules_kernels
     gates : Gates; whole : bool (N,)              documents that no gate stops
     out_counts : int64 (N, 38)                    columns of web_sweep_kernels, REMOVED_WORDS, columns of sentence_rules_kernels
     out_parts : int8 (N,)                         the last part that each document went through
@@ -182,14 +183,19 @@ def filter_documents_kernel(
             continue
         is_changed, size, words_left = False, np.int64(0), num_words
         if edits:
-            is_changed, size, words_left = edit_document_kernel(
+            is_changed, is_cut, size, words_left = edit_document_kernel(
                 data, start, num_lines, num_words, table, lower, in_bytes, options, scratch, words, text
             )
             out[REMOVED_WORDS] = num_words - words_left
             if num_words == 0:
                 out[REMOVED_WORDS] = 1  # of none, all are gone
             if is_changed:
-                num_spans = write_spans_kernel(text.places, size, end - start, out_starts, out_ends, num_spans)
+                if is_cut:
+                    num_spans = write_spans_kernel(text.places, size, end - start, out_starts, out_ends, num_spans)
+                else:
+                    num_spans = write_line_spans_kernel(
+                        num_lines, scratch.lines, end - start, out_starts, out_ends, num_spans
+                    )
                 if num_spans > len(out_starts):
                     return np.int64(row)
                 out_span_offsets[row + 1] = num_spans
@@ -202,11 +208,31 @@ def filter_documents_kernel(
         sentences = out[FIRST_SENTENCE_COUNT:]
         if is_changed:
             judge_sentences_kernel(
-                text.text, 0, size, table, in_bytes, scratch.word_places, words_left, classes, steps, found, sentence_rules, sentences
+                text.text,
+                0,
+                size,
+                table,
+                in_bytes,
+                scratch.word_places,
+                words_left,
+                classes,
+                steps,
+                sentence_rules,
+                sentences,
             )
         else:
             judge_sentences_kernel(
-                data, start, end, table, in_bytes, scratch.word_places, words_left, classes, steps, found, sentence_rules, sentences
+                data,
+                start,
+                end,
+                table,
+                in_bytes,
+                scratch.word_places,
+                words_left,
+                classes,
+                steps,
+                sentence_rules,
+                sentences,
             )
         out_parts[row] = SENTENCES
     return np.int64(len(offsets) - 1)

@@ -212,7 +212,9 @@ def sweep_line_kernel(data, start, end, table, in_bytes, origin, num_words, hash
         first_of_token = chars
         has_alpha = was_alnum = False
         dots = np.int64(0)
-        last = word_start = word_size = word_entry = np.int64(0)  # the open word; `last`: class of its last character that joins, 0: none
+        last = word_start = word_size = word_entry = np.int64(
+            0
+        )  # the open word; `last`: class of its last character that joins, 0: none
         while at < end:
             byte = data[at]
             is_run = _LETTERS[byte] != 0 and at <= last_load
@@ -343,7 +345,18 @@ def sweep_text_kernel(data, start, end, table, in_bytes, scratch, words, out):
     while line_start <= end:
         line_words = num_words
         line_end, num_words = sweep_line_kernel(
-            data, line_start, end, table, in_bytes, start, num_words, words.hashes, words.char_sums, scratch.word_places, out, facts
+            data,
+            line_start,
+            end,
+            table,
+            in_bytes,
+            start,
+            num_words,
+            words.hashes,
+            words.char_sums,
+            scratch.word_places,
+            out,
+            facts,
         )
         facts[FIRST_WORD], facts[LAST_WORD] = line_words, num_words
         if lines < len(scratch.lines):

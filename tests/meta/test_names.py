@@ -16,6 +16,10 @@ SISTERS = {
     "taggers/character_kernels.py": "taggers/characters.py",
     # the repetition rules are part of the Gopher tagger
     "taggers/repetition_kernels.py": "taggers/gopher.py",
+    # parts of the web filter's chain
+    "taggers/web_sweep_kernels.py": "taggers/web_filter.py",
+    "taggers/line_edits_kernels.py": "taggers/web_filter.py",
+    "taggers/sentence_rules_kernels.py": "taggers/web_filter.py",
     # one of the hashes of shingles
     "dedup/sha1_kernels.py": "dedup/shingles.py",
     # scoring is a part of the search
@@ -44,6 +48,7 @@ TWINS = {
     "find_items_plainly_kernel": "ngram_match.find_items",
     "find_token_items_plainly_kernel": "ngram_match.find_items",
     "gopher_counts_kernel": "gopher.count_gopher",
+    "filter_documents_kernel": "web_filter.filter_documents",
 }
 
 
