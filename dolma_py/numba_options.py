@@ -41,3 +41,4 @@ KERNEL_PARALLEL: dict[str, Any] = {**KERNEL, "parallel": True}
 # of a kernel that makes no array: its arrays are the caller's, so nothing counts references to them, which in a loop over words costs more
 # than the loop's own work
 KERNEL_BORROWING: dict[str, Any] = {**KERNEL, "_nrt": False}
+KERNEL_BORROWING_INNER: dict[str, Any] = {**KERNEL_INNER, "_nrt": False}

@@ -8,7 +8,7 @@ Source: Penedo et al. 2023 (RefinedWeb), appendix G.2; DCLM baselines/mappers/mo
 
 from __future__ import annotations
 
-from dolma_py.numba_options import KERNEL, KERNEL_BORROWING
+from dolma_py.numba_options import KERNEL, KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -54,7 +54,7 @@ _CAPITAL_A, _CAPITAL_Z = 65, 90
 _KILO, _MEGA, _BILLION = 107, 109, 98
 
 # what a phrase's place in a line is
-INSIDE, AT_END, AT_START = range(3)
+INSIDE, AT_END, AT_START = np.int64(0), np.int64(1), np.int64(2)  # not int: a kernel would be compiled for each of them
 _PHRASES = (b"items in cart", b"Read more...", b"Sign-in")  # INSIDE, AT_END, AT_START
 PHRASE_BYTES = np.frombuffer(b"".join(_PHRASES), np.uint8)
 PHRASE_OFFSETS = np.cumsum([0, *map(len, _PHRASES)])
@@ -69,6 +69,13 @@ COUNTED_BYTES = np.frombuffer(b"".join(_COUNTED), np.uint8)
 COUNTED_OFFSETS = np.cumsum([0, *map(len, _COUNTED)])
 
 
+@njit(**KERNEL_BORROWING_INNER)
+def read_character_kernel(data, at, end, table):
+    """(code point, entry of the table, width) of the character at data[at]; not inlined, so that what is rare stays small."""
+    code, width = decode_kernel(data, at, end)
+    return code, character_class_kernel(table, code), width
+
+
 @njit(inline="always", **KERNEL)
 def fold_kernel(byte):
     """The lower-case byte of an ASCII letter; others as they are."""
@@ -81,11 +88,10 @@ def is_letter_kernel(byte):
     return _CAPITAL_A <= byte & 0xDF <= _CAPITAL_Z
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def is_word_sign_kernel(data, at, end, table):
     """(whether the character at data[at] is a letter, a number, a mark, a joiner or a connector, its width): \\w of regular expressions."""
-    code, width = decode_kernel(data, at, end)
-    entry = character_class_kernel(table, code)
+    _, entry, width = read_character_kernel(data, at, end, table)
     word_class = entry & 15
     return entry & ALNUM_BIT != 0 or word_class == EXTEND or word_class == CONNECTOR, width
 
@@ -100,8 +106,8 @@ def is_counter_kernel(data, start, end, table, lower, is_open):
     """
     at = start
     while at < end:
-        code, width = decode_kernel(data, at, end)
-        if character_class_kernel(table, code) & 15 == NUMBER:
+        _, entry, width = read_character_kernel(data, at, end, table)
+        if entry & 15 == NUMBER:
             break
         is_word, width = is_word_sign_kernel(data, at, end, table)
         if is_word:
@@ -110,20 +116,20 @@ def is_counter_kernel(data, start, end, table, lower, is_open):
     if at >= end:
         return False
     while at < end:
-        code, width = decode_kernel(data, at, end)
-        if character_class_kernel(table, code) & 15 != NUMBER and code != _COMMA and code != _DOT:
+        code, entry, width = read_character_kernel(data, at, end, table)
+        if entry & 15 != NUMBER and code != _COMMA and code != _DOT:
             break
         at += width
     if at < end:
-        code, width = decode_kernel(data, at, end)
+        code, _, width = read_character_kernel(data, at, end, table)
         if code < TABLE_SIZE:
             code = np.int64(lower[code])
         if code == _KILO or code == _MEGA or code == _BILLION:
             at += width
     word_start = at
     while at < end:
-        code, width = decode_kernel(data, at, end)
-        if not character_class_kernel(table, code) & SPACE_BIT:
+        _, entry, width = read_character_kernel(data, at, end, table)
+        if not entry & SPACE_BIT:
             break
         at += width
     if at == word_start:
@@ -135,7 +141,7 @@ def is_counter_kernel(data, start, end, table, lower, is_open):
             if behind >= end:
                 matches = False
                 break
-            code, width = decode_kernel(data, behind, end)
+            code, _, width = read_character_kernel(data, behind, end, table)
             if code < TABLE_SIZE:
                 code = np.int64(lower[code])
             if code != COUNTED_BYTES[i]:
@@ -155,14 +161,13 @@ def is_counter_kernel(data, start, end, table, lower, is_open):
     return False
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def is_space_kernel(data, at, end, table):
     """Whether the character at data[at] is white space."""
-    code, _ = decode_kernel(data, at, end)
-    return character_class_kernel(table, code) & SPACE_BIT != 0
+    return read_character_kernel(data, at, end, table)[1] & SPACE_BIT != 0
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def before_kernel(data, start, at):
     """Where the character before data[at] begins, not before `start`."""
     at -= 1
@@ -171,7 +176,7 @@ def before_kernel(data, start, at):
     return np.int64(at)
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def match_phrase_kernel(data, at, end, phrase, options):
     """Where phrase number `phrase` ends when it stands at data[at]; -1 when it does not, or not before `end`."""
     for i in range(PHRASE_OFFSETS[phrase], PHRASE_OFFSETS[phrase + 1]):
@@ -187,7 +192,7 @@ def match_phrase_kernel(data, at, end, phrase, options):
     return np.int64(at)
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def find_phrase_kernel(data, start, end, phrase, options):
     """(first byte, end) of the phrase in data[start:end] where its kind wants it, the leftmost for INSIDE; (-1, -1) without."""
     if phrase == AT_START:
@@ -208,7 +213,7 @@ def find_phrase_kernel(data, start, end, phrase, options):
     return np.int64(-1), np.int64(-1)
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def cap_feeds_kernel(num_lines, lines):
     """Drop blank lines of those that are left, so that no more than two line feeds follow each other."""
     feeds = np.int64(0)
@@ -226,7 +231,7 @@ def cap_feeds_kernel(num_lines, lines):
         previous = i
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def mark_lines_kernel(data, start, num_lines, lines, table, lower, options):
     """Cap line feeds and mark the lines that rules drop in the column FLAGS; returns whether a line that is left has a phrase or a return to cut.
 
@@ -267,7 +272,7 @@ def mark_lines_kernel(data, start, num_lines, lines, table, lower, options):
     return has_phrase
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def drop_end_feeds_kernel(num_lines, lines, num_times):
     """A line feed at the text's end goes, num_times over: a blank last line is dropped."""
     for i in range(num_lines - 1, -1, -1):
@@ -279,7 +284,7 @@ def drop_end_feeds_kernel(num_lines, lines, num_times):
         num_times -= 1
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def copy_lines_kernel(data, start, num_lines, lines, with_places, out_bytes, out_places):
     """The lines that are left, joined by line feeds, into out_bytes; returns how many bytes those are.
 
@@ -303,7 +308,7 @@ def copy_lines_kernel(data, start, num_lines, lines, with_places, out_bytes, out
     return written
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def write_line_spans_kernel(num_lines, lines, num_bytes, out_starts, out_ends, num_spans):
     """As write_spans_kernel, of a document in which lines were dropped and nothing else."""
     expected = np.int64(0)
@@ -322,12 +327,12 @@ def write_line_spans_kernel(num_lines, lines, num_bytes, out_starts, out_ends, n
     return num_spans
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def strip_kernel(text, places, size, table):
     """Move text[:size] without outer white space to the front; returns its size."""
     first, stop = np.int64(0), np.int64(size)
     while first < stop and is_space_kernel(text, first, stop, table):
-        first += decode_kernel(text, first, stop)[1]
+        first += read_character_kernel(text, first, stop, table)[2]
     while first < stop and is_space_kernel(text, before_kernel(text, first, stop), stop, table):
         stop = before_kernel(text, first, stop)
     for i in range(first, stop):
@@ -335,7 +340,7 @@ def strip_kernel(text, places, size, table):
     return stop - first
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def cut_phrase_kernel(text, places, size, phrase, table, options):
     """Cut one phrase out of every short line of text[:size], in place; a line of which nothing is left goes. Returns the new size.
 
@@ -381,7 +386,7 @@ def cut_phrase_kernel(text, places, size, phrase, table, options):
             if phrase != AT_START and first > at and is_space_kernel(text, before_kernel(text, at, first), stop, table):
                 before = before_kernel(text, at, first)
             if takes_behind and behind < stop and is_space_kernel(text, behind, stop, table):
-                after += decode_kernel(text, behind, stop)[1]
+                after += read_character_kernel(text, behind, stop, table)[2]
             written = move_bytes_kernel(text, places, at, before, written)
             if phrase == INSIDE and options[LEAVES_SPACE]:
                 text[written], places[written] = _SPACE, places[first + _KEPT_SPACE]
@@ -392,7 +397,7 @@ def cut_phrase_kernel(text, places, size, phrase, table, options):
         written = move_bytes_kernel(text, places, at, stop, written)
         left = content
         while left < written and is_space_kernel(text, left, written, table):
-            left += decode_kernel(text, left, written)[1]
+            left += read_character_kernel(text, left, written, table)[2]
         if left == written:
             written = line_written
         else:
@@ -401,7 +406,7 @@ def cut_phrase_kernel(text, places, size, phrase, table, options):
     return written
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def move_bytes_kernel(text, places, start, end, to):
     """text[start:end] and its places to text[to:], to <= start; returns where they end there."""
     for i in range(start, end):
@@ -410,7 +415,7 @@ def move_bytes_kernel(text, places, start, end, to):
     return to
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def count_line_words_kernel(text, start, end, table, options):
     """Words of a line, of the kind that the options say."""
     if not options[SPACED_LINE_WORDS]:
@@ -422,23 +427,23 @@ def count_line_words_kernel(text, start, end, table, options):
         is_space = is_space_kernel(text, at, end, table)
         words += not is_space and not is_open
         is_open = not is_space
-        at += decode_kernel(text, at, end)[1]
+        at += read_character_kernel(text, at, end, table)[2]
     return words
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def cut_phrases_kernel(text, places, size, table, options):
     """All three phrases, one after the other, and white space at the ends where the options say so; returns the new size."""
     if options[STRIPS]:
         size = strip_kernel(text, places, size, table)
     for phrase in range(len(PHRASE_OFFSETS) - 1):
-        size = cut_phrase_kernel(text, places, size, phrase, table, options)
+        size = cut_phrase_kernel(text, places, size, np.int64(phrase), table, options)
         if options[STRIPS]:
             size = strip_kernel(text, places, size, table)
     return size
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def cap_text_kernel(text, places, size):
     """At most two line feeds in a row, in place; returns the new size."""
     written = feeds = np.int64(0)
@@ -450,7 +455,7 @@ def cap_text_kernel(text, places, size):
     return written
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def write_spans_kernel(places, size, num_bytes, out_starts, out_ends, num_spans):
     """Spans of a document of num_bytes that `places` lack, behind the num_spans before; returns their number, of which only those that fit are stored."""
     expected = np.int64(0)

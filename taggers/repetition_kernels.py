@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL_BORROWING
+from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -185,7 +185,7 @@ def split_words_kernel(data, start, end, table, out_hashes, out_char_sums):
     return words
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def count_words_kernel(data, start, end, table):
     """How many words split_words_kernel would find in data[start:end]."""
     words = np.int64(0)
@@ -236,7 +236,7 @@ def find_first_kernel(keys, slots, mask, key, index):
     return index
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def count_repeated_kernel(hashes, chars, num_segments, scratch):
     """(segments that stand at least twice, their chars, chars of all): every copy counts, the first included.
 
@@ -258,7 +258,7 @@ def count_repeated_kernel(hashes, chars, num_segments, scratch):
     return repeated, repeated_chars, all_chars
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def number_words_kernel(num_words, scratch):
     """Level 1: fill words, grams and positions from hashes; returns the number of positions whose word repeats."""
     mask = clear_table_kernel(scratch.slots, num_words)
@@ -276,7 +276,7 @@ def number_words_kernel(num_words, scratch):
     return num_positions
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def extend_ngrams_kernel(length, num_words, num_positions, scratch):
     """From repeated (length - 1)-grams to repeated length-grams, in place; returns the number of positions left."""
     grams, counts, positions = scratch.grams, scratch.counts, scratch.positions
@@ -302,7 +302,7 @@ def extend_ngrams_kernel(length, num_words, num_positions, scratch):
     return kept
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def count_top_chars_kernel(length, num_positions, scratch):
     """Chars of the most frequent repeated n-gram times its count; of equally frequent ones the one with most chars."""
     top_count = top_chars = np.int64(0)
@@ -317,7 +317,7 @@ def count_top_chars_kernel(length, num_positions, scratch):
     return top_count * top_chars
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def count_top_covered_kernel(length, num_positions, scratch):
     """Chars of the words that lie in the most frequent repeated n-gram, each word once; of equals as count_top_chars_kernel, else the first.
 
@@ -343,7 +343,7 @@ def count_top_covered_kernel(length, num_positions, scratch):
     return all_chars
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def count_covered_chars_kernel(length, num_positions, scratch):
     """Chars of the words that lie in any repeated n-gram, each word once."""
     covered = np.int64(0)  # words before this one are counted
@@ -356,7 +356,7 @@ def count_covered_chars_kernel(length, num_positions, scratch):
     return chars
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def count_repetition_kernel(
     line_hashes, line_sizes, num_lines, paragraph_hashes, paragraph_sizes, num_paragraphs, num_words, covers_top, words, out
 ):  # fmt: skip

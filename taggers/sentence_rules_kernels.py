@@ -8,7 +8,7 @@ Source: Kudugunta et al. 2023 (MADLAD-400), section 2.3; allenai/datamap-rs src/
 
 from __future__ import annotations
 
-from dolma_py.numba_options import KERNEL_BORROWING
+from dolma_py.numba_options import KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -41,7 +41,7 @@ def _signs() -> np.ndarray:
 _SIGNS = _signs()
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def judge_sentences_kernel(data, start, end, table, in_bytes, word_places, num_words, classes, steps, rules, out):
     """Counts of one document's sentences into `out`.
 

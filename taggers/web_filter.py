@@ -199,6 +199,8 @@ def count_web(
                                 one in three bytes
     """
     num_docs = len(offsets) - 1
+    # a copy that may be written to: of the type that edited texts have, kernels are compiled once and not twice
+    data, offsets = np.array(data[offsets[0] : offsets[-1]]), offsets - offsets[0]
     counts = np.zeros((num_docs, kernels.NUM_COUNTS), np.int64)
     parts = np.zeros(num_docs, np.int8)
     span_offsets = np.zeros(num_docs + 1, np.int64)

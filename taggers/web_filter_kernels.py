@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL_BORROWING
+from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -50,6 +50,8 @@ REMOVED_WORDS = NUM_SWEEP_COUNTS
 FIRST_SENTENCE_COUNT = NUM_SWEEP_COUNTS + 1
 NUM_COUNTS = FIRST_SENTENCE_COUNT + NUM_SENTENCE_COUNTS
 
+_ZERO = np.int64(0)  # not int: a kernel would be compiled for it
+
 # parts of the chain, in order
 SWEEP, REPETITION, EDITS, SENTENCES = range(4)
 NUM_PARTS = 4
@@ -73,7 +75,7 @@ class Gates(NamedTuple):
     part_ends: np.ndarray  # int64 (4,)    gates before part_ends[p] belong to part p or an earlier one
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def breaks_gate_kernel(out, part, tops, wholes, lows, highs, part_ends):
     """Whether the counts of one document break a gate of this part."""
     first = part_ends[part - 1] if part > 0 else 0
@@ -86,7 +88,7 @@ def breaks_gate_kernel(out, part, tops, wholes, lows, highs, part_ends):
     return False
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def move_words_kernel(num_lines, lines, word_places):
     """Words of the lines that are left, to the front and to their places in the text without the others; returns how many there are."""
     kept = shift = np.int64(0)
@@ -104,7 +106,7 @@ def move_words_kernel(num_lines, lines, word_places):
     return kept
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def edit_document_kernel(data, start, num_lines, num_words, table, lower, in_bytes, options, scratch, words, text):
     """Drop lines and cut phrases of one document that was swept; its words and lines in the scratch follow.
 
@@ -128,7 +130,7 @@ def edit_document_kernel(data, start, num_lines, num_words, table, lower, in_byt
     size = cut_phrases_kernel(text.text, text.places, size, table, options)
     if options[CAPS_AGAIN]:
         size = cap_text_kernel(text.text, text.places, size)
-    _, _, _, num_words = sweep_text_kernel(text.text, 0, size, table, in_bytes, scratch, words, text.counts)
+    _, _, _, num_words = sweep_text_kernel(text.text, _ZERO, size, table, in_bytes, scratch, words, text.counts)
     return True, True, size, num_words
 
 
@@ -209,7 +211,7 @@ def filter_documents_kernel(
         if is_changed:
             judge_sentences_kernel(
                 text.text,
-                0,
+                _ZERO,
                 size,
                 table,
                 in_bytes,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL, KERNEL_BORROWING
+from dolma_py.numba_options import KERNEL, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -145,7 +145,7 @@ def count_capitals_kernel(block, letters, run):
     return np.int64(((capitals >> _SHIFT_7) * _EACH_BYTE) >> _SHIFT_56)
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def sweep_line_kernel(data, start, end, table, in_bytes, origin, num_words, hashes, char_sums, word_places, out, facts):
     """Add the line that begins at data[start] to the counts `out`, say what it is in `facts`, and store its words behind those before.
 
@@ -310,7 +310,7 @@ def sweep_line_kernel(data, start, end, table, in_bytes, origin, num_words, hash
     return at, num_words
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def close_paragraph_kernel(data, start, end, size, num_paragraphs, scratch):
     """Store one paragraph, data[start:end]; returns how many there are now."""
     if num_paragraphs < len(scratch.paragraph_hashes):
@@ -319,7 +319,7 @@ def close_paragraph_kernel(data, start, end, size, num_paragraphs, scratch):
     return num_paragraphs + 1
 
 
-@njit(**KERNEL_BORROWING)
+@njit(**KERNEL_BORROWING_INNER)
 def sweep_text_kernel(data, start, end, table, in_bytes, scratch, words, out):
     """Lines, paragraphs, words and quality counts of one document, data[start:end].
 

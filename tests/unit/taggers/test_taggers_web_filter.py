@@ -10,12 +10,13 @@ from dolma_py.arrow_buffers import build_text, view_text
 from dolma_py.errors import ConfigError
 from dolma_py.rules import evaluate_rule, parse_rule
 from dolma_py.spans import check_characters, check_spans, cut_spans
+from taggers import gopher_kernels as quality
 from taggers import line_edits_kernels as line_edits
-from taggers import web_sweep_kernels as sweep
+from taggers import repetition_kernels as repetition
 from taggers.base import tag_checked
 from taggers.byte_patterns import compile_patterns
 from taggers.characters import character_table, lower_table
-from taggers.gopher import allocate_words, count_gopher
+from taggers.gopher import count_gopher
 from taggers.registry import build_tagger
 from taggers.web_filter import (
     CURSED_PATTERNS,
@@ -125,20 +126,8 @@ def test_a_text_with_more_edits_than_room_is_done_again():
 
 
 def test_sweep_example():
-    data = np.frombuffer(b"The cat.\n\n# 1", np.uint8)
-    scratch = sweep.LineScratch(
-        np.zeros((9, sweep.NUM_LINE_COLUMNS), np.int64), np.zeros(9, np.uint64), np.zeros(9, np.int64), np.zeros(9, np.uint64),
-        np.zeros(9, np.int64), np.zeros(sweep.NUM_FACTS, np.int64), np.zeros(9, np.int64),
-    )  # fmt: skip
-    out = np.zeros(sweep.NUM_SWEEP_COUNTS, np.int64)
-    assert sweep.sweep_text_kernel(data, 0, len(data), character_table(), False, scratch, allocate_words(9), out) == (
-        3,
-        2,
-        2,
-        3,
-    )
-    assert (scratch.word_places[:3] >> 1).tolist() == [0, 4, 12]
-    assert (scratch.word_places[:3] & 1).tolist() == [1, 0, 0]
+    ((counts,), _) = count_all(["The cat.\n\n# 1"], "olmo3-web")
+    assert [counts[column] for column in (quality.LINES, repetition.PARAGRAPHS, repetition.WORDS, repetition.WORD_CHARS)] == [2, 2, 3, 7]
 
 
 @pytest.mark.parametrize(
