@@ -139,9 +139,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = {True: Path(folder) / "peers.txt", False: Path(folder) / "all.txt"}
         sizes = {True: write_texts(view, PEER_PART, paths[True]), False: write_texts(view, 1, paths[False])}
-        print(
-            f"documents {len(view.offsets) - 1}, {sizes[False] / 1e6:.1f} MB; peers {sizes[True] / 1e6:.1f} MB; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-        )
+        load = os.getloadavg()[0]
+        print(f"documents {len(view.offsets) - 1}, {sizes[False] / 1e6:.1f} MB; peers {sizes[True] / 1e6:.1f} MB")
+        print(f"{os.cpu_count()} cores, load {load:.1f}")
         contenders = list_contenders(given.peers)
         rates: dict[str, list[float]] = {title: [] for title, _, _ in contenders}
         for _, is_peer, command in contenders:

@@ -93,7 +93,7 @@ def is_word_sign_kernel(data, at, end, table):
     """(whether the character at data[at] is a letter, a number, a mark, a joiner or a connector, its width): \\w of regular expressions."""
     _, entry, width = read_character_kernel(data, at, end, table)
     word_class = entry & 15
-    return entry & ALNUM_BIT != 0 or word_class == EXTEND or word_class == CONNECTOR, width
+    return (entry & ALNUM_BIT != 0) | (word_class == EXTEND) | (word_class == CONNECTOR), width
 
 
 @njit(**KERNEL_BORROWING)
@@ -124,7 +124,7 @@ def is_counter_kernel(data, start, end, table, lower, is_open):
         code, _, width = read_character_kernel(data, at, end, table)
         if code < TABLE_SIZE:
             code = np.int64(lower[code])
-        if code == _KILO or code == _MEGA or code == _BILLION:
+        if (code == _KILO) | (code == _MEGA) | (code == _BILLION):
             at += width
     word_start = at
     while at < end:
@@ -457,7 +457,7 @@ def cap_text_kernel(text, places, size):
 
 @njit(**KERNEL_BORROWING_INNER)
 def write_spans_kernel(places, size, num_bytes, out_starts, out_ends, num_spans):
-    """Spans of a document of num_bytes that `places` lack, behind the num_spans before; returns their number, of which only those that fit are stored."""
+    """Spans of a document of num_bytes that `places` lack, behind the num_spans before; returns their number; only those that fit are stored."""
     expected = np.int64(0)
     for i in range(size + 1):
         place = np.int64(places[i]) if i < size else np.int64(num_bytes)

@@ -13,8 +13,8 @@ from dolma_py.numba_options import KERNEL_BORROWING_INNER
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
-from taggers.character_kernels import character_class_kernel, decode_kernel
 from taggers.byte_patterns import FOUND, FOUND_AT_END
+from taggers.character_kernels import character_class_kernel, decode_kernel
 from taggers.characters import SPACE_BIT
 
 # columns of out_counts

@@ -32,7 +32,7 @@ from taggers.line_edits_kernels import (
     write_line_spans_kernel,
     write_spans_kernel,
 )
-from taggers.repetition_kernels import WORDS, WordScratch, count_repetition_kernel
+from taggers.repetition_kernels import count_repetition_kernel
 from taggers.sentence_rules_kernels import NUM_SENTENCE_COUNTS, judge_sentences_kernel
 from taggers.web_sweep_kernels import (
     END,
@@ -41,7 +41,6 @@ from taggers.web_sweep_kernels import (
     LAST_WORD,
     NUM_SWEEP_COUNTS,
     START,
-    LineScratch,
     sweep_text_kernel,
 )
 

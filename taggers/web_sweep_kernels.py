@@ -1,7 +1,7 @@
 """One sweep over a document for all rules of a web filter: its lines, paragraphs and words, and the Gopher quality counts.
 
-Each line and word is kept with its place, so that repetition, line edits and sentence rules need not look for them again. Words of ASCII letters, most of
-English text, are found eight bytes at a time; all others by character.
+Each line and word is kept with its place, so that repetition, line edits and sentence rules need not look for them again. Words of ASCII
+letters, most of English text, are found eight bytes at a time; all others by character.
 
 Legend: N documents, B bytes of all texts together, C capacity of the scratch arrays in words or lines.
 
@@ -29,7 +29,6 @@ from taggers.characters import (
     EXTEND,
     LETTER,
     MID_LETTER,
-    NUMBER,
     SINGLE,
     SPACE_BIT,
 )

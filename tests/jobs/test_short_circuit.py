@@ -57,7 +57,11 @@ def test_the_funnel_is_that_of_the_step_without_it(plain, spared):
 def test_each_rules_own_share_is_counted_on_the_sample(plain, spared):
     columns = [rule["keep"].split() for rule in RULES if "keep" in rule]
     sets = [rule["attributes"] for rule in RULES if "keep" in rule]
-    documents = [row["id"] for path in sorted(plain[0].rglob("documents/**/*.parquet")) for row in pq.read_table(path).to_pylist()]
+    documents = [
+        row["id"]
+        for path in sorted(plain[0].rglob("documents/**/*.parquet"))
+        for row in pq.read_table(path).to_pylist()
+    ]
     whole = choose_whole(documents, seed=4, frac=0.3)
     assert 5 < whole.sum() < len(documents) - 5
     for (root, made), sample in ((plain, [True] * len(documents)), (spared, whole.tolist())):
@@ -71,16 +75,20 @@ def test_each_rules_own_share_is_counted_on_the_sample(plain, spared):
 
 def test_later_attributes_of_dropped_documents_are_spared(plain, spared):
     nulls = [
-        sum(row["removed_word_frac"] is None for row in read_set(root, "olmo3-web-v1")) for root in (plain[0], spared[0])
+        sum(row["removed_word_frac"] is None for row in read_set(root, "olmo3-web-v1"))
+        for root in (plain[0], spared[0])
     ]
     assert nulls[0] == 0 and nulls[1] > 10
-    assert pc.count(pq.read_table(next(spared[0].rglob("attributes/lengths-v1/**/*.parquet")))["num_bytes"]).as_py() < 36
+    assert (
+        pc.count(pq.read_table(next(spared[0].rglob("attributes/lengths-v1/**/*.parquet")))["num_bytes"]).as_py() < 36
+    )
 
 
 def test_bytes_do_not_depend_on_partitions(spared, tmp_path):
     run_tag(tmp_path, partitions=7, short_circuit=True, whole_frac=0.3)
     ours, theirs = (
-        {name: data for name, data in list_output(root).items() if "/work/" not in name} for root in (spared[0], tmp_path)
+        {name: data for name, data in list_output(root).items() if "/work/" not in name}
+        for root in (spared[0], tmp_path)
     )
     assert ours == theirs
 

@@ -5,7 +5,9 @@ import unicodedata
 
 from tests.reference import gopher, repetition, word_stats
 
-COUNTED = "likes shares comments retweets reposts quotes bookmarks upvotes downvotes downloads views followers".split()
+COUNTED = [
+    "likes", "shares", "comments", "retweets", "reposts", "quotes", "bookmarks", "upvotes", "downvotes", "downloads", "views", "followers",
+]  # fmt: skip
 PHRASES = {"inside": "items in cart", "end": "Read more...", "start": "Sign-in"}
 
 

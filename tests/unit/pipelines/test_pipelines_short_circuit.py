@@ -80,7 +80,10 @@ def test_the_batch_does_not_matter():
     whole = tag(make_batch(texts), 0.3)
     parts = [tag(make_batch(texts[start : start + 4], start), 0.3) for start in range(0, len(texts), 4)]
     for name in SETS:
-        assert pa.Table.from_batches([part[name] for part in parts]).combine_chunks().to_pylist() == whole[name].to_pylist()
+        assert (
+            pa.Table.from_batches([part[name] for part in parts]).combine_chunks().to_pylist()
+            == whole[name].to_pylist()
+        )
 
 
 def test_the_sample_is_a_function_of_seed_and_id():

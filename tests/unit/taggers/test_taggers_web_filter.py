@@ -47,10 +47,12 @@ OPTION_NAMES = (
     "counter_open", "spaced_line_words", "phrase_max_words", "any_sign", "ignores_case", "leaves_space", "strips", "trims_returns", "caps_again",
 )  # fmt: skip
 PIECES = [
-    "the", "The Cat", "cat sat on it", "don't", "3.5", "1,000", "#", "\u2026", "...", ". . .", ". ", "! ", "?! ", ".", "- x", "\u2022 ", "\u25cf a",
+    "the", "The Cat", "cat sat on it",
+    "don't", "3.5", "1,000", "#", "\u2026", "...", ". . .", ". ", "! ", "?! ", ".", "- x", "\u2022 ", "\u25cf a",
     "items in cart", "3 items in cart now", "ITEMS in carT", "xitems in carty", "Read more...", "Read more", "Read more\u00e9\u4e2d\U0001f600",
     "read MORE...", " Read more abc", "Sign-in", "Sign-in ", "sign-in to it", "12 likes", "1.2K views \u2022", "* 5 comments on it", "7k\u00a0shares",
-    "5\u212a likes", "\u0663 LIKES", "ABC DEF", "\u00c9\u00c9 ab", "123456", "12345 6", "Facebook", "a mp3", "x |", " \u2116", "a b c d e f", "Buy it",
+    "5\u212a likes",
+    "\u0663 LIKES", "ABC DEF", "\u00c9\u00c9 ab", "123456", "12345 6", "Facebook", "a mp3", "x |", " \u2116", "a b c d e f", "Buy it",
     "One Two Three Four Five Six Seven Eight Nine Ten Eleven Twelve", "{}()>+/ 0 1 2 3 4 5 6", "e\u0301", "\u0301", "\u65e5\u672c", "\u30ab\u30bf",
     "\u0e44\u0e17", "\u00b2", "_x", "x:y", "\u200d", "\U0001f600", "\x00", "word " * 30, "supercalifragilistic", "ABCDEFGH", "abcdefghi",
 ]  # fmt: skip
@@ -127,12 +129,17 @@ def test_a_text_with_more_edits_than_room_is_done_again():
 
 def test_sweep_example():
     ((counts,), _) = count_all(["The cat.\n\n# 1"], "olmo3-web")
-    assert [counts[column] for column in (quality.LINES, repetition.PARAGRAPHS, repetition.WORDS, repetition.WORD_CHARS)] == [2, 2, 3, 7]
+    assert [
+        counts[column] for column in (quality.LINES, repetition.PARAGRAPHS, repetition.WORDS, repetition.WORD_CHARS)
+    ] == [2, 2, 3, 7]
 
 
 @pytest.mark.parametrize(
     ("line", "is_open", "expected"),
-    [("* 1.2K likes *", 0, True), ("12 views of it", 0, False), ("12 views of it", 1, True), ("12views", 0, False), ("likes", 1, False), ("", 1, False)],
+    [
+        ("* 1.2K likes *", 0, True), ("12 views of it", 0, False), ("12 views of it", 1, True), ("12views", 0, False), ("likes", 1, False),
+        ("", 1, False),
+    ],
 )  # fmt: skip
 def test_counter_lines(line, is_open, expected):
     data = np.frombuffer(line.encode() + b" ", np.uint8)
@@ -145,14 +152,18 @@ ROWS = "\n".join(f"row number {number}" for number in range(3))
 LONG = "a long line of more than ten words that says at its end"
 READINGS = [
     ("any three signs end the phrase", "See it. Read more ab", {"olmo3-web": "See it. Read more ab", "olmo3-web-released": "See it."}),
-    ("a phrase in a long line", f"{LONG} Read more...", {"olmo3-web": f"{LONG} Read more...", "olmo3-web-released": LONG, "refinedweb-dclm": f"{LONG} Read more..."}),
+    ("a phrase in a long line", f"{LONG} Read more...", {
+        "olmo3-web": f"{LONG} Read more...", "olmo3-web-released": LONG, "refinedweb-dclm": f"{LONG} Read more...",
+    }),
     ("a phrase in a short line", "See it. Read more...", {"olmo3-web": "See it.", "olmo3-web-released": "See it.", "refinedweb-dclm": "See it."}),
     ("a counter with more behind it", f"{ROWS}\n3 comments on this", {"olmo3-web": ROWS, "olmo3-web-released": f"{ROWS}\n3 comments on this"}),
     ("what a cut phrase leaves", "3 items in cart now", {"olmo3-web": "3 now", "olmo3-web-released": "3 now", "refinedweb-dclm": "3 now"}),
     ("what a cut phrase leaves without a space", "two items in cart", {"olmo3-web": "two ", "refinedweb-dclm": "two"}),
     ("upper case of phrases", "sign-in to it all", {"olmo3-web": "sign-in to it all", "refinedweb-dclm": "to it all"}),
     ("upper-case letters of two bytes", "\u00c9\u00c9\u00c9\u00c9 ab", {"olmo3-web": "", "olmo3-web-released": "\u00c9\u00c9\u00c9\u00c9 ab"}),
-    ("returns and a line feed at the end", "a b\r\nc d\n", {"olmo3-web": "a b\r\nc d\n", "olmo3-web-released": "a b\nc d", "refinedweb-dclm": "a b\r\nc d"}),
+    ("returns and a line feed at the end", "a b\r\nc d\n", {
+        "olmo3-web": "a b\r\nc d\n", "olmo3-web-released": "a b\nc d", "refinedweb-dclm": "a b\r\nc d",
+    }),
     ("blank lines", "a b\n\n\n\nc d\n\nX\n\ne f", {"olmo3-web": "a b\n\nc d\n\ne f", "refinedweb-dclm": "a b\n\nc d\n\n\ne f"}),
 ]  # fmt: skip
 
