@@ -42,6 +42,25 @@ _SIGNS = _signs()
 
 
 @njit(**KERNEL_BORROWING_INNER)
+def judge_sentence_kernel(num_words, num_capitals, size, num_technical, is_cursed, rules, out):
+    """Add one sentence, of num_words words and `size` characters or bytes, to the counts `out`; rules as in judge_sentences_kernel."""
+    is_list = num_words >= MIN_CASE_WORDS and 2 * num_capitals > num_words
+    is_odd = size < MIN_SENTENCE_SIZE or size > MAX_SENTENCE_SIZE
+    is_technical = 5 * num_technical > size
+    out[SENTENCES] += 1
+    out[LIST_CASE] += is_list
+    out[ODD_LENGTH] += is_odd
+    out[TECHNICAL] += is_technical
+    out[CURSED] += is_cursed
+    out[QUESTIONABLE] += (
+        (rules[LIST_CASE] and is_list)
+        or (rules[ODD_LENGTH] and is_odd)
+        or (rules[TECHNICAL] and is_technical)
+        or (rules[CURSED] and is_cursed != 0)
+    )
+
+
+@njit(**KERNEL_BORROWING_INNER)
 def judge_sentences_kernel(data, start, end, table, in_bytes, word_places, num_words, classes, steps, rules, out):
     """Counts of one document's sentences into `out`.
 
@@ -108,22 +127,9 @@ def judge_sentences_kernel(data, start, end, table, in_bytes, word_places, num_w
             capitals += word_places[word] & 1
             word += 1
         if has_text:
-            size = stop - first - (0 if in_bytes else marks)
             bits |= (state & FOUND_AT_END) >> 1
-            is_list = words >= MIN_CASE_WORDS and 2 * capitals > words
-            is_odd = size < MIN_SENTENCE_SIZE or size > MAX_SENTENCE_SIZE
-            is_technical = 5 * technical > size
-            out[SENTENCES] += 1
-            out[LIST_CASE] += is_list
-            out[ODD_LENGTH] += is_odd
-            out[TECHNICAL] += is_technical
-            out[CURSED] += bits & FOUND
-            out[QUESTIONABLE] += (
-                (rules[LIST_CASE] and is_list)
-                or (rules[ODD_LENGTH] and is_odd)
-                or (rules[TECHNICAL] and is_technical)
-                or (rules[CURSED] and bits & FOUND != 0)
-            )
+            size = stop - first - (0 if in_bytes else marks)
+            judge_sentence_kernel(words, capitals, size, technical, bits & FOUND, rules, out)
         if at >= end:
             return
         at = first = behind

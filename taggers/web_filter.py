@@ -204,10 +204,8 @@ def count_web(
     counts = np.zeros((num_docs, kernels.NUM_COUNTS), np.int64)
     parts = np.zeros(num_docs, np.int8)
     span_offsets = np.zeros(num_docs + 1, np.int64)
-    options = _edit_options(preset)
-    last_part = kernels.SENTENCES if preset.has_sentences else kernels.EDITS
-    sentence_rules = np.zeros(sentences.NUM_SENTENCE_COUNTS, np.bool_)
-    sentence_rules[list(preset.sentence_rules)] = True
+    whole = np.zeros(num_docs, np.bool_) if whole is None else whole
+    chain = _build_chain(preset, patterns)
     longest_bytes = int(np.diff(offsets).max(initial=0))
     text = kernels.TextScratch(
         np.empty(longest_bytes + 8, np.uint8),
@@ -221,14 +219,13 @@ def count_web(
     words = allocate_words(capacity)
     row = 0
     while row < num_docs:
+        found = kernels.Found(counts, parts, span_offsets, starts, ends)
         reached = int(
             kernels.filter_documents_kernel(
-                data, offsets, character_table(), lower_table(), row, preset.in_bytes, options, last_part, *patterns, sentence_rules,
-                gates or no_gates(), np.zeros(num_docs, np.bool_) if whole is None else whole, scratch, words, text,
-                counts, parts, span_offsets, starts, ends,
+                data, offsets, row, chain, gates or no_gates(), whole, scratch, words, text, found
             )
-        )  # fmt: skip
-        if reached == row or reached < num_docs:
+        )
+        if reached < num_docs:
             if capacity < longest_bytes + 64:
                 capacity = longest_bytes + 64
                 scratch, words = _allocate_lines(capacity), allocate_words(capacity)
@@ -237,6 +234,22 @@ def count_web(
         row = reached
     num_spans = int(span_offsets[-1])
     return WebCounts(counts, parts, Spans(span_offsets, starts[:num_spans].copy(), ends[:num_spans].copy()))
+
+
+def _build_chain(preset: Preset, patterns: BytePatterns) -> kernels.Chain:
+    last_part = kernels.SENTENCES if preset.has_sentences else kernels.EDITS
+    rules = np.zeros(sentences.NUM_SENTENCE_COUNTS, np.bool_)
+    rules[list(preset.sentence_rules)] = True
+    return kernels.Chain(
+        character_table(),
+        lower_table(),
+        preset.in_bytes,
+        _edit_options(preset),
+        last_part,
+        patterns.classes,
+        patterns.steps,
+        rules,
+    )
 
 
 def _edit_options(preset: Preset) -> npt.NDArray[np.int64]:
@@ -257,6 +270,7 @@ def _allocate_lines(capacity: int) -> sweep.LineScratch:
         np.empty(capacity, np.uint64),
         np.empty(capacity, np.int64),
         np.zeros(sweep.NUM_FACTS, np.int64),
+        np.zeros(sweep.NUM_OPEN, np.int64),
         np.empty(capacity, np.int64),
     )
 

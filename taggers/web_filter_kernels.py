@@ -64,6 +64,31 @@ class TextScratch(NamedTuple):
     counts: np.ndarray  # int64 (38,)   of an edited text that is swept again
 
 
+class Chain(NamedTuple):
+    """What a preset decides."""
+
+    table: np.ndarray  # taggers.characters.character_table
+    lower: np.ndarray  # taggers.characters.lower_table
+    in_bytes: bool  # the reading, see web_sweep_kernels
+    options: np.ndarray  # int64 (9,)    see line_edits_kernels; below 0: no repetition counts and no edits
+    last_part: int  # SWEEP ... SENTENCES; without edits the sentences are those of the text as it is
+    classes: np.ndarray  # uint8 (256,)    patterns that make a sentence cursed, see byte_patterns
+    steps: np.ndarray  # int32
+    sentence_rules: np.ndarray  # bool (6,)    see sentence_rules_kernels
+
+
+class Found(NamedTuple):
+    """Where the results go."""
+
+    counts: (
+        np.ndarray
+    )  # int64 (N, 38)    columns of web_sweep_kernels, REMOVED_WORDS, columns of sentence_rules_kernels
+    parts: np.ndarray  # int8 (N,)    the last part that each document went through
+    span_offsets: np.ndarray  # int64 (N + 1,)    document i lost starts and ends[span_offsets[i]:span_offsets[i + 1]]
+    starts: np.ndarray  # int64 (S,)    bytes of the original text
+    ends: np.ndarray  # int64 (S,)
+
+
 class Gates(NamedTuple):
     """low <= counts[top] / max(counts[whole], 1) <= high, or of counts[top] itself where whole is -1; sorted by part."""
 
@@ -75,14 +100,16 @@ class Gates(NamedTuple):
 
 
 @njit(**KERNEL_BORROWING_INNER)
-def breaks_gate_kernel(out, part, tops, wholes, lows, highs, part_ends):
-    """Whether the counts of one document break a gate of this part."""
-    first = part_ends[part - 1] if part > 0 else 0
-    for i in range(first, part_ends[part]):
-        value = np.float64(out[tops[i]])
-        if wholes[i] >= 0:
-            value /= max(out[wholes[i]], 1)
-        if value < lows[i] or value > highs[i]:
+def stops_here_kernel(out, part, is_whole, last_part, gates):
+    """Whether a document goes no further than `part`: the chain ends, or its counts break a gate of the part and it is not to be counted whole."""
+    if part == last_part:
+        return True
+    first = gates.part_ends[part - 1] if part > 0 else 0
+    for i in range(first, 0 if is_whole else gates.part_ends[part]):
+        value = np.float64(out[gates.tops[i]])
+        if gates.wholes[i] >= 0:
+            value /= max(out[gates.wholes[i]], 1)
+        if value < gates.lows[i] or value > gates.highs[i]:
             return True
     return False
 
@@ -106,13 +133,15 @@ def move_words_kernel(num_lines, lines, word_places):
 
 
 @njit(**KERNEL_BORROWING_INNER)
-def edit_document_kernel(data, start, num_lines, num_words, table, lower, in_bytes, options, scratch, words, text):
+def edit_document_kernel(data, start, num_lines, num_words, chain, scratch, words, text):
     """Drop lines and cut phrases of one document that was swept; its words and lines in the scratch follow.
 
     Returns (whether lines were dropped, whether the text was cut too, bytes of the edited text in text.text, its words).
     """
-    lines = scratch.lines
-    needs_cuts = mark_lines_kernel(data, start, num_lines, lines, table, lower, options) or options[STRIPS] != 0
+    lines, options = scratch.lines, chain.options
+    needs_cuts = (
+        mark_lines_kernel(data, start, num_lines, lines, chain.table, chain.lower, options) or options[STRIPS] != 0
+    )
     if not needs_cuts:
         if options[TRIMS_RETURNS]:
             drop_end_feeds_kernel(num_lines, lines, 3)  # one with each phrase
@@ -126,114 +155,80 @@ def edit_document_kernel(data, start, num_lines, num_words, table, lower, in_byt
     size = copy_lines_kernel(data, start, num_lines, lines, needs_cuts, text.text, text.places)
     if not needs_cuts:
         return True, False, size, move_words_kernel(num_lines, lines, scratch.word_places)
-    size = cut_phrases_kernel(text.text, text.places, size, table, options)
+    size = cut_phrases_kernel(text.text, text.places, size, chain.table, options)
     if options[CAPS_AGAIN]:
         size = cap_text_kernel(text.text, text.places, size)
-    _, _, _, num_words = sweep_text_kernel(text.text, _ZERO, size, table, in_bytes, scratch, words, text.counts)
+    _, _, _, num_words = sweep_text_kernel(
+        text.text, _ZERO, size, chain.table, chain.in_bytes, scratch, words, text.counts
+    )
     return True, True, size, num_words
 
 
+@njit(**KERNEL_BORROWING_INNER)
+def filter_document_kernel(data, start, end, row, chain, gates, is_whole, scratch, words, text, found):
+    """The chain over one document, data[start:end]; returns whether its lines, words and spans fitted."""
+    out = found.counts[row]
+    num_spans = found.span_offsets[row]
+    found.span_offsets[row + 1] = num_spans
+    num_lines, num_full, num_paragraphs, num_words = sweep_text_kernel(
+        data, start, end, chain.table, chain.in_bytes, scratch, words, out
+    )
+    if num_lines > len(scratch.lines) or num_words > len(scratch.word_places):
+        return False
+    found.parts[row] = SWEEP
+    if stops_here_kernel(out, SWEEP, is_whole, chain.last_part, gates):
+        return True
+    edits = chain.options[0] >= 0
+    if edits:
+        count_repetition_kernel(
+            scratch.line_hashes, scratch.line_sizes, num_full, scratch.paragraph_hashes, scratch.paragraph_sizes, num_paragraphs,
+            num_words, chain.in_bytes, words, out,
+        )  # fmt: skip
+    found.parts[row] = REPETITION
+    if stops_here_kernel(out, REPETITION, is_whole, chain.last_part, gates):
+        return True
+    is_changed, size, words_left = False, np.int64(0), num_words
+    if edits:
+        is_changed, is_cut, size, words_left = edit_document_kernel(
+            data, start, num_lines, num_words, chain, scratch, words, text
+        )
+        out[REMOVED_WORDS] = num_words - words_left if num_words > 0 else 1  # of none, all are gone
+        if is_cut:
+            num_spans = write_spans_kernel(text.places, size, end - start, found.starts, found.ends, num_spans)
+        elif is_changed:
+            num_spans = write_line_spans_kernel(
+                num_lines, scratch.lines, end - start, found.starts, found.ends, num_spans
+            )
+        if num_spans > len(found.starts):
+            return False
+        found.span_offsets[row + 1] = num_spans
+    found.parts[row] = EDITS
+    if stops_here_kernel(out, EDITS, is_whole, chain.last_part, gates):
+        return True
+    first, stop = (_ZERO, size) if is_changed else (start, end)
+    judge_sentences_kernel(
+        text.text if is_changed else data, first, stop, chain.table, chain.in_bytes, scratch.word_places, words_left, chain.classes,
+        chain.steps, chain.sentence_rules, out[FIRST_SENTENCE_COUNT:],
+    )  # fmt: skip
+    found.parts[row] = SENTENCES
+    return True
+
+
 @njit(**KERNEL_BORROWING)
-def filter_documents_kernel(
-    data, offsets, table, lower, first_row, in_bytes, options, last_part, classes, steps, sentence_rules, gates, whole,
-    scratch, words, text, out_counts, out_parts, out_span_offsets, out_starts, out_ends,
-):  # fmt: skip
+def filter_documents_kernel(data, offsets, first_row, chain, gates, whole, scratch, words, text, found):
     """The chain over rows first_row, first_row + 1, ... until a document does not fit the scratch arrays or the spans.
 
-    data : uint8 (B,), offsets : int64 (N + 1,)   texts, back to back
-    table, lower                                  taggers.characters.character_table and lower_table
-    in_bytes : bool                               see web_sweep_kernels
-    options : int64 (9,)                          see line_edits_kernels
-    last_part : int                               SWEEP ... SENTENCES; without EDITS the sentences are those of the text as it is
-    classes, steps, sentence_rules         see sentence_rules_kernels
-    gates : Gates; whole : bool (N,)              documents that no gate stops
-    out_counts : int64 (N, 38)                    columns of web_sweep_kernels, REMOVED_WORDS, columns of sentence_rules_kernels
-    out_parts : int8 (N,)                         the last part that each document went through
-    out_span_offsets : int64 (N + 1,)             document i lost out_starts and out_ends[out_span_offsets[i]:out_span_offsets[i + 1]]
-    out_starts, out_ends : int64 (S,)             bytes of the original text; out_span_offsets[first_row] is set
+    data : uint8 (B,)            texts, back to back, of the type of an array that may be written to
+    offsets : int64 (N + 1,)     text i is data[offsets[i]:offsets[i + 1]]
+    whole : bool (N,)            documents that no gate stops
+    scratch, words, text         LineScratch and WordScratch of capacity C, TextScratch of the longest document's size
+    found : Found                span_offsets[first_row] is set
 
     Returns the first row that was not done: N when all were.
     """
-    edits = options[0] >= 0
     for row in range(first_row, len(offsets) - 1):
-        start, end = offsets[row], offsets[row + 1]
-        out = out_counts[row]
-        num_spans = out_span_offsets[row]
-        out_span_offsets[row + 1] = num_spans
-        num_lines, num_full, num_paragraphs, num_words = sweep_text_kernel(
-            data, start, end, table, in_bytes, scratch, words, out
-        )
-        if num_lines > len(scratch.lines) or num_words > len(scratch.word_places):
+        if not filter_document_kernel(
+            data, offsets[row], offsets[row + 1], row, chain, gates, whole[row], scratch, words, text, found
+        ):
             return np.int64(row)
-        out_parts[row] = SWEEP
-        if last_part == SWEEP or (
-            not whole[row]
-            and breaks_gate_kernel(out, SWEEP, gates.tops, gates.wholes, gates.lows, gates.highs, gates.part_ends)
-        ):
-            continue
-        if edits:
-            count_repetition_kernel(
-                scratch.line_hashes, scratch.line_sizes, num_full, scratch.paragraph_hashes, scratch.paragraph_sizes, num_paragraphs,
-                num_words, in_bytes, words, out,
-            )  # fmt: skip
-        out_parts[row] = REPETITION
-        if last_part == REPETITION or (
-            not whole[row]
-            and breaks_gate_kernel(out, REPETITION, gates.tops, gates.wholes, gates.lows, gates.highs, gates.part_ends)
-        ):
-            continue
-        is_changed, size, words_left = False, np.int64(0), num_words
-        if edits:
-            is_changed, is_cut, size, words_left = edit_document_kernel(
-                data, start, num_lines, num_words, table, lower, in_bytes, options, scratch, words, text
-            )
-            out[REMOVED_WORDS] = num_words - words_left
-            if num_words == 0:
-                out[REMOVED_WORDS] = 1  # of none, all are gone
-            if is_changed:
-                if is_cut:
-                    num_spans = write_spans_kernel(text.places, size, end - start, out_starts, out_ends, num_spans)
-                else:
-                    num_spans = write_line_spans_kernel(
-                        num_lines, scratch.lines, end - start, out_starts, out_ends, num_spans
-                    )
-                if num_spans > len(out_starts):
-                    return np.int64(row)
-                out_span_offsets[row + 1] = num_spans
-        out_parts[row] = EDITS
-        if last_part == EDITS or (
-            not whole[row]
-            and breaks_gate_kernel(out, EDITS, gates.tops, gates.wholes, gates.lows, gates.highs, gates.part_ends)
-        ):
-            continue
-        sentences = out[FIRST_SENTENCE_COUNT:]
-        if is_changed:
-            judge_sentences_kernel(
-                text.text,
-                _ZERO,
-                size,
-                table,
-                in_bytes,
-                scratch.word_places,
-                words_left,
-                classes,
-                steps,
-                sentence_rules,
-                sentences,
-            )
-        else:
-            judge_sentences_kernel(
-                data,
-                start,
-                end,
-                table,
-                in_bytes,
-                scratch.word_places,
-                words_left,
-                classes,
-                steps,
-                sentence_rules,
-                sentences,
-            )
-        out_parts[row] = SENTENCES
     return np.int64(len(offsets) - 1)

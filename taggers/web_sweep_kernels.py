@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL, KERNEL_BORROWING_INNER
+from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
-from dolma_py.hashing_kernels import load64_kernel, mix64_kernel, xxh64_kernel
+from dolma_py.hashing_kernels import load64_kernel, xxh64_kernel
 from taggers.character_kernels import character_class_kernel, decode_kernel
 from taggers.characters import (
     ALNUM_BIT,
@@ -46,6 +46,13 @@ from taggers.gopher_kernels import (
     is_stop_word_kernel,
     starts_with_bullet_kernel,
 )
+from taggers.letter_block_kernels import (
+    LETTERS,
+    count_capitals_kernel,
+    count_leading_kernel,
+    find_letters_kernel,
+    read_word_kernel,
+)
 from taggers.repetition_kernels import JOINS, NUM_COUNTS, WORD_CHARS, WORDS, hash_word_kernel, next_class_kernel
 
 # columns of out_counts after those of gopher_kernels and repetition_kernels
@@ -58,6 +65,9 @@ NUM_LINE_COLUMNS = 9
 # and of sweep_line_kernel's facts of one line, after those
 FIRST_BYTE, END_BYTE, FIRST_CHAR, END_CHAR, NUM_CHARS = range(9, 14)
 NUM_FACTS = 14
+# columns of LineScratch.open, the paragraph being read: its first byte or -1, end, size, first char; line feeds since the last other character
+OPEN_START, OPEN_END, OPEN_SIZE, OPEN_FIRST, FEEDS = range(5)
+NUM_OPEN = 5
 HAS_PHRASE = 1  # the two bytes behind the first space of the phrase stand behind a space of the line
 
 _SEED = np.uint64(0)
@@ -65,41 +75,6 @@ _LINE_FEED, _RETURN, _SPACE, _HASH_SIGN, _DOT = 10, 13, 32, 35, 46
 _ELLIPSIS = 0x2026
 _ZERO, _NINE = 48, 57
 _PHRASE_HINT_1, _PHRASE_HINT_2 = 105, 110  # "in" of "items in cart"
-
-_NO_BITS, _ONE = np.uint64(0), np.uint64(1)
-_SHIFT_2, _SHIFT_3, _SHIFT_7, _SHIFT_56, _SIXTY_FOUR = (np.uint64(shift) for shift in (2, 3, 7, 56, 64))
-_ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
-_EACH_BYTE = np.uint64(0x0101010101010101)
-_BIT_5, _BIT_7 = np.uint64(0x2020202020202020), np.uint64(0x8080808080808080)
-_TO_A, _TO_Z = np.uint64(0x1F1F1F1F1F1F1F1F), np.uint64(0x0505050505050505)  # 0x61 and 0x7B, plus these, reach bit 7
-_COUNT_DOWN = np.uint64(0x0001020304050607)
-_STOP_SHIFT = np.uint64(60)
-
-
-def _stop_table() -> tuple[np.ndarray, np.uint64]:
-    """(uint64 (16,), factor): each stop word, as little-endian bytes, at the top four bits of its product with the factor."""
-    keys = [int.from_bytes(word, "little") for word in (b"the", b"be", b"to", b"of", b"and", b"that", b"have", b"with")]
-    factor = 0x9E3779B97F4A7C15
-    while len({key * factor % 2**64 >> 60 for key in keys}) < len(keys):
-        factor = factor * 0x5851F42D4C957F2D % 2**64  # any odd number would do; a few steps suffice
-    table = np.zeros(16, np.uint64)
-    for key in keys:
-        table[key * factor % 2**64 >> 60] = key
-    return table, np.uint64(factor)
-
-
-_STOP_WORDS, _STOP_FACTOR = _stop_table()
-
-
-def _letters() -> np.ndarray:
-    """uint8 (256,): 1 for a-z, 3 for A-Z, 0 for all other bytes."""
-    table = np.zeros(256, np.uint8)
-    table[97:123] = 1
-    table[65:91] = 3
-    return table
-
-
-_LETTERS = _letters()
 
 
 class LineScratch(NamedTuple):
@@ -111,45 +86,131 @@ class LineScratch(NamedTuple):
     paragraph_hashes: np.ndarray  # uint64 (C,)
     paragraph_sizes: np.ndarray  # int64 (C,)
     facts: np.ndarray  # int64 (14,)    of one line
+    open: np.ndarray  # int64 (5,)    the paragraph being read
     word_places: np.ndarray  # int64 (C,)    2 * first byte of word i, + 1 when it starts with an upper-case letter
 
 
-@njit(inline="always", **KERNEL)
-def find_letters_kernel(block):
-    """Bit 7 of each byte of an 8-byte block that is an ASCII letter."""
-    low = (block | _BIT_5) & ~_BIT_7
-    return (low + _TO_A) & ~(low + _TO_Z) & ~block & _BIT_7
+class Token(NamedTuple):
+    """Counts of one word at white space."""
+
+    chars: int
+    size: int  # characters, or bytes
+    upper: int
+    digits: int
+    runs: int  # of letters and digits
+    symbols: int
+    triples: int  # ". . ."
+    has_alpha: bool
 
 
-@njit(inline="always", **KERNEL)
-def count_leading_kernel(bits):
-    """How many of eight bytes, from the first, have bit 7 set in `bits`, which has no other bits."""
-    rest = bits ^ _BIT_7
-    if rest == _NO_BITS:
-        return np.int64(8)
-    # the lowest bit alone, as 1 << 8 k, moves k to the top byte of a number whose bytes count down
-    return np.int64((((rest & (~rest + _ONE)) >> _SHIFT_7) * _COUNT_DOWN) >> _SHIFT_56)
+@njit(inline="always", **KERNEL_BORROWING)
+def store_word_kernel(data, start, end, size_sum, is_upper, origin, num_words, hashes, char_sums, word_places):
+    """Store word num_words, data[start:end], unless the arrays are full; returns num_words + 1. size_sum: with the word's own size."""
+    if num_words < len(word_places):
+        hashes[num_words] = hash_word_kernel(data, start, end)
+        char_sums[num_words + 1] = size_sum
+        word_places[num_words] = (start - origin) * 2 + is_upper
+    return num_words + 1
 
 
-@njit(inline="always", **KERNEL)
-def keep_bytes_kernel(run):
-    """All bits of the first `run` of eight bytes; run: 1 to 8."""
-    return _ALL_BITS >> (_SIXTY_FOUR - (np.uint64(run) << _SHIFT_3))
+@njit(inline="always", **KERNEL_BORROWING)
+def join_word_kernel(data, behind, end, table, last, word_class):
+    """What `last` of an open word becomes when a character of word_class follows, 0 when the word ends before it; data[behind] is what comes next."""
+    if word_class == EXTEND:
+        return last
+    if not (JOINS[last] >> word_class) & 1:
+        return np.int64(0)
+    if word_class < MID_LETTER:
+        return word_class
+    return last if next_class_kernel(data, behind, end, table) == last else np.int64(0)
 
 
-@njit(inline="always", **KERNEL)
-def count_capitals_kernel(block, letters, run):
-    """Upper-case ones among the first `run` of eight bytes, whose ASCII letters are marked in `letters`; run: 1 to 8."""
-    capitals = letters & ~(block << _SHIFT_2) & keep_bytes_kernel(run)
-    return np.int64(((capitals >> _SHIFT_7) * _EACH_BYTE) >> _SHIFT_56)
+@njit(inline="always", **KERNEL_BORROWING)
+def sweep_token_kernel(
+    data, at, end, table, in_bytes, line_start, origin, num_words, size_sum, spaced_dots, hashes, char_sums, word_places
+):  # fmt: skip
+    """One word at white space, of any characters, from data[at] on; its words by default boundaries go behind the num_words before.
+
+    Returns (where it ends, its Token, num_words, size_sum, spaced_dots). spaced_dots: length of the run of ". " that the last dot ended.
+    """
+    chars = token_size = upper = digits = runs = symbols = triples = dots = np.int64(0)
+    has_alpha = was_alnum = False
+    # the open word; `last`: class of its last character that joins, 0: none is open
+    last = word_start = word_size = word_entry = np.int64(0)
+    while at < end:
+        byte = data[at]
+        if LETTERS[byte] != 0 and at <= len(data) - 8:
+            # ASCII letters, up to eight of them as one
+            block = load64_kernel(data, np.uint64(at))
+            letters = find_letters_kernel(block)
+            size = width = num_chars = min(count_leading_kernel(letters), end - at)
+            code, entry, word_class = np.int64(byte), np.int64(table[byte]), np.int64(LETTER)
+            upper += count_capitals_kernel(block, letters, width)
+        else:
+            code, width = decode_kernel(data, at, end)
+            entry = character_class_kernel(table, code)
+            if entry & SPACE_BIT:
+                break
+            size, num_chars, word_class = width if in_bytes else 1, np.int64(1), entry & 15
+            upper += entry >> 7
+        if last != 0:
+            joined = join_word_kernel(data, at + width, end, table, last, word_class)
+            if joined != 0:
+                word_size += size
+                last = joined
+            else:
+                if word_entry & ALNUM_BIT:
+                    size_sum += word_size
+                    num_words = store_word_kernel(
+                        data,
+                        word_start,
+                        at,
+                        size_sum,
+                        word_entry >> 7,
+                        origin,
+                        num_words,
+                        hashes,
+                        char_sums,
+                        word_places,
+                    )
+                last = np.int64(0)
+        if last == 0 and LETTER <= word_class <= SINGLE:
+            last, word_start, word_size, word_entry = word_class, at, np.int64(size), entry
+        if code == _DOT:
+            dots += 1
+            follows = at - line_start >= 2 and data[at - 1] == _SPACE and data[at - 2] == _DOT
+            spaced_dots = spaced_dots + 1 if follows else np.int64(1)
+            # like str.count: occurrences do not overlap, so every third one counts
+            symbols += dots % 3 == 0
+            triples += spaced_dots % 3 == 0
+        else:
+            dots = np.int64(0)
+            symbols += (code == _HASH_SIGN) | (code == _ELLIPSIS)
+        has_alpha |= entry & ALPHA_BIT != 0
+        is_alnum = entry & ALNUM_BIT != 0
+        runs += is_alnum and not was_alnum
+        was_alnum = is_alnum
+        digits += (code >= _ZERO) & (code <= _NINE)
+        token_size += size
+        at += width
+        chars += num_chars
+    if last != 0 and word_entry & ALNUM_BIT:
+        size_sum += word_size
+        num_words = store_word_kernel(
+            data, word_start, at, size_sum, word_entry >> 7, origin, num_words, hashes, char_sums, word_places
+        )
+    return (
+        at,
+        Token(chars, token_size, upper, digits, runs, symbols, triples, has_alpha),
+        num_words,
+        size_sum,
+        spaced_dots,
+    )
 
 
 @njit(**KERNEL_BORROWING_INNER)
 def sweep_line_kernel(data, start, end, table, in_bytes, origin, num_words, hashes, char_sums, word_places, out, facts):
     """Add the line that begins at data[start] to the counts `out`, say what it is in `facts`, and store its words behind those before.
-
-    A word of ASCII letters up to a space, the most frequent kind, is taken from one load of eight bytes without a loop. In all others, ASCII
-    letters are taken eight at a time and other characters one by one.
 
     origin : int                  where the document begins in `data`
     num_words : int               words of the lines before; hashes[i] and word_places[i] are of word i, char_sums[i] is the characters
@@ -158,138 +219,61 @@ def sweep_line_kernel(data, start, end, table, in_bytes, origin, num_words, hash
     facts : int64 (14,)           set: columns START ... NUM_CHARS; a blank line has FIRST_BYTE == END_BYTE
 
     Returns (where the line ends, words): the place of its line feed, or `end`.
-
     b" The # x... " adds 3 words with 8 chars, 2 with letters, 1 stop word, 2 symbols; FIRST_BYTE and FIRST_CHAR are 1, END_BYTE and END_CHAR 11
     """
     at = start
     capacity = len(word_places)
-    last_load = len(data) - 8
     size_sum = char_sums[min(num_words, capacity)]
     chars = first_byte = end_byte = first_char = end_char = np.int64(0)
     upper = digits = runs = flags = triples = spaced_dots = np.int64(0)
     spaced = spaced_size = alpha_words = stop_words = symbols = np.int64(0)
     while at < end:
-        byte = data[at]
         token_start = at
-        block = letters = _NO_BITS
-        run = np.int64(0)
-        if _LETTERS[byte] and at <= last_load:
-            # ---- a word of up to eight ASCII letters and a space behind it
-            block = load64_kernel(data, np.uint64(at))
-            letters = find_letters_kernel(block)
-            run = min(count_leading_kernel(letters), end - at)
-            stop = at + run
-            if stop == end or data[stop] == _SPACE:
-                if num_words < capacity:
-                    tail = block & keep_bytes_kernel(run)
-                    hashes[num_words] = mix64_kernel(mix64_kernel(tail) ^ (np.uint64(run) << _SHIFT_56))
-                    char_sums[num_words + 1] = size_sum + run
-                    word_places[num_words] = (at - origin) * 2 + (_LETTERS[byte] >> 1)
-                num_words += 1
-                size_sum += run
-                lower = (block | _BIT_5) & keep_bytes_kernel(run)
-                stop_words += _STOP_WORDS[(lower * _STOP_FACTOR) >> _STOP_SHIFT] == lower
-                upper += count_capitals_kernel(block, letters, run)
-                if spaced == 0:
-                    first_byte, first_char = at, chars
-                spaced += 1
-                alpha_words += 1
-                spaced_size += run
-                runs += 1
-                chars += run
-                end_byte, end_char = stop, chars
-                at = stop
-                if at < end:  # the space
-                    at += 1
-                    chars += 1
-                    if at + 1 < end and data[at] | 0x20 == _PHRASE_HINT_1 and data[at + 1] | 0x20 == _PHRASE_HINT_2:
-                        flags = np.int64(HAS_PHRASE)
-                continue
-        if byte == _LINE_FEED:
+        run, word_hash, capitals, is_stop = read_word_kernel(data, at, end)
+        if run > 0:
+            size_sum += run
+            if num_words < capacity:
+                hashes[num_words] = word_hash
+                char_sums[num_words + 1] = size_sum
+                word_places[num_words] = (at - origin) * 2 + (LETTERS[data[at]] >> 1)
+            num_words += 1
+            at += run
+            token = Token(run, run, capitals, 0, 1, 0, 0, True)
+        elif data[at] == _LINE_FEED:
             break
-        # ---- anything else up to white space, and one character of that
-        first_of_token = chars
-        has_alpha = was_alnum = False
-        dots = np.int64(0)
-        last = word_start = word_size = word_entry = np.int64(
-            0
-        )  # the open word; `last`: class of its last character that joins, 0: none
-        while at < end:
-            byte = data[at]
-            is_run = _LETTERS[byte] != 0 and at <= last_load
-            if is_run:
-                block = load64_kernel(data, np.uint64(at))
-                letters = find_letters_kernel(block)
-                size = width = run = min(count_leading_kernel(letters), end - at)
-                code, entry, word_class = np.int64(byte), np.int64(table[byte]), np.int64(LETTER)
-                num_chars = run
-            else:
-                code, width = decode_kernel(data, at, end)
-                entry = character_class_kernel(table, code)
-                if entry & SPACE_BIT:
-                    break
-                size = width if in_bytes else 1
-                word_class = entry & 15
-                num_chars = np.int64(1)
-            # words by default boundaries
-            if last != 0:
-                joins = word_class == EXTEND
-                if not joins and (JOINS[last] >> word_class) & 1:
-                    if word_class >= MID_LETTER:
-                        joins = next_class_kernel(data, at + width, end, table) == last
-                    else:
-                        joins = True
-                        last = word_class
-                if joins:
-                    word_size += size
-                else:
-                    if word_entry & ALNUM_BIT:
-                        size_sum += word_size
-                        if num_words < capacity:
-                            hashes[num_words] = hash_word_kernel(data, word_start, at)
-                            char_sums[num_words + 1] = size_sum
-                            word_places[num_words] = (word_start - origin) * 2 + (word_entry >> 7)
-                        num_words += 1
-                    last = np.int64(0)
-            if last == 0 and LETTER <= word_class <= SINGLE:
-                last, word_start, word_size, word_entry = word_class, at, np.int64(size), entry
-            # symbols
-            if code == _DOT:
-                dots += 1
-                follows = at - start >= 2 and data[at - 1] == _SPACE and data[at - 2] == _DOT
-                spaced_dots = spaced_dots + 1 if follows else np.int64(1)
-                # like str.count: occurrences do not overlap, so every third one counts
-                symbols += dots % 3 == 0
-                triples += spaced_dots % 3 == 0
-            else:
-                dots = np.int64(0)
-                symbols += (code == _HASH_SIGN) | (code == _ELLIPSIS)
-            has_alpha |= entry & ALPHA_BIT != 0
-            is_alnum = entry & ALNUM_BIT != 0
-            runs += is_alnum and not was_alnum
-            was_alnum = is_alnum
-            upper += count_capitals_kernel(block, letters, run) if is_run else entry >> 7
-            digits += (code >= _ZERO) & (code <= _NINE)
-            spaced_size += size
-            at += width
-            chars += num_chars
+        else:
+            at, token, num_words, size_sum, spaced_dots = sweep_token_kernel(
+                data,
+                at,
+                end,
+                table,
+                in_bytes,
+                start,
+                origin,
+                num_words,
+                size_sum,
+                spaced_dots,
+                hashes,
+                char_sums,
+                word_places,
+            )
+            is_stop = is_stop_word_kernel(data, token_start, at)
         if at > token_start:
-            if last != 0 and word_entry & ALNUM_BIT:
-                size_sum += word_size
-                if num_words < capacity:
-                    hashes[num_words] = hash_word_kernel(data, word_start, at)
-                    char_sums[num_words + 1] = size_sum
-                    word_places[num_words] = (word_start - origin) * 2 + (word_entry >> 7)
-                num_words += 1
             if spaced == 0:
-                first_byte, first_char = token_start, first_of_token
+                first_byte, first_char = token_start, chars
+            chars += token.chars
             spaced += 1
-            alpha_words += has_alpha
-            stop_words += is_stop_word_kernel(data, token_start, at)
+            spaced_size += token.size
+            upper += token.upper
+            digits += token.digits
+            runs += token.runs
+            symbols += token.symbols
+            triples += token.triples
+            alpha_words += token.has_alpha
+            stop_words += is_stop
             end_byte, end_char = at, chars
         if at < end and data[at] != _LINE_FEED:  # the white space
-            code, width = decode_kernel(data, at, end)
-            at += width
+            at += decode_kernel(data, at, end)[1]
             chars += 1
             if at + 1 < end and data[at] | 0x20 == _PHRASE_HINT_1 and data[at + 1] | 0x20 == _PHRASE_HINT_2:
                 flags = np.int64(HAS_PHRASE)
@@ -302,10 +286,8 @@ def sweep_line_kernel(data, start, end, table, in_bytes, origin, num_words, hash
     out[LENGTH_WORDS] += runs
     facts[START], facts[END] = start - origin, at - origin
     facts[UPPER], facts[DIGITS], facts[FLAGS] = upper, digits, flags
-    facts[LINE_SIZE] = at - start if in_bytes else chars
-    facts[LINE_SPACED] = spaced
+    facts[LINE_SIZE], facts[LINE_SPACED], facts[NUM_CHARS] = at - start if in_bytes else chars, spaced, chars
     facts[FIRST_BYTE], facts[END_BYTE], facts[FIRST_CHAR], facts[END_CHAR] = first_byte, end_byte, first_char, end_char
-    facts[NUM_CHARS] = chars
     return at, num_words
 
 
@@ -316,6 +298,43 @@ def close_paragraph_kernel(data, start, end, size, num_paragraphs, scratch):
         scratch.paragraph_hashes[num_paragraphs] = xxh64_kernel(data, start, end, _SEED)
         scratch.paragraph_sizes[num_paragraphs] = size
     return num_paragraphs + 1
+
+
+@njit(**KERNEL_BORROWING_INNER)
+def add_raw_line_kernel(data, line_start, line_end, end, paragraphs, scratch):
+    """Add a line as it stands to the paragraph being read, and close that where the text says so; returns the paragraphs closed so far.
+
+    Two or more line feeds part paragraphs, a single one belongs to the text on either side.
+    """
+    state = scratch.open
+    if line_start < line_end:
+        if state[OPEN_START] < 0:
+            state[OPEN_START] = line_start - 1 if state[FEEDS] == 1 else line_start
+        state[FEEDS] = 0
+    state[FEEDS] += 1
+    if state[OPEN_START] >= 0 and (line_end + 1 >= end or data[line_end + 1] == _LINE_FEED):
+        stop = end if line_end + 1 == end else line_end
+        paragraphs = close_paragraph_kernel(
+            data, state[OPEN_START], stop, stop - state[OPEN_START], paragraphs, scratch
+        )
+        state[OPEN_START] = -1
+    return paragraphs
+
+
+@njit(**KERNEL_BORROWING_INNER)
+def add_line_kernel(data, ends_paragraph, chars_before, paragraphs, scratch):
+    """As add_raw_line_kernel for the line of scratch.facts without outer white space; an empty line or the text's end closes a paragraph."""
+    state, facts = scratch.open, scratch.facts
+    if facts[FIRST_BYTE] < facts[END_BYTE]:
+        if state[OPEN_START] < 0:
+            state[OPEN_START], state[OPEN_FIRST] = facts[FIRST_BYTE], chars_before + facts[FIRST_CHAR]
+        state[OPEN_END], state[OPEN_SIZE] = facts[END_BYTE], chars_before + facts[END_CHAR] - state[OPEN_FIRST]
+    if state[OPEN_START] >= 0 and ends_paragraph:
+        paragraphs = close_paragraph_kernel(
+            data, state[OPEN_START], state[OPEN_END], state[OPEN_SIZE], paragraphs, scratch
+        )
+        state[OPEN_START] = -1
+    return paragraphs
 
 
 @njit(**KERNEL_BORROWING_INNER)
@@ -338,32 +357,19 @@ def sweep_text_kernel(data, start, end, table, in_bytes, scratch, words, out):
     facts = scratch.facts
     bullets = ellipses = ellipsis_base = all_chars = np.int64(0)
     words.char_sums[0] = 0
-    open_start = open_end = open_size = np.int64(-1)  # the paragraph being read
-    open_first = feeds = np.int64(0)  # feeds: line feeds since the last character that is none
+    scratch.open[OPEN_START], scratch.open[FEEDS] = -1, 0
     line_start = np.int64(start)
     while line_start <= end:
         line_words = num_words
         line_end, num_words = sweep_line_kernel(
-            data,
-            line_start,
-            end,
-            table,
-            in_bytes,
-            start,
-            num_words,
-            words.hashes,
-            words.char_sums,
-            scratch.word_places,
-            out,
-            facts,
-        )
+            data, line_start, end, table, in_bytes, start, num_words, words.hashes, words.char_sums, scratch.word_places, out, facts
+        )  # fmt: skip
         facts[FIRST_WORD], facts[LAST_WORD] = line_words, num_words
         if lines < len(scratch.lines):
             for column in range(NUM_LINE_COLUMNS):
                 scratch.lines[lines, column] = facts[column]
         lines += 1
         first, last = facts[FIRST_BYTE], facts[END_BYTE]
-        first_char, end_char, chars = facts[FIRST_CHAR], facts[END_CHAR], facts[NUM_CHARS]
         if in_bytes:
             is_full = line_start < line_end
             size, ellipsis_end = line_end - line_start, line_end
@@ -371,25 +377,13 @@ def sweep_text_kernel(data, start, end, table, in_bytes, scratch, words, out):
                 first, last = line_start, line_end
                 ellipsis_end -= line_end < end and data[line_end - 1] == _RETURN
                 ellipsis_base += line_start < ellipsis_end
-                # two or more line feeds part paragraphs, a single one belongs to the text on either side
-                if open_start < 0:
-                    open_start = line_start - 1 if feeds == 1 else line_start
-                feeds = np.int64(0)
-            feeds += 1
-            if open_start >= 0 and (line_end + 1 >= end or data[line_end + 1] == _LINE_FEED):
-                stop = end if line_end + 1 == end else line_end
-                paragraphs = close_paragraph_kernel(data, open_start, stop, stop - open_start, paragraphs, scratch)
-                open_start = np.int64(-1)
+            paragraphs = add_raw_line_kernel(data, line_start, line_end, end, paragraphs, scratch)
         else:
             is_full = first < last
-            size, ellipsis_end = end_char - first_char, last
-            if is_full:
-                if open_start < 0:
-                    open_start, open_first = first, all_chars + first_char
-                open_end, open_size = last, all_chars + end_char - open_first
-            if open_start >= 0 and (line_start == line_end or line_end >= end):
-                paragraphs = close_paragraph_kernel(data, open_start, open_end, open_size, paragraphs, scratch)
-                open_start = np.int64(-1)
+            size, ellipsis_end = facts[END_CHAR] - facts[FIRST_CHAR], last
+            paragraphs = add_line_kernel(
+                data, line_start == line_end or line_end >= end, all_chars, paragraphs, scratch
+            )
         if is_full:
             if full_lines < len(scratch.line_hashes):
                 scratch.line_hashes[full_lines] = xxh64_kernel(data, first, last, _SEED)
@@ -397,7 +391,7 @@ def sweep_text_kernel(data, start, end, table, in_bytes, scratch, words, out):
             full_lines += 1
             bullets += starts_with_bullet_kernel(data, first, last)
             ellipses += ends_with_ellipsis_kernel(data, first, ellipsis_end)
-        all_chars += chars + 1
+        all_chars += facts[NUM_CHARS] + 1
         line_start = line_end + 1
     if in_bytes and end - start == 1 and lines == 2:  # a line feed and nothing else is a paragraph of its own
         paragraphs = close_paragraph_kernel(data, start, end, 1, paragraphs, scratch)

@@ -18,6 +18,7 @@ SISTERS = {
     "taggers/repetition_kernels.py": "taggers/gopher.py",
     # parts of the web filter's chain
     "taggers/web_sweep_kernels.py": "taggers/web_filter.py",
+    "taggers/letter_block_kernels.py": "taggers/web_filter.py",
     "taggers/line_edits_kernels.py": "taggers/web_filter.py",
     "taggers/sentence_rules_kernels.py": "taggers/web_filter.py",
     # one of the hashes of shingles
