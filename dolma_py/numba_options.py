@@ -38,3 +38,7 @@ KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 # of a kernel that only kernels call: without what unpacks Python's arguments, which for tuples of many arrays compiles longer than the kernel
 KERNEL_INNER: dict[str, Any] = {**KERNEL, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 KERNEL_PARALLEL: dict[str, Any] = {**KERNEL, "parallel": True}
+# of a kernel that makes no array: its arrays are the caller's, so nothing counts references to them, which in a loop over words costs more
+# than the loop's own work
+KERNEL_BORROWING: dict[str, Any] = {**KERNEL, "_nrt": False}
+KERNEL_BORROWING_INNER: dict[str, Any] = {**KERNEL_INNER, "_nrt": False}

@@ -236,11 +236,12 @@ def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[s
     funnel = None
     if view is not None:
         first = len(view.steps)
-        view = view.extend(name_view(context.folder.split("/")[1], step.name), view_steps(step, result))
+        view = view.extend(name_view(context.folder.split("/")[1], step.name), view_steps(step, result, view))
         storage.make_folder(context.corpus.path("views"))
         views.save_view(view, context.corpus.path("views", f"{view.name}.yaml"))
         if step.kind in FIRST_KINDS or len(view.steps) > first:
-            funnel = count_view.run(context._replace(view=view), first)
+            whole = step.settings.whole_frac if getattr(step.settings, "short_circuit", False) else 1.0
+            funnel = count_view.run(context._replace(view=view), first, whole)
     return {
         "format": "dolma-py-step", "recipe": context.folder.split("/")[1], "step": step.name, **step.identity(),
         "rules": list_rules(step), "seed": context.seed,
@@ -276,12 +277,13 @@ def name_view(run: str, step: str) -> str:
     return run if run == step else f"{run}-{step}"
 
 
-def view_steps(step: Step, result: StepResult) -> list[views.Step]:
-    """The step's rules as lines of a view, tied to the attribute sets it made."""
+def view_steps(step: Step, result: StepResult, view: View) -> list[views.Step]:
+    """The step's rules as lines of a view, tied to the attribute sets that it or a step before it made."""
     lines = []
+    known = {line.attributes: line.fingerprint for line in view.steps if line.attributes} | result.attributes
     for rule in step.rules:
-        name = find_rule_set(step.place, rule, result.attributes)
-        fingerprint = None if name is None else result.attributes[name]
+        name = find_rule_set(step.place, rule, result.attributes, known)
+        fingerprint = None if name is None else known[name]
         lines.append(views.Step(**(rule.model_dump() | {"attributes": name, "fingerprint": fingerprint})))
     return lines
 

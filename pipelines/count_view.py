@@ -1,7 +1,7 @@
 """Count what a view's rules and edits do: documents and bytes in and out per rule and source, and examples of each.
 
 Reads ids, sources and attributes only, no text; sizes come from the attributes written with the documents. Guarantees
-in = out + dropped for documents and bytes, per source and step.
+in = out + dropped for documents and bytes, per source and step. Each rule is also asked by itself, over what the first of them got.
 """
 
 from __future__ import annotations
@@ -11,33 +11,37 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dolma_py import config, hashing
+from dolma_py import config, hashing, rules, views
 from dolma_py.corpus import Corpus, evaluate_group
 from dolma_py.errors import ConservationError
 from dolma_py.listing import Split, pack_address
 from dolma_py.storage import WrittenFile
 from dolma_py.views import View
+from pipelines.short_circuit import choose_whole
 from pipelines.steps import StepContext, Unit, split_name, split_params
 
-VERSION = 1
+VERSION = 2
 EXAMPLES = 6  # addresses kept per rule, and of the documents that stay
 
 # a row of the funnel: documents and bytes that reach the step, and what it takes away
 Counts = dict[str, int]
 
 
-def run(context: StepContext, first_step: int) -> dict[str, Any]:
-    """The funnel of the view's steps from `first_step` on: {"steps": [...], "kept": {...}}, deterministic."""
+def run(context: StepContext, first_step: int, whole_frac: float = 1.0) -> dict[str, Any]:
+    """The funnel of the view's steps from `first_step` on: {"steps": [...], "kept": {...}}, deterministic.
+
+    whole_frac: share of documents whose attributes are all there, see pipelines.short_circuit; a rule's `alone` is counted over them.
+    """
     view = context.need_view()
     units = [
         Unit(
             split_name(split),
-            split_params(context, split) | {"first_step": first_step, "seed": context.seed},
+            split_params(context, split) | {"first_step": first_step, "seed": context.seed, "whole_frac": whole_frac},
             split.text_bytes,
         )
         for split in context.plan_splits()
     ]
-    phase = f"count-{config.fingerprint(VERSION, view.fingerprint, first_step)[:12]}"
+    phase = f"count-{config.fingerprint(VERSION, view.fingerprint, first_step, whole_frac)[:12]}"
     done, _ = context.run_units(phase, units, count_split)
     steps = [{"name": step.name, "sources": {}, "examples": []} for step in view.steps[first_step:]]
     kept: dict[str, Any] = {"sources": {}, "examples": []}
@@ -45,6 +49,8 @@ def run(context: StepContext, first_step: int) -> dict[str, Any]:
         facts = done.units[name]["facts"]
         for total, part in zip([*steps, kept], [*facts["steps"], facts["kept"]], strict=True):
             _add_counts(total["sources"], part["sources"])
+            if "alone" in part:
+                _add_counts(total.setdefault("alone", {}), part["alone"])
             total["examples"] = sorted([*total["examples"], *part["examples"]])[:EXAMPLES]
     _check_conservation(steps, kept)
     return {"steps": steps, "kept": kept}
@@ -87,6 +93,11 @@ def count_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
         addresses = pack_address(shard.number, first_row + np.arange(keys.num_rows))
         order = hashing.hash_ids(keys.column("id").combine_chunks(), seed=params["seed"], name="examples")
         reached = (verdict.failed < 0) | (verdict.failed >= first)
+        sample = reached.copy()
+        if params["whole_frac"] < 1:
+            sample &= choose_whole(keys.column("id"), seed=params["seed"], frac=params["whole_frac"])
+        for index, step in enumerate(steps, first):
+            _count_alone(step, view.steps[index], verdict, sample, names, codes, keys.column("source"))
         for index, step in enumerate(steps, first):
             dropped = verdict.failed == index
             before, after = verdict.bytes_before[index], verdict.bytes_before[index + 1]
@@ -99,6 +110,20 @@ def count_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
         _pick(kept, order, addresses, reached)
         first_row += keys.num_rows
     return [], {"steps": steps, "kept": kept}
+
+
+def _count_alone(
+    total: dict[str, Any], step: views.Step, verdict: views.Evaluation, sample: np.ndarray, names: list[str], codes: np.ndarray,
+    sources: pa.ChunkedArray,
+) -> None:  # fmt: skip
+    """What a rule drops of the sampled documents if no other rule is asked: {source: {documents, dropped}}."""
+    if step.keep is None:
+        return
+    holds, _ = rules.evaluate_rule(rules.parse_rule(step.keep), verdict.tables[step.attributes or ""])
+    broken = sample & views.applies(step, sources.combine_chunks()) & ~holds
+    for code, name in enumerate(names):
+        counts = {"documents": int((sample & (codes == code)).sum()), "dropped": int((broken & (codes == code)).sum())}
+        _add_counts(total.setdefault("alone", {}), {name: counts})
 
 
 def _encode(sources: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:

@@ -20,7 +20,7 @@ from pipelines.steps import Rule, SettingsPlace, StepContext, StepResult
 
 # kind of a step -> the module of its job; a module has VERSION, one Config for it, and run(context, config). It may have
 # CHANGES_NO_BYTE (settings that are not part of the fingerprint), READS_VIEW = False (it reads other files; the view goes by it),
-# expected_text_bytes, fingerprint_inputs, check_settings, and for a plan mb_per_core_sec, worker_memory_bytes, driver_memory_bytes,
+# expected_text_bytes, fingerprint_inputs, check_settings, list_sets, and for a plan mb_per_core_sec, worker_memory_bytes, driver_memory_bytes,
 # shared_memory_bytes, work_disk_bytes
 KINDS = {
     "installed_text": ("pipelines.write_installed_text", "InstalledTextStep"),
@@ -86,7 +86,9 @@ class Step(NamedTuple):
     def identity(self) -> dict[str, Any]:
         """What of the settings decides the step's output: rules belong to the view, others only say how, or whether, it ends."""
         values = config.dump_config(self.settings)
-        for name in ("rules", *getattr(self.module, "CHANGES_NO_BYTE", ())):
+        # rules decide attributes only where they spare taggers
+        free = () if values.get("short_circuit") else ("rules", "short_circuit", "whole_frac")
+        for name in (*free, *getattr(self.module, "CHANGES_NO_BYTE", ())):
             values.pop(name, None)
         return {"kind": self.kind, "version": self.module.VERSION, "config": values}
 
@@ -172,13 +174,17 @@ def check_steps(steps: list[Step]) -> None:
 
     Nothing is asked of what earlier steps are yet to make.
     """
+    earlier: list[str] = []  # attribute sets of the steps before
     for step in steps:
         for rule in step.rules:
             try:
                 parse_rule(rule.keep or "any")
             except ConfigError as error:
                 raise error.moved(step.place.key(f"rules.{rule.name}.keep"), where=step.place.where) from error
-        if hasattr(step.module, "check_settings"):
+        if hasattr(step.module, "list_sets"):
+            step.module.check_settings(step.settings, step.place, earlier)
+            earlier += step.module.list_sets(step.settings)
+        elif hasattr(step.module, "check_settings"):
             step.module.check_settings(step.settings, step.place)
 
 

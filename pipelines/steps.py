@@ -140,12 +140,15 @@ class StepResult(NamedTuple):
     times: dict[str, Any] = {}  # for run.json
 
 
-def find_rule_set(place: SettingsPlace, rule: Rule, sets: Collection[str]) -> str | None:
-    """The attribute set that a rule is over: the one it names, else the step's only one; None for a rule over no set."""
+def find_rule_set(place: SettingsPlace, rule: Rule, sets: Collection[str], earlier: Collection[str] = ()) -> str | None:
+    """The attribute set that a rule is over: the one it names, else the step's only one; None for a rule over no set.
+
+    sets: those of the step; earlier: those of the steps before, which a rule may name.
+    """
     name = rule.attributes
     if name is None and rule.min_text_bytes is None and len(sets) == 1:
         (name,) = sets
-    if name not in sets and not (name is None and rule.min_text_bytes is not None):
+    if name not in sets and name not in earlier and not (name is None and rule.min_text_bytes is not None):
         key = place.key(f"rules.{rule.name}.attributes")
         raise ConfigError(key, name, f"expected one of {sorted(sets)}", where=place.where)
     return name

@@ -23,6 +23,7 @@ from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.errors import ConfigError, name_known
 from dolma_py.rules import parse_rule
 from pipelines.attribute_sets import write_attribute_sets
+from pipelines.short_circuit import ShortCircuit, check_order
 from pipelines.steps import (
     Rule,
     SettingsPlace,
@@ -58,6 +59,16 @@ class TagConfig(Config):
 
     taggers: list[TaggerChoice] = Field(min_length=1, description="run in one pass")
     rules: list[Rule] = Field(default_factory=list, description="added to the view in order")
+    short_circuit: bool = Field(
+        default=False,
+        description="a document that a rule drops is not given to the taggers after it, and a tagger of several parts stops at the part whose "
+        "rule it breaks; what is spared is null, so the attributes are for these rules only",
+    )
+    whole_frac: float = Field(
+        default=0.01, ge=0, le=1,
+        description="with short_circuit: share of documents, by hash of id, that get every attribute, so that the funnel counts what each rule "
+        "would drop by itself",
+    )  # fmt: skip
 
 
 class TaggerMaker:
@@ -70,9 +81,12 @@ class TaggerMaker:
             choice["set"]: build_tagger(choice["tagger"], choice["options"]) for choice in options["taggers"]
         }
         self.schemas: dict[str, pa.Schema] = {name: tagger.schema for name, tagger in self.taggers.items()}
+        self.short_circuit = ShortCircuit(**options["short_circuit"]) if options.get("short_circuit") else None
 
     def make(self, batch: ViewBatch) -> dict[str, pa.RecordBatch]:
         """Attributes of the batch by every tagger."""
+        if self.short_circuit is not None:
+            return self.short_circuit.tag(self.taggers, batch.documents)
         made = {}
         for name, tagger in self.taggers.items():
             made[name] = tag_checked(tagger, batch.documents)
@@ -82,6 +96,7 @@ class TaggerMaker:
 def run(context: StepContext, tag: TagConfig) -> StepResult:
     """Tag the view; sets that stand with the same fingerprint are not made again."""
     chosen, fingerprints, columns, artifacts, facts = [], {}, {}, {}, {}
+    taggers: dict[str, Tagger] = {}
     for choice in tag.taggers:
         options, identity = resolve_options(context, choice.options)
         settled = settle_options(context, choice, options)
@@ -97,15 +112,31 @@ def run(context: StepContext, tag: TagConfig) -> StepResult:
             raise _name_twice(context.setting_key("taggers"), name)
         view = context.need_view().fingerprint
         columns[name] = tagger.schema.names
+        taggers[name] = tagger
         fingerprints[name] = config.fingerprint(VERSION, choice.tagger, tagger.version, identity, view)
         chosen.append({"set": name, "tagger": choice.tagger, "options": options, "fingerprint": fingerprints[name]})
-    _check_rules(context.place, tag.rules, columns)
+    earlier = {step.attributes for step in context.need_view().steps if step.attributes}
+    _check_rules(context.place, tag.rules, columns, earlier)
+    spared = None
+    if tag.short_circuit:
+        check_order(context.place, tag.rules, taggers)
+        rules = [
+            rule.model_copy(update={"attributes": find_rule_set(context.place, rule, columns, earlier)})
+            for rule in tag.rules
+        ]
+        spared = {"step_rules": config.dump_config(tag.model_copy(update={"rules": rules}))["rules"], "seed": context.seed,
+                  "whole_frac": tag.whole_frac}  # fmt: skip
+        fingerprints = {name: config.fingerprint(value, spared) for name, value in fingerprints.items()}
+        for choice in chosen:
+            choice["fingerprint"] = fingerprints[choice["set"]]
     missing = {
         name: value for name, value in fingerprints.items() if not attribute_set_stands(context.corpus, name, value)
     }
     times: dict[str, Any] = {}
     if missing:
-        options = {"taggers": [choice for choice in chosen if choice["set"] in missing]}
+        if spared is not None:  # each set decides what the ones after it hold
+            missing = fingerprints
+        options = {"taggers": [choice for choice in chosen if choice["set"] in missing], "short_circuit": spared}
         times = write_attribute_sets(context, "pipelines.tag_documents:TaggerMaker", options, missing)._asdict()
     return StepResult(attributes=fingerprints, artifacts=artifacts, facts=facts, times=times)
 
@@ -151,19 +182,25 @@ def name_set(choice: TaggerChoice, tagger: Tagger | type[Any]) -> str:
     return f"{choice.name or tagger.name}-v{tagger.version}"
 
 
-def check_settings(tag: TagConfig, place: SettingsPlace) -> None:
+def check_settings(tag: TagConfig, place: SettingsPlace, earlier: Collection[str] = ()) -> None:
     """Raise ConfigError for a tagger, an option, an attribute set or a column that is not there, before any step is run.
 
-    What an option that names an artifact hides, or a tagger that cannot be built yet, is left to the run.
+    What an option that names an artifact hides, or a tagger that cannot be built yet, is left to the run. earlier: attribute sets of the
+    steps before, which rules may be over too.
     """
     check_taggers(tag, place)
     for choice in tag.taggers:
         for warning in _find_warnings(choice):
             logger.warning("%s", warning)
     try:
-        _check_sets(tag, place, [_look_up(choice) for choice in tag.taggers])
+        _check_sets(tag, place, [_look_up(choice) for choice in tag.taggers], earlier)
     except ConfigError:  # what a class says of itself its objects may say otherwise
-        _check_sets(tag, place, [_look_up(choice, surely=True) for choice in tag.taggers])
+        _check_sets(tag, place, [_look_up(choice, surely=True) for choice in tag.taggers], earlier)
+
+
+def list_sets(tag: TagConfig) -> list[str]:
+    """The attribute sets that the step will write, as far as that is known before it runs."""
+    return [found[0] for found in map(_look_up, tag.taggers) if found is not None]
 
 
 def check_taggers(tag: TagConfig, place: SettingsPlace) -> None:
@@ -218,7 +255,9 @@ def _look_up(choice: TaggerChoice, *, surely: bool = False) -> tuple[str, list[s
         return None
 
 
-def _check_sets(tag: TagConfig, place: SettingsPlace, found: list[tuple[str, list[str]] | None]) -> None:
+def _check_sets(
+    tag: TagConfig, place: SettingsPlace, found: list[tuple[str, list[str]] | None], earlier: Collection[str]
+) -> None:
     """Raise ConfigError for a set that would be written twice, and for rules over what is not there."""
     columns: dict[str, list[str]] = {}
     for name, names in [known for known in found if known is not None]:
@@ -227,18 +266,20 @@ def _check_sets(tag: TagConfig, place: SettingsPlace, found: list[tuple[str, lis
         columns[name] = names
     is_open = None in found  # a set whose name is not known yet may be the one that a rule means
     known = (lambda rule: rule.attributes in columns) if is_open else (lambda rule: True)
-    _check_rules(place, [rule for rule in tag.rules if known(rule)], columns)
+    _check_rules(place, [rule for rule in tag.rules if known(rule)], columns, earlier)
 
 
 def _name_twice(key: str, name: str) -> ConfigError:
     return ConfigError(key, name, "expected each attribute set once", "Give one a name.")
 
 
-def _check_rules(place: SettingsPlace, rules: list[Rule], columns: Mapping[str, Collection[str]]) -> None:
+def _check_rules(
+    place: SettingsPlace, rules: list[Rule], columns: Mapping[str, Collection[str]], earlier: Collection[str]
+) -> None:
     """A misspelled set or column is found before hours of tagging, not after; columns: of each set."""
     for rule in rules:
-        name = find_rule_set(place, rule, columns)
-        if name is None:
+        name = find_rule_set(place, rule, columns, earlier)
+        if name not in columns:
             continue
         used = [("keep", clause.column) for clause in (parse_rule(rule.keep) if rule.keep else ())]
         for key, column in used + ([("edit", rule.edit)] if rule.edit else []):

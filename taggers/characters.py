@@ -16,8 +16,8 @@ TABLE_SIZE = 0x40000  # planes 0 to 3: every letter that Unicode has
 
 # low four bits: the part a character plays in words (Unicode Standard Annex 29, by general category)
 OTHER, LETTER, NUMBER, KATAKANA, CONNECTOR, SINGLE, EXTEND, MID_LETTER, MID_NUMBER, MID_BOTH = range(10)
-# high bits: Python's str.isspace, str.isalpha, str.isalnum
-SPACE_BIT, ALPHA_BIT, ALNUM_BIT = 0x10, 0x20, 0x40
+# high bits: Python's str.isspace, str.isalpha, str.isalnum, str.isupper
+SPACE_BIT, ALPHA_BIT, ALNUM_BIT, UPPER_BIT = 0x10, 0x20, 0x40, 0x80
 
 _MID_LETTER = ":\u00b7\u0387\u05f4\u2027\ufe13\ufe55\uff1a"
 _MID_NUMBER = ",;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b"
@@ -65,7 +65,7 @@ _CLASS_OF_CATEGORY = dict.fromkeys(_LETTER_CATEGORIES, LETTER | ALPHA_BIT | ALNU
 
 @functools.lru_cache(maxsize=1)
 def character_table() -> npt.NDArray[np.uint8]:
-    """uint8 (TABLE_SIZE,): word class in the low four bits, SPACE_BIT, ALPHA_BIT and ALNUM_BIT above. Read-only."""
+    """uint8 (TABLE_SIZE,): word class in the low four bits, SPACE_BIT, ALPHA_BIT, ALNUM_BIT and UPPER_BIT above. Read-only."""
     entries = (
         _CLASS_OF_CATEGORY.get(category, OTHER) for category in map(unicodedata.category, map(chr, range(TABLE_SIZE)))
     )
@@ -83,6 +83,9 @@ def character_table() -> npt.NDArray[np.uint8]:
     for code in range(0x3001):  # no white space stands above
         if chr(code).isspace():
             table[code] |= SPACE_BIT
+    for code in range(0x1F200):  # no upper-case sign stands above
+        if chr(code).isupper():
+            table[code] |= UPPER_BIT
     table.flags.writeable = False
     return table
 

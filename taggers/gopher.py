@@ -40,7 +40,7 @@ class Rule(NamedTuple):
 
     name: str
     column: str
-    op: Literal[">=", "<="]
+    op: Literal[">=", "<=", "<"]
     value: float
     source: str
 
@@ -123,24 +123,28 @@ def count_gopher(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) ->
 
 
 def _allocate_scratch(capacity: int) -> tuple[kernels.SegmentScratch, kernels.WordScratch]:
-    size = 16
-    while size < 2 * capacity:
-        size *= 2
     segments = kernels.SegmentScratch(
         np.empty(capacity, np.uint64),
         np.empty(capacity, np.int64),
         np.empty(capacity, np.uint64),
         np.empty(capacity, np.int64),
     )
+    return segments, allocate_words(capacity)
+
+
+def allocate_words(capacity: int) -> kernels.WordScratch:
+    """Scratch for documents of at most `capacity` words or lines."""
+    size = 16
+    while size < 2 * capacity:
+        size *= 2
     numbers = [np.empty(capacity, np.int32) for _ in range(4)]
-    words = kernels.WordScratch(
+    return kernels.WordScratch(
         np.empty(capacity, np.uint64),
         np.empty(capacity + 1, np.int64),
         *numbers,
         np.empty(size, np.uint64),
         np.empty(size, np.int32),
     )
-    return segments, words
 
 
 class GopherTaggerConfig(Config):

@@ -24,6 +24,7 @@ TAGGERS = {
     "c4-paper": "taggers.c4:C4PaperTagger",
     "c4-code": "taggers.c4:C4CodeTagger",
     "c4-fineweb": "taggers.c4:C4FinewebTagger",
+    "web-filter": "taggers.web_filter:WebFilterTagger",
     "language": "taggers.language:LanguageTagger",
     "quality": "taggers.quality:QualityTagger",
     "code-rules": "taggers.code_rules:CodeRulesTagger",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL
+from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -100,10 +100,10 @@ def _joins() -> np.ndarray:
     return joins
 
 
-_JOINS = _joins()
+JOINS = _joins()
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def next_class_kernel(data, at, end, table):
     """Word class of the first character in data[at:end] that is not a combining mark; OTHER at the end."""
     while at < end:
@@ -115,7 +115,7 @@ def next_class_kernel(data, at, end, table):
     return OTHER
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def hash_word_kernel(data, start, end):
     """64-bit hash of data[start:end], made for words of a few bytes: one load and one scrambling per eight bytes.
 
@@ -137,7 +137,7 @@ def hash_word_kernel(data, start, end):
     return mix64_kernel(mix64_kernel(state ^ tail) ^ (np.uint64(end - start) << _SHIFT_56))
 
 
-@njit(**KERNEL)
+@njit(**KERNEL_BORROWING)
 def split_words_kernel(data, start, end, table, out_hashes, out_char_sums):
     """Words of data[start:end] that start with a letter or a number, by the default word boundaries of UAX 29.
 
@@ -167,7 +167,7 @@ def split_words_kernel(data, start, end, table, out_hashes, out_char_sums):
             code, width = decode_kernel(data, at, end)
             follows = character_class_kernel(table, code) & 15
             if follows != EXTEND:
-                if not (_JOINS[last] >> follows) & 1:
+                if not (JOINS[last] >> follows) & 1:
                     break
                 if follows >= MID_LETTER:
                     if next_class_kernel(data, at + width, end, table) != last:
@@ -185,7 +185,35 @@ def split_words_kernel(data, start, end, table, out_hashes, out_char_sums):
     return words
 
 
-@njit(inline="always", **KERNEL)
+@njit(**KERNEL_BORROWING_INNER)
+def count_words_kernel(data, start, end, table):
+    """How many words split_words_kernel would find in data[start:end]."""
+    words = np.int64(0)
+    at = start
+    while at < end:
+        code, width = decode_kernel(data, at, end)
+        entry = character_class_kernel(table, code)
+        at += width
+        last = entry & 15
+        if not (LETTER <= last <= SINGLE):
+            continue
+        words += entry & ALNUM_BIT != 0
+        while at < end:
+            code, width = decode_kernel(data, at, end)
+            follows = character_class_kernel(table, code) & 15
+            if follows != EXTEND:
+                if not (JOINS[last] >> follows) & 1:
+                    break
+                if follows >= MID_LETTER:
+                    if next_class_kernel(data, at + width, end, table) != last:
+                        break
+                else:
+                    last = follows
+            at += width
+    return words
+
+
+@njit(inline="always", **KERNEL_BORROWING)
 def clear_table_kernel(slots, num_keys):
     """Empty as many slots as num_keys keys need, at most half full; returns the mask of that part of the table."""
     size = 16
@@ -195,7 +223,7 @@ def clear_table_kernel(slots, num_keys):
     return np.uint64(size - 1)
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def find_first_kernel(keys, slots, mask, key, index):
     """The index that first came with `key`; `index` itself when it is new."""
     slot = mix64_kernel(key) & mask
@@ -208,7 +236,7 @@ def find_first_kernel(keys, slots, mask, key, index):
     return index
 
 
-@njit(**KERNEL)
+@njit(**KERNEL_BORROWING_INNER)
 def count_repeated_kernel(hashes, chars, num_segments, scratch):
     """(segments that stand at least twice, their chars, chars of all): every copy counts, the first included.
 
@@ -230,7 +258,7 @@ def count_repeated_kernel(hashes, chars, num_segments, scratch):
     return repeated, repeated_chars, all_chars
 
 
-@njit(**KERNEL)
+@njit(**KERNEL_BORROWING_INNER)
 def number_words_kernel(num_words, scratch):
     """Level 1: fill words, grams and positions from hashes; returns the number of positions whose word repeats."""
     mask = clear_table_kernel(scratch.slots, num_words)
@@ -248,7 +276,7 @@ def number_words_kernel(num_words, scratch):
     return num_positions
 
 
-@njit(**KERNEL)
+@njit(**KERNEL_BORROWING_INNER)
 def extend_ngrams_kernel(length, num_words, num_positions, scratch):
     """From repeated (length - 1)-grams to repeated length-grams, in place; returns the number of positions left."""
     grams, counts, positions = scratch.grams, scratch.counts, scratch.positions
@@ -274,7 +302,7 @@ def extend_ngrams_kernel(length, num_words, num_positions, scratch):
     return kept
 
 
-@njit(**KERNEL)
+@njit(**KERNEL_BORROWING_INNER)
 def count_top_chars_kernel(length, num_positions, scratch):
     """Chars of the most frequent repeated n-gram times its count; of equally frequent ones the one with most chars."""
     top_count = top_chars = np.int64(0)
@@ -289,7 +317,33 @@ def count_top_chars_kernel(length, num_positions, scratch):
     return top_count * top_chars
 
 
-@njit(**KERNEL)
+@njit(**KERNEL_BORROWING_INNER)
+def count_top_covered_kernel(length, num_positions, scratch):
+    """Chars of the words that lie in the most frequent repeated n-gram, each word once; of equals as count_top_chars_kernel, else the first.
+
+    In "a b a b a" the words of "a b a", which stands twice and overlaps itself, are five, not six
+    """
+    top = top_count = top_chars = np.int64(0)
+    for k in range(num_positions):
+        i = np.int64(scratch.positions[k])
+        if scratch.grams[i] != i:
+            continue
+        count = np.int64(scratch.counts[i])
+        chars = scratch.char_sums[i + length] - scratch.char_sums[i]
+        if count > top_count or (count == top_count and chars > top_chars):
+            top, top_count, top_chars = i, count, chars
+    covered = all_chars = np.int64(0)  # words before `covered` are counted
+    for k in range(num_positions):
+        i = np.int64(scratch.positions[k])
+        if scratch.grams[i] != top:
+            continue
+        begin = max(i, covered)
+        covered = i + length
+        all_chars += scratch.char_sums[covered] - scratch.char_sums[begin]
+    return all_chars
+
+
+@njit(**KERNEL_BORROWING_INNER)
 def count_covered_chars_kernel(length, num_positions, scratch):
     """Chars of the words that lie in any repeated n-gram, each word once."""
     covered = np.int64(0)  # words before this one are counted
@@ -302,7 +356,39 @@ def count_covered_chars_kernel(length, num_positions, scratch):
     return chars
 
 
-@njit(**KERNEL)
+@njit(**KERNEL_BORROWING_INNER)
+def count_repetition_kernel(
+    line_hashes, line_sizes, num_lines, paragraph_hashes, paragraph_sizes, num_paragraphs, num_words, covers_top, words, out
+):  # fmt: skip
+    """All repetition counts of one document into `out`, from its lines, paragraphs and words.
+
+    covers_top : bool   the top n-gram counts the words that lie in it, each once; else its chars times how often it stands
+    words               WordScratch with hashes and char_sums of num_words words
+
+    Two lines "ab" and a line "c": 2 of 3 lines repeat, 4 of 5 chars
+    """
+    repeated, chars, all_chars = count_repeated_kernel(line_hashes, line_sizes, num_lines, words)
+    out[DUP_LINES], out[DUP_LINE_CHARS], out[LINE_CHARS] = repeated, chars, all_chars
+    repeated, chars, all_chars = count_repeated_kernel(paragraph_hashes, paragraph_sizes, num_paragraphs, words)
+    out[PARAGRAPHS], out[DUP_PARAGRAPHS] = num_paragraphs, repeated
+    out[DUP_PARAGRAPH_CHARS], out[PARAGRAPH_CHARS] = chars, all_chars
+    num_positions = number_words_kernel(num_words, words)
+    for length in range(TOP_NGRAMS[0], DUP_NGRAMS[1] + 1):
+        out[FIRST_NGRAM + length - 2] = 0
+    for length in range(TOP_NGRAMS[0], DUP_NGRAMS[1] + 1):
+        num_positions = extend_ngrams_kernel(length, num_words, num_positions, words)
+        if num_positions == 0:
+            break
+        if length > TOP_NGRAMS[1]:
+            found = count_covered_chars_kernel(length, num_positions, words)
+        elif covers_top:
+            found = count_top_covered_kernel(length, num_positions, words)
+        else:
+            found = count_top_chars_kernel(length, num_positions, words)
+        out[FIRST_NGRAM + length - 2] = found
+
+
+@njit(**KERNEL_BORROWING)
 def gopher_counts_kernel(data, offsets, table, first_row, segments, words, out_counts):
     """All counts of rows first_row, first_row + 1, ... until a document does not fit the scratch arrays.
 
@@ -324,21 +410,8 @@ def gopher_counts_kernel(data, offsets, table, first_row, segments, words, out_c
         if max(num_lines, num_words) > len(words.hashes):
             return row
         out[WORDS], out[WORD_CHARS] = num_words, words.char_sums[num_words]
-        repeated, chars, all_chars = count_repeated_kernel(segments.line_hashes, segments.line_chars, num_lines, words)
-        out[DUP_LINES], out[DUP_LINE_CHARS], out[LINE_CHARS] = repeated, chars, all_chars
-        repeated, chars, all_chars = count_repeated_kernel(
-            segments.paragraph_hashes, segments.paragraph_chars, num_paragraphs, words
-        )
-        out[PARAGRAPHS], out[DUP_PARAGRAPHS] = num_paragraphs, repeated
-        out[DUP_PARAGRAPH_CHARS], out[PARAGRAPH_CHARS] = chars, all_chars
-        num_positions = number_words_kernel(num_words, words)
-        out[FIRST_NGRAM:] = 0
-        for length in range(TOP_NGRAMS[0], DUP_NGRAMS[1] + 1):
-            num_positions = extend_ngrams_kernel(length, num_words, num_positions, words)
-            if num_positions == 0:
-                break
-            if length <= TOP_NGRAMS[1]:
-                out[FIRST_NGRAM + length - 2] = count_top_chars_kernel(length, num_positions, words)
-            else:
-                out[FIRST_NGRAM + length - 2] = count_covered_chars_kernel(length, num_positions, words)
+        count_repetition_kernel(
+            segments.line_hashes, segments.line_chars, num_lines, segments.paragraph_hashes, segments.paragraph_chars, num_paragraphs,
+            num_words, False, words, out,
+        )  # fmt: skip
     return np.int64(len(offsets) - 1)

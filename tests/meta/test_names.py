@@ -21,6 +21,11 @@ SISTERS = {
     # lines and n-grams of the presets are parts of one sweep
     "taggers/preset_lines_kernels.py": "taggers/rule_presets.py",
     "taggers/preset_ngrams_kernels.py": "taggers/rule_presets.py",
+    # parts of the web filter's chain
+    "taggers/web_sweep_kernels.py": "taggers/web_filter.py",
+    "taggers/letter_block_kernels.py": "taggers/web_filter.py",
+    "taggers/line_edits_kernels.py": "taggers/web_filter.py",
+    "taggers/sentence_rules_kernels.py": "taggers/web_filter.py",
     # one of the hashes of shingles
     "dedup/sha1_kernels.py": "dedup/shingles.py",
     # addresses and numbers are found in one sweep
@@ -69,6 +74,7 @@ TWINS = {
     "first_slot_kernel": "spacy_words.split_words",
     "split_spacy_words_kernel": "spacy_words.split_words",
     "bad_words_kernel": "bad_words.count_bad_words",
+    "filter_documents_kernel": "web_filter.filter_documents",
 }
 
 
