@@ -68,6 +68,9 @@ ConfigFile = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="setting as a.b=c, stands above the file; may be repeated")
 ]
+ShortCircuit = Annotated[
+    bool, typer.Option("--short-circuit", help="taggers behind a rule that drops a document do not see it")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and its cost, do nothing")]
 Partitions = Annotated[
     int | None, typer.Option("--partitions", min=1, help="Spark partitions; changes no byte of the output")
@@ -232,7 +235,33 @@ def _plain_job_command(parent: typer.Typer, command: str, kind: str, text: str) 
     parent.command(command.split()[-1], help=text)(run)
 
 
-_plain_job_command(app, "tag", "tag", "Run taggers over a view; write attributes and a view with the rules.")
+@app.command()
+def tag(
+    corpus: OneCorpus = None,
+    input: PlainInput = None,
+    output: PlainOutput = None,
+    text_column: TextColumn = "text",
+    id_column: IdColumn = None,
+    mark: Mark = False,
+    short_circuit: ShortCircuit = False,
+    view: View = None,
+    config: ConfigFile = None,
+    set: Overrides = None,
+    name: Name = "tag",
+    seed: Seed = 0,
+    dry_run: DryRun = False,
+    partitions: Partitions = None,
+    master: Master = None,
+    bundle: BundleFolder = None,
+) -> None:
+    """Run taggers over a view; write attributes and a view with the rules."""
+    plain = {"inputs": input or [], "output": output, "text_column": text_column, "id_column": id_column, "mark": mark}
+    overrides = ["short_circuit=true"] * short_circuit + (set or [])
+    call("tag", kind="tag", corpus=corpus, view=view, plain=plain, config=config, overrides=overrides,
+         run={"name": name, "seed": seed}, dry_run=dry_run,
+         spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
+
+
 _job_command(
     classifier_app,
     "classifier train",

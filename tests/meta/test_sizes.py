@@ -60,6 +60,7 @@ def _is_command(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
             "TextColumn",
             "IdColumn",
             "Mark",
+            "ShortCircuit",
             "View",
             "ConfigFile",
             "Overrides",
