@@ -258,18 +258,13 @@ class RulePresetsTagger:
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
-class _PresetConfig(Config):
-    """No options: the columns are facts, the view decides."""
-
-
 class _PresetTagger:
     """Writes the columns of one preset."""
 
-    config_model = _PresetConfig
     version = 1
     name: str
 
-    def __init__(self, config: _PresetConfig) -> None:
+    def __init__(self, config: Config) -> None:
         self.config = config
         self.schema = preset_schema(self.name)
 
@@ -280,27 +275,47 @@ class _PresetTagger:
         return pa.RecordBatch.from_arrays(_make_columns(preset, counts), schema=self.schema)
 
 
+class GopherPaperTaggerConfig(Config):
+    """No options: the columns are facts, the view decides."""
+
+
 class GopherPaperTagger(_PresetTagger):
     """Writes what GOPHER_PAPER_RULES read under attributes/gopher-paper-v1."""
 
+    config_model = GopherPaperTaggerConfig
     name = "gopher-paper"
+
+
+class GopherDatatroveTaggerConfig(Config):
+    """No options: the columns are facts, the view decides."""
 
 
 class GopherDatatroveTagger(_PresetTagger):
     """Writes what GOPHER_DATATROVE_RULES read under attributes/gopher-datatrove-v1."""
 
+    config_model = GopherDatatroveTaggerConfig
     name = "gopher-datatrove"
+
+
+class GopherDolmaTaggerConfig(Config):
+    """No options: the columns are facts, the view decides."""
 
 
 class GopherDolmaTagger(_PresetTagger):
     """Writes what GOPHER_DOLMA_RULES read under attributes/gopher-dolma-v1."""
 
+    config_model = GopherDolmaTaggerConfig
     name = "gopher-dolma"
+
+
+class FinewebTaggerConfig(Config):
+    """No options: the columns are facts, the view decides."""
 
 
 class FinewebTagger(_PresetTagger):
     """Writes what FINEWEB_RULES and FINEWEB_PAPER_RULES read under attributes/fineweb-v1."""
 
+    config_model = FinewebTaggerConfig
     name = "fineweb"
 
 
