@@ -121,7 +121,7 @@ def clean_lines(
     offsets : int64 (N + 1,)    text i is data[offsets[i]:offsets[i + 1]]; non-decreasing
 
     Guarantees                  same spans and counts for any batch split
-    Cost                        O(B) time; about 80 bytes of scratch per byte of the longest text
+    Cost                        O(B) time; about 70 bytes of scratch per byte of the longest text, 130 if it is dense in words
     """
     num_rows = len(offsets) - 1
     counts = np.zeros((num_rows, kernels.NUM_COUNTS), np.int64)

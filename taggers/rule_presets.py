@@ -181,8 +181,8 @@ def count_presets(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], w
     want : int                  WANT_... of the presets, added up; columns of others are 0
 
     Guarantees                  same counts for any batch split
-    Cost                        O(B) time; about 60 bytes of scratch per byte of the longest text, 120 if it is denser in words than
-                                one in two bytes
+    Cost                        O(B) time; about 150 bytes of scratch per byte of the longest text, 300 if it has more words than one
+                                in two bytes
     """
     counts = np.zeros((len(offsets) - 1, kernels.NUM_COUNTS), np.int64)
     longest_bytes = int(np.diff(offsets).max(initial=0))
