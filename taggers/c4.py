@@ -121,7 +121,7 @@ def clean_lines(
     offsets : int64 (N + 1,)    text i is data[offsets[i]:offsets[i + 1]]; non-decreasing
 
     Guarantees                  same spans and counts for any batch split
-    Cost                        O(B) time; about 80 bytes of scratch per byte of the longest text
+    Cost                        O(B) time; about 70 bytes of scratch per byte of the longest text, 130 if it is dense in words
     """
     num_rows = len(offsets) - 1
     counts = np.zeros((num_rows, kernels.NUM_COUNTS), np.int64)
@@ -144,7 +144,7 @@ def clean_lines(
     return Cleaned(counts, spans[: bounds[-1]], bounds)
 
 
-class C4TaggerConfig(Config):
+class _C4Config(Config):
     """The list of bad words."""
 
     NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("bad_words_path",)
@@ -163,14 +163,13 @@ class _C4Tagger:
     num_bad_words   int64     places with a word of the list; null without a list
     """
 
-    config_model = C4TaggerConfig
     version = 1
     name: PresetName
     schema = pa.schema(
         [("removed", SPANS), *((column, pa.int64()) for column in (*_COUNTS, "num_chars", "num_bad_words"))]
     )
 
-    def __init__(self, config: C4TaggerConfig) -> None:
+    def __init__(self, config: _C4Config) -> None:
         self.config = config
         self.bad_words: BadWords | None = None
         if config.bad_words_path:
@@ -196,19 +195,34 @@ class _C4Tagger:
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
+class C4PaperTaggerConfig(_C4Config):
+    """The list of bad words."""
+
+
 class C4PaperTagger(_C4Tagger):
     """datatrove's defaults, under attributes/c4-paper-v1."""
 
+    config_model = C4PaperTaggerConfig
     name = "c4-paper"
+
+
+class C4CodeTaggerConfig(_C4Config):
+    """The list of bad words."""
 
 
 class C4CodeTagger(_C4Tagger):
     """tensorflow_datasets and DCLM, under attributes/c4-code-v1."""
 
+    config_model = C4CodeTaggerConfig
     name = "c4-code"
+
+
+class C4FinewebTaggerConfig(_C4Config):
+    """The list of bad words."""
 
 
 class C4FinewebTagger(_C4Tagger):
     """datatrove without the rule of line ends, as FineWeb was made, under attributes/c4-fineweb-v1."""
 
+    config_model = C4FinewebTaggerConfig
     name = "c4-fineweb"

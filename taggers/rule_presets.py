@@ -181,8 +181,8 @@ def count_presets(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], w
     want : int                  WANT_... of the presets, added up; columns of others are 0
 
     Guarantees                  same counts for any batch split
-    Cost                        O(B) time; about 60 bytes of scratch per byte of the longest text, 120 if it is denser in words than
-                                one in two bytes
+    Cost                        O(B) time; about 150 bytes of scratch per byte of the longest text, 300 if it has more words than one
+                                in two bytes
     """
     counts = np.zeros((len(offsets) - 1, kernels.NUM_COUNTS), np.int64)
     longest_bytes = int(np.diff(offsets).max(initial=0))
@@ -258,18 +258,13 @@ class RulePresetsTagger:
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
-class _PresetConfig(Config):
-    """No options: the columns are facts, the view decides."""
-
-
 class _PresetTagger:
     """Writes the columns of one preset."""
 
-    config_model = _PresetConfig
     version = 1
     name: str
 
-    def __init__(self, config: _PresetConfig) -> None:
+    def __init__(self, config: Config) -> None:
         self.config = config
         self.schema = preset_schema(self.name)
 
@@ -280,27 +275,47 @@ class _PresetTagger:
         return pa.RecordBatch.from_arrays(_make_columns(preset, counts), schema=self.schema)
 
 
+class GopherPaperTaggerConfig(Config):
+    """No options: the columns are facts, the view decides."""
+
+
 class GopherPaperTagger(_PresetTagger):
     """Writes what GOPHER_PAPER_RULES read under attributes/gopher-paper-v1."""
 
+    config_model = GopherPaperTaggerConfig
     name = "gopher-paper"
+
+
+class GopherDatatroveTaggerConfig(Config):
+    """No options: the columns are facts, the view decides."""
 
 
 class GopherDatatroveTagger(_PresetTagger):
     """Writes what GOPHER_DATATROVE_RULES read under attributes/gopher-datatrove-v1."""
 
+    config_model = GopherDatatroveTaggerConfig
     name = "gopher-datatrove"
+
+
+class GopherDolmaTaggerConfig(Config):
+    """No options: the columns are facts, the view decides."""
 
 
 class GopherDolmaTagger(_PresetTagger):
     """Writes what GOPHER_DOLMA_RULES read under attributes/gopher-dolma-v1."""
 
+    config_model = GopherDolmaTaggerConfig
     name = "gopher-dolma"
+
+
+class FinewebTaggerConfig(Config):
+    """No options: the columns are facts, the view decides."""
 
 
 class FinewebTagger(_PresetTagger):
     """Writes what FINEWEB_RULES and FINEWEB_PAPER_RULES read under attributes/fineweb-v1."""
 
+    config_model = FinewebTaggerConfig
     name = "fineweb"
 
 

@@ -33,7 +33,7 @@ def split_words(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> 
     data : uint8 (B,)           texts in UTF-8, back to back; may be read-only
     offsets : int64 (N + 1,)    text i is data[offsets[i]:offsets[i + 1]]; non-decreasing
 
-    Cost                        O(B) time; about 90 bytes of scratch per byte of the longest text
+    Cost                        O(B) time; about 140 bytes of scratch per byte of the longest text
 
     Examples
     --------
