@@ -5,8 +5,8 @@
 `dolma_py_code.zip` holds our six packages with their YAML and templates; Spark puts it on the workers' module search path.
 `dolma_py_packages.tar.gz` holds the packages that code on a worker imports, and `bin/python`, a script that starts the
 machine's own Python with them. So a worker needs Spark, a Python of the same minor version, and no path to a checkout.
-Not in it: pyspark (the worker has its own), torch and pandas (no executor uses them), and what only the command line and
-the report use. Both files are the same bytes for the same content.
+`--with NAME` adds a package or module of yours to the code, such as one with taggers. Not in them: pyspark (the worker has its
+own), torch and pandas (no executor uses them), and what only the command line and the report use. Both files are the same bytes for the same content.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import importlib.metadata
+import importlib.util
 import io
 import logging
 import os
@@ -21,7 +22,7 @@ import re
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,26 +53,41 @@ class Bundle(NamedTuple):
     packages_archive: Path
 
 
-def make_bundle(output: str | Path, *, root: Path | None = None) -> Bundle:
+def make_bundle(output: str | Path, *, root: Path | None = None, others: Sequence[str] = ()) -> Bundle:
     """Write both files into the folder `output`; what is there already with the same content stays untouched.
+
+    others: packages and modules of pure Python beside ours, by the names they are imported by.
 
     Raises
     ------
-    DataError       a package of the core is not installed, or was installed without a list of its files
+    DataError       a package of the core is not installed, or was installed without a list of its files; one of `others` is not found
     """
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    code = _write_code(folder / CODE_NAME, root or Path(__file__).resolve().parent.parent)
+    root = root or Path(__file__).resolve().parent.parent
+    places = [root / package for package in PACKAGES] + [_find_package(name) for name in others]
+    code = _write_code(folder / CODE_NAME, places)
     archive = _write_archive(folder / ARCHIVE_NAME, find_distributions())
     return Bundle(code, archive)
 
 
-def _write_code(path: Path, root: Path) -> Path:
+def _find_package(name: str) -> Path:
+    """The folder of a package, or the file of a module, that can be imported here."""
+    found = importlib.util.find_spec(name) if name.isidentifier() and name not in PACKAGES else None
+    place = None if found is None else Path(next(iter(found.submodule_search_locations or ()), found.origin or ""))
+    compiled = [] if place is None else [place] if place.is_file() else list(place.rglob("*"))
+    if place is None or not place.exists() or any(file.suffix in (".so", ".pyd") for file in compiled):
+        hint = "Install it, or put its folder on PYTHONPATH; compiled code belongs to the workers' machines."
+        raise DataError(name, "no package or module of pure Python beside ours", hint=hint)
+    return place
+
+
+def _write_code(path: Path, places: Sequence[Path]) -> Path:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # stored: faster imports, no zlib version in it
-        for package in PACKAGES:
-            for file in sorted((root / package).rglob("*")):
-                name = file.relative_to(root).as_posix()
+        for place in places:
+            for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+                name = file.relative_to(place.parent).as_posix()
                 if file.is_file() and not _LEFT_OUT.search(name) and not file.name.startswith("."):
                     entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
                     entry.external_attr = 0o644 << 16
@@ -193,9 +209,12 @@ def main(argv: list[str] | None = None) -> int:
     """`python -m pipelines.bundle`: build both files and log where they are and how large."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.bundle", description=__doc__.split("\n")[0])
     parser.add_argument("--output", default="dist", help="folder for the two files (dist)")
+    parser.add_argument(
+        "--with", dest="others", action="append", default=[], help="a package or module of yours, again for each"
+    )
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    bundle = make_bundle(arguments.output)
+    bundle = make_bundle(arguments.output, others=arguments.others)
     for path in bundle:
         logger.info("%s: %.1f MB", path, path.stat().st_size / 1e6)
     logger.info("Use them with: code_zip: %s, packages_archive: %s", *bundle)
