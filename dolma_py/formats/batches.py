@@ -53,25 +53,33 @@ class BatchBuilder:
     @property
     def is_full(self) -> bool:
         """Whether it is time to drain."""
+        num_rows, num_bytes = self._num_held()
         return (
-            self.num_bytes >= self.limits.batch_text_bytes
-            or len(self.rows) >= self.limits.batch_rows
+            num_bytes >= self.limits.batch_text_bytes
+            or num_rows >= self.limits.batch_rows
             or len(self.rejections) >= MAX_PENDING_REJECTIONS
         )
 
     def drain(self) -> Iterator[pa.RecordBatch | Rejection]:
         """What has been collected, and start anew."""
-        rows, rejections, texts = self.rows, self.rejections, self.texts
-        self.rows, self.rejections, self.num_bytes = [], [], 0
-        self.texts = [(0, texts[-1][1])] if texts else []  # the rest of its rows may still come
-        if rows:
-            columns = list(zip(*rows, strict=True))
-            arrays = [
-                _gather_texts(values, texts) if field.name == "text" and texts else pa.array(values, field.type)
-                for values, field in zip(columns, DOCUMENT_SCHEMA, strict=True)
-            ]
-            yield pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA)
+        rejections, self.rejections = self.rejections, []
+        if self._num_held()[0]:
+            yield self._take_batch()
         yield from rejections
+
+    def _num_held(self) -> tuple[int, int]:
+        return len(self.rows), self.num_bytes
+
+    def _take_batch(self) -> pa.RecordBatch:
+        rows, texts = self.rows, self.texts
+        self.rows, self.num_bytes = [], 0
+        self.texts = [(0, texts[-1][1])] if texts else []  # the rest of its rows may still come
+        columns = list(zip(*rows, strict=True))
+        arrays = [
+            _gather_texts(values, texts) if field.name == "text" and texts else pa.array(values, field.type)
+            for values, field in zip(columns, DOCUMENT_SCHEMA, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA)
 
 
 def _gather_texts(rows: tuple[int, ...], texts: list[tuple[int, pa.LargeStringArray]]) -> pa.LargeStringArray:
