@@ -16,14 +16,22 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from dolma_py.documents import DOCUMENT_SCHEMA, make_document_id
+from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.formats import json_lines_kernels as kernels
 from dolma_py.formats.batches import ROW_OVERHEAD_BYTES, BatchBuilder
-from dolma_py.formats.fields import FieldMap, Record, dump_metadata, find_origin
+from dolma_py.formats.document_arrays import (
+    Bytes,
+    as_bytes,
+    make_bits,
+    make_ids,
+    make_origin,
+    make_strings,
+    write_again,
+)
+from dolma_py.formats.fields import FieldMap, Record, dump_metadata
 from dolma_py.formats.json_values_kernels import KEY_SLOTS, ROOM
 from dolma_py.formats.limits import Limits
 
-Bytes = npt.NDArray[np.uint8]
 PADDING = bytes(ROOM)  # behind a block
 FIRST_BYTES, FIRST_ROWS = 1 << 16, 1 << 10  # of an output before anything is known of the file
 TIME = DOCUMENT_SCHEMA.field("added").type
@@ -61,9 +69,9 @@ class LineBuilder(BatchBuilder):
         self.default_added = _as_microseconds(added)
         self.has_sources = fields.source is not None
         own = source.encode()
-        self.source_bytes = _as_bytes(own + b'"source":' + orjson.dumps(source))
-        self.origin = _as_bytes(b'"origin":' + orjson.dumps(f"{path}:")[:-1] if fields.keep_origin else b"")
-        self.names = _as_bytes(b"".join(roles.names))
+        self.source_bytes = as_bytes(own + b'"source":' + orjson.dumps(source))
+        self.origin = as_bytes(make_origin(path) if fields.keep_origin else b"")
+        self.names = as_bytes(b"".join(roles.names))
         self.name_offsets = np.cumsum([0, *map(len, roles.names)]).astype(np.int64)
         self.roles = np.array(roles.roles, np.int64)
         self.keys = np.empty((3, KEY_SLOTS), np.int64)
@@ -163,21 +171,21 @@ class LineBuilder(BatchBuilder):
         rows = int(self.state[kernels.ROWS])
         ends = [int(self.state[kernels.ENDS + which]) for which in range(4)]
         has_metadata = self.marks[kernels.HAS_METADATA, :rows]
-        ids = _make_strings(self.outputs[kernels.IDS][: ends[0]], self.offsets[0, : rows + 1], pa.string())
-        texts = _make_strings(self.outputs[kernels.TEXTS][: ends[1]], self.offsets[1, : rows + 1], pa.large_string())
+        ids = make_strings(self.outputs[kernels.IDS][: ends[0]], self.offsets[0, : rows + 1], pa.string())
+        texts = make_strings(self.outputs[kernels.TEXTS][: ends[1]], self.offsets[1, : rows + 1], pa.large_string())
         sources = (
-            _make_strings(self.outputs[kernels.SOURCES][: ends[2]], self.offsets[2, : rows + 1], pa.string())
+            make_strings(self.outputs[kernels.SOURCES][: ends[2]], self.offsets[2, : rows + 1], pa.string())
             if self.has_sources
             else pa.repeat(pa.scalar(self.source, pa.string()), rows)
         )
-        metadata = _make_strings(
+        metadata = make_strings(
             self.outputs[kernels.OBJECTS][: ends[3]], self.offsets[3, : rows + 1], pa.string(), has_metadata
         )
         if self.marks[kernels.IS_ODD_ROW, :rows].any():
-            metadata = _write_again(metadata, self.marks[kernels.IS_ODD_ROW, :rows])
+            metadata = write_again(metadata, self.marks[kernels.IS_ODD_ROW, :rows])
         is_made = np.diff(self.offsets[0, : rows + 1]) == 0
         if is_made.any():
-            ids = self._make_ids(is_made, ids, texts, sources, metadata)
+            ids = make_ids(is_made, (ids, texts, sources, metadata), self.path)
         added, has_added = self.times[0, :rows], self.marks[kernels.HAS_ADDED, :rows]
         if self.default_added is not None:
             added = np.where(has_added, added, self.default_added)
@@ -193,15 +201,6 @@ class LineBuilder(BatchBuilder):
         self.state[[kernels.ROWS, kernels.ROW_BYTES, *range(kernels.ENDS, kernels.ENDS + 4)]] = 0
         self._make_rows(capacity)
         return pa.RecordBatch.from_arrays([ids, texts, sources, *times, metadata], schema=DOCUMENT_SCHEMA)
-
-    def _make_ids(self, is_made: npt.NDArray[np.bool_], *columns: pa.Array) -> pa.Array:
-        ids, texts, sources, metadata = columns
-        made: list[str] = ids.to_pylist()
-        for row in np.flatnonzero(is_made).tolist():
-            values: dict[str, Any] = orjson.loads(metadata[row].as_py() or "{}")
-            origin = find_origin(values, self.path)
-            made[row] = make_document_id(sources[row].as_py(), origin, texts[row].as_buffer())
-        return pa.array(made, pa.string())
 
 
 def _find_valid(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, bool]]:
@@ -232,32 +231,5 @@ def _as_microseconds(time: dt.datetime | int | None) -> int | None:
     return value
 
 
-def _as_bytes(data: bytes) -> Bytes:
-    return np.array(bytearray(data), np.uint8)
-
-
-def _make_strings(
-    data: Bytes, offsets: npt.NDArray[np.int64], kind: pa.DataType, is_valid: Bytes | None = None
-) -> pa.Array:
-    """A column of strings of `kind`; copies no data, unless most of what it stands in is unused."""
-    if data.base is not None and 2 * len(data) < len(data.base):
-        data = data.copy()
-    bits = None if is_valid is None else _make_bits(is_valid)
-    exact = offsets if kind == pa.large_string() else offsets.astype(np.int32)
-    return pa.Array.from_buffers(kind, len(offsets) - 1, [bits, pa.py_buffer(exact), pa.py_buffer(data)])
-
-
-def _make_times(values: npt.NDArray[np.int64], is_valid: Bytes) -> pa.Array:
-    return pa.Array.from_buffers(TIME, len(values), [_make_bits(is_valid), pa.py_buffer(np.ascontiguousarray(values))])
-
-
-def _make_bits(is_valid: Bytes) -> pa.Buffer | None:
-    return None if is_valid.all() else pa.py_buffer(np.packbits(is_valid, bitorder="little"))
-
-
-def _write_again(metadata: pa.Array, is_odd: Bytes) -> pa.Array:
-    """Objects with numbers that a kernel does not know to write."""
-    values = metadata.to_pylist()
-    for row in np.flatnonzero(is_odd).tolist():
-        values[row] = orjson.dumps(orjson.loads(values[row])).decode()
-    return pa.array(values, pa.string())
+def _make_times(values: npt.NDArray[np.int64], is_valid: npt.NDArray[Any]) -> pa.Array:
+    return pa.Array.from_buffers(TIME, len(values), [make_bits(is_valid), pa.py_buffer(np.ascontiguousarray(values))])

@@ -14,8 +14,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dolma_py.formats import FieldMap, Limits, Rejection, jsonl, parquet
-from dolma_py.formats.json_lines import PADDING, LineBuilder, find_roles
+from dolma_py.formats import FieldMap, Limits, jsonl, parquet
+from dolma_py.formats.document_columns import Reader, take_documents
+from dolma_py.formats.json_lines import PADDING, LineBuilder, find_roles, is_utf8
+from tests.reference import document_columns as column_reference
 from tests.reference import json_lines as reference
 
 WORDS = st.sampled_from(["", "a", "\U0001f600 \xe9\n", "web", "x" * 70, "0", "\x00", "\u2028"])
@@ -30,13 +32,18 @@ MAPS = [
 
 
 def read_table(table, fields, limits=None):
+    """All events, with the batches as they were cut."""
     sink = io.BytesIO()
     pq.write_table(table, sink)
     events = parquet.read_documents(
-        "/in/a.parquet", source="web", limits=limits or Limits(max_record_bytes=60), fields=fields, added=None,
+        "/in/a.parquet", source="web", limits=limits or Limits(max_record_bytes=60), fields=fields, added=ADDED,
         open_stream=lambda path: io.BytesIO(sink.getvalue()), root="/in",
     )  # fmt: skip
-    return [row for event in events for row in ([event] if isinstance(event, Rejection) else event.to_pylist())]
+    made = list(events)
+    for batch in made:
+        if isinstance(batch, pa.RecordBatch):
+            batch.validate(full=True)
+    return made
 
 
 def read_batches(data, fields, limits, name="a.jsonl", step=1 << 20):
@@ -112,11 +119,28 @@ RAW = [
 FIELD = st.tuples(st.sampled_from(KEYS), st.sampled_from(RAW)).map(b" : ".join)
 BLANKS = st.sampled_from([b"", b"", b" ", b"\r", b"\t \r", b"\x0b"])
 LINE = st.one_of(
+    FIELD.map(lambda field: b'{"text":"t",' + field + b"}"),
     st.tuples(BLANKS, st.lists(st.one_of(FIELD, FIELD, st.just(b'"text":"t"')), max_size=6).map(b", ".join), BLANKS).map(
         lambda parts: parts[0] + b"{" + parts[1] + b"}" + parts[2]
     ),
     st.sampled_from([b"", b" \r", b"\x0b\x0c", b"[]", b"{", b"}", b'{"text":"a"}}', b'{"text":"a"} x', b"\xef\xbb\xbf", b'\xef\xbb\xbf{"text":"b"}']),
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", [*LINE_MAPS[:4], LINE_MAPS[-1]])
+def test_every_value_in_every_place(fields):
+    lines = [b'{"text":"t",' + key + b":" + value + b"}" for key in KEYS for value in RAW]
+    lines += [
+        b'{"metadata":{"k":' + value + b',"l":[' + value + b']},"text":' + value + b',"k":null,"k":' + value + b"}"
+        for value in RAW
+    ]
+    lines += [
+        b'{"metadata":{"k":' + value + b',"l":{"m":' + value + b'}},"text":"t","a":null,"b":' + value + b"}"
+        for value in RAW
+    ]
+    data = b"\n".join(lines)
+    limits = Limits(batch_rows=100)
+    assert read_batches(data, fields, limits) == read_slowly(data, fields, limits)
 
 
 @settings(max_examples=300)
@@ -262,12 +286,69 @@ def tables(draw):
     return pa.table(made)
 
 
-@given(table=tables(), fields=st.sampled_from(MAPS), rows=st.sampled_from([1, 3, 100]))
-def test_columns_are_taken_over_as_rows_would_be(table, fields, rows):
-    limits = Limits(max_record_bytes=60, batch_rows=rows)
+@given(
+    table=tables(),
+    fields=st.sampled_from(MAPS),
+    rows=st.sampled_from([1, 3, 100]),
+    num_bytes=st.sampled_from([200, 1 << 20]),
+)
+def test_columns_are_taken_over_as_rows_would_be(table, fields, rows, num_bytes):
+    limits = Limits(max_record_bytes=60, batch_rows=rows, batch_text_bytes=num_bytes)
     fast = read_table(table, fields, limits)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parquet, "take_documents", lambda *args: None)
+        assert fast == read_table(table, fields, limits)
         patch.setattr(parquet, "take_columns", lambda batch, fields: None)
         assert fast == read_table(table, fields, limits)
         patch.setattr(parquet, "_arrow_texts", lambda batch, name: None)
         assert fast == read_table(table, fields, limits)
+
+
+@pytest.mark.parametrize("source", [None, "", "web", "s", '"\x01'])
+@pytest.mark.parametrize(
+    "fields", [FieldMap(), FieldMap(source="source"), FieldMap(keep_rest=False, keep_origin=False)]
+)
+def test_every_object_in_a_column(source, fields):
+    """Each in a file of its own: one that is not plain sends its whole batch the long way."""
+    values = [value.decode() for value in RAW if is_utf8(value, 0, len(value))]
+    objects = [
+        *values,
+        *(f'{{"k" :{value} }}' for value in values),
+        "",
+        " ",
+        "{}",
+        "{} ",
+        "{}x",
+        '{"a":"',
+        "{",
+        '{"source":"s"}',
+        None,
+    ]
+    for value in objects:
+        table = pa.table({"text": ["t"], "metadata": [value], "source": pa.array([source], pa.string())})
+        fast = read_table(table, fields)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(parquet, "take_documents", lambda *args: None)
+            assert fast == read_table(table, fields), value
+
+
+@given(
+    objects=st.lists(st.one_of(st.just(""), OBJECTS.map(json.dumps)), min_size=1, max_size=6), data=st.data(),
+    first_row=st.integers(1, 10**9),
+)  # fmt: skip
+def test_written_objects_equal_reference(objects, data, first_row):
+    objects = [text for text in objects if '"source"' not in text] or [""]
+    rows = len(objects)
+    sources = data.draw(st.lists(st.sampled_from([None, "web", "s", "\xe9\n"]), min_size=rows, max_size=rows))
+    ids = data.draw(st.lists(st.sampled_from(["1", "2"]), min_size=rows, max_size=rows))
+    texts = pa.array(["t"] * rows, pa.large_string())
+    batch = pa.record_batch({"id": ids, "text": texts, "source": pa.array(sources, pa.string()), "metadata": objects})
+    made = take_documents(batch, texts, FieldMap(), Reader("a.parquet", "web", None), first_row)
+    added = [None if source == "web" else source for source in sources]
+    expected = column_reference.write_objects(objects, added, "a.parquet", first_row)
+    pairs = [
+        [list(json.loads(text).items()) for text in column]
+        for column in (made.column("metadata").to_pylist(), expected)
+    ]
+    assert pairs[0] == pairs[1]
+    assert made.column("id").to_pylist() == ids
