@@ -193,6 +193,8 @@ class _Decompressor:
     def _skip_padding(self) -> bool:
         """Step over zero bytes between members (tape padding is legal after gzip); False at the end."""
         while self._fill():
+            if self.pending[self.position]:  # nearly always: nothing is copied
+                return True
             rest = self.pending[self.position :].lstrip(b"\0")
             self.position = len(self.pending) - len(rest)
             if rest:
