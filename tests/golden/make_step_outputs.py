@@ -66,7 +66,9 @@ COPIES = {  # of the corpus of made_copies
     "code": Output("code", ["attributes/code-rules-v1/*/*.parquet"]),
     "plan": Output("plan", ["runs/copies/*-plan/plan.yaml"]),
     "sample": Output("sample", ["attributes/sample-v1/*/*.parquet"]),
-    "partition": Output("partition", ["attributes/partition-v1/*/*.parquet", "runs/copies/*-partition/thresholds.json", "runs/copies/*-partition/cells.parquet"]),
+    "partition": Output("partition", [
+        "attributes/partition-v1/*/*.parquet", "runs/copies/*-partition/thresholds.json", "runs/copies/*-partition/cells.parquet",
+    ]),
     "shards": Output("shards", [
         "tokens/copies/*.npy", "tokens/copies/*.csv.gz", "tokens/copies/lineage.parquet", "tokens/copies/heldout/*.gz",
     ]),

@@ -36,7 +36,8 @@ def make_shards(seed, num_docs=240):
                 {"text": f"text {made.random()}", "source": made.choice(["web", "pdf"])} for _ in range(num_docs // 6)
             ]
             values = [
-                {"score": made.choice([0.5, 1.0, None, made.random()]), "topic": made.choice(["art", "law", None]), "tokens": made.choice([1, 5, 400])}
+                {"score": made.choice([0.5, 1.0, None, made.random()]), "topic": made.choice(["art", "law", None]),
+                 "tokens": made.choice([1, 5, 400])}
                 for _ in rows
             ]  # fmt: skip
             documents[-1].append(rows)

@@ -16,19 +16,19 @@ def bucket_by_middle(documents, num_buckets):
 
 def assign_by_thresholds(group, key, bounds):
     """bounds: for each group a list of keys; how many are at or below each document's key, -1 for group -1."""
-    return [-1 if g < 0 else sum(bound <= k for bound in bounds[g]) for g, k in zip(group, key)]
+    return [-1 if g < 0 else sum(bound <= k for bound in bounds[g]) for g, k in zip(group, key, strict=True)]
 
 
 def find_bins(group, prefix, bins):
     """bins: list of (group, prefix); the index of each document's, -1 where it is not there."""
-    return [bins.index((g, p)) if (g, p) in bins else -1 for g, p in zip(group, prefix)]
+    return [bins.index((g, p)) if (g, p) in bins else -1 for g, p in zip(group, prefix, strict=True)]
 
 
 def count_digits(found, digit, weight, num_bins, num_digits):
     """(weights, counts) as nested lists."""
     weights = [[0] * num_digits for _ in range(num_bins)]
     counts = [[0] * num_digits for _ in range(num_bins)]
-    for f, d, w in zip(found, digit, weight):
+    for f, d, w in zip(found, digit, weight, strict=True):
         if f >= 0:
             weights[f][d] += w
             counts[f][d] += 1
