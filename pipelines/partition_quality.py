@@ -126,7 +126,7 @@ def _load_earlier(context: StepContext, settings: PartitionConfig, groups: list[
             key,
             settings.against,
             "expected a file below the corpus, or a path",
-            "Such as runs/mix-partition/00-partition/thresholds.json",
+            "Such as runs/mix-partition/00-mix-partition/thresholds.json",
         )
     values = json.loads(storage.read_bytes(path))
     earlier, names = quality_thresholds.load_thresholds(values, path)

@@ -181,3 +181,32 @@ def test_a_topic_without_thresholds_is_named(made, tmp_path):
     )
     with pytest.raises(ConfigError, match="sports"):
         run(tmp_path, against=str(made[0] / FOLDER / "thresholds.json"))
+
+
+def test_a_mix_is_planned_and_sampled_by_topic(tmp_path):
+    """Tokens of topics follow their shares, and every cell gives what was planned of it, to within a document."""
+    rows = write(tmp_path, 5, 600)
+    inputs = STEP | {"heldout": {"heldout_docs": 5}, "num_buckets": 4}
+    shares = {"topics": {"art": 0.5, "law": 0.25}, "curve": True}
+    step = inputs | {"plan": {"token_budget": 30_000, "sources": {"web": shares}}}
+    options = BuildOptions(show_progress=False)
+    run_step_file("plan_mix", {"corpus": str(tmp_path), "name": "plan", "step": step}, options)
+    cells = pq.read_table(tmp_path / "runs/plan/00-plan/cells.parquet").to_pylist()
+    assert [(cell["source"], cell["topic"], cell["bucket"]) for cell in cells] == [
+        (source, topic, bucket) for source in ("pdf", "web") for topic in ("", "art", "law") for bucket in range(4)
+    ]
+    planned = defaultdict(int)
+    for cell in cells:
+        planned[cell["source"], cell["topic"]] += cell["planned_tokens"]
+    web = sum(tokens for (source, _), tokens in planned.items() if source == "web")
+    assert sum(planned.values()) == 30_000
+    assert abs(planned["web", "art"] / web - 0.5) < 1e-3 and abs(planned["web", "law"] / web - 0.25) < 1e-3
+    step = inputs | {"cells": "runs/plan/00-plan/cells.parquet"}
+    run_step_file("sample_mix", {"corpus": str(tmp_path), "name": "sample", "step": step}, options)
+    drawn = read_set(tmp_path, "sample-v1")
+    given = defaultdict(int)
+    for row, values in zip(rows, drawn, strict=True):
+        if not values["is_heldout"]:
+            given[row["source"], row["topic"], values["bucket"]] += row["tokens"] * values["copies"]
+    for cell in cells:
+        assert abs(given[cell["source"], cell["topic"], cell["bucket"]] - cell["planned_tokens"]) <= 400
