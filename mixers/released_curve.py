@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
+from dolma_py.config import parse_yaml
 from mixers.curve import integrate_curve
 
 Floats = npt.NDArray[np.float64]
@@ -49,7 +49,7 @@ def load_released() -> dict[str, ReleasedTopic]:
     """The 24 topics of the released mix by name."""
     text = (importlib.resources.files("mixers") / "released_rates.yaml").read_text("utf-8")
     topics = {}
-    for name, row in yaml.safe_load(text)["topics"].items():
+    for name, row in parse_yaml(text)["topics"].items():
         buckets = row["buckets"]
         written = [str(rate) for _, rate in buckets.values()]
         rate = np.array([float(value) for value in written])
