@@ -49,7 +49,7 @@ def load_released() -> dict[str, ReleasedTopic]:
     """The 24 topics of the released mix by name."""
     text = (importlib.resources.files("mixers") / "released_rates.yaml").read_text("utf-8")
     topics = {}
-    for name, row in parse_yaml(text)["topics"].items():
+    for name, row in parse_yaml(text, "mixers/released_rates.yaml")["topics"].items():
         buckets = row["buckets"]
         written = [str(rate) for _, rate in buckets.values()]
         rate = np.array([float(value) for value in written])
