@@ -55,7 +55,9 @@ def load_released() -> dict[str, ReleasedTopic]:
         rate = np.array([float(value) for value in written])
         half = np.array([_half_unit(value) for value in written])
         tokens = np.array([float(kept) for kept, _ in buckets.values()])
-        topics[name] = ReleasedTopic(list(buckets), tokens, rate - half, rate + half, rate, float(row["mix"]))
+        topics[name] = ReleasedTopic(
+            [int(bucket) for bucket in buckets], tokens, rate - half, rate + half, rate, float(row["mix"])
+        )
     return topics
 
 
