@@ -35,7 +35,7 @@ from dolma_py.formats.json_values_kernels import (
     skip_blanks_kernel,
 )
 from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
-from dolma_py.vector_bytes import LANES, find_newline
+from dolma_py.vector_bytes_kernels import LANES, find_newline
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip

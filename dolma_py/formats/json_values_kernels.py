@@ -13,7 +13,7 @@ MAX_KEYS keys of the objects that are open, numbers with an exponent or of more 
 from __future__ import annotations
 
 from dolma_py.numba_options import KERNEL_BORROWING_INNER
-from dolma_py.vector_bytes import LANES, copy_run
+from dolma_py.vector_bytes_kernels import LANES, copy_run
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_py.vector_bytes import LANES, copy_run, find_newline
+from dolma_py.vector_bytes_kernels import LANES, copy_run, find_newline
 
 import numba  # isort: skip
 
