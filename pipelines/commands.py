@@ -29,7 +29,9 @@ from pipelines.recipe import SETTINGS, settings_class
 from pipelines.session import SessionConfig
 from pipelines.steps import Rule, SettingsPlace
 from pipelines.tag_documents import TagConfig, check_taggers, name_set
+from taggers.annotate_texts import AnnotateConfig
 from taggers.registry import TAGGERS, find_tagger
+from taggers.train_labels import TrainLabelsConfig
 
 logger = logging.getLogger("dolma_py.build")
 
@@ -247,6 +249,10 @@ def run_export_dolma(
         print_written(values["step"])
 
 
+# settings of commands that need no corpus
+FILE_SETTINGS = {"classifier annotate": AnnotateConfig, "classifier recipe": TrainLabelsConfig}
+
+
 def run_settings(*, name: str) -> None:
     """`dolma-py settings COMMAND`: what --config and --set of that command take."""
     if name in TAGGERS:
@@ -263,8 +269,10 @@ def run_settings(*, name: str) -> None:
         if name == "decontaminate":
             options = render_settings(find_tagger("contamination").config_model)
             lines += ["# in place of taggers, the options of contamination:", *(f"# {line}" for line in options)]
+    elif name in FILE_SETTINGS:
+        lines = render_settings(FILE_SETTINGS[name])
     else:
-        known = [*sorted([*SETTINGS, "train"]), *sorted(TAGGERS)]
+        known = [*sorted([*SETTINGS, *FILE_SETTINGS, "train"]), *sorted(TAGGERS)]
         raise ConfigError("settings", name, f"expected a command or a tagger, one of: {', '.join(known)}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
