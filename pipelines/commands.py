@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -29,9 +30,7 @@ from pipelines.recipe import SETTINGS, settings_class
 from pipelines.session import SessionConfig
 from pipelines.steps import Rule, SettingsPlace
 from pipelines.tag_documents import TagConfig, check_taggers, name_set
-from taggers.annotate_texts import AnnotateConfig
 from taggers.registry import TAGGERS, find_tagger
-from taggers.train_labels import TrainLabelsConfig
 
 logger = logging.getLogger("dolma_py.build")
 
@@ -250,7 +249,10 @@ def run_export_dolma(
 
 
 # settings of commands that need no corpus
-FILE_SETTINGS = {"classifier annotate": AnnotateConfig, "classifier recipe": TrainLabelsConfig}
+FILE_SETTINGS = {
+    "classifier annotate": "taggers.annotate_texts:AnnotateConfig",
+    "classifier recipe": "taggers.train_labels:TrainLabelsConfig",
+}
 
 
 def run_settings(*, name: str) -> None:
@@ -270,7 +272,8 @@ def run_settings(*, name: str) -> None:
             options = render_settings(find_tagger("contamination").config_model)
             lines += ["# in place of taggers, the options of contamination:", *(f"# {line}" for line in options)]
     elif name in FILE_SETTINGS:
-        lines = render_settings(FILE_SETTINGS[name])
+        module_name, _, class_name = FILE_SETTINGS[name].partition(":")
+        lines = render_settings(getattr(importlib.import_module(module_name), class_name))
     else:
         known = [*sorted([*SETTINGS, *FILE_SETTINGS, "train"]), *sorted(TAGGERS)]
         raise ConfigError("settings", name, f"expected a command or a tagger, one of: {', '.join(known)}")

@@ -12,7 +12,6 @@ from dolma_py.errors import ConfigError, DolmaError
 from dolma_py.manifest import render_json
 from dolma_py.storage import write_bytes
 from taggers.annotate_texts import AnnotateConfig, estimate, read_texts, run_annotation
-from taggers.calibration_chart import draw_calibration
 from taggers.recipes_by_name import check_sources, list_recipes, load_recipe
 from taggers.train_labels import TrainLabelsConfig, measure_model, prepare_labels, quantized_path, train_labels
 
@@ -86,6 +85,8 @@ def run_measure(
     print_figures(found["figures"], "texts", config.positive_label)
     print_scores(found["scores"])
     if output is not None:
+        from taggers.calibration_chart import draw_calibration  # matplotlib is slow to import
+
         write_bytes(output + ".calibration.svg", draw_calibration(found["figures"]).encode())
         write_bytes(output, render_json(found))
         _console().print(f"wrote {output} and its .calibration.svg")

@@ -21,7 +21,6 @@ from dolma_py.config import Config, dump_config
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.manifest import render_json
 from dolma_py.storage import checksum_file, copy_file, file_bytes, path_exists, read_bytes, write_bytes
-from taggers.calibration_chart import draw_calibration
 from taggers.classifier_figures import are_scores, measure_labels, measure_scores
 from taggers.fasttext_model import LABEL_PREFIX, FastTextModel, load_model, normalize_text
 from taggers.labelled_texts import (
@@ -143,6 +142,8 @@ def train_labels(
     DataError       texts that do not suffice
     DolmaError      weights that are not finite
     """
+    from taggers.calibration_chart import draw_calibration  # matplotlib is slow to import
+
     if not output_path.endswith(".bin"):
         raise ConfigError("--output", output_path, "expected a name that ends in .bin")
     prepared = prepare_labels(config, seed=seed, folder=folder)
