@@ -1,9 +1,9 @@
 """Memory in which fastText's training with hash rows repeats: word and character n-grams too, on one thread.
 
 With one thread the library's builds of the 0.9.3 kind give a seeded value to the first tenth of the input matrix and leave the rest as
-the memory was. glibc gives a block above a threshold its own pages, which the kernel hands out as zeros; so while a model trains the
-threshold is held low, the rest starts as zeros, and the same steps give the same bytes. That it was so is checked afterwards: rows that
-no n-gram of the training texts reaches must still be zero.
+the memory was. glibc gives a large block pages of its own, which the kernel hands out as zeros, unless a freed block that is large
+enough lies about. So all such blocks are taken before a model trains: the rest of the matrix starts as zeros, and the same steps give
+the same bytes. That it was so is checked afterwards: rows that no n-gram of the training texts reaches must still be zero.
 """
 
 from __future__ import annotations
@@ -18,30 +18,44 @@ import numpy.typing as npt
 
 from dolma_py.errors import DolmaError
 
-MMAP_BYTES = 1 << 16  # blocks of this size and more get pages of their own
+LEAST_BYTES = 1 << 20  # of a matrix: smaller blocks come from the heap, which grows by so much at a time
 _DEFAULT_MMAP_BYTES = 1 << 17
 _M_MMAP_THRESHOLD, _M_PERTURB = -3, -6  # of mallopt(3)
+_IS_MMAPPED = 2  # bit of the word before a block of glibc's
 _FNV_START, _FNV_PRIME, _NGRAM_PRIME = 2166136261, 16777619, np.uint64(116049371)  # of fastText's Dictionary
 _ADVICE = "repeatable: false trains without this promise."
 
 
 @contextlib.contextmanager
-def fresh_memory() -> Iterator[None]:
-    """While it is open, large blocks of this process' allocator begin as zeros.
+def fresh_memory(num_bytes: int) -> Iterator[None]:
+    """While it is open, blocks of `num_bytes` and more of this thread's allocator begin as zeros.
+
+    num_bytes: LEAST_BYTES or more
 
     Raises DolmaError where the C library is not glibc.
     """
+    assert num_bytes >= LEAST_BYTES
+    library = ctypes.CDLL(None)
     try:
-        set_option = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError) as error:
+        set_option, allocate, release = library.mallopt, library.malloc, library.free
+    except AttributeError as error:
         raise DolmaError(
             f"classifier training: n-grams repeat with glibc only, whose mallopt is missing here. {_ADVICE}"
         ) from error
-    if not (set_option(_M_MMAP_THRESHOLD, MMAP_BYTES) and set_option(_M_PERTURB, 0)):
+    allocate.restype, allocate.argtypes, release.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+    if not (set_option(_M_MMAP_THRESHOLD, LEAST_BYTES) and set_option(_M_PERTURB, 0)):
         raise DolmaError(f"classifier training: the C library takes no options of its allocator. {_ADVICE}")
+    held = []
     try:
+        while block := allocate(num_bytes):
+            held.append(block)  # its pages are not touched, so it costs no memory
+            if ctypes.c_size_t.from_address(block - ctypes.sizeof(ctypes.c_size_t)).value & _IS_MMAPPED:
+                release(held.pop())
+                break
         yield
     finally:
+        for block in held:
+            release(block)
         set_option(_M_MMAP_THRESHOLD, _DEFAULT_MMAP_BYTES)
 
 

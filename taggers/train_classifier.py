@@ -31,7 +31,7 @@ from dolma_py.hashing import derive_seed, uniform_hash
 from dolma_py.manifest import render_json
 from dolma_py.storage import checksum_file, copy_file, read_bytes, write_bytes
 from taggers.classifier_figures import area_under_curve
-from taggers.fasttext_memory import MMAP_BYTES, check_untouched, fresh_memory
+from taggers.fasttext_memory import LEAST_BYTES, check_untouched, fresh_memory
 from taggers.fasttext_model import LABEL_PREFIX, FastTextModel, load_model, normalize_text, predict_label
 
 CARD_VERSION = 1
@@ -68,9 +68,9 @@ class FastTextOptions(Config):
     def _check_ngrams(self) -> FastTextOptions:
         if self.char_ngrams_max and not 1 <= self.char_ngrams_min <= self.char_ngrams_max:
             raise ValueError("expected 1 <= char_ngrams_min <= char_ngrams_max, or char_ngrams_max 0")
-        if self.repeatable and self.has_hash_rows and 4 * self.dim * self.num_buckets < MMAP_BYTES:
+        if self.repeatable and self.has_hash_rows and 4 * self.dim * self.num_buckets < LEAST_BYTES:
             raise ValueError(
-                f"num_buckets: expected {-(-MMAP_BYTES // (4 * self.dim))} or more for a model that repeats"
+                f"num_buckets: expected {-(-LEAST_BYTES // (4 * self.dim))} or more for a model that repeats"
             )
         return self
 
@@ -255,7 +255,7 @@ def train_model(training: Mapping[str, Sequence[str]], folder: str, seed: int, c
         _check_finite(model)
         return model
     if config.has_hash_rows:
-        with fresh_memory():
+        with fresh_memory(4 * config.dim * config.num_buckets):
             model = fasttext.train_supervised(training_path, thread=1, **options)
         _check_finite(model)
         check_untouched(

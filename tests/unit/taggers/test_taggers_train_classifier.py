@@ -114,7 +114,7 @@ def test_min_count_is_respected(tmp_path):
 
 @pytest.mark.parametrize("repeatable", [True, False])
 def test_bigrams_train_on_one_thread_and_on_many(tmp_path, repeatable):
-    config = ClassifierConfig(dim=16, word_ngrams=2, num_buckets=2000, repeatable=repeatable, learning_rate=0.5)
+    config = ClassifierConfig(dim=16, word_ngrams=2, num_buckets=20000, repeatable=repeatable, learning_rate=0.5)
     assert train(tmp_path / "m.bin", config=config)["held_out"]["auc"] > 0.7
 
 

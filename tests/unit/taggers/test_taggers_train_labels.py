@@ -143,7 +143,7 @@ def run_training(data, output, environment=None, **options):
     [
         {"word_ngrams": 2, "num_buckets": 20000},
         {"char_ngrams_min": 2, "char_ngrams_max": 4, "num_buckets": 20000},
-        {"word_ngrams": 3, "char_ngrams_min": 3, "char_ngrams_max": 3, "num_buckets": 5000, "min_count": 3},
+        {"word_ngrams": 3, "char_ngrams_min": 3, "char_ngrams_max": 3, "num_buckets": 18000, "min_count": 3},
     ],
 )
 def test_ngrams_repeat_in_other_processes_with_other_memory(trained, tmp_path, classifier):
@@ -243,7 +243,7 @@ def test_one_label_or_too_few_texts_are_refused(tmp_path):
 
 
 def test_too_few_hash_rows_to_repeat_are_refused():
-    with pytest.raises(ValueError, match="expected 164 or more"):
+    with pytest.raises(ValueError, match="expected 2622 or more"):
         FastTextOptions(word_ngrams=2, num_buckets=100)
     with pytest.raises(ValueError, match="char_ngrams_min"):
         FastTextOptions(char_ngrams_max=3)
