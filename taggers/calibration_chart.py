@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 
 from dolma_py.report_charts import COLORS, INK, MAX_LINES, draw_svg, plain_label
 
-_STYLE = "<style>text{font-family:sans-serif;font-size:9px}</style>"
 _NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 
 
@@ -60,5 +59,5 @@ def draw_reliability(
         axes.legend(fontsize=8, handlelength=1.2, loc="upper left")
 
     head, _, rest = draw_svg(name, draw).partition(">")
-    # a file stands alone: it needs its namespaces and a font
-    return f"{head.replace('<svg', f'<svg {_NAMESPACES}', 1)}>{_STYLE}{rest}\n"
+    # a file stands alone: it needs its namespaces
+    return f"{head.replace('<svg', f'<svg {_NAMESPACES}', 1)}>{rest}\n"

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from dolma_py import storage
 from dolma_py.config import apply_overrides, build_config, parse_yaml
-from dolma_py.errors import ConfigError, DolmaError, describe_os_error, name_known
+from dolma_py.errors import ConfigError, DolmaError, name_known
 from taggers.annotate_texts import AnnotateConfig
 from taggers.labelled_texts import ExampleSource, find_inputs
 from taggers.train_labels import TrainLabelsConfig
@@ -101,5 +101,5 @@ def check_source(source: ExampleSource, folder: str | None = None) -> Standing:
     except DolmaError as error:
         problem = str(error)
     except OSError as error:
-        problem = describe_os_error(error)
+        problem = str(error.strerror or error)
     return Standing(source.name, source.about, place, files, num_bytes, problem, time.monotonic() - start)

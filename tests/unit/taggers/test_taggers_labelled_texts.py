@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from dolma_py.errors import ConfigError, DataError
+from dolma_py.views import Step, save_view
 from taggers.labelled_texts import (
     ExampleSource,
     balance_labels,
@@ -17,6 +18,7 @@ from taggers.labelled_texts import (
     is_held_out,
     read_examples,
 )
+from tests.tiny_corpus import write_attributes, write_corpus
 
 ROWS = [
     {"text": f"text {number}", "label": number % 3, "lang": "en" if number % 2 else "de", "id": f"d{number}"}
@@ -181,3 +183,34 @@ def test_a_cut_falls_between_characters():
     assert [cut_text("a\u00e9\U0001f600", size) for size in range(8)] == [
         "", "a", "a", "a\u00e9", "a\u00e9", "a\u00e9", "a\u00e9", "a\u00e9\U0001f600",
     ]  # fmt: skip
+
+
+def write_tagged_corpus(root):
+    texts = [[[{"text": f"a{n}"} for n in range(3)], [{"text": "b0"}]], [[{"text": "c0"}, {"text": "c1"}]]]
+    made = write_corpus(str(root), texts)
+    words = [[["art", "law", None], ["art"]], [["two words", "law"]]]
+    values = [[[{"word": word, "n": int(word is not None)} for word in group] for group in shard] for shard in words]
+    write_attributes(made, "topic-v1", values)
+    return made
+
+
+def test_labels_are_an_attribute_of_a_view(tmp_path):
+    made = write_tagged_corpus(tmp_path)
+    view = made.load_view(None).extend("known", [Step(name="known", attributes="topic-v1", keep="n == 1")])
+    save_view(view, made.path("views", "known.yaml"))
+    of_corpus = {"name": "topics", "corpus": str(tmp_path), "attribute": "topic-v1.word"}
+    labels = {"art": "art", "law": "law"}
+    drawn = draw_examples(ExampleSource(**of_corpus, view="known", labels=labels), seed=1)
+    assert pairs(drawn) == [("a0", "art"), ("a1", "law"), ("b0", "art"), ("c1", "law")]
+    assert drawn.counts == {"read": 5, "drawn": 4, "left_out:label": 1}
+    assert draw_examples(ExampleSource(**of_corpus, labels=labels), seed=1).counts["left_out:label"] == 2
+    with pytest.raises(ConfigError, match="expected a label"):
+        draw_examples(ExampleSource(**of_corpus), seed=1)
+    with pytest.raises(ConfigError, match=r"topic-v1\.topic"):
+        draw_examples(ExampleSource(**of_corpus | {"attribute": "topic-v1.topic"}), seed=1)
+
+
+def test_labels_are_the_source_of_a_corpus_document(tmp_path):
+    write_tagged_corpus(tmp_path)
+    drawn = draw_examples(ExampleSource(name="all", corpus=str(tmp_path), label_field="source"), seed=1)
+    assert {example.label for example in drawn.examples} == {"web"} and len(drawn.examples) == 6
