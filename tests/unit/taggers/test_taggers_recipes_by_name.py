@@ -138,7 +138,12 @@ def test_the_commands_label_train_and_measure(tmp_path):
         assert "120 texts: 120 requests, 0 of them answered before" in told.stdout and not server.bodies, told.stderr
         told = dolma_py(*asked, "--output=labels.jsonl", cwd=tmp_path)
     assert "120 of 120 texts have a label" in told.stdout, told.stderr
-    options = ["--set=classifier.dim=8", "--set=classifier.learning_rate=1.0", "--set=positive_label=good"]
+    options = [
+        "--set=classifier.dim=8",
+        "--set=classifier.held_out_frac=0.4",
+        "--set=classifier.learning_rate=1.0",
+        "--set=positive_label=good",
+    ]
     told = dolma_py("train", "--input=labels.jsonl", "--dry-run", *options, cwd=tmp_path)
     assert "Nothing was done" in told.stdout and not list(tmp_path.glob("*.bin")), told.stderr
     told = dolma_py("train", "--input=labels.jsonl", "--output=m.bin", *options, cwd=tmp_path)
