@@ -25,7 +25,7 @@ import xxhash
 from dolma_py.hashing import derive_seed, uniform_hash
 from taggers.calibration_chart import draw_reliability
 from taggers.classifier_figures import measure_labels
-from taggers.fasttext_model import FastTextModel, normalize_text
+from taggers.fasttext_model import FastTextModel, load_model, normalize_text
 from taggers.labelled_texts import ExampleSource, draw_examples
 from taggers.recipes_by_name import load_recipe
 from taggers.train_classifier import FastTextOptions, train_model
@@ -57,8 +57,12 @@ def train_on(texts: Sequence[str], labels: Sequence[str], options: FastTextOptio
         for name in sorted(set(labels))
     }
     with tempfile.TemporaryDirectory(prefix="dolma-py-classifier-") as work:
-        model = train_model(groups, work, SEED, options)
-    return FastTextModel(model, tuple(label.removeprefix("__label__") for label in model.get_labels()), "")
+        path = os.path.join(work, "model.bin")
+        train_model(groups, work, SEED, options).save_model(path)
+        trained = load_model(path)
+        assert trained.model  # the library's own object, while the file is there
+    load_model.cache_clear()
+    return trained
 
 
 def cross_validate(texts: list[str], labels: list[str], options: FastTextOptions) -> dict[str, Any]:
