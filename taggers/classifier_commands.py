@@ -169,7 +169,7 @@ def print_training_plan(config: TrainLabelsConfig, folder: str | None, seed: int
     for name, part in prepared.drawn.items():
         console.print(f"{name}: " + ", ".join(f"{key} {count}" for key, count in part.counts.items()))
     options = config.classifier
-    rows = options.num_buckets if options.word_ngrams > 1 else 0
+    rows = options.num_buckets if options.has_hash_rows else 0
     words = len({word for texts in prepared.training.values() for text in texts for word in text.split()})
     console.print(
         f"{total / 1e6:.1f} MB to train on, {options.epochs} times; about {words:,} words and {rows:,} rows of n-grams: a model of "
