@@ -11,6 +11,7 @@ from taggers import recipes_by_name as module
 from taggers.classifier_commands import describe_threshold, print_check, run_annotate, run_train
 from taggers.labelled_texts import ExampleSource, is_label
 from taggers.recipes_by_name import check_source, check_sources, list_recipes, load_recipe
+from taggers.train_labels import train_labels
 from tests.chat_server import ChatServer
 from tests.conftest import REPOSITORY
 
@@ -156,3 +157,11 @@ def test_the_commands_label_train_and_measure(tmp_path):
     assert figures["texts"] == 120 and figures["accuracy"] > 0.9, told.stderr
     told = dolma_py("measure", "--model=m.bin", "--input", path, cwd=tmp_path)
     assert told.returncode == 2 and "expected labels of the model" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_a_recipe_learns_human_judgements_of_real_pages(data_dir, tmp_path):
+    config = load_recipe("classifier", "tq-is", inputs=[], overrides=["classifier.dim=20"])
+    card, _ = train_labels(config, output_path=str(tmp_path / "m.bin"), seed=1, folder=str(data_dir))
+    good = card["held_out"]["labels"]["good"]
+    assert good["f1"] > 0.9 and good["auc"] > 0.96 and good["threshold"]["precision"] >= 0.9
+    assert card["data"]["sources"]["tq-is"]["counts"] == {"drawn": 1018, "read": 1018}
