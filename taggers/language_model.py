@@ -157,6 +157,8 @@ def score_units(model: LanguageModel, units: Units) -> Scores:
         model.table.view(np.float32),
         model.order,
         MARKS,
+        np.zeros(model.order + 1, np.uint64),
+        *np.zeros((2, model.order + 1), np.float64),
         counts,
         sums,
     )

@@ -8,7 +8,7 @@ Source of the recursion: Katz backoff in ARPA form, p(w|c) = prob(c w) where lis
 
 from __future__ import annotations
 
-from dolma_py.numba_options import KERNEL
+from dolma_py.numba_options import KERNEL, KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -84,7 +84,7 @@ def insert_ngrams_kernel(table, values, keys, log_probs, backoffs):
     return np.int64(-1)
 
 
-@njit(**KERNEL)
+@njit(**KERNEL_BORROWING_INNER)
 def score_word_kernel(table, values, order, word, unknown_word, words, backoffs, fresh, num_words, num_backoffs):
     """(log10 probability of a word after its context, is_unknown, num_words and num_backoffs of the next context).
 
@@ -125,20 +125,21 @@ def score_word_kernel(table, values, order, word, unknown_word, words, backoffs,
     return log_prob, is_unknown, num_words, num_backoffs
 
 
-@njit(**KERNEL)
-def score_units_kernel(hashes, unit_offsets, text_offsets, table, values, order, marks, out_counts, out_sums):
+@njit(**KERNEL_BORROWING)
+def score_units_kernel(
+    hashes, unit_offsets, text_offsets, table, values, order, marks, words, backoffs, fresh, out_counts, out_sums
+):
     """What each text's units score, each after a sentence start and with its sentence end.
 
     hashes, unit_offsets, text_offsets : uint64 (W,), int64 (U + 1,), int64 (N + 1,)   taggers.language_model_tokens.Units
     table, values : uint64 (S, 2), float32 (S, 4)   the same memory
     order : int                    K
     marks : uint64 (3,)            hashes of sentence start, sentence end, unknown word
+    words, backoffs, fresh : uint64, float64, float64 (K + 1,)   room for the context
     out_counts : int64 (N, 3)      tokens (ends of units not among them), units, unknown tokens
     out_sums : float64 (N, 4)      log10 probability of the text; least, largest and sum of the units' -log10 probability per token, their
                                    ends among them; zeros without units
     """
-    words = np.zeros(order + 1, np.uint64)
-    backoffs, fresh = np.zeros(order + 1, np.float64), np.zeros(order + 1, np.float64)
     start_slot = find_slot_kernel(table, first_key_kernel(marks[0]))
     start_backoff = 0.0
     if start_slot >= 0 and table[start_slot, 0] == first_key_kernel(marks[0]):
