@@ -48,17 +48,24 @@ class Labelled(NamedTuple):
 
 def main() -> None:
     data = Path(os.environ["DOLMA_PY_DATA"])
-    print("| set | texts (good) | models | AUC | F1 of the good |\n|---|---|---|---|---|")
+    print("| set | models | texts (good) | AUC | F1 of the good |\n|---|---|---|---|---|")
     for name, labelled in (("TQ-IS", read_tqis(data)), ("DCLM", read_dclm(data)), ("HPLT, natural", read_hplt(data))):
         for models, config in (("words, order 3", WORDS), ("characters, order 6", CHARACTERS)):
             for kind in ("one model", "two models"):
-                scores, kept = cross_fit(labelled, config, two=kind == "two models")
-                auc = find_interval(len(kept), lambda rows, s=scores: within_groups(labelled, s, rows))
-                f1 = find_interval(len(kept), lambda rows, k=kept: f1_score(k[rows], labelled.good[rows]))
-                num_good = int(labelled.good.sum())
-                print(f"| {name} | {len(kept)} ({num_good}) | {kind}: {models} | {auc} | {f1} |", flush=True)
+                print(
+                    f"| {name} | {kind}: {models} | {describe(labelled, config, two=kind == 'two models')} |",
+                    flush=True,
+                )
         every = np.ones(len(labelled.good), np.bool_)
-        print(f"| {name} | | keep everything | | {f1_score(every, labelled.good):.3f} |")
+        print(f"| {name} | keep everything | | | {f1_score(every, labelled.good):.3f} |")
+
+
+def describe(labelled: Labelled, config: LanguageModelConfig, *, two: bool) -> str:
+    """The cells of one row: texts, AUC, F1."""
+    scores, kept = cross_fit(labelled, config, two=two)
+    auc = find_interval(len(kept), lambda rows: within_groups(labelled, scores, rows))
+    f1 = find_interval(len(kept), lambda rows: f1_score(kept[rows], labelled.good[rows]))
+    return f"{len(kept)} ({int(labelled.good.sum())}) | {auc} | {f1}"
 
 
 def cross_fit(labelled: Labelled, config: LanguageModelConfig, *, two: bool) -> tuple[Floats, npt.NDArray[np.bool_]]:

@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=10, help="of text to count")
     options = parser.parse_args()
     data = Path(os.environ["DOLMA_PY_DATA"]) / "pool"
-    books = "".join(row["text"] for row in read_pool(data / "books", "books_en_novels"))[: options.megabytes * 1_000_000]
+    books = "".join(row["text"] for row in read_pool(data / "books", "books_en_novels"))[
+        : options.megabytes * 1_000_000
+    ]
     pages = [row["text"] for row in read_pool(data / "web", "web_c4_sample")]
     num_mb = sum(len(text.encode()) for text in pages) / 1e6
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +63,9 @@ def main() -> None:
         tokens = card["data"]["num_tokens"] + 2 * card["data"]["num_units"]
         print(f"text to count: {len(books.encode()) / 1e6:.1f} MB, {tokens:,} tokens; n-grams {card['num_ngrams']}")
         arpa = " (ARPA file written too)" if config.arpa else ""
-        print(f"| counting | MB/s | peak MB |\n|---|---|---|\n| dolma-py{arpa} | {len(books) / 1e6 / sec:.2f} | {peak:.0f} |")
+        print(
+            f"| counting | MB/s | peak MB |\n|---|---|---|\n| dolma-py{arpa} | {len(books) / 1e6 / sec:.2f} | {peak:.0f} |"
+        )
         if options.lmplz:
             print(f"| lmplz | {len(books) / 1e6 / run_lmplz(options.lmplz, books, folder):.2f} | |")
         model, texts = load_model(path), view(pages)
@@ -69,7 +73,9 @@ def main() -> None:
         plain = LanguageModelText.plain()
         lines = [line for text in pages for line in normalize_text(text, config.text)]
         ready = view(["\n".join(lines)])
-        print(f"text to score: {num_mb:.1f} MB, {len(units.hashes):,} words\n| scoring | MB/s | log10 P |\n|---|---|---|")
+        print(
+            f"text to score: {num_mb:.1f} MB, {len(units.hashes):,} words\n| scoring | MB/s | log10 P |\n|---|---|---|"
+        )
         rows: list[tuple[str, Callable[[], Any]]] = [
             ("dolma-py, CCNet's normalisation", lambda: score_texts(model, texts)),
             ("dolma-py, normalised before", lambda: score_texts(model, ready, plain)),

@@ -27,6 +27,8 @@ TAGGERS = {
     "web-filter": "taggers.web_filter:WebFilterTagger",
     "language": "taggers.language:LanguageTagger",
     "quality": "taggers.quality:QualityTagger",
+    "toxicity": "taggers.toxicity:ToxicityTagger",
+    "adult": "taggers.toxicity:AdultTagger",
     "perplexity": "taggers.perplexity:PerplexityTagger",
     "code-rules": "taggers.code_rules:CodeRulesTagger",
     "gzip-ratio": "taggers.gzip_ratio:GzipRatioTagger",
