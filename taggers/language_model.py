@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,14 +60,14 @@ class Scores(NamedTuple):
     ]  # float64 (N, 3)  least, largest and mean -log10 probability per token of the units
 
 
-def build_table(orders: list[NGrams]) -> npt.NDArray[np.uint64]:
-    """The table of all n-grams, two thirds full.
+def build_table(orders: Iterable[NGrams], num_ngrams: int) -> npt.NDArray[np.uint64]:
+    """The table of the n-grams of all orders, 1-grams first, two thirds full.
 
     Raises
     ------
     DolmaError      two n-grams with one key (one chance in 2^65 for each pair), or more than 2.8 billion n-grams
     """
-    num_slots = sum(len(grams.keys) for grams in orders) * 3 // 2 + 8
+    num_slots = num_ngrams * 3 // 2 + 8
     if num_slots > _MAX_SLOTS:
         raise DolmaError(
             f"language model: {num_slots} slots are wanted, at most {_MAX_SLOTS} can be found. Prune more."

@@ -90,17 +90,21 @@ def _add_suffixes(orders: list[NGrams], words: list[npt.NDArray[np.uint64]]) -> 
         lacking = ~np.isin(keys, orders[order - 1].keys)
         missing[order - 1] = np.ascontiguousarray(rows[firsts[lacking], 1:])
     if not any(len(rows) for rows in missing):
-        return build_table(orders)
+        return _build(orders)
     # low orders first: a context's own suffixes must be there when it is asked for
     for order, rows in enumerate(missing, 1):
         if len(rows):
-            table = build_table(orders)
+            table = _build(orders)
             keys, scores = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.float32)
             kernels.hash_rows_kernel(rows, 0, keys)
             kernels.back_off_kernel(table, table.view(np.float32), len(orders), MARKS[2], rows, scores)
             added = zip(orders[order - 1], (keys, scores, np.zeros_like(scores)), strict=True)
             orders[order - 1] = NGrams(*(np.concatenate(pair) for pair in added))
-    return build_table(orders)
+    return _build(orders)
+
+
+def _build(orders: list[NGrams]) -> npt.NDArray[np.uint64]:
+    return build_table(orders, sum(len(grams.keys) for grams in orders))
 
 
 def write_arpa(path: str, names: Sequence[bytes], orders: Sequence[Any], estimates: Sequence[Any]) -> None:

@@ -67,7 +67,7 @@ class LanguageModelConfig(Config):
         50_000_000,
         ge=1,
         lt=2**31,
-        description="tokens and ends of units that are counted at most, more is an error; each takes up to 24 order + 64 bytes of memory",
+        description="tokens and ends of units that are counted at most, more is an error; each takes up to 52 order + 80 bytes of memory",
     )
     arpa: bool = Field(False, description="write the model as an ARPA file too, for KenLM, SRILM and others")
 
@@ -89,8 +89,9 @@ class LanguageModelConfig(Config):
 
     @property
     def token_memory_bytes(self) -> int:
-        """Of a token or an end of a unit, at most: all its n-grams stand once."""
-        return 24 * self.order + 64
+        """Of a token or an end of a unit, at most, when all its n-grams stand once: 16 bytes of Grams, 12 of Estimate, 24 of the table for each
+        n-gram, and what one order needs while it is worked on."""
+        return 52 * self.order + 80
 
 
 class Grams(NamedTuple):
@@ -101,7 +102,7 @@ class Grams(NamedTuple):
     )
     contexts: Int32  # int32 (G,)  row of the n-gram without its last word
     first_words: Int32  # int32 (G,)
-    counts: Int64  # int64 (G,)  how often it stands
+    counts: Int32  # int32 (G,)  how often it stands
 
 
 class Counts(NamedTuple):
@@ -114,7 +115,7 @@ class Counts(NamedTuple):
 class Estimate(NamedTuple):
     """One order of the estimated model: what is listed."""
 
-    rows: Int64  # int64 (K,)  rows of Grams that were not pruned
+    rows: Int32  # int32 (K,)  rows of Grams that were not pruned
     log_probs: npt.NDArray[np.float32]  # float32 (K,)
     backoffs: npt.NDArray[np.float32]  # float32 (K,)
     discounts: tuple[float, float, float]
@@ -191,7 +192,7 @@ def count_ngrams(tokens: npt.NDArray[np.uint64], order: int) -> Counts:
 
     tokens : uint64 (T,)    hashes; each unit begins with MARKS[START] and ends with MARKS[END]
 
-    Cost                    O(order T log T) time; 16 bytes an n-gram and 44 a token
+    Cost                    O(order T log T) time; 16 bytes an n-gram and 76 a token
     """
     hashes = np.unique(tokens)
     hashes = np.concatenate([MARKS, hashes[~np.isin(hashes, MARKS)]])
@@ -202,7 +203,7 @@ def count_ngrams(tokens: npt.NDArray[np.uint64], order: int) -> Counts:
     place -= np.repeat(starts, np.diff(np.append(starts, len(words)))).astype(np.int32)
     positions = np.flatnonzero(place > 0)
     grams = np.where(place > 0, words, _NO_NGRAM).astype(np.int32)  # number of the n-gram that ends at each position
-    plain = np.bincount(words[positions], minlength=len(hashes))
+    plain = np.bincount(words[positions], minlength=len(hashes)).astype(np.int32)
     all_words = np.arange(len(hashes), dtype=np.int32)
     nothing = np.zeros(len(hashes), np.int32)
     orders = [Grams(nothing, nothing, all_words, plain)]
@@ -219,7 +220,7 @@ def count_ngrams(tokens: npt.NDArray[np.uint64], order: int) -> Counts:
                 (distinct >> np.uint64(32)).astype(np.int32),
                 contexts,
                 distinct.astype(np.uint32).astype(np.int32),
-                counts,
+                counts.astype(np.int32),
             )
         )
         grams = np.full(len(words), _NO_NGRAM, np.int32)
@@ -235,13 +236,11 @@ def estimate_model(counts: Counts, config: LanguageModelConfig) -> list[Estimate
     ------
     DataError       no text; or an order whose discounts cannot be found, without discount_fallback
     """
-    top = len(counts.orders)
     num_words = len(counts.word_hashes)
     if not counts.orders[0].counts.any():
         raise DataError("language model training", "the text has no tokens", hint="Give other text.")
     lower: Float64 = np.full(1, 1.0 / (num_words - 1))  # the sentence start is not predicted
     found: list[Estimate] = []
-    weights: list[Float64] = []  # what each order's contexts leave to shorter ones
     for order, grams in enumerate(counts.orders, 1):
         adjusted = _adjust_counts(counts, order)
         discounts, fell_back = find_discounts(adjusted, order, config)
@@ -253,33 +252,30 @@ def estimate_model(counts: Counts, config: LanguageModelConfig) -> list[Estimate
         # not a context: nothing is divided by it, and its backoff is log10 of 1
         weight = np.divide(left, totals, out=np.ones(num_contexts), where=totals > 0)
         probs = (adjusted - amounts) / totals[grams.contexts] + weight[grams.contexts] * lower[grams.suffixes]
-        weights.append(weight)
-        rows = np.flatnonzero(kept)
+        if found:  # the contexts are the n-grams of the order below; an exact 1 gives 0.0, not -0.0
+            backoffs = np.log10(weight[found[-1].rows]).astype(np.float32) + np.float32(0)
+            found[-1] = found[-1]._replace(backoffs=backoffs)
+        rows = np.flatnonzero(kept).astype(np.int32)
         log_probs = np.minimum(np.log10(probs[rows]), 0.0).astype(np.float32)
         if order == 1:
             log_probs[START] = 0.0
         found.append(Estimate(rows, log_probs, np.zeros(len(rows), np.float32), discounts, fell_back))
         lower = probs
-    for order in range(1, top):
-        estimate = found[order - 1]
-        # an exact 1 gives 0.0, not -0.0
-        backoffs = np.log10(weights[order][estimate.rows]).astype(np.float32) + np.float32(0)
-        found[order - 1] = estimate._replace(backoffs=backoffs)
     return found
 
 
-def _adjust_counts(counts: Counts, order: int) -> Int64:
+def _adjust_counts(counts: Counts, order: int) -> Int32:
     """How many words stand before an n-gram; plain counts at the highest order and after a sentence start."""
     grams = counts.orders[order - 1]
     if order == len(counts.orders):
         return grams.counts
-    before = np.bincount(counts.orders[order].suffixes, minlength=len(grams.counts)).astype(np.int64)
+    before = np.bincount(counts.orders[order].suffixes, minlength=len(grams.counts)).astype(np.int32)
     if order == 1:
         return before
     return np.where(grams.first_words == START, grams.counts, before)
 
 
-def find_discounts(adjusted: Int64, order: int, config: LanguageModelConfig) -> tuple[tuple[float, float, float], bool]:
+def find_discounts(adjusted: Int32, order: int, config: LanguageModelConfig) -> tuple[tuple[float, float, float], bool]:
     """(what is taken from counts of 1, 2, and 3 and more; whether it is the fallback): equation 26 of Chen and Goodman."""
     num = np.bincount(np.minimum(adjusted, 5), minlength=6).astype(np.float64)
     if (num[1:4] > 0).all():
@@ -315,8 +311,8 @@ def train_language_model(texts: Iterable[TextView], *, output_path: str, config:
         stream.add(batch)
     counts = count_ngrams(stream.take_tokens(), config.order)
     estimates = estimate_model(counts, config)
-    table = build_table(list(_list_ngrams(counts, estimates)))
     sizes = tuple(len(estimate.rows) for estimate in estimates)
+    table = build_table(_list_ngrams(counts, estimates), sum(sizes))
     facts = {
         "data": stream.describe(),
         "discounts": [list(estimate.discounts) for estimate in estimates],

@@ -50,7 +50,7 @@ def test_another_column(folder):
 
 def test_a_plan_writes_nothing(folder):
     answer = train(folder, "--dry-run", "--set", "max_tokens=1000000", "--set", "order=5")
-    assert answer.stdout == "at most 184 MB of memory. Nothing was done.\n"
+    assert answer.stdout == "at most 340 MB of memory. Nothing was done.\n"
     assert not (folder / "m.lm").exists()
 
 

@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -167,7 +169,7 @@ def test_equal_keys_are_an_error():
     keys = np.array([5, 6, 5], np.uint64)
     grams = NGrams(keys, np.zeros(3, np.float32), np.zeros(3, np.float32))
     with pytest.raises(DolmaError, match="1-gram 2 has the key of another"):
-        build_table([grams])
+        build_table([grams], 3)
 
 
 def listed(path):
@@ -186,3 +188,30 @@ def test_models_are_those_of_lmplz(tmp_path, repository, name, order, prune):
     assert found.keys() == expected.keys() and len(found) > 150
     for gram, values in expected.items():
         assert found[gram] == pytest.approx(values, abs=2e-6)
+
+
+_MEMORY = """
+import resource
+import numpy as np, pyarrow as pa
+from dolma_py.arrow_buffers import view_text
+from taggers.language_model_training import LanguageModelConfig, train_language_model
+words = np.array([chr(97 + k % 26) + chr(97 + k // 26 % 26) + chr(97 + k // 676) for k in range(17000)])
+rng = np.random.Generator(np.random.PCG64(1))
+texts = [" ".join(words[rng.integers(0, 17000, 1000)]) for _ in range(600)]
+views = [view_text(pa.array(texts[start : start + 50], pa.large_string())) for start in range(0, 600, 50)]
+config = LanguageModelConfig(order=4)
+train_language_model(views[:1], output_path="{path}", config=config)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+card = train_language_model(views, output_path="{path}", config=config)
+used = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+tokens = card["data"]["num_tokens"] + 2 * card["data"]["num_units"]
+print(used, tokens * config.token_memory_bytes, card["num_ngrams"][3] > 0.9 * tokens)
+"""
+
+
+def test_memory_stays_in_its_bound(tmp_path):
+    """Random words, so that nearly every n-gram stands once: what the bound is for."""
+    code = _MEMORY.replace("{path}", str(tmp_path / "m.lm"))
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    used, bound, is_worst = answer.stdout.split()
+    assert 0.3 * int(bound) < int(used) < int(bound) and is_worst == "True"
