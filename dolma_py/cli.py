@@ -22,6 +22,7 @@ COMMANDS = {
     "classifier measure": "taggers.classifier_commands:run_measure",
     "classifier annotate": "taggers.classifier_commands:run_annotate",
     "tokenizer train": "pipelines.commands:run_job_command",
+    "language-model train": "pipelines.train_language_model:run_command",
     "dedup exact": "pipelines.commands:run_plain_or_corpus_command",
     "dedup urls": "pipelines.commands:run_plain_or_corpus_command",
     "dedup paragraphs": "pipelines.commands:run_plain_or_corpus_command",
@@ -62,6 +63,10 @@ mix_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Plan an
 app.add_typer(classifier_app, name="classifier")
 tokenizer_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Train tokenizers.")
 app.add_typer(tokenizer_app, name="tokenizer")
+language_model_app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Train n-gram language models for the tagger perplexity."
+)
+app.add_typer(language_model_app, name="language-model")
 app.add_typer(dedup_app, name="dedup")
 app.add_typer(mix_app, name="mix")
 export_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Write a corpus in the form of other tools.")
@@ -273,6 +278,30 @@ add_classifier_commands(classifier_app, call)
 _job_command(
     tokenizer_app, "tokenizer train", "train_tokenizer", "Train a BPE tokenizer on a sample: --set vocab_size=32768."
 )
+
+
+@language_model_app.command("train")
+def train_language_model(
+    corpus: OneCorpus = None,
+    input: PlainInput = None,
+    output: Annotated[str | None, typer.Option("--output", help="with --input: file for the model")] = None,
+    text_column: TextColumn = "text",
+    view: View = None,
+    config: ConfigFile = None,
+    set: Overrides = None,
+    name: Name = "language-model-train",
+    seed: Seed = 0,
+    dry_run: DryRun = False,
+    partitions: Partitions = None,
+    master: Master = None,
+    bundle: BundleFolder = None,
+) -> None:
+    """Count an n-gram model, on a sample of a corpus' view or on plain files: --set order=5 --set prune=[0,0,1]."""
+    call("language-model train", kind="train_language_model", corpus=corpus, inputs=input or [], output=output,
+         text_column=text_column, view=view, config=config, overrides=set or [], run={"name": name, "seed": seed},
+         dry_run=dry_run, spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
+
+
 _plain_job_command(dedup_app, "dedup exact", "dedup_exact", "Exact copies by xxh3-128.")
 _plain_job_command(dedup_app, "dedup urls", "dedup_urls", "Documents of one URL, after normalisation.")
 _plain_job_command(

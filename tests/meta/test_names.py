@@ -79,6 +79,11 @@ TWINS = {
     "split_spacy_words_kernel": "spacy_words.split_words",
     "bad_words_kernel": "bad_words.count_bad_words",
     "filter_documents_kernel": "web_filter.filter_documents",
+    # the table is what the twin has as a mapping of word tuples
+    "make_keys_kernel": "language_model.score_units",
+    "insert_ngrams_kernel": "language_model.score_units",
+    "hash_rows_kernel": "language_model.score_units",
+    "back_off_kernel": "language_model.score_word",
 }
 
 
