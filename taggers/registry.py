@@ -27,6 +27,8 @@ TAGGERS = {
     "web-filter": "taggers.web_filter:WebFilterTagger",
     "language": "taggers.language:LanguageTagger",
     "quality": "taggers.quality:QualityTagger",
+    "topic": "taggers.quality:TopicTagger",
+    "classifiers": "taggers.quality:ClassifiersTagger",
     "code-rules": "taggers.code_rules:CodeRulesTagger",
     "gzip-ratio": "taggers.gzip_ratio:GzipRatioTagger",
     "ngram-loops": "taggers.ngram_loops:NgramLoopsTagger",
