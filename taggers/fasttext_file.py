@@ -45,7 +45,9 @@ class Words(NamedTuple):
     words: npt.NDArray[np.uint8]  # bytes of all entries
     starts: npt.NDArray[np.int64]  # (V,)
     ends: npt.NDArray[np.int64]  # (V,)
-    pruned: npt.NDArray[np.int64]  # (T, 2) bucket + 1 and its row behind the words, open addressing; empty: no bucket was left out
+    pruned: npt.NDArray[
+        np.int64
+    ]  # (T, 2) bucket + 1 and its row behind the words, open addressing; empty: no bucket was left out
     num_words: int
     num_buckets: int
     has_buckets: bool  # False: pruning left no bucket
@@ -76,7 +78,9 @@ class _Reader:
     """Values one after another from a file whose sizes nobody vouches for."""
 
     def __init__(self, path: str, name: str) -> None:
-        self.data: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, mode="r") if os.path.getsize(path) else np.empty(0, np.uint8)
+        self.data: npt.NDArray[np.uint8] = (
+            np.memmap(path, np.uint8, mode="r") if os.path.getsize(path) else np.empty(0, np.uint8)
+        )
         self.place, self.name = 0, name
 
     def fail(self, problem: str) -> DataError:
@@ -149,7 +153,11 @@ def _read_dictionary(
     reader: _Reader, num_buckets: int, shape: tuple[int, int, int]
 ) -> tuple[Words, tuple[str, ...], npt.NDArray[np.int64]]:
     num_entries, num_words, num_labels, _, num_pruned = reader.take("iiiqq")
-    if min(num_entries, num_words, num_labels) < 0 or num_words + num_labels != num_entries or num_entries * 10 > len(reader.data):
+    if (
+        min(num_entries, num_words, num_labels) < 0
+        or num_words + num_labels != num_entries
+        or num_entries * 10 > len(reader.data)
+    ):
         raise reader.fail(f"a dictionary of {num_words} words and {num_labels} labels in {num_entries} entries")
     if not num_labels:
         raise reader.fail("the model has no labels")
@@ -167,7 +175,10 @@ def _read_dictionary(
     fill_slots_kernel(entries, starts, ends, slots)
     names = [entries[starts[i] : ends[i]].tobytes().decode("utf-8", "replace") for i in range(num_words, num_entries)]
     counts = np.array(
-        [int.from_bytes(entries[ends[i] + 1 : ends[i] + 9].tobytes(), "little", signed=True) for i in range(num_words, num_entries)],
+        [
+            int.from_bytes(entries[ends[i] + 1 : ends[i] + 9].tobytes(), "little", signed=True)
+            for i in range(num_words, num_entries)
+        ],
         np.int64,
     )
     if (counts < 0).any() or (counts >= _MAX_COUNT).any():
@@ -236,7 +247,13 @@ def _read_quantised(reader: _Reader, dim: int) -> Rows:
 
 def _read_quantiser(reader: _Reader, dim: int) -> tuple[Floats, int, int]:
     its_dim, parts, width, last_width = reader.take("iiii")
-    if its_dim != dim or parts < 1 or width < 1 or (parts - 1) * width + last_width != dim or not 0 < last_width <= width:
+    if (
+        its_dim != dim
+        or parts < 1
+        or width < 1
+        or (parts - 1) * width + last_width != dim
+        or not 0 < last_width <= width
+    ):
         raise reader.fail(f"a quantiser of {parts} parts of {width} values for dimension {dim}")
     return reader.take_array("<f4", dim * NUM_CENTROIDS), parts, width
 

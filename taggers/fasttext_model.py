@@ -16,7 +16,8 @@ import numpy.typing as npt
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.storage import checksum_file, file_bytes, local_copy
 from taggers import fasttext_model_kernels as kernels
-from taggers.fasttext_file import LABEL_PREFIX, ModelArrays, read_model
+from taggers.fasttext_file import LABEL_PREFIX as LABEL_PREFIX
+from taggers.fasttext_file import ModelArrays, read_model
 from taggers.fasttext_output_kernels import best_labels_kernel, score_labels_kernel
 
 CHUNK_BYTES = 1 << 19  # of text whose words are held at once; a longer text is a chunk of its own
@@ -125,7 +126,8 @@ def score_texts(
     Cost                        scratch of 17 bytes per byte of the longest text or of 512 KiB; 2 MB for a model with character n-grams
     """
     found = [
-        LabelScores(np.empty((len(starts), len(model.labels)), np.float32), np.empty(len(starts), np.int64)) for model in models
+        LabelScores(np.empty((len(starts), len(model.labels)), np.float32), np.empty(len(starts), np.int64))
+        for model in models
     ]
     memos = [_allocate_memo(model.arrays) for model in models]
     sizes = np.concatenate([np.zeros(1, np.int64), np.cumsum(ends - starts)])
@@ -152,7 +154,7 @@ def _split_words(data: Bytes, starts: Ints, ends: Ints) -> kernels.Tokens:
         np.empty((capacity, kernels.NUM_TOKEN_COLUMNS), np.uint64),
         np.empty(len(starts) + 1, np.int64),
     )
-    kernels.split_words_kernel(data, starts, ends, tokens.starts, tokens.ends, tokens.marks, tokens.offsets)
+    kernels.read_words_kernel(data, starts, ends, tokens.starts, tokens.ends, tokens.marks, tokens.offsets)
     return tokens
 
 
@@ -160,7 +162,9 @@ def _allocate_memo(arrays: ModelArrays) -> kernels.Memo:
     size = kernels.MEMO_WORDS if arrays.words.max_chars > 0 else 1
     dim = arrays.output.weights.shape[1]
     return kernels.Memo(
-        np.empty((size, kernels.MEMO_KEY_BYTES // 8), np.uint64), np.zeros(size, np.int64), np.empty((size, dim), np.float32)
+        np.empty((size, kernels.MEMO_KEY_BYTES // 8), np.uint64),
+        np.zeros(size, np.int64),
+        np.empty((size, dim), np.float32),
     )
 
 

@@ -56,7 +56,7 @@ def _is_separator(byte):
 
 
 @njit(**KERNEL)
-def split_words_kernel(data, text_starts, text_ends, starts, ends, marks, token_offsets):
+def read_words_kernel(data, text_starts, text_ends, starts, ends, marks, token_offsets):
     """Words of every text as Dictionary::readWord has them, and behind them the end of text "</s>".
 
     Line feeds part words like spaces. A word "</s>" in the text ends it, as in the library: what stands behind it is not read.
@@ -200,28 +200,31 @@ def add_chars_kernel(words, rows, data, start, end, total):
 
 
 @njit(inline="always", **KERNEL)
-def _remembered(memo, slot, data, start, end, store):
-    # whether the memo's slot holds the word; with `store` write the word there
-    for part in range(3):
-        key = np.uint64(0)
-        for i in range(start + 8 * part, min(end, start + 8 * part + 8)):
-            key |= np.uint64(data[i]) << np.uint64(8 * (i - start - 8 * part))
-        if store:
-            memo.keys[slot, part] = key
-        elif memo.keys[slot, part] != key:
-            return False
-    return True
+def _pack_eight(data, start, end):
+    # up to eight bytes as one number, zeros behind them
+    key = np.uint64(0)
+    for i in range(start, min(end, start + KEY_BYTES)):
+        key |= np.uint64(data[i]) << np.uint64(8 * (i - start))
+    return key
+
+
+@njit(inline="always", **KERNEL)
+def _add_remembered(memo, slot, data, start, end, key, total):
+    # the rows in the sum that the memo has of a word, which is then added; -1: the memo has another word or none
+    if memo.counts[slot] == 0 or memo.keys[slot, 0] != key or end - start > MEMO_KEY_BYTES:
+        return -1
+    if memo.keys[slot, 1] != _pack_eight(data, start + 8, end) or memo.keys[slot, 2] != _pack_eight(
+        data, start + 16, end
+    ):
+        return -1
+    for i in range(len(total)):
+        total[i] += memo.sums[slot, i]
+    return memo.counts[slot] - 1
 
 
 @njit(**KERNEL)
-def _add_word(words, rows, data, start, end, mark, entry, memo, scratch, total):
-    # rows of a word and its character n-grams; returns how many
-    slot = np.int64(mark & np.uint64(len(memo.counts) - 1))
-    short = end - start <= MEMO_KEY_BYTES
-    if short and memo.counts[slot] > 0 and _remembered(memo, slot, data, start, end, False):
-        for i in range(len(total)):
-            total[i] += memo.sums[slot, i]
-        return memo.counts[slot] - 1
+def _add_word(words, rows, data, start, end, slot, entry, memo, scratch, total):
+    # rows of a word and its character n-grams, by way of the memo; returns how many
     scratch[:] = np.float32(0.0)
     count = 0
     if entry >= 0:
@@ -230,11 +233,11 @@ def _add_word(words, rows, data, start, end, mark, entry, memo, scratch, total):
     count += add_chars_kernel(words, rows, data, start, end, scratch)
     for i in range(len(total)):
         total[i] += scratch[i]
-    if short:
-        _remembered(memo, slot, data, start, end, True)
+    if end - start <= MEMO_KEY_BYTES:
+        for part in range(MEMO_KEY_BYTES // KEY_BYTES):
+            memo.keys[slot, part] = _pack_eight(data, start + 8 * part, end)
         memo.counts[slot] = count + 1
-        for i in range(len(total)):
-            memo.sums[slot, i] = scratch[i]
+        memo.sums[slot, :] = scratch
     return count
 
 
@@ -260,7 +263,7 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
     Parameters
     ----------
     data : uint8 (B,)           the texts
-    tokens : Tokens             of split_words_kernel
+    tokens : Tokens             of read_words_kernel
     words, rows                 of fasttext_file.ModelArrays
     memo : Memo                 for models with character n-grams
     hidden : float32 (N, D)     filled
@@ -280,19 +283,30 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
         for token in range(tokens.offsets[row], tokens.offsets[row + 1]):
             start, end = tokens.starts[token], tokens.ends[token]
             value, key = tokens.marks[token, HASH], tokens.marks[token, KEY]
-            is_end = key == _END_KEY and end - start == len(_END_OF_TEXT)
-            entry = find_entry_kernel(words, data, start, end, value, key)
-            if entry >= words.num_words:
-                continue  # a label of the model
-            if entry < 0 and end - start >= _LABEL_BYTES and key == _LABEL_KEY and data[start + KEY_BYTES] == _UNDERSCORE:
-                continue
+            slot = np.int64(value & np.uint64(len(memo.counts) - 1))
+            remembered, entry = -1, -1
+            if has_chars:
+                remembered = _add_remembered(memo, slot, data, start, end, key, total)
+            if remembered < 0:
+                entry = find_entry_kernel(words, data, start, end, value, key)
+                if entry >= words.num_words:
+                    continue  # a label of the model
+                if (
+                    entry < 0
+                    and end - start >= _LABEL_BYTES
+                    and key == _LABEL_KEY
+                    and data[start + KEY_BYTES] == _UNDERSCORE
+                ):
+                    continue
             if words.word_ngrams > 1:
                 # the library keeps hashes as int32, whose sign goes into the product
                 signed = np.int64(value)
                 hashes[num_hashes] = np.uint64(signed - (1 << 32) if signed >= 1 << 31 else signed)
                 num_hashes += 1
-            if has_chars and not is_end:
-                count += _add_word(words, rows, data, start, end, value, entry, memo, scratch, total)
+            if remembered >= 0:
+                count += remembered
+            elif has_chars and not (key == _END_KEY and end - start == len(_END_OF_TEXT)):
+                count += _add_word(words, rows, data, start, end, slot, entry, memo, scratch, total)
             elif entry >= 0:
                 ids[num_ids] = entry
                 num_ids += 1

@@ -36,7 +36,9 @@ def _table_sigmoid(value):
         return np.float32(0.0)
     if value > _TABLE_MAX:
         return np.float32(1.0)
-    step = np.int64((value + np.float32(_TABLE_MAX)) * np.float32(_TABLE_SIZE) / np.float32(_TABLE_MAX) / np.float32(2.0))
+    step = np.int64(
+        (value + np.float32(_TABLE_MAX)) * np.float32(_TABLE_SIZE) / np.float32(_TABLE_MAX) / np.float32(2.0)
+    )
     place = np.float32(step * 2 * int(_TABLE_MAX)) / np.float32(_TABLE_SIZE) - np.float32(_TABLE_MAX)
     return np.float32(1.0 / (1.0 + np.float64(np.exp(-place))))
 

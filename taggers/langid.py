@@ -40,7 +40,9 @@ def load_langid(languages: tuple[str, ...] = ()) -> Langid:
     loaded = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
     unknown = [language for language in languages if language not in loaded.labels]
     if unknown:
-        raise ConfigError("languages", unknown[0], "no such label in py3langid's model", f"It has: {', '.join(loaded.labels)}.")
+        raise ConfigError(
+            "languages", unknown[0], "no such label in py3langid's model", f"It has: {', '.join(loaded.labels)}."
+        )
     chosen = [place for place, label in enumerate(loaded.nb_classes) if not languages or label in languages]
     labels = tuple(loaded.nb_classes[place] for place in chosen)
     automaton = Automaton(

@@ -24,6 +24,7 @@ from taggers.langid import load_langid, score_langid
 from taggers.scripts import CODES, count_scripts
 
 UNDETERMINED = "und"  # ISO 639-2
+OTHER = "other"  # label of a first model for languages that are not its own
 LANGID_BYTES = 1000  # more changes few answers and costs time in proportion
 
 Bytes = npt.NDArray[np.uint8]
@@ -34,7 +35,7 @@ Floats = npt.NDArray[np.float32]
 class LanguageTaggerConfig(Config):
     """Detector, how much of a text it sees, and what is written besides the language."""
 
-    NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("model_path",)
+    NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("model_path", "first_model_path")
 
     detector: Literal["langid", "fasttext"] = Field(
         "langid", description="langid: py3langid's own model; fasttext: model_path"
@@ -44,17 +45,31 @@ class LanguageTaggerConfig(Config):
     )
     model_fingerprint: str = Field("", description="xxh3-128 of that file; checked when given, else filled in")
     max_bytes: int | None = Field(
-        None, ge=16, description=f"UTF-8 bytes from the text's start that the detector reads; null: {LANGID_BYTES} with langid, all with fasttext"
+        None,
+        ge=16,
+        description=f"UTF-8 bytes from the text's start that the detector reads; null: {LANGID_BYTES} with langid, all with fasttext",
     )
     min_chars: int = Field(20, ge=0, description='texts with fewer characters, outer white space apart, get "und"')
     languages: list[str] = Field(
-        [], description="the answers that are possible, as the model writes them; empty: all. langid's scores are then shares among them"
+        [],
+        description="the answers that are possible, as the model writes them; empty: all. langid's scores are then shares among them",
+    )
+    first_model_path: str = Field(
+        "",
+        description="local path of a fastText model of languages that the detector lacks, asked first; its answer stands unless it is "
+        f'"{OTHER}" or less probable than first_min_score; empty: none',
+    )
+    first_model_fingerprint: str = Field("", description="xxh3-128 of that file; checked when given, else filled in")
+    first_min_score: float = Field(
+        0.5, ge=0, le=1, description="probability from which the first model's answer stands"
     )
     scores: list[str] = Field([], description="languages whose probability is written too, as score_<language>")
     segments: Literal["none", "lines", "paragraphs"] = Field(
         "none", description="whether lines, or paragraphs parted by blank lines, get a language each"
     )
-    scripts: bool = Field(False, description="whether the most frequent script and its share of the letters are written")
+    scripts: bool = Field(
+        False, description="whether the most frequent script and its share of the letters are written"
+    )
 
     @model_validator(mode="after")
     def _check_model(self) -> LanguageTaggerConfig:
@@ -100,6 +115,11 @@ class LanguageTagger:
             for language in config.languages + config.scores:
                 check_label(self.model, language, "language.languages")
             self.config = config.model_copy(update={"model_fingerprint": self.model.fingerprint})
+        self.first = None
+        if config.first_model_path:
+            self.first = load_model(config.first_model_path)
+            check_fingerprint(self.first, config.first_model_fingerprint, "language.first_model_fingerprint")
+            self.config = self.config.model_copy(update={"first_model_fingerprint": self.first.fingerprint})
         self.asked = [self.labels.index(language) for language in config.scores]
         self.chosen = np.array([not config.languages or label in config.languages for label in self.labels])
         self.schema = pa.schema(list(self._fields()))
@@ -107,7 +127,9 @@ class LanguageTagger:
     def _check_languages(self) -> None:
         for language in self.config.scores:
             if language not in self.labels:
-                raise ConfigError("language.scores", language, "no such language in the model, or not among `languages`")
+                raise ConfigError(
+                    "language.scores", language, "no such language in the model, or not among `languages`"
+                )
 
     def _fields(self) -> Any:
         yield from [("lang", pa.string()), ("lang_score", pa.float32())]
@@ -138,12 +160,24 @@ class LanguageTagger:
         kernels.long_enough_kernel(data, starts, ends, character_table(), self.config.min_chars, is_long)
         rows = np.flatnonzero(is_long)
         labels: list[str | None] = [None] * len(starts)
-        scores, asked = np.full(len(starts), np.nan, np.float32), np.full((len(starts), len(self.asked)), np.nan, np.float32)
+        scores, asked = (
+            np.full(len(starts), np.nan, np.float32),
+            np.full((len(starts), len(self.asked)), np.nan, np.float32),
+        )
         if len(rows):
             find = self._ask_langid if self.config.detector == "langid" else self._ask_fasttext
             best, scores[rows], asked[rows] = find(data, starts[rows], cut[rows])
             for row, label in zip(rows.tolist(), best.tolist(), strict=True):
                 labels[row] = self.labels[label] if label >= 0 else None
+            if self.first is not None:
+                (first,) = score_texts(
+                    [self.first], data, starts[rows], self._whole_characters(data, starts[rows], cut[rows])
+                )
+                shares = first.best_probabilities()
+                for place, row in enumerate(rows.tolist()):
+                    label = self.first.labels[first.best[place]]
+                    if shares[place] >= self.config.first_min_score and label != OTHER:
+                        labels[row], scores[row] = label, shares[place]
         return _Answers(labels, scores, asked)
 
     def _ask_langid(self, data: Bytes, starts: Ints, ends: Ints) -> tuple[Ints, Floats, Floats]:
@@ -160,14 +194,22 @@ class LanguageTagger:
         return best, scores[np.arange(len(best)), best], scores[:, self.asked]
 
     def _ask_fasttext(self, data: Bytes, starts: Ints, ends: Ints) -> tuple[Ints, Floats, Floats]:
-        ends = ends.copy()
-        for row in np.flatnonzero(ends < len(data)):  # a cut inside a character goes back to its start
-            while ends[row] > starts[row] and data[ends[row]] & 0xC0 == 0x80:
-                ends[row] -= 1
+        ends = self._whole_characters(data, starts, ends)
         (found,) = score_texts([self.model], data, starts, ends, chosen=[self.chosen])
         asked = [found.probabilities(label) for label in self.asked]
         columns = np.stack(asked, axis=1) if asked else np.empty((len(starts), 0), np.float32)
         return found.best, found.best_probabilities(), columns
+
+    @staticmethod
+    def _whole_characters(data: Bytes, starts: Ints, ends: Ints) -> Ints:
+        # a cut inside a character goes back to its start
+        ends = ends.copy()
+        if len(data):
+            inside = (ends < len(data)) & (data[np.minimum(ends, len(data) - 1)] & 0xC0 == 0x80)
+            for row in np.flatnonzero(inside):
+                while ends[row] > starts[row] and data[ends[row]] & 0xC0 == 0x80:
+                    ends[row] -= 1
+        return ends
 
     def _tag_segments(self, data: Bytes, offsets: Ints, langs: npt.NDArray[Any]) -> list[pa.Array]:
         segments = split_segments(data, offsets, by_lines=self.config.segments == "lines")

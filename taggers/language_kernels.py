@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dolma_py.numba_options import KERNEL
 
-import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
 from taggers.character_kernels import decode_kernel

@@ -112,7 +112,9 @@ class ClassifiersTaggerConfig(Config):
         if len(self.columns) != len(self.model_paths):
             raise ValueError(f"{len(self.model_paths)} model_paths and {len(self.columns)} columns: expected as many")
         if len(self.model_fingerprints) not in (0, len(self.model_paths)):
-            raise ValueError(f"{len(self.model_fingerprints)} model_fingerprints for {len(self.model_paths)} model_paths")
+            raise ValueError(
+                f"{len(self.model_fingerprints)} model_fingerprints for {len(self.model_paths)} model_paths"
+            )
         return self
 
 
@@ -167,9 +169,14 @@ def _read_columns(model: FastTextModel, text: str) -> list[_Wanted]:
     for item in text.split():
         name, colon, label = item.partition(":")
         if not re.fullmatch(r"[A-Za-z]\w*", name):
-            raise ConfigError("classifiers.columns", item, "expected NAME, NAME:LABEL or NAME:*, the name of letters, digits and _")
+            raise ConfigError(
+                "classifiers.columns", item, "expected NAME, NAME:LABEL or NAME:*, the name of letters, digits and _"
+            )
         if label == "*":
-            wanted += [_Wanted(f"{name}_{re.sub(r'[^0-9A-Za-z]+', '_', its)}", number) for number, its in enumerate(model.labels)]
+            wanted += [
+                _Wanted(f"{name}_{re.sub(r'[^0-9A-Za-z]+', '_', its)}", number)
+                for number, its in enumerate(model.labels)
+            ]
         else:
             wanted.append(_Wanted(name, check_label(model, label, "classifiers.columns") if colon else None))
     if not wanted:
