@@ -73,3 +73,11 @@ def score_langid(model: Langid, texts: Sequence[str]) -> npt.NDArray[np.float32]
     scores = np.empty((len(encoded), len(model.labels)), np.float32)
     langid_scores_kernel(np.frombuffer(b"".join(encoded), np.uint8), offsets, model.automaton, scores)
     return scores
+
+
+def knows_nothing(model: Langid, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Whether all labels are as probable, bool (N,): a text without a single n-gram of the model."""
+    alone = [place for place, label in enumerate(model.labels) if model.labels.count(label) == 1]
+    if len(alone) < 2:
+        return np.zeros(len(scores), np.bool_)
+    return np.ptp(scores[:, alone], axis=1) == 0

@@ -20,7 +20,7 @@ from dolma_py.spans import Spans, build_spans
 from taggers import language_kernels as kernels
 from taggers.characters import character_table
 from taggers.fasttext_model import check_fingerprint, check_label, load_model, score_texts
-from taggers.langid import load_langid, score_langid
+from taggers.langid import knows_nothing, load_langid, score_langid
 from taggers.scripts import CODES, count_scripts
 
 UNDETERMINED = "und"  # ISO 639-2
@@ -190,6 +190,7 @@ class LanguageTagger:
         best = np.argmax(scores, axis=1)
         # white space that fills max_bytes says nothing, however long the text is
         best[[not text for text in texts]] = -1
+        best[knows_nothing(self.langid, scores)] = -1
         scores[best < 0] = np.nan
         return best, scores[np.arange(len(best)), best], scores[:, self.asked]
 

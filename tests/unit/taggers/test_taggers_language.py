@@ -32,6 +32,11 @@ def test_short_texts_are_undetermined(text):
     assert tag([text]) == [{"lang": "und", "lang_score": None}]
 
 
+def test_a_text_without_a_known_sign_is_undetermined():
+    rows = tag(["\U0010ffff" * 30, ENGLISH])
+    assert [row["lang"] for row in rows] == ["und", "en"] and rows[0]["lang_score"] is None
+
+
 def test_min_chars_counts_characters_not_bytes():
     assert tag(["\u65e5\u672c\u8a9e\u306e\u6587\u7ae0"], min_chars=6)[0]["lang"] == "ja"
     assert tag(["\u65e5\u672c\u8a9e\u306e\u6587\u7ae0"], min_chars=7)[0]["lang"] == "und"
