@@ -56,12 +56,12 @@ class LanguageTaggerConfig(Config):
     )
     first_model_path: str = Field(
         "",
-        description="local path of a fastText model of languages that the detector lacks, asked first; its answer stands unless it is "
-        f'"{OTHER}" or less probable than first_min_score; empty: none',
+        description="local path of a fastText model of languages that the detector lacks, asked first: the most probable of its labels but "
+        f'"{OTHER}" stands if its probability is first_min_score or more; empty: none',
     )
     first_model_fingerprint: str = Field("", description="xxh3-128 of that file; checked when given, else filled in")
     first_min_score: float = Field(
-        0.5, ge=0, le=1, description="probability from which the first model's answer stands"
+        0.05, ge=0, le=1, description="probability from which the first model's answer stands"
     )
     scores: list[str] = Field([], description="languages whose probability is written too, as score_<language>")
     segments: Literal["none", "lines", "paragraphs"] = Field(
@@ -170,14 +170,12 @@ class LanguageTagger:
             for row, label in zip(rows.tolist(), best.tolist(), strict=True):
                 labels[row] = self.labels[label] if label >= 0 else None
             if self.first is not None:
-                (first,) = score_texts(
-                    [self.first], data, starts[rows], self._whole_characters(data, starts[rows], cut[rows])
-                )
+                own = np.array([label != OTHER for label in self.first.labels])
+                bounds = starts[rows], self._whole_characters(data, starts[rows], cut[rows])
+                (first,) = score_texts([self.first], data, *bounds, chosen=[own])
                 shares = first.best_probabilities()
-                for place, row in enumerate(rows.tolist()):
-                    label = self.first.labels[first.best[place]]
-                    if shares[place] >= self.config.first_min_score and label != OTHER:
-                        labels[row], scores[row] = label, shares[place]
+                for place in np.flatnonzero(shares >= self.config.first_min_score).tolist():
+                    labels[rows[place]], scores[rows[place]] = self.first.labels[first.best[place]], shares[place]
         return _Answers(labels, scores, asked)
 
     def _ask_langid(self, data: Bytes, starts: Ints, ends: Ints) -> tuple[Ints, Floats, Floats]:
