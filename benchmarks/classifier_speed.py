@@ -163,11 +163,14 @@ def print_chain(view: TextView, english: TextView, lid: str, paths: dict[str, st
         made = [circuit.tag(taggers, batch) for batch in its_batches]
         reached = sum(batch["classifiers-v1"].num_rows - batch["classifiers-v1"].column(0).null_count for batch in made)
         its = [
-            cpu_sec(lambda its_batches=its_batches: [circuit.tag(taggers, batch) for batch in its_batches])
+            cpu_sec(
+                lambda its_batches=its_batches, circuit=circuit: [circuit.tag(taggers, batch) for batch in its_batches]
+            )
             for _ in range(ROUNDS)
         ]
         print(
-            f"  short-circuited, {title}: {its_rows / median(its):8.0f} pages/s per core; {its_rows} pages of {len(texts.data) / its_rows:.0f} bytes, "
+            f"  short-circuited, {title}: {its_rows / median(its):8.0f} pages/s per core; {its_rows} pages, "
+            f"mean {len(texts.data) / its_rows:.0f} bytes, "
             f"{100 * reached / its_rows:.1f} % reach the classifiers"
         )
 

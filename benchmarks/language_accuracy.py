@@ -224,7 +224,8 @@ def print_documents(folder: Path, detectors: dict[str, dict[str, Any]]) -> None:
             wrong = collections.Counter(pair for pair in pairs if pair[0] != pair[1]).most_common(4)
             shown = ", ".join(f"{lang} as {answer} {count}" for (lang, answer), count in wrong)
             print(
-                f"  {name:39s} {source:20s} {right:5d} of {len(pairs):5d} {100 * right / len(pairs):5.1f} ({100 * low:.1f} - {100 * high:.1f}) {shown}"
+                f"  {name:39s} {source:20s} {right:5d} of {len(pairs):5d} {100 * right / len(pairs):5.1f} "
+                f"({100 * low:.1f} - {100 * high:.1f}) {shown}"
             )
 
 

@@ -21,7 +21,11 @@ VERSIONS = (11, 12)
 SUPERVISED = 3
 HIERARCHICAL_SOFTMAX, NEGATIVE_SAMPLING, SOFTMAX, ONE_VS_ALL = 1, 2, 3, 4
 LABEL_PREFIX = "__label__"
+BUCKET_FACTOR = 2654435761  # of the table of kept buckets
 NUM_CENTROIDS = 256  # of each part of a row: a code is one byte
+DENSE_BYTES = (
+    64 << 20
+)  # quantised rows that take no more than this as floats are kept as floats, which are added faster
 _MAX_DIM = 100_000
 _MAX_COUNT = 10**15  # of an inner node before it has its own
 
@@ -128,7 +132,9 @@ def read_model(path: str, *, name: str = "") -> ModelArrays:
     words, labels, counts = _read_dictionary(reader, num_buckets, (min_chars, max_chars, word_ngrams))
     is_quantised = _take_flag(reader)
     rows = _read_quantised(reader, dim) if is_quantised else _no_codes(_read_dense(reader, dim))
-    num_rows = len(rows.codes) if is_quantised else len(rows.dense)
+    if is_quantised and 4 * len(rows.codes) * dim <= DENSE_BYTES:
+        rows = _no_codes(dense_rows(rows, dim))
+    num_rows = max(len(rows.codes), len(rows.dense))
     needed = words.num_words + _num_bucket_rows(words)
     if num_rows < needed:
         raise reader.fail(f"{num_rows} rows for {needed} words and buckets")
@@ -183,7 +189,7 @@ def _read_dictionary(
     )
     if (counts < 0).any() or (counts >= _MAX_COUNT).any():
         raise reader.fail("counts of labels that no training has")
-    pruned = np.empty((0, 2), np.int64)
+    pruned = np.empty((0, 2), np.int32)
     if num_pruned > 0:
         pairs = reader.take_array("<i4", 2 * num_pruned).reshape(-1, 2)
         if (pairs[:, 1] < 0).any() or (pairs[:, 1] >= num_pruned).any() or (pairs[:, 0] < 0).any():
@@ -199,11 +205,11 @@ def _strip(names: list[str]) -> tuple[str, ...]:
     return tuple(name.removeprefix(LABEL_PREFIX) for name in names)
 
 
-def _build_pruned(pairs: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    table = np.zeros((1 << int(4 * len(pairs)).bit_length(), 2), np.int64)
+def _build_pruned(pairs: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    table = np.zeros((1 << int(2 * len(pairs)).bit_length(), 2), np.int32)
     mask = len(table) - 1
     for bucket, row in pairs.tolist():
-        slot = bucket * 2654435761 & mask
+        slot = bucket * BUCKET_FACTOR & mask
         while table[slot, 0] not in (0, bucket + 1):
             slot = slot + 1 & mask
         table[slot] = bucket + 1, row

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple  # isort: skip
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
-from taggers.fasttext_file import NUM_CENTROIDS
+from taggers.fasttext_file import BUCKET_FACTOR, NUM_CENTROIDS
 from taggers.fasttext_file_kernels import ENTRY_BITS, ENTRY_MASK, KEY_BYTES, hash_byte_kernel
 
 # of a token
@@ -29,8 +29,8 @@ _END_KEY = np.uint64(int.from_bytes(b"</s>", "little"))
 _LABEL_KEY = np.uint64(int.from_bytes(b"__label_", "little"))
 _LABEL_BYTES, _UNDERSCORE = 9, 95
 _NGRAM_FACTOR = np.uint64(116049371)
+_MAX_WAITING = 256  # rows of character n-grams that are added up together
 _WORD_START, _WORD_END = 60, 62  # "<" and ">"
-_BUCKET_FACTOR = 2654435761
 
 
 class Tokens(NamedTuple):
@@ -137,10 +137,10 @@ def bucket_row_kernel(words, bucket):
     if len(words.pruned) == 0:
         return words.num_words + bucket
     mask = len(words.pruned) - 1
-    slot = (bucket * _BUCKET_FACTOR) & mask
+    slot = (bucket * BUCKET_FACTOR) & mask
     while words.pruned[slot, 0] != 0:
         if words.pruned[slot, 0] == bucket + 1:
-            return words.num_words + words.pruned[slot, 1]
+            return words.num_words + np.int64(words.pruned[slot, 1])
         slot = (slot + 1) & mask
     return -1
 
@@ -163,39 +163,56 @@ def add_row_kernel(rows, row, total):
             total[first + i] += factor * rows.centroids[place + i]
 
 
-@njit(inline="always", **KERNEL)
-def _padded(data, start, end, i):
-    # byte i of "<" + data[start:end] + ">"
-    if i == 0:
-        return np.uint8(_WORD_START)
-    if i == end - start + 1:
-        return np.uint8(_WORD_END)
-    return data[start + i - 1]
+@njit(**KERNEL)
+def _add_ids(rows, ids, count, total):
+    # rows in order, four at a time where they are stored as they are
+    first = 0
+    if len(rows.codes) == 0:
+        dense = rows.dense
+        while first + 4 <= count:
+            a, b, c, d = ids[first], ids[first + 1], ids[first + 2], ids[first + 3]
+            for i in range(len(total)):
+                total[i] = total[i] + dense[a, i] + dense[b, i] + dense[c, i] + dense[d, i]
+            first += 4
+    for place in range(first, count):
+        add_row_kernel(rows, ids[place], total)
 
 
 @njit(**KERNEL)
-def add_chars_kernel(words, rows, data, start, end, total):
-    """Add the rows of all character n-grams of "<" + word + ">"; returns how many."""
+def add_chars_kernel(words, rows, data, start, end, padded, ids, total):
+    """Add the rows of all character n-grams of "<" + word + ">"; returns how many.
+
+    padded : uint8 scratch for the word and two signs; ids : int64 scratch of any length
+    """
     size = end - start + 2
-    count = 0
+    padded[0], padded[size - 1] = _WORD_START, _WORD_END
+    for i in range(start, end):
+        padded[i - start + 1] = data[i]
+    num_buckets = np.uint32(words.num_buckets)
+    count = waiting = 0
     for i in range(size):
-        if _padded(data, start, end, i) & 0xC0 == 0x80:
+        if padded[i] & 0xC0 == 0x80:
             continue
         value = _HASH_START
         j = i
         for length in range(1, words.max_chars + 1):
             if j >= size:
                 break
-            value = hash_byte_kernel(value, _padded(data, start, end, j))
+            value = hash_byte_kernel(value, padded[j])
             j += 1
-            while j < size and _padded(data, start, end, j) & 0xC0 == 0x80:
-                value = hash_byte_kernel(value, _padded(data, start, end, j))
+            while j < size and padded[j] & 0xC0 == 0x80:
+                value = hash_byte_kernel(value, padded[j])
                 j += 1
             if length >= words.min_chars and not (length == 1 and (i == 0 or j == size)):
-                row = bucket_row_kernel(words, np.int64(value % np.uint64(words.num_buckets)))
+                row = bucket_row_kernel(words, np.int64(np.uint32(value) % num_buckets))
                 if row >= 0:
-                    add_row_kernel(rows, row, total)
+                    if waiting == len(ids):
+                        _add_ids(rows, ids, waiting, total)
+                        waiting = 0
+                    ids[waiting] = row
+                    waiting += 1
                     count += 1
+    _add_ids(rows, ids, waiting, total)
     return count
 
 
@@ -223,14 +240,14 @@ def _add_remembered(memo, slot, data, start, end, key, total):
 
 
 @njit(**KERNEL)
-def _add_word(words, rows, data, start, end, slot, entry, memo, scratch, total):
+def _add_word(words, rows, data, start, end, slot, entry, memo, scratch, padded, char_ids, total):
     # rows of a word and its character n-grams, by way of the memo; returns how many
     scratch[:] = np.float32(0.0)
     count = 0
     if entry >= 0:
         add_row_kernel(rows, entry, scratch)
         count = 1
-    count += add_chars_kernel(words, rows, data, start, end, scratch)
+    count += add_chars_kernel(words, rows, data, start, end, padded, char_ids, scratch)
     for i in range(len(total)):
         total[i] += scratch[i]
     if end - start <= MEMO_KEY_BYTES:
@@ -239,21 +256,6 @@ def _add_word(words, rows, data, start, end, slot, entry, memo, scratch, total):
         memo.counts[slot] = count + 1
         memo.sums[slot, :] = scratch
     return count
-
-
-@njit(**KERNEL)
-def _add_ids(rows, ids, count, total):
-    # rows in order, four at a time where they are stored as they are
-    first = 0
-    if len(rows.codes) == 0:
-        dense = rows.dense
-        while first + 4 <= count:
-            a, b, c, d = ids[first], ids[first + 1], ids[first + 2], ids[first + 3]
-            for i in range(len(total)):
-                total[i] = total[i] + dense[a, i] + dense[b, i] + dense[c, i] + dense[d, i]
-            first += 4
-    for place in range(first, count):
-        add_row_kernel(rows, ids[place], total)
 
 
 @njit(**KERNEL)
@@ -276,6 +278,10 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
     hashes = np.empty(longest, np.uint64)
     scratch = np.empty(hidden.shape[1], np.float32)
     has_chars = words.max_chars > 0
+    longest = 0
+    for token in range(tokens.offsets[len(counts)] if has_chars else 0):
+        longest = max(longest, tokens.ends[token] - tokens.starts[token])
+    padded, char_ids = np.empty(longest + 2, np.uint8), np.empty(_MAX_WAITING, np.int64)
     for row in range(len(counts)):
         total = hidden[row]
         total[:] = np.float32(0.0)
@@ -306,7 +312,7 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
             if remembered >= 0:
                 count += remembered
             elif has_chars and not (key == _END_KEY and end - start == len(_END_OF_TEXT)):
-                count += _add_word(words, rows, data, start, end, slot, entry, memo, scratch, total)
+                count += _add_word(words, rows, data, start, end, slot, entry, memo, scratch, padded, char_ids, total)
             elif entry >= 0:
                 ids[num_ids] = entry
                 num_ids += 1

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolma_py.errors import ConfigError, DataError
+from taggers import fasttext_file
 from taggers import fasttext_model_kernels as kernels
 from taggers.base import describe_tagger, tag_checked
 from taggers.fasttext_file import read_model
@@ -124,12 +125,22 @@ def test_labels_and_scores_are_the_librarys(path):
 def test_the_matrices_are_the_librarys(path):
     model = load_model(path)
     arrays = model.arrays
-    is_dense = len(arrays.rows.dense) > 0
-    assert is_dense != model.model.is_quantized()
-    if is_dense:
+    assert len(arrays.rows.dense)
+    if not model.model.is_quantized():
         assert (arrays.rows.dense == model.model.get_input_matrix()).all()
         assert (arrays.output.weights == model.model.get_output_matrix()).all()
     assert [f"__label__{label}" for label in model.labels] == model.model.get_labels()
+
+
+def test_rows_stay_quantised_where_floats_would_be_large(path, monkeypatch):
+    monkeypatch.setattr(fasttext_file, "DENSE_BYTES", 0)
+    rows = read_model(path).rows
+    assert (len(rows.codes) > 0) == load_model(path).model.is_quantized()
+    load_model.cache_clear()
+    try:
+        check_parity(load_model(path), make_texts(3, 60))
+    finally:
+        load_model.cache_clear()
 
 
 @settings(max_examples=60, deadline=None)
@@ -199,7 +210,7 @@ def test_every_word_of_a_dictionary_is_found_and_no_other(entries):
 def words_of(data, starts, ends, slots):
     from taggers.fasttext_file import Words
 
-    return Words(slots, data, starts, ends, np.empty((0, 2), np.int64), len(starts), 1, False, 0, 0, 1)
+    return Words(slots, data, starts, ends, np.empty((0, 2), np.int32), len(starts), 1, False, 0, 0, 1)
 
 
 def test_values_do_not_depend_on_the_batch(chars_path):

@@ -123,12 +123,12 @@ def test_only_languages_asked_for_are_answered(language_model):
 @pytest.mark.parametrize("detector", ["langid", "fasttext"])
 def test_paragraphs_have_languages_of_their_own(language_model, detector):
     options = {"detector": "fasttext", "model_path": language_model[0]} if detector == "fasttext" else {}
-    text = f"  {GERMAN}\n\n\nhi\n\n{ENGLISH}\nAnd it goes on. \n"
+    text = f"  {GERMAN}\n\n\nhi\n\n{ENGLISH}\n{ENGLISH} \n"
     rows = tag(["first", text, ""], segments="paragraphs", **options)
     assert rows[1]["segment_langs"] == ["de", "en"]
     bounds = [(span["start"], span["end"]) for span in rows[1]["segments"]]
-    assert [text.encode()[start:end].decode() for start, end in bounds] == [GERMAN, ENGLISH + "\nAnd it goes on."]
-    sizes = {"de": len(GERMAN), "en": len(ENGLISH) + 16}
+    assert [text.encode()[start:end].decode() for start, end in bounds] == [GERMAN, ENGLISH + "\n" + ENGLISH]
+    sizes = {"de": len(GERMAN), "en": 2 * len(ENGLISH) + 1}
     assert rows[1]["lang_frac"] == pytest.approx(sizes[rows[1]["lang"]] / sum(sizes.values()))
     assert all(0.5 < span["score"] <= 1 for span in rows[1]["segments"])
     for row in (rows[0], rows[2]):
