@@ -27,6 +27,7 @@ DENSE_BYTES = (
     64 << 20
 )  # quantised rows that take no more than this as floats are kept as floats, which are added faster
 _MAX_DIM = 100_000
+_MAX_NGRAM = 1000
 _MAX_COUNT = 10**15  # of an inner node before it has its own
 
 Floats = npt.NDArray[np.float32]
@@ -127,6 +128,8 @@ def read_model(path: str, *, name: str = "") -> ModelArrays:
         raise reader.fail("the model has no labels")
     if not 0 < dim <= _MAX_DIM or loss not in (1, 2, 3, 4) or num_buckets < 0:
         raise reader.fail(f"settings that no model has (dimension {dim}, loss {loss}, {num_buckets} buckets)")
+    if not 0 <= word_ngrams <= _MAX_NGRAM or max_chars > _MAX_NGRAM:
+        raise reader.fail(f"settings that no model has ({word_ngrams} words and {max_chars} characters of an n-gram)")
     if version == 11:
         max_chars = 0  # supervised models of that version have no character n-grams, whatever they say
     words, labels, counts = _read_dictionary(reader, num_buckets, (min_chars, max_chars, word_ngrams))

@@ -240,22 +240,27 @@ def _add_remembered(memo, slot, data, start, end, key, total):
 
 
 @njit(**KERNEL)
-def _add_word(words, rows, data, start, end, slot, entry, memo, scratch, padded, char_ids, total):
-    # rows of a word and its character n-grams, by way of the memo; returns how many
-    scratch[:] = np.float32(0.0)
-    count = 0
-    if entry >= 0:
-        add_row_kernel(rows, entry, scratch)
-        count = 1
-    count += add_chars_kernel(words, rows, data, start, end, padded, char_ids, scratch)
-    for i in range(len(total)):
-        total[i] += scratch[i]
+def _remember(memo, slot, data, start, end, word_sum, count):
+    # the sum of a word's rows and how many they are, for the next time
     if end - start <= MEMO_KEY_BYTES:
         for part in range(MEMO_KEY_BYTES // KEY_BYTES):
             memo.keys[slot, part] = _pack_eight(data, start + 8 * part, end)
         memo.counts[slot] = count + 1
-        memo.sums[slot, :] = scratch
-    return count
+        memo.sums[slot, :] = word_sum
+
+
+@njit(**KERNEL)
+def _find_ngrams(words, hashes, num_hashes, ids, num_ids):
+    # rows of word n-grams behind the ids that are there; returns how many ids there are then
+    for first in range(num_hashes):
+        value = hashes[first]
+        for last in range(first + 1, min(first + words.word_ngrams, num_hashes)):
+            value = value * _NGRAM_FACTOR + hashes[last]
+            found = bucket_row_kernel(words, np.int64(value % np.uint64(words.num_buckets)))
+            if found >= 0:
+                ids[num_ids] = found
+                num_ids += 1
+    return num_ids
 
 
 @njit(**KERNEL)
@@ -276,7 +281,7 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
         longest = max(longest, tokens.offsets[row + 1] - tokens.offsets[row])
     ids = np.empty(longest * max(words.word_ngrams, 1), np.int64)
     hashes = np.empty(longest, np.uint64)
-    scratch = np.empty(hidden.shape[1], np.float32)
+    word_sum = np.empty(hidden.shape[1], np.float32)
     has_chars = words.max_chars > 0
     longest = 0
     for token in range(tokens.offsets[len(counts)] if has_chars else 0):
@@ -312,7 +317,15 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
             if remembered >= 0:
                 count += remembered
             elif has_chars and not (key == _END_KEY and end - start == len(_END_OF_TEXT)):
-                count += _add_word(words, rows, data, start, end, slot, entry, memo, scratch, padded, char_ids, total)
+                word_sum[:] = np.float32(0.0)
+                num_rows = 0
+                if entry >= 0:
+                    add_row_kernel(rows, entry, word_sum)
+                    num_rows = 1
+                num_rows += add_chars_kernel(words, rows, data, start, end, padded, char_ids, word_sum)
+                _remember(memo, slot, data, start, end, word_sum, num_rows)
+                total += word_sum
+                count += num_rows
             elif entry >= 0:
                 ids[num_ids] = entry
                 num_ids += 1
@@ -320,14 +333,7 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
             _add_ids(rows, ids, num_ids, total)
             count += num_ids
             num_ids = 0
-        for first in range(num_hashes):
-            value = hashes[first]
-            for last in range(first + 1, min(first + words.word_ngrams, num_hashes)):
-                value = value * _NGRAM_FACTOR + hashes[last]
-                found = bucket_row_kernel(words, np.int64(value % np.uint64(words.num_buckets)))
-                if found >= 0:
-                    ids[num_ids] = found
-                    num_ids += 1
+        num_ids = _find_ngrams(words, hashes, num_hashes, ids, num_ids)
         _add_ids(rows, ids, num_ids, total)
         count += num_ids
         counts[row] = count

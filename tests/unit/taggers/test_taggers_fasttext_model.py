@@ -266,6 +266,7 @@ def test_a_broken_file_is_one_clear_sentence(chars_path, tmp_path):
         (0, "i", 1, "not a fastText model"),
         (4, "i", 13, "version 13"),
         (8, "i", 0, "dimension 0"),
+        (28, "i", 10**9, "words and"),
         (32, "i", 9, "loss 9"),
         (36, "i", 2, "no labels"),
         (40, "i", 10**6, "rows for"),
