@@ -122,7 +122,7 @@ def score_texts(
     chosen : bool (L,) each     per model: labels that may be the best; None: all of them
 
     Guarantees                  same values for any batch split; labels are the library's and probabilities within 1e-5 of its own, in
-                                float32 sums of the same order (but for models with character n-grams, which add up a word first)
+                                float32 sums of the same order (but for models with character n-grams, see the kernels)
     Cost                        scratch of 17 bytes per byte of the longest text or of 512 KiB; 2 MB for a model with character n-grams
     """
     found = [

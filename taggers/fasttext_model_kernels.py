@@ -1,7 +1,8 @@
 """From bytes to fastText's hidden vectors: words as its reader splits them, rows of words, character and word n-grams, their mean.
 
-Legend: N texts, T tokens, D dimension. Sums are float32 and run in the library's order (words, then word n-grams), except that the rows of
-a word with character n-grams are added up first, which lets texts share that sum.
+Legend: N texts, T tokens, D dimension. Sums are float32 and run in the library's order (words, then word n-grams), except that in texts of
+up to MEMO_TOKENS words the rows of a word with character n-grams are added up first, which lets words share that sum. In longer ones the
+library's own rounding would tell.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from taggers.fasttext_file_kernels import ENTRY_BITS, ENTRY_MASK, KEY_BYTES, has
 HASH, KEY, NUM_TOKEN_COLUMNS = 0, 1, 2
 MEMO_KEY_BYTES = 24  # longer words are not remembered
 MEMO_WORDS = 1 << 14
+MEMO_TOKENS = 1 << 11
 
 _HASH_START = np.uint64(2166136261)
 # space, \n, \r, \t, \v, \f and NUL part words
@@ -291,12 +293,13 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
         total = hidden[row]
         total[:] = np.float32(0.0)
         num_ids = num_hashes = count = 0
+        sums_words = has_chars and tokens.offsets[row + 1] - tokens.offsets[row] <= MEMO_TOKENS
         for token in range(tokens.offsets[row], tokens.offsets[row + 1]):
             start, end = tokens.starts[token], tokens.ends[token]
             value, key = tokens.marks[token, HASH], tokens.marks[token, KEY]
             slot = np.int64(value & np.uint64(len(memo.counts) - 1))
             remembered, entry = -1, -1
-            if has_chars:
+            if sums_words:
                 remembered = _add_remembered(memo, slot, data, start, end, key, total)
             if remembered < 0:
                 entry = find_entry_kernel(words, data, start, end, value, key)
@@ -317,14 +320,17 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
             if remembered >= 0:
                 count += remembered
             elif has_chars and not (key == _END_KEY and end - start == len(_END_OF_TEXT)):
-                word_sum[:] = np.float32(0.0)
+                sums = word_sum if sums_words else total
                 num_rows = 0
+                if sums_words:
+                    word_sum[:] = np.float32(0.0)
                 if entry >= 0:
-                    add_row_kernel(rows, entry, word_sum)
+                    add_row_kernel(rows, entry, sums)
                     num_rows = 1
-                num_rows += add_chars_kernel(words, rows, data, start, end, padded, char_ids, word_sum)
-                _remember(memo, slot, data, start, end, word_sum, num_rows)
-                total += word_sum
+                num_rows += add_chars_kernel(words, rows, data, start, end, padded, char_ids, sums)
+                if sums_words:
+                    _remember(memo, slot, data, start, end, word_sum, num_rows)
+                    total += word_sum
                 count += num_rows
             elif entry >= 0:
                 ids[num_ids] = entry
@@ -338,6 +344,4 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
         count += num_ids
         counts[row] = count
         if count > 0:
-            factor = np.float32(1.0 / count)
-            for i in range(len(total)):
-                total[i] *= factor
+            total *= np.float32(1.0 / count)
