@@ -104,10 +104,6 @@ class AdultTaggerConfig(ToxicityTaggerConfig):
     """The same options."""
 
 
-class AdultTaggerConfig(ToxicityTaggerConfig):
-    """As ToxicityTaggerConfig."""
-
-
 class AdultTagger(ToxicityTagger):
     """The same columns under attributes/adult-v1, so that a model for adult text can stand beside one for toxic text."""
 
