@@ -108,7 +108,6 @@ class AdultTagger(ToxicityTagger):
     """The same columns under attributes/adult-v1, so that a model for adult text can stand beside one for toxic text."""
 
     config_model = AdultTaggerConfig
-    config_model = AdultTaggerConfig
     name = "adult"
 
 
