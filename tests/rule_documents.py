@@ -194,8 +194,8 @@ _SENTENCE = "Here is one more sentence."
 def _c4(least: int) -> dict[str, tuple[str | None, str, str]]:
     return {
         "sentences": tuple(" ".join([_SENTENCE] * count) for count in (least - 1, least, least + 1)),
-        "lorem_ipsum": (None, f"{_SENTENCE} Lorem.", f"{_SENTENCE}\nNo lorem ipsum here."),
-        "curly_bracket": (None, f"{_SENTENCE} [x].", f"{_SENTENCE}\nWhat {'{'} is this."),
+        "lorem_ipsum": (None, f"{_SENTENCE} Lorem.", f"{_SENTENCE}\nNo lorem ipsum stands in here."),
+        "curly_bracket": (None, f"{_SENTENCE} [x].", _SENTENCE + "\nWhat is this { doing in here."),
     }  # type: ignore[return-value]
 
 
