@@ -23,7 +23,7 @@ import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
 from dolma_py.hashing_kernels import load64_kernel, mix64_kernel
-from taggers.repetition_kernels import clear_table_kernel, find_first_kernel
+from taggers.repetition_kernels import clear_table_kernel
 
 _ODD = BASE = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)
@@ -62,6 +62,19 @@ def _sieve_kernel(sieve, num_keys):
     return np.uint64(size - 1)
 
 
+@njit(inline="always", **KERNEL_BORROWING)
+def _find_first_kernel(keys, slots, mask, key, index):
+    """The index that first came with `key`, `index` itself when it is new; of keys whose upper bits are mixed already."""
+    slot = key >> _SHIFT & mask
+    while slots[slot] != 0:
+        if keys[slot] == key:
+            return slots[slot] - 1
+        slot = (slot + _ONE) & mask
+    keys[slot] = key
+    slots[slot] = index + 1
+    return index
+
+
 @njit(**KERNEL_BORROWING_INNER)
 def find_pairs_kernel(hashes, num_words, ngrams):
     """Level 2: fill grams, counts and positions from the words' hashes; returns the number of positions."""
@@ -81,7 +94,7 @@ def find_pairs_kernel(hashes, num_words, ngrams):
     mask = clear_table_kernel(ngrams.slots, num_positions)
     for k in range(num_positions):
         i = positions[k]
-        first = find_first_kernel(ngrams.keys, ngrams.slots, mask, hashes[i] * _ODD + hashes[i + 1], i)
+        first = _find_first_kernel(ngrams.keys, ngrams.slots, mask, hashes[i] * _ODD + hashes[i + 1], i)
         counts[first] = 1 if first == i else counts[first] + 1
         grams[i] = first
     return _keep_repeated_kernel(num_positions, ngrams)
@@ -99,7 +112,7 @@ def lengthen_kernel(length, hashes, num_words, num_positions, ngrams):
             grams[i] = -1
             continue
         key = np.uint64(grams[i] + 1) * _ODD ^ hashes[i + length - 1]
-        first = find_first_kernel(ngrams.keys, ngrams.slots, mask, key, i)
+        first = _find_first_kernel(ngrams.keys, ngrams.slots, mask, key, i)
         counts[first] = 1 if first == i else counts[first] + 1
         grams[i] = first
     return _keep_repeated_kernel(num_positions, ngrams)
@@ -290,8 +303,9 @@ def stream_duplicates_kernel(data, words, num_words, ngrams, out_chars):
             size = ngrams.byte_sums[i + length] - ngrams.byte_sums[i]
             if ngrams.grams[i] < (size >= 8) + (size >= 16) + (size >= 32):
                 continue
-            key = ngrams.prefixes[i + length] - ngrams.prefixes[i] * ngrams.powers[size]
-            if find_first_kernel(ngrams.keys, ngrams.slots, mask, key, i) != i:
+            # times an odd number, so that the last bytes reach the upper bits
+            key = (ngrams.prefixes[i + length] - ngrams.prefixes[i] * ngrams.powers[size]) * _ODD
+            if _find_first_kernel(ngrams.keys, ngrams.slots, mask, key, i) != i:
                 chars += ngrams.char_sums[i + length] - ngrams.char_sums[i]
                 reached = i + length
         out_chars[length - _MIN_STREAM_WORDS] = chars

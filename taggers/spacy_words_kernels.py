@@ -371,6 +371,12 @@ def _add_word_kernel(words, count, start, end, key, chars, any_bits, all_bits):
 
 
 @njit(inline="always", **KERNEL_BORROWING)
+def _add_span_kernel(data, words, count, start, end, chars, any_bits, all_bits):
+    """Store data[start:end] as a word; returns the new number of words."""
+    return _add_word_kernel(words, count, start, end, hash_word_kernel(data, start, end), chars, any_bits, all_bits)
+
+
+@njit(inline="always", **KERNEL_BORROWING)
 def _decode_chunk_kernel(data, begin, end, codes, bounds):
     """The code points of data[begin:end] and where each begins, which fit."""
     chars = np.int64(0)
@@ -397,8 +403,7 @@ def split_document_kernel(data, start, end, tables, words, chunks, want_words):
         begin = last_at = at
         chars = num_tricky = first_bits = last_bits = before_bits = any_bits = any_before = np.int64(0)
         all_bits = all_before = np.int64(-1)
-        first_width = np.int64(0)
-        width = np.int64(1)
+        first_width, width = np.int64(0), np.int64(1)
         while at < end:
             if data[at] < 0x80:
                 bits, width = np.int64(classes[data[at]]), np.int64(1)
@@ -413,9 +418,7 @@ def split_document_kernel(data, start, end, tables, words, chunks, want_words):
             before_bits, any_before, all_before, last_at = last_bits, any_bits, all_bits, at
             any_bits |= bits
             all_bits &= bits
-            last_bits = bits
-            at += width
-            chars += 1
+            last_bits, at, chars = bits, at + width, chars + 1
         if chars >= len(codes):
             return chars + 1, chars + 1
         if chars > 0:
@@ -440,18 +443,15 @@ def split_document_kernel(data, start, end, tables, words, chunks, want_words):
                         if last_bits & (AFFIX | ICON) or (last_bits & FULL_STOP and before_bits & BEFORE_STOP):
                             done = not _has_rule_kernel(data, begin, at, begin, last_at, heads, keys, rules)
                         if done:
-                            key = hash_word_kernel(data, begin, last_at)
-                            count = _add_word_kernel(
-                                words, count, begin, last_at, key, chars - 1, any_before, all_before
+                            count = _add_span_kernel(
+                                data, words, count, begin, last_at, chars - 1, any_before, all_before
                             )
-                            key = hash_word_kernel(data, last_at, at)
-                            count = _add_word_kernel(words, count, last_at, at, key, 1, last_bits, last_bits)
+                            count = _add_span_kernel(data, words, count, last_at, at, 1, last_bits, last_bits)
                     elif first_bits & (AFFIX | PREFIX | ICON):
                         middle = begin + first_width
                         if not _has_rule_kernel(data, begin, at, middle, at, heads, keys, rules):
                             done = True
-                            key = hash_word_kernel(data, begin, middle)
-                            count = _add_word_kernel(words, count, begin, middle, key, 1, first_bits, first_bits)
+                            count = _add_span_kernel(data, words, count, begin, middle, 1, first_bits, first_bits)
                             count = _add_bytes_kernel(data, words, count, middle, at, classes)
                 if not done:
                     _decode_chunk_kernel(data, begin, at, codes, bounds)
