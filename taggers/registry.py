@@ -30,6 +30,8 @@ TAGGERS = {
     "toxicity": "taggers.toxicity:ToxicityTagger",
     "adult": "taggers.toxicity:AdultTagger",
     "perplexity": "taggers.perplexity:PerplexityTagger",
+    "topic": "taggers.quality:TopicTagger",
+    "classifiers": "taggers.quality:ClassifiersTagger",
     "code-rules": "taggers.code_rules:CodeRulesTagger",
     "gzip-ratio": "taggers.gzip_ratio:GzipRatioTagger",
     "ngram-loops": "taggers.ngram_loops:NgramLoopsTagger",

@@ -26,6 +26,8 @@ SISTERS = {
     "taggers/letter_block_kernels.py": "taggers/web_filter.py",
     "taggers/line_edits_kernels.py": "taggers/web_filter.py",
     "taggers/sentence_rules_kernels.py": "taggers/web_filter.py",
+    # from hidden vectors to labels is the model's second half
+    "taggers/fasttext_output_kernels.py": "taggers/fasttext_model.py",
     # one of the hashes of shingles
     "dedup/sha1_kernels.py": "dedup/shingles.py",
     # addresses and numbers are found in one sweep
@@ -84,6 +86,14 @@ TWINS = {
     "insert_ngrams_kernel": "language_model.score_units",
     "hash_rows_kernel": "language_model.score_units",
     "back_off_kernel": "language_model.score_word",
+    "read_entries_kernel": "fasttext.read_entries",
+    "fill_slots_kernel": "fasttext.hidden_vectors",
+    "read_words_kernel": "fasttext.split_words",
+    "hidden_vectors_kernel": "fasttext.hidden_vectors",
+    "score_labels_kernel": "fasttext.score_labels",
+    "best_labels_kernel": "fasttext.best_labels",
+    "langid_scores_kernel": "language.langid_scores",
+    "count_scripts_kernel": "language.count_scripts",
 }
 
 
