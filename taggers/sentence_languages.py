@@ -56,7 +56,7 @@ def find_sentences(texts: TextView) -> Sentences:
 
 def find_foreign(texts: TextView, model: FastTextModel) -> Foreign:
     """Sentences whose label by `model` is not that of their text; each text is asked whole, line feeds as spaces."""
-    from taggers.fasttext_model import predict_best  # a library that no other rule needs
+    from taggers.fasttext_model import predict_best  # kernels that no other rule needs
 
     sentences = find_sentences(texts)
     own, _ = predict_best(model, _decode(texts, texts.offsets[:-1], texts.offsets[1:]))

@@ -348,13 +348,13 @@ class WebFilterTagger:
         self.patterns = compile_patterns(lines[:cut], lines[cut:], where="cursed_path")
         self.language_model: FastTextModel | None = None
         if config.language_model_path:
-            from taggers.fasttext_model import load_model  # a library that no other rule needs
+            from taggers.fasttext_model import check_fingerprint, load_model  # kernels that no other rule needs
 
             self.language_model = load_model(config.language_model_path)
             fingerprint = self.language_model.fingerprint
-            if config.language_model_fingerprint not in ("", fingerprint):
-                rule = f"expected the fingerprint of {config.language_model_path}, which is {fingerprint}"
-                raise ConfigError("web-filter.language_model_fingerprint", config.language_model_fingerprint, rule)
+            check_fingerprint(
+                self.language_model, config.language_model_fingerprint, "web-filter.language_model_fingerprint"
+            )
             self.config = config.model_copy(update={"language_model_fingerprint": fingerprint})
         fields = [
             pa.field(column, pa.int64() if _COLUMNS[column][1] is None else pa.float64())

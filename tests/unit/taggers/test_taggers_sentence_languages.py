@@ -138,7 +138,7 @@ def test_a_sentence_that_breaks_two_rules_counts_once(model):
 
 def test_without_a_model_the_rule_is_not_asked():
     assert "other_language_sentence_frac" not in build_tagger("web-filter", {"preset": "madlad400"}).schema.names
-    script = "import sys; from taggers.registry import build_tagger; build_tagger('web-filter'); print('fasttext' in sys.modules)"
+    script = "import sys; from taggers.registry import build_tagger; build_tagger('web-filter'); print('taggers.fasttext_model' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"False\n"
 
 
