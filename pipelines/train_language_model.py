@@ -17,6 +17,7 @@ from pydantic import Field
 
 from dolma_py import config, parquet_files, storage
 from dolma_py.arrow_buffers import TextView, view_text
+from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from dolma_py.formats import FieldMap, Limits, Rejection, read_any
 from dolma_py.input_files import describe_left_out, find_files
@@ -44,6 +45,12 @@ def driver_memory_bytes(settings: TrainLanguageModelConfig, text_bytes: int) -> 
     """At most: every second byte of the sample a word, or max_tokens of them."""
     tokens = min(settings.max_tokens, min(settings.sample_bytes, text_bytes))
     return tokens * settings.token_memory_bytes
+
+
+def work_disk_bytes(settings: TrainLanguageModelConfig, corpus: Corpus, text_bytes: int) -> int:
+    """Of the model, about: a word of six bytes, and two thirds of its n-grams new, at 24 bytes each."""
+    tokens = min(settings.max_tokens, min(settings.sample_bytes, text_bytes) // 6)
+    return 16 * settings.order * tokens
 
 
 def run(context: StepContext, settings: TrainLanguageModelConfig) -> StepResult:

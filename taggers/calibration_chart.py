@@ -56,7 +56,7 @@ def draw_reliability(
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("probability that the model gives")
         axes.set_ylabel(share)
-        axes.legend(fontsize=8, handlelength=1.2, loc="upper left")
+        axes.legend(fontsize=8, handlelength=1.2, loc="lower right")
 
     head, _, rest = draw_svg(name, draw).partition(">")
     # a file stands alone: it needs its namespaces

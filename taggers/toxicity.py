@@ -100,9 +100,14 @@ class ToxicityTagger:
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
+class AdultTaggerConfig(ToxicityTaggerConfig):
+    """The same options."""
+
+
 class AdultTagger(ToxicityTagger):
     """The same columns under attributes/adult-v1, so that a model for adult text can stand beside one for toxic text."""
 
+    config_model = AdultTaggerConfig
     name = "adult"
 
 
