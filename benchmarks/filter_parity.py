@@ -116,7 +116,7 @@ def print_kept(texts: list[str]) -> None:
             passed = np.ones(batch.num_rows, np.bool_)
             for rule in some:
                 values = columns.column(rule.column).to_numpy()
-                holds = values >= rule.value if rule.op == ">=" else values <= rule.value
+                holds = rule.holds(values)
                 dropped[name][rule.name] += int((~holds).sum())
                 passed &= holds
             kept[name] += int(passed.sum())

@@ -17,9 +17,9 @@ from pathlib import Path
 from benchmarks.gopher_rules import take_texts
 from benchmarks.minhash_signatures import copy_rate, measure_sec, read_pool
 from taggers import rule_presets_kernels as kernels
-from taggers.c4 import clean_lines
+from taggers.c4 import C4_RULES, clean_lines
 from taggers.gopher import count_gopher
-from taggers.rule_presets import count_presets
+from taggers.rule_presets import count_presets, sweep_presets
 from taggers.spacy_words import split_words
 
 ENVIRONMENTS = Path(os.environ.get("DOLMA_PY_PEERS", ".venv-peers"))
@@ -84,12 +84,14 @@ def main() -> None:
     num_bytes = int(view.offsets[-1])
     print(f"{num_bytes / 1e6:.1f} MB, {len(view.offsets) - 1} documents; np.copyto {copy_rate() / 1e9:.1f} GB/s")
 
-    def all_families() -> None:
+    def one_by_one() -> None:
         count_presets(*view, ALL)
         clean_lines(*view, "c4-paper")
 
     steps = {
-        "all presets, counts and cuts": all_families,
+        "all and c4-paper in one sweep": lambda: sweep_presets(*view, ALL, ["c4-paper"]),
+        "all and c4-paper, two sweeps": one_by_one,
+        "all and C4's three in one sweep": lambda: sweep_presets(*view, ALL, list(C4_RULES)),
         "four presets in one sweep": lambda: count_presets(*view, ALL),
         "gopher-datatrove": lambda: count_presets(*view, kernels.WANT_DATATROVE),
         "fineweb": lambda: count_presets(*view, kernels.WANT_FINEWEB),

@@ -304,7 +304,10 @@ def build_named(
         check_view_names(loaded, steps, target, None)
         check_inputs(steps, target)
         new = costs.describe_new_inputs(steps, target)
-        return costs.make_plan(loaded, steps, target, inputs=new, session=options.session) | costs.name_inputs(new)
+        plan = costs.make_plan(loaded, steps, target, inputs=new, session=options.session) | costs.name_inputs(new)
+        return plan | {"skipped": loaded.skipped}
+    for name, key in loaded.skipped.items():
+        logger.info("step %s is left out: %s is empty", name, key)
     return build(loaded, corpus, options)
 
 

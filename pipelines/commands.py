@@ -310,6 +310,8 @@ def print_plan(plan: dict[str, Any]) -> None:
         ]
         table.add_row(step["name"], step["kind"], *numbers, step["standing"])
     console.print(table)
+    for name, key in plan.get("skipped", {}).items():
+        console.print(f"{name}: left out, {key} is empty", highlight=False, soft_wrap=True)
     for step in plan["steps"]:
         for name, value in step["details"].items():
             console.print(f"{step['name']}: {format_detail(name, value)}", highlight=False)

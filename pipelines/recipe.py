@@ -62,8 +62,18 @@ class Recipe(Config):
     flow: str = Field(default="mix", description="the flow it belongs to: dolma-py build FLOW --recipe NAME")
     seed: int = Field(ge=0, description="every random choice derives from it and from its purpose's name")
     split_bytes: int = Field(default=32 << 20, ge=1, description="text read by one task, in bytes")
-    steps: list[dict[str, Any]] = Field(min_length=1, description="name, kind, and the settings of the kind")
+    steps: list[dict[str, Any]] = Field(
+        min_length=1,
+        description="name, kind, and the settings of the kind; with `only_with`, a setting's key, while that setting is not empty",
+    )
     _file: str = PrivateAttr(default="")  # it was read from, for errors
+    _skipped: dict[str, str] = PrivateAttr(
+        default_factory=dict
+    )  # name of a step that is left out -> the setting it waits for
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        return dict(self._skipped)
 
 
 class Step(NamedTuple):
@@ -113,9 +123,44 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
     values = config.load_yaml(path)
     if not isinstance(values, dict):
         raise ConfigError("recipe", type(values).__name__, "expected a mapping", where=path)
-    recipe = config.build_config(Recipe, config.apply_overrides(values, overrides), where=path)
+    recipe = leave_out(config.build_config(Recipe, config.apply_overrides(values, overrides), where=path), path)
     recipe._file = path
     return recipe
+
+
+def leave_out(recipe: Recipe, where: str = "") -> Recipe:
+    """The recipe without the steps whose `only_with` names a setting that is empty; `skipped` tells which and what they wait for.
+
+    `only_with: taggers.0.options` of a step that needs files which no recipe can bring: give them, and the step is done.
+    """
+    steps, skipped = [], {}
+    for number, values in enumerate(recipe.steps):
+        name = str(values.get("name") or values.get("kind"))
+        key = values.get("only_with")
+        rest = {setting: value for setting, value in values.items() if setting != "only_with"}
+        if key is None or _find_setting(rest, key, f"steps.{number}.only_with", where):
+            steps.append(rest)
+        else:
+            skipped[name] = f"steps.{name}.{key}"
+    if not steps:
+        raise ConfigError(
+            "steps", sorted(skipped.values()), "expected one of these settings: every step waits for one", where=where
+        )
+    chosen = recipe.model_copy(update={"steps": steps})
+    chosen._skipped = skipped
+    return chosen
+
+
+def _find_setting(values: Any, key: Any, name: str, where: str) -> bool:
+    """Whether the setting that the dotted `key` names says anything: a mapping of empty lists does not."""
+    for part in str(key).split("."):
+        if isinstance(values, list) and part.isdigit() and int(part) < len(values):
+            values = values[int(part)]
+        elif isinstance(values, dict) and part in values:
+            values = values[part]
+        else:
+            raise ConfigError(name, key, "expected the key of a setting of the step", where=where)
+    return any(values.values()) if isinstance(values, dict) else bool(values)
 
 
 def build_steps(recipe: Recipe, places: Sequence[SettingsPlace] | None = None) -> list[Step]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL, KERNEL_INNER
+from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -25,7 +25,7 @@ class BadWords(NamedTuple):
     letters: np.ndarray  # uint8 (Q,)
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _word_at_kernel(text, at, end, words, i):
     """Bytes of word i if the small letters of text[at:end] begin with it, else 0."""
     start, stop = words.bounds[i], words.bounds[i + 1]
@@ -38,7 +38,7 @@ def _word_at_kernel(text, at, end, words, i):
     return stop - start
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _parts_words_kernel(text, at, end, classes, ascii_only):
     """Whether the character at text[at] may stand beside a word: no letter, number or "_"; with ascii_only none of a-z."""
     code, _ = decode_kernel(text, at, end)
@@ -47,7 +47,7 @@ def _parts_words_kernel(text, at, end, classes, ascii_only):
     return not class_bits_kernel(classes, code) & WORD_SIGN
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def count_bad_words_kernel(text, start, end, classes, words, ascii_only):
     """Places in text[start:end] where a word of the list stands by itself.
 
@@ -78,7 +78,7 @@ def count_bad_words_kernel(text, start, end, classes, words, ascii_only):
     return found
 
 
-@njit(**KERNEL)
+@njit(**KERNEL_BORROWING)
 def bad_words_kernel(data, offsets, classes, words, out_counts):
     """Places with bad words of each row, in datatrove's reading, into out_counts int64 (N,)."""
     for row in range(len(offsets) - 1):

@@ -16,6 +16,7 @@ Source: Raffel et al. 2020, section 2.2; tensorflow_datasets text/c4_utils (0560
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from dolma_py.arrow_buffers import view_text
+from dolma_py.arrow_buffers import TextView, view_text
 from dolma_py.config import Config
 from dolma_py.documents import SPANS
 from dolma_py.errors import ConfigError
@@ -33,6 +34,7 @@ from taggers.bad_words import BadWords, count_bad_words, make_bad_words, read_ba
 from taggers.gopher import Rule
 from taggers.lengths import count_lengths
 from taggers.spacy_words import allocate_chunks, allocate_words, word_tables
+from taggers.spacy_words_kernels import ChunkScratch, WordScratch
 
 PresetName = Literal["c4-paper", "c4-code", "c4-fineweb"]
 PHRASES = (
@@ -85,26 +87,71 @@ class Cleaned(NamedTuple):
     bounds: npt.NDArray[np.int64]  # int64 (N + 1,), spans of document i are spans[bounds[i]:bounds[i + 1]]
 
 
-def line_rules(preset: PresetName, bad_words: BadWords | None = None) -> kernels.LineRules:
-    """The settings of a preset as the kernels want them; only `c4-code` looks for bad words in lines."""
+def line_rules(presets: Sequence[PresetName], bad_words: BadWords | None = None) -> kernels.LineRules:
+    """The settings of presets as the kernels want them; only `c4-code` looks for bad words in lines."""
     phrases = np.zeros((len(PHRASES), kernels.MAX_PHRASE_BYTES), np.uint8)
     for number, (phrase, _) in enumerate(PHRASES):
         phrases[number, : len(phrase)] = list(phrase.encode())
+    heads = np.zeros(256, np.bool_)
+    heads[[ord(sign) for phrase, _ in PHRASES for sign in (phrase[0], phrase[0].upper())] + [ord("{")]] = True
     marks = np.zeros((len(_MARKS), kernels.MAX_PHRASE_BYTES), np.uint8)
     for number, mark in enumerate(_MARKS):
         marks[number, : len(mark)] = list(mark.encode())
-    is_code = preset == "c4-code"
+    settings = np.zeros((len(presets), 6), np.int64)
+    for number, preset in enumerate(presets):
+        is_code = preset == "c4-code"
+        settings[number, kernels.MAX_WORD_CHARS] = 1000
+        settings[number, kernels.MIN_WORDS] = 5 if is_code else 3
+        settings[number, kernels.WORDS_AFTER_CUTS] = is_code
+        settings[number, kernels.NEEDS_END] = preset != "c4-fineweb"
+        settings[number, kernels.APOSTROPHE_ENDS] = not is_code
+        settings[number, kernels.LINE_BAD_WORDS] = is_code
     return kernels.LineRules(
-        max_word_chars=1000,
-        min_words=5 if is_code else 3,
-        words_after_cuts=is_code,
-        needs_end=preset != "c4-fineweb",
-        apostrophe_ends=not is_code,
+        settings=settings,
         phrases=phrases,
         phrase_kinds=np.array([kind for _, kind in PHRASES], np.int32),
+        heads=heads,
         marks=marks,
-        bad_words=bad_words if bad_words is not None and is_code else make_bad_words([]),
+        bad_words=bad_words or make_bad_words([]),
     )
+
+
+def allocate_cleaning(
+    num_presets: int, num_rows: int, num_bytes: int, capacity: int, longest_bytes: int
+) -> kernels.Cleaning:
+    """Room for N documents of num_bytes together, whose lines have up to `capacity` words; none of it where there is no preset."""
+    if num_presets == 0:
+        num_rows = num_bytes = capacity = longest_bytes = 0
+    return kernels.Cleaning(
+        *_allocate_lines(capacity, longest_bytes),
+        spans=np.empty((num_presets, num_bytes // 32 + _SPARE, 2), np.int32),
+        bounds=np.zeros((num_presets, num_rows + 1), np.int64),
+        counts=np.zeros((num_presets, num_rows, kernels.NUM_COUNTS), np.int64),
+    )
+
+
+def enlarge_cleaning(cleaning: kernels.Cleaning, longest_bytes: int) -> kernels.Cleaning:
+    """The same with room for the next row, whichever it lacked: words or spans."""
+    if len(cleaning.spans) == 0:
+        return cleaning
+    more = np.empty((len(cleaning.spans), cleaning.spans.shape[1] + longest_bytes, 2), np.int32)
+    words, chunks, line = _allocate_lines(longest_bytes + _SPARE, longest_bytes)
+    return cleaning._replace(
+        words=words, chunks=chunks, line=line, spans=np.concatenate([cleaning.spans, more], axis=1)
+    )
+
+
+def _allocate_lines(capacity: int, longest_bytes: int) -> tuple[WordScratch, ChunkScratch, kernels.LineScratch]:
+    line = kernels.LineScratch(np.empty(longest_bytes + _SPARE, np.uint8), np.empty(longest_bytes + _SPARE, np.int64))
+    return allocate_words(capacity), allocate_chunks(capacity), line
+
+
+def split_cleaning(cleaning: kernels.Cleaning) -> list[Cleaned]:
+    """What each preset found."""
+    return [
+        Cleaned(counts, spans[: bounds[-1]], bounds)
+        for counts, spans, bounds in zip(cleaning.counts, cleaning.spans, cleaning.bounds, strict=True)
+    ]
 
 
 def clean_lines(
@@ -123,28 +170,19 @@ def clean_lines(
     Guarantees                  same spans and counts for any batch split
     Cost                        O(B) time; about 70 bytes of scratch per byte of the longest text, 130 if it is dense in words
     """
-    num_rows = len(offsets) - 1
-    counts = np.zeros((num_rows, kernels.NUM_COUNTS), np.int64)
-    bounds = np.zeros(num_rows + 1, np.int64)
+    num_rows, num_bytes = len(offsets) - 1, int(offsets[-1] - offsets[0])
     longest_bytes = int(np.diff(offsets).max(initial=0))
-    capacity = longest_bytes // 2 + _SPARE
-    spans = np.empty((int(offsets[-1] - offsets[0]) // 32 + _SPARE, 2), np.int32)
-    rules = line_rules(preset, bad_words)
+    cleaning = allocate_cleaning(1, num_rows, num_bytes, longest_bytes // 2 + _SPARE, longest_bytes)
+    rules = line_rules([preset], bad_words)
     row = 0
     while row < num_rows:
-        line = kernels.LineScratch(
-            np.empty(longest_bytes + _SPARE, np.uint8), np.empty(longest_bytes + _SPARE, np.int64)
-        )
-        scratch = allocate_words(capacity), allocate_chunks(capacity), line
-        row = int(kernels.clean_lines_kernel(data, offsets, word_tables(), rules, row, *scratch, spans, bounds, counts))
+        row = int(kernels.clean_lines_kernel(data, offsets, word_tables(), rules, row, cleaning))
         if row < num_rows:
-            # too small for this row: either of them
-            capacity = longest_bytes + _SPARE
-            spans = np.concatenate([spans, np.empty((len(spans) + longest_bytes, 2), np.int32)])
-    return Cleaned(counts, spans[: bounds[-1]], bounds)
+            cleaning = enlarge_cleaning(cleaning, longest_bytes)
+    return split_cleaning(cleaning)[0]
 
 
-class _C4Config(Config):
+class C4TaggerConfig(Config):
     """The list of bad words."""
 
     NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("bad_words_path",)
@@ -155,6 +193,39 @@ class _C4Config(Config):
     bad_words_fingerprint: str = Field("", description="xxh3-128 of that file; checked when given, else filled in")
 
 
+C4_SCHEMA = pa.schema(
+    [("removed", SPANS), *((column, pa.int64()) for column in (*_COUNTS, "num_chars", "num_bad_words"))]
+)
+
+
+def open_bad_words(config: C4TaggerConfig, name: str) -> tuple[BadWords | None, str]:
+    """The list that the options name and its fingerprint; None and "" where they name none.
+
+    Raises ConfigError for another fingerprint than the one given.
+    """
+    if not config.bad_words_path:
+        return None, config.bad_words_fingerprint
+    bad_words, fingerprint = read_bad_words(config.bad_words_path)
+    if config.bad_words_fingerprint not in ("", fingerprint):
+        rule = f"expected the fingerprint of {config.bad_words_path}, which is {fingerprint}"
+        raise ConfigError(f"{name}.bad_words_fingerprint", config.bad_words_fingerprint, rule)
+    return bad_words, fingerprint
+
+
+def make_columns(cleaned: Cleaned, view: TextView, preset: PresetName, bad_words: BadWords | None) -> list[pa.Array]:
+    """The columns of C4_SCHEMA, from what clean_lines found in the texts of `view`."""
+    columns = [build_spans(Spans(cleaned.bounds, cleaned.spans[:, 0], cleaned.spans[:, 1]))]
+    columns += [pa.array(np.ascontiguousarray(cleaned.counts[:, column])) for column in _COUNTS.values()]
+    columns.append(pa.array(count_lengths(*view).num_chars))
+    if bad_words is None:
+        columns.append(pa.nulls(len(cleaned.counts), pa.int64()))
+    elif preset == "c4-code":
+        columns.append(pa.array(np.ascontiguousarray(cleaned.counts[:, kernels.BAD_WORDS])))
+    else:
+        columns.append(pa.array(count_bad_words(*view, bad_words)))
+    return columns
+
+
 class _C4Tagger:
     """Writes `removed` and the columns of one preset.
 
@@ -163,66 +234,35 @@ class _C4Tagger:
     num_bad_words   int64     places with a word of the list; null without a list
     """
 
+    config_model = C4TaggerConfig
     version = 1
     name: PresetName
-    schema = pa.schema(
-        [("removed", SPANS), *((column, pa.int64()) for column in (*_COUNTS, "num_chars", "num_bad_words"))]
-    )
+    schema = C4_SCHEMA
 
-    def __init__(self, config: _C4Config) -> None:
-        self.config = config
-        self.bad_words: BadWords | None = None
-        if config.bad_words_path:
-            self.bad_words, fingerprint = read_bad_words(config.bad_words_path)
-            if config.bad_words_fingerprint not in ("", fingerprint):
-                rule = f"expected the fingerprint of {config.bad_words_path}, which is {fingerprint}"
-                raise ConfigError(f"{self.name}.bad_words_fingerprint", config.bad_words_fingerprint, rule)
-            self.config = config.model_copy(update={"bad_words_fingerprint": fingerprint})
+    def __init__(self, config: C4TaggerConfig) -> None:
+        self.bad_words, fingerprint = open_bad_words(config, self.name)
+        self.config = config.model_copy(update={"bad_words_fingerprint": fingerprint})
 
     def tag(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """One row per document."""
         view = view_text(batch.column("text"))
-        cleaned = clean_lines(*view, self.name, self.bad_words)
-        columns = [build_spans(Spans(cleaned.bounds, cleaned.spans[:, 0], cleaned.spans[:, 1]))]
-        columns += [pa.array(np.ascontiguousarray(cleaned.counts[:, column])) for column in _COUNTS.values()]
-        columns.append(pa.array(count_lengths(*view).num_chars))
-        if self.bad_words is None:
-            columns.append(pa.nulls(batch.num_rows, pa.int64()))
-        elif self.name == "c4-code":
-            columns.append(pa.array(np.ascontiguousarray(cleaned.counts[:, kernels.BAD_WORDS])))
-        else:
-            columns.append(pa.array(count_bad_words(*view, self.bad_words)))
+        columns = make_columns(clean_lines(*view, self.name, self.bad_words), view, self.name, self.bad_words)
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
-
-
-class C4PaperTaggerConfig(_C4Config):
-    """The list of bad words."""
 
 
 class C4PaperTagger(_C4Tagger):
     """datatrove's defaults, under attributes/c4-paper-v1."""
 
-    config_model = C4PaperTaggerConfig
     name = "c4-paper"
-
-
-class C4CodeTaggerConfig(_C4Config):
-    """The list of bad words."""
 
 
 class C4CodeTagger(_C4Tagger):
     """tensorflow_datasets and DCLM, under attributes/c4-code-v1."""
 
-    config_model = C4CodeTaggerConfig
     name = "c4-code"
-
-
-class C4FinewebTaggerConfig(_C4Config):
-    """The list of bad words."""
 
 
 class C4FinewebTagger(_C4Tagger):
     """datatrove without the rule of line ends, as FineWeb was made, under attributes/c4-fineweb-v1."""
 
-    config_model = C4FinewebTaggerConfig
     name = "c4-fineweb"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL, KERNEL_INNER
+from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -20,7 +20,7 @@ from taggers.bad_words_kernels import BadWords, count_bad_words_kernel
 from taggers.character_kernels import decode_kernel
 from taggers.preset_lines_kernels import is_line_end_kernel
 from taggers.spacy_signs_kernels import DIGIT, MARK, SENTENCE_END, SPACE, class_bits_kernel
-from taggers.spacy_words_kernels import split_document_kernel
+from taggers.spacy_words_kernels import ChunkScratch, WordScratch, split_document_kernel
 
 # columns of out_counts: lines, those that stay, those that go by reason, sentences of those that stay, page marks
 (
@@ -38,23 +38,25 @@ from taggers.spacy_words_kernels import split_document_kernel
 ) = range(11)
 NUM_COUNTS = 11
 MAX_PHRASE_BYTES = 16
+# columns of LineRules.settings: limits, whether words are counted after citation marks are cut, whether a line must end in a mark, whether an
+# apostrophe is one, whether bad words are looked for in lines
+MAX_WORD_CHARS, MIN_WORDS, WORDS_AFTER_CUTS, NEEDS_END, APOSTROPHE_ENDS, LINE_BAD_WORDS = range(6)
 
 _LINE_FEED, _QUOTE, _APOSTROPHE, _STOP, _EXCLAMATION, _QUESTION = 10, 34, 39, 46, 33, 63
 _OPEN_BRACKET, _CLOSE_BRACKET, _OPEN_BRACE = 91, 93, 123
 
 
 class LineRules(NamedTuple):
-    """A preset's settings and phrases, made by taggers.c4."""
+    """Settings of P presets, and what they all look for, made by taggers.c4."""
 
-    max_word_chars: int
-    min_words: int
-    words_after_cuts: bool  # whether a line's words are counted after citation marks are cut
-    needs_end: bool
-    apostrophe_ends: bool
-    phrases: np.ndarray  # uint8 (P, 16)  small letters, 0 behind the end
-    phrase_kinds: np.ndarray  # int32 (P,)     0 lorem ipsum, 1 javascript, 2 policy
+    settings: np.ndarray  # int64 (P, 6)   columns as named above
+    phrases: np.ndarray  # uint8 (K, 16)  small letters, 0 behind the end
+    phrase_kinds: np.ndarray  # int32 (K,)     0 lorem ipsum, 1 javascript, 2 policy
+    heads: (
+        np.ndarray
+    )  # bool (256,)    bytes that a phrase may begin with, in small letters or capitals, and the opening brace
     marks: np.ndarray  # uint8 (2, 16)  the citation marks that are words
-    bad_words: BadWords  # looked for in the lines that are left; empty for the presets that look in the whole text
+    bad_words: BadWords  # looked for in the lines that are left, by presets that do so; may be empty
 
 
 class LineScratch(NamedTuple):
@@ -64,12 +66,23 @@ class LineScratch(NamedTuple):
     origins: np.ndarray  # int64 (C + 1,) where byte i stood in the text buffer
 
 
-@njit(inline="always", **KERNEL)
+class Cleaning(NamedTuple):
+    """Scratch for lines that are split by themselves, and what P presets find in N documents."""
+
+    words: WordScratch  # capacity C
+    chunks: ChunkScratch
+    line: LineScratch
+    spans: np.ndarray  # int32 (P, S, 2)   bytes of the text to cut, ascending
+    bounds: np.ndarray  # int64 (P, N + 1)  spans of row i are spans[p, bounds[p, i]:bounds[p, i + 1]]
+    counts: np.ndarray  # int64 (P, N, 11)  columns as named at the top of this file
+
+
+@njit(inline="always", **KERNEL_BORROWING)
 def _lower_kernel(byte):
     return byte | 0x20 if 65 <= byte <= 90 else byte
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def phrase_at_kernel(text, at, end, phrase):
     """Whether the small letters of text[at:end] begin with `phrase`; the Kelvin sign's small letter is "k"."""
     for k in range(MAX_PHRASE_BYTES):
@@ -87,7 +100,7 @@ def phrase_at_kernel(text, at, end, phrase):
     return True
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def citation_bytes_kernel(data, at, end, classes, marks):
     """Bytes of the citation mark that begins at data[at], an opening bracket; 0 for none: b"[12]" 4, b"[]" 2, b"[a]" 0."""
     inner = at + 1
@@ -111,7 +124,7 @@ def citation_bytes_kernel(data, at, end, classes, marks):
     return np.int64(0)
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def copy_line_kernel(data, start, end, classes, marks, line):
     """data[start:end] without citation marks into `line`; returns its bytes."""
     size = np.int64(0)
@@ -129,15 +142,20 @@ def copy_line_kernel(data, start, end, classes, marks, line):
     return size
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def count_line_words_kernel(text, start, end, classes):
     """(words, chars of the longest) of text[start:end], parted by white space."""
     words = longest = chars = np.int64(0)
     at = start
     while at < end:
-        code, width = decode_kernel(text, at, end)
-        at += width
-        if class_bits_kernel(classes, code) & SPACE:
+        if text[at] < 0x80:
+            bits = np.int64(classes[text[at]])
+            at += 1
+        else:
+            code, width = decode_kernel(text, at, end)
+            bits = class_bits_kernel(classes, code)
+            at += width
+        if bits & SPACE:
             chars = np.int64(0)
         else:
             words += chars == 0
@@ -146,8 +164,8 @@ def count_line_words_kernel(text, start, end, classes):
     return words, longest
 
 
-@njit(**KERNEL_INNER)
-def ends_line_kernel(text, start, end, rules):
+@njit(**KERNEL_BORROWING_INNER)
+def ends_line_kernel(text, start, end, apostrophe_ends):
     """Whether text[start:end] ends in . ? ! or a quotation mark, in an apostrophe where the preset has it, but not in "..."."""
     if start == end:
         return False
@@ -155,14 +173,16 @@ def ends_line_kernel(text, start, end, rules):
     if last == _STOP:
         return end - start < 3 or text[end - 2] != _STOP or text[end - 3] != _STOP
     is_mark = (last == _QUESTION) | (last == _EXCLAMATION) | (last == _QUOTE)
-    return is_mark or (rules.apostrophe_ends and last == _APOSTROPHE)
+    return is_mark or (apostrophe_ends != 0 and last == _APOSTROPHE)
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def find_phrases_kernel(text, start, end, rules):
     """Bits of what text[start:end] holds: 1 lorem ipsum, 2 javascript, 4 a policy, 8 an opening brace."""
     found = 0
     for at in range(start, end):
+        if not rules.heads[text[at]]:
+            continue
         byte = _lower_kernel(text[at])
         if byte == _OPEN_BRACE:
             found |= 8
@@ -172,7 +192,7 @@ def find_phrases_kernel(text, start, end, rules):
     return found
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def count_sentences_kernel(text, words, first_word, last_word, end):
     """Sentences of words[first_word:last_word], which end at `end`, as spaCy's Sentencizer parts them.
 
@@ -195,20 +215,20 @@ def count_sentences_kernel(text, words, first_word, last_word, end):
     return sentences
 
 
-@njit(**KERNEL_INNER)
-def judge_line_kernel(data, start, end, classes, rules, line, out):
+@njit(**KERNEL_BORROWING_INNER)
+def judge_line_kernel(data, start, end, classes, rules, settings, line, out):
     """Count the stripped line data[start:end] under its reason; returns the bytes that it keeps in `line`, -1 if it goes."""
     words, longest = count_line_words_kernel(data, start, end, classes)
-    if longest > rules.max_word_chars:
+    if longest > settings[MAX_WORD_CHARS]:
         out[LONG_WORD_LINES] += 1
         return np.int64(-1)
     size = copy_line_kernel(data, start, end, classes, rules.marks, line)
-    if rules.needs_end and not ends_line_kernel(line.text, 0, size, rules):
+    if settings[NEEDS_END] and not ends_line_kernel(line.text, 0, size, settings[APOSTROPHE_ENDS]):
         out[NO_END_LINES] += 1
         return np.int64(-1)
-    if rules.words_after_cuts and size < end - start:
+    if settings[WORDS_AFTER_CUTS] and size < end - start:
         words, _ = count_line_words_kernel(line.text, 0, size, classes)
-    if words < rules.min_words:
+    if words < settings[MIN_WORDS]:
         out[SHORT_LINES] += 1
         return np.int64(-1)
     found = find_phrases_kernel(line.text, 0, size, rules)
@@ -224,13 +244,13 @@ def judge_line_kernel(data, start, end, classes, rules, line, out):
     if found & 4:
         out[POLICY_LINES] += 1
         return np.int64(-1)
-    if len(rules.bad_words.letters) > 0:
+    if settings[LINE_BAD_WORDS] and len(rules.bad_words.letters) > 0:
         out[BAD_WORDS] += count_bad_words_kernel(line.text, 0, size, classes, rules.bad_words, True)
     out[KEPT_LINES] += 1
     return size
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _add_cut_kernel(start, end, base, first_span, num_spans, out_spans):
     """Append the span [start, end) of the document at `base`; one that touches the document's last span lengthens it."""
     if end <= start:
@@ -243,17 +263,20 @@ def _add_cut_kernel(start, end, base, first_span, num_spans, out_spans):
     return num_spans + 1
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _is_space_at_kernel(text, at, end, classes):
     code, width = decode_kernel(text, at, end)
     return class_bits_kernel(classes, code) & SPACE != 0, width
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _find_line_kernel(data, start, end):
     """(end of the line that begins at `start`, end of what ends it, where a line feed stands in that or -1)."""
     at = start
     while at < end:
+        if 0x20 <= data[at] < 0x80:
+            at += 1
+            continue
         code, width = decode_kernel(data, at, end)
         if is_line_end_kernel(code):
             feed = at if code == _LINE_FEED else np.int64(-1)
@@ -265,7 +288,7 @@ def _find_line_kernel(data, start, end):
     return end, end, np.int64(-1)
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _strip_kernel(data, start, end, classes):
     """(start, end) without outer white space."""
     while start < end:
@@ -284,48 +307,69 @@ def _strip_kernel(data, start, end, classes):
     return start, end
 
 
-@njit(**KERNEL_INNER)
-def _clean_document_kernel(data, start, end, tables, rules, words, chunks, line, first_span, out_spans, out):
-    """Cuts and counts of one document; returns the number of spans, -1 when its lines do not fit `words`.
+@njit(**KERNEL_BORROWING_INNER)
+def clean_document_kernel(
+    data, start, end, tables, rules, settings, shared, num_shared, words, chunks, line, first_span, out_spans, out
+):  # fmt: skip
+    """Cuts and counts of one document; returns the number of spans, -1 when the lines that are split here do not fit `words`.
 
     What stays are the kept lines, stripped, without citation marks, one line feed between two. Where a line that stays ends in
     another line end, that one is left as it is: spans cut and never write.
+
+    shared, num_shared   the words of the whole document where they were found already, else -1: those of a line are the same by itself, for no
+                         rule of words reaches over a line end. Lines with citation marks are split without them, into `words`.
     """
     classes = tables.classes
+    out[:] = 0
     num_spans = first_span
     cut = solid_end = (
         start  # text from `cut` on is not yet decided; the last kept character that is no white space ends here
     )
     ended, after_end, feed = start, start, np.int64(-1)  # how the last kept line ended
     any_kept = False
+    word = np.int64(0)  # shared words before it end before the line
     at = start
     while at < end:
         line_end, after, line_feed = _find_line_kernel(data, at, end)
         first, last = _strip_kernel(data, at, line_end, classes)
         out[LINES] += 1
-        size = judge_line_kernel(data, first, last, classes, rules, line, out)
+        size = judge_line_kernel(data, first, last, classes, rules, settings, line, out)
         at = after
         if size < 0:
             continue
-        num_words, num_chunks = split_document_kernel(line.text, 0, size, tables, words, chunks, True)
-        if max(num_words, num_chunks) > len(words.starts):
-            return np.int64(-1)
-        out[SENTENCES] += count_sentences_kernel(line.text, words, 0, num_words, size)
-        if num_chunks == 0 and not any_kept:
+        # bytes of `line` before the first character that is no white space and up to the last one
+        begin, solid = np.int64(0), size
+        if num_shared >= 0 and size == last - first:
+            while word < num_shared and shared.starts[word] < first:
+                word += 1
+            stop = word
+            while stop < num_shared and shared.starts[stop] < last:
+                stop += 1
+            out[SENTENCES] += count_sentences_kernel(data, shared, word, stop, last)
+            word = stop
+        else:
+            num_words, num_chunks = split_document_kernel(line.text, 0, size, tables, words, chunks, True)
+            if max(num_words, num_chunks) > len(words.starts):
+                return np.int64(-1)
+            out[SENTENCES] += count_sentences_kernel(line.text, words, 0, num_words, size)
+            begin, solid = (chunks.starts[0], chunks.ends[num_chunks - 1]) if num_chunks > 0 else (size, np.int64(0))
+        is_blank = solid == 0
+        if is_blank and not any_kept:
             continue
-        begin = chunks.starts[0] if not any_kept else np.int64(0)
         if any_kept:
+            begin = np.int64(0)
             keep_start, keep_end = (ended, after_end) if feed < 0 else (feed, feed + 1)
             num_spans = _add_cut_kernel(cut, keep_start, start, first_span, num_spans, out_spans)
             cut = keep_end
         num_spans = _add_cut_kernel(cut, line.origins[begin], start, first_span, num_spans, out_spans)
-        for k in range(begin, size - 1):
-            if line.origins[k + 1] != line.origins[k] + 1:
-                cut, stay = line.origins[k] + 1, line.origins[k + 1]
-                num_spans = _add_cut_kernel(cut, stay, start, first_span, num_spans, out_spans)
+        if size < last - first:
+            for k in range(begin, size - 1):
+                if line.origins[k + 1] != line.origins[k] + 1:
+                    cut, stay = line.origins[k] + 1, line.origins[k + 1]
+                    num_spans = _add_cut_kernel(cut, stay, start, first_span, num_spans, out_spans)
         cut = line.origins[size - 1] + 1 if size > 0 else line.origins[0]
-        if num_chunks > 0:
-            solid_end = line.origins[chunks.ends[num_chunks - 1] - 1] + 1
+        if not is_blank:
+            solid_end = line.origins[solid - 1] + 1
         ended, after_end, feed, any_kept = line_end, after, line_feed, True
     # the text that is left is stripped at its end too
     while first_span < num_spans <= len(out_spans) and start + out_spans[num_spans - 1, 0] >= solid_end:
@@ -333,35 +377,33 @@ def _clean_document_kernel(data, start, end, tables, rules, words, chunks, line,
     return _add_cut_kernel(solid_end, end, start, first_span, num_spans, out_spans)
 
 
-@njit(**KERNEL)
-def clean_lines_kernel(data, offsets, tables, rules, first_row, words, chunks, line, out_spans, out_bounds, out_counts):
-    """Cuts and counts of rows first_row, first_row + 1, ... until one does not fit the scratch arrays or `out_spans`.
+@njit(**KERNEL_BORROWING_INNER)
+def clean_row_kernel(data, start, end, row, tables, rules, shared, num_shared, cleaning):
+    """Cuts and counts of one document by all presets of `rules`; returns whether they fitted."""
+    for p in range(len(rules.settings)):
+        num_spans = clean_document_kernel(
+            data, start, end, tables, rules, rules.settings[p], shared, num_shared, cleaning.words, cleaning.chunks, cleaning.line,
+            cleaning.bounds[p, row], cleaning.spans[p], cleaning.counts[p, row],
+        )  # fmt: skip
+        if num_spans < 0 or num_spans > cleaning.spans.shape[1]:
+            return False
+        cleaning.bounds[p, row + 1] = num_spans
+    return True
+
+
+@njit(**KERNEL_BORROWING)
+def clean_lines_kernel(data, offsets, tables, rules, first_row, cleaning):
+    """Cuts and counts of rows first_row, first_row + 1, ... until one does not fit the scratch arrays or the spans.
 
     data : uint8 (B,), offsets : int64 (N + 1,)   text i is data[offsets[i]:offsets[i + 1]]
     tables : WordTables, rules : LineRules        of taggers.spacy_words and taggers.c4
-    words, chunks, line                           scratch of capacity C, any content
-    out_spans : int32 (S, 2)                      bytes of the text to cut, ascending
-    out_bounds : int64 (N + 1,)                   spans of row i are out_spans[out_bounds[i]:out_bounds[i + 1]]
-    out_counts : int64 (N, 11)                    columns as named at the top of this file
+    cleaning : Cleaning                           scratch of any content, and the output
 
     Returns the first row that was not done: N when all were.
     """
     for row in range(first_row, len(offsets) - 1):
-        out_counts[row] = 0
-        num_spans = _clean_document_kernel(
-            data,
-            offsets[row],
-            offsets[row + 1],
-            tables,
-            rules,
-            words,
-            chunks,
-            line,
-            out_bounds[row],
-            out_spans,
-            out_counts[row],
-        )
-        if num_spans < 0 or num_spans > len(out_spans):
+        if not clean_row_kernel(
+            data, offsets[row], offsets[row + 1], row, tables, rules, cleaning.words, np.int64(-1), cleaning
+        ):
             return np.int64(row)
-        out_bounds[row + 1] = num_spans
     return np.int64(len(offsets) - 1)

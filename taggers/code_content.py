@@ -56,8 +56,8 @@ _PARROT = "bigcode-dataset python_data_analysis (config_test_estimation), from C
 # rules of `code-rules` belong to each preset too: CODE_RULES has them
 CONTENT_RULES: dict[str, tuple[Rule, ...]] = {
     "santacoder": (
-        Rule("min_comments", "comment_char_frac", ">=", 0.01, _SANTA),
-        Rule("max_comments", "comment_char_frac", "<=", 0.8, _SANTA),
+        Rule("min_comments", "comment_char_frac", ">", 0.01, _SANTA),
+        Rule("max_comments", "comment_char_frac", "<", 0.8, _SANTA),
     ),
     "starcoder": (
         Rule("xml", "xml_headers", "<=", 0, _STAR),
@@ -130,11 +130,11 @@ class CodeContentTaggerConfig(Config):
 
 
 class CodeContentTagger:
-    """Writes under attributes/code-content-v1:
+    """Writes under attributes/code-content-v2:
 
     num_lines               int64     lines, an unfinished last one included
     letters_per_token       float64   letters over runs of word characters and of other characters
-    xml_headers             int64     1 for an XML declaration within the first 100 characters
+    xml_headers             int64     1 for an XML declaration within the first 100 characters; 0 for XSLT
     generated_markers, config_test_markers
                             int64     1 for such a phrase in the first five lines
     config_words_per_line, test_words_per_line
@@ -152,7 +152,7 @@ class CodeContentTagger:
 
     config_model = CodeContentTaggerConfig
     name = "code-content"
-    version = 1
+    version = 2
     schema = pa.schema(
         [
             ("num_lines", pa.int64()),
@@ -183,7 +183,9 @@ class CodeContentTagger:
         counts, encoded = count_content(texts), find_encoded(texts)
         sizes, chars = np.maximum(np.diff(texts.offsets), 1), np.maximum(counts[:, kernels.CHARS], 1)
         families = np.array([kind.family for kind in kinds], np.int8)
-        is_html, is_data, is_limited, is_long = (np.array([kind[i] for kind in kinds], bool) for i in (1, 2, 3, 4))
+        is_html, is_data, is_limited, is_long, is_xslt = (
+            np.array([kind[i] for kind in kinds], bool) for i in range(1, 6)
+        )
         code = count_code(*texts)
         longest, mean = code[:, MAX_LINE_CHARS], code[:, LINE_CHARS] / np.maximum(code[:, CODE_LINES], 1)
         visible = count_visible(texts, is_html)
@@ -192,7 +194,7 @@ class CodeContentTagger:
         columns: list[npt.NDArray[Any]] = [
             lines,
             counts[:, kernels.LETTERS] / np.maximum(counts[:, kernels.TOKENS], 1),
-            counts[:, kernels.XML_HEADER],
+            np.where(is_xslt, 0, counts[:, kernels.XML_HEADER]),
             counts[:, kernels.GENERATED],
             counts[:, kernels.CONFIG_OR_TEST],
             counts[:, kernels.CONFIG_WORDS] / feeds,

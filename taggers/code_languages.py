@@ -25,6 +25,8 @@ DATA_ENDINGS = frozenset({"json", "yaml", "yml"})
 LINE_LIMITED_ENDINGS = DATA_ENDINGS | {"txt", "owl", "dot", "gv"}
 # HTML, JSON, Markdown, Roff, SMT, TeX, Text and XML, whose lines StarCoder2 lets be long
 LONG_LINE_ENDINGS = HTML_ENDINGS | _LONG
+# a language that is XML, whose declaration is no sign of data: StarCoder's XML filter leaves it alone
+XSLT_ENDINGS = frozenset({"xsl", "xslt"})
 COMMENT_RULE_FAMILIES = frozenset({PYTHON, C_LIKE, CSS, HASH, DASH, SEMICOLON, PERCENT})
 
 
@@ -36,6 +38,12 @@ class CodeKind(NamedTuple):
     is_data: bool
     is_line_limited: bool
     has_long_lines: bool
+    is_xslt: bool
+
+
+def ending_of(name: str) -> str:
+    """The ending of an ending (".py", "py"), a file name or a path, in small letters; a name without a dot is its own."""
+    return name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[-1].lower()
 
 
 def kind_of(name: str) -> CodeKind:
@@ -44,6 +52,6 @@ def kind_of(name: str) -> CodeKind:
     >>> kind_of("src/a.PY").family == kind_of(".py").family
     True
     """
-    ending = name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[-1].lower()
-    endings = (HTML_ENDINGS, DATA_ENDINGS, LINE_LIMITED_ENDINGS, LONG_LINE_ENDINGS)
+    ending = ending_of(name)
+    endings = (HTML_ENDINGS, DATA_ENDINGS, LINE_LIMITED_ENDINGS, LONG_LINE_ENDINGS, XSLT_ENDINGS)
     return CodeKind(FAMILIES.get(ending, NO_FAMILY), *(ending in known for known in endings))

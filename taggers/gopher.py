@@ -36,11 +36,11 @@ from taggers.characters import character_table
 
 
 class Rule(NamedTuple):
-    """A document passes when `column op value` holds."""
+    """A document passes when `column op value` holds; < and > where the source is strict, so that its own number stands here."""
 
     name: str
     column: str
-    op: Literal[">=", "<=", "<"]
+    op: Literal[">=", "<=", "<", ">"]
     value: float
     source: str
 
@@ -48,6 +48,11 @@ class Rule(NamedTuple):
     def expression(self) -> str:
         """The rule as a view writes it: `dup_line_frac <= 0.3`."""
         return f"{self.column} {self.op} {self.value:g}"
+
+    def holds(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Which of `values`, of the rule's column, pass."""
+        compare = {">=": np.greater_equal, "<=": np.less_equal, "<": np.less, ">": np.greater}[self.op]
+        return np.asarray(compare(values, self.value))
 
 
 _QUALITY = "Rae et al. 2021, table A1"

@@ -23,7 +23,7 @@ from taggers.gopher import Rule
 from taggers.ngram_loops_kernels import find_loops_kernel, find_word_loops_kernel
 
 LOOP_RULES: tuple[Rule, ...] = (
-    Rule("ngram_loops", "loop_repeats", "<=", 31, "datamap-rs ngram_repetition_filter, 32 repeats"),
+    Rule("ngram_loops", "loop_repeats", "<", 32, "datamap-rs ngram_repetition_filter: 32 repeats drop a document"),
 )
 
 

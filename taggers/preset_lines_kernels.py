@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL, KERNEL_INNER
+from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -58,8 +58,19 @@ NUM_LINE_COUNTS = 28
 SHORT_LINE_CHARS = 30
 
 _SEED = np.uint64(0)
-_LINE_FEED, _RETURN, _HASH_SIGN, _STAR, _HYPHEN, _STOP = 10, 13, 35, 42, 45, 46
+_LINE_FEED, _RETURN, _SPACE, _HASH_SIGN, _STAR, _HYPHEN, _STOP = 10, 13, 32, 35, 42, 45, 46
 _ELLIPSIS, _BULLET, _CIRCLE = 0x2026, 0x2022, 0x25CF
+
+
+def _plain_bytes() -> np.ndarray:
+    """bool (256,): characters of ASCII that are neither white space nor control nor one of . # -"""
+    table = np.zeros(256, np.bool_)
+    table[0x21:0x7F] = True
+    table[[_STOP, _HASH_SIGN, _HYPHEN]] = False
+    return table
+
+
+_PLAIN = _plain_bytes()
 
 
 class LineScratch(NamedTuple):
@@ -75,7 +86,7 @@ class LineScratch(NamedTuple):
     slots: np.ndarray  # int32 (T,)
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def is_line_end_kernel(code):
     """Whether str.splitlines ends a line at this character."""
     if code <= 0x1E:
@@ -83,7 +94,7 @@ def is_line_end_kernel(code):
     return code == 0x85 or code == 0x2028 or code == 0x2029
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _stripped_end_kernel(data, start, end, classes):
     """Where data[start:end] ends without the white space at its end."""
     while end > start:
@@ -97,7 +108,7 @@ def _stripped_end_kernel(data, start, end, classes):
     return end
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def sweep_signs_kernel(data, start, end, classes, out):
     """Fill CHARS to ELLIPSES and the broken lines of data[start:end].
 
@@ -111,9 +122,21 @@ def sweep_signs_kernel(data, start, end, classes, out):
     before = np.int64(0)
     at = start
     while at < end:
+        if _PLAIN[data[at]]:
+            # a run of plain characters says what one of them says
+            first = at
+            while at < end and _PLAIN[data[at]]:
+                at += 1
+            chars += at - first
+            dots = before = np.int64(0)
+            open_line, at_line_start, ends_dotted = True, False, False
+            continue
         code, width = decode_kernel(data, at, end)
         at += width
         chars += 1
+        if code == _SPACE:
+            dots, before, open_line = np.int64(0), code, True
+            continue
         if code == _STOP:
             dots += 1
             ellipses += dots % 3 == 0
@@ -143,7 +166,7 @@ def sweep_signs_kernel(data, start, end, classes, out):
     out[BROKEN_LINES], out[BROKEN_BULLET_LINES], out[BROKEN_ELLIPSIS_LINES] = broken, bullets, dotted
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _count_chars_kernel(data, start, end):
     """Characters of data[start:end]: bytes that do not continue one."""
     chars = np.int64(0)
@@ -152,7 +175,7 @@ def _count_chars_kernel(data, start, end):
     return chars
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _look_at_piece_kernel(data, start, end, classes, out):
     """Add what one piece shows to STARRED_PIECES ... ELLIPSIS_LINES; returns (chars, whether it is blank)."""
     if start == end:
@@ -184,7 +207,7 @@ def _look_at_piece_kernel(data, start, end, classes, out):
     return chars, False
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def split_pieces_kernel(data, start, end, classes, lines, out):
     """Pieces and paragraphs of data[start:end] into `lines`; returns (pieces, paragraphs), more than fit when they do not."""
     pieces = paragraphs = full = np.int64(0)
@@ -233,7 +256,7 @@ def split_pieces_kernel(data, start, end, classes, lines, out):
     return pieces, paragraphs
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _number_segments_kernel(hashes, num_segments, lines):
     """firsts and counts of equal segments."""
     mask = clear_table_kernel(lines.slots, num_segments)
@@ -243,7 +266,7 @@ def _number_segments_kernel(hashes, num_segments, lines):
         lines.counts[first] = 1 if first == i else lines.counts[first] + 1
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def count_duplicates_kernel(lines, num_pieces, num_paragraphs, out):
     """Fill the columns of later and of copied pieces, lines and paragraphs: later ones leave out the first of its kind."""
     out[LATER_PIECES : COPIED_PIECE_CHARS + 1] = 0

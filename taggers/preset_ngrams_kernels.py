@@ -17,15 +17,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL, KERNEL_INNER
+from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
 from dolma_py.hashing_kernels import load64_kernel, mix64_kernel
-from taggers.repetition_kernels import clear_table_kernel, find_first_kernel, hash_word_kernel
+from taggers.repetition_kernels import clear_table_kernel
 
-_ODD = np.uint64(0x9E3779B97F4A7C15)
+_ODD = BASE = np.uint64(0x9E3779B97F4A7C15)
+_ONE = np.uint64(1)
 _SHIFT = np.uint64(20)
 _EIGHT = np.uint64(8)
 # what a load past the last word may read
@@ -42,6 +43,8 @@ class NgramScratch(NamedTuple):
     char_sums: np.ndarray  # int64 (C + 1,) chars of the words before word i
     byte_sums: np.ndarray  # int64 (C + 1,) bytes of the words before word i
     stream: np.ndarray  # uint8 (C8,)    bytes of all words back to back, 16 spare ones at the end
+    prefixes: np.ndarray  # uint64 (C + 1,) hash of the stream before word i
+    powers: np.ndarray  # uint64 (C8,)   BASE ** i
     last_ends: np.ndarray  # int64 (C,)     for the n-gram at its first occurrence: where the last copy ended, in chars
     covered: np.ndarray  # int64 (C,)     chars that its copies cover
     keys: np.ndarray  # uint64 (T,)
@@ -49,7 +52,7 @@ class NgramScratch(NamedTuple):
     sieve: np.ndarray  # uint8 (T,)     how often a key fell here: 0, 1 or 2 for more
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def _sieve_kernel(sieve, num_keys):
     """Empty as many counters as num_keys keys need; returns the mask of that part."""
     size = 64
@@ -59,7 +62,20 @@ def _sieve_kernel(sieve, num_keys):
     return np.uint64(size - 1)
 
 
-@njit(**KERNEL_INNER)
+@njit(inline="always", **KERNEL_BORROWING)
+def _find_first_kernel(keys, slots, mask, key, index):
+    """The index that first came with `key`, `index` itself when it is new; of keys whose upper bits are mixed already."""
+    slot = key >> _SHIFT & mask
+    while slots[slot] != 0:
+        if keys[slot] == key:
+            return slots[slot] - 1
+        slot = (slot + _ONE) & mask
+    keys[slot] = key
+    slots[slot] = index + 1
+    return index
+
+
+@njit(**KERNEL_BORROWING_INNER)
 def find_pairs_kernel(hashes, num_words, ngrams):
     """Level 2: fill grams, counts and positions from the words' hashes; returns the number of positions."""
     grams, counts, positions, sieve = ngrams.grams, ngrams.counts, ngrams.positions, ngrams.sieve
@@ -78,13 +94,13 @@ def find_pairs_kernel(hashes, num_words, ngrams):
     mask = clear_table_kernel(ngrams.slots, num_positions)
     for k in range(num_positions):
         i = positions[k]
-        first = find_first_kernel(ngrams.keys, ngrams.slots, mask, hashes[i] * _ODD + hashes[i + 1], i)
+        first = _find_first_kernel(ngrams.keys, ngrams.slots, mask, hashes[i] * _ODD + hashes[i + 1], i)
         counts[first] = 1 if first == i else counts[first] + 1
         grams[i] = first
     return _keep_repeated_kernel(num_positions, ngrams)
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def lengthen_kernel(length, hashes, num_words, num_positions, ngrams):
     """From repeated (length - 1)-grams to repeated length-grams, in place; returns the number of positions left."""
     grams, counts, positions = ngrams.grams, ngrams.counts, ngrams.positions
@@ -96,13 +112,13 @@ def lengthen_kernel(length, hashes, num_words, num_positions, ngrams):
             grams[i] = -1
             continue
         key = np.uint64(grams[i] + 1) * _ODD ^ hashes[i + length - 1]
-        first = find_first_kernel(ngrams.keys, ngrams.slots, mask, key, i)
+        first = _find_first_kernel(ngrams.keys, ngrams.slots, mask, key, i)
         counts[first] = 1 if first == i else counts[first] + 1
         grams[i] = first
     return _keep_repeated_kernel(num_positions, ngrams)
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _keep_repeated_kernel(num_positions, ngrams):
     kept = 0
     for k in range(num_positions):
@@ -115,7 +131,7 @@ def _keep_repeated_kernel(num_positions, ngrams):
     return kept
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def first_top_chars_kernel(length, num_words, num_positions, space_chars, ngrams):
     """Chars of the most frequent n-gram times its count, the earliest of equals; one that stands once counts too.
 
@@ -131,7 +147,7 @@ def first_top_chars_kernel(length, num_words, num_positions, space_chars, ngrams
     return count * (ngrams.char_sums[best + length] - ngrams.char_sums[best] + space_chars * (length - 1))
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def all_copies_chars_kernel(length, num_positions, ngrams):
     """Chars of the words of all n-grams that repeat, each n-gram by itself: overlaps count again (dolma)."""
     chars = np.int64(0)
@@ -141,7 +157,7 @@ def all_copies_chars_kernel(length, num_positions, ngrams):
     return chars
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def all_ngrams_chars_kernel(length, num_words, char_sums):
     """Chars of the words of all n-grams: "a bb ccc" has for length 2 the pairs "a bb" and "bb ccc", 3 + 5 chars."""
     windows = num_words - length + 1
@@ -160,7 +176,7 @@ def all_ngrams_chars_kernel(length, num_words, char_sums):
     return chars
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def covered_chars_kernel(length, num_positions, starts, ends, ngrams):
     """Chars of text, spaces inside included, that lie in any n-gram that repeats, each once; starts and ends of words in chars."""
     reached = chars = np.int64(0)
@@ -172,7 +188,7 @@ def covered_chars_kernel(length, num_positions, starts, ends, ngrams):
     return chars
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def top_covered_chars_kernel(length, num_positions, starts, ends, ngrams):
     """Chars of text that the copies of the most frequent repeated n-gram cover, each once; of equals the one that covers most."""
     best = best_count = np.int64(0)
@@ -194,20 +210,26 @@ def top_covered_chars_kernel(length, num_positions, starts, ends, ngrams):
     return best
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _fill_stream_kernel(data, words, num_words, ngrams):
-    """Bytes of the words back to back, and where each begins."""
+    """Bytes of the words back to back, where each begins, and the hash of all before it: a polynomial of the bytes in BASE, modulo 2^64.
+
+    So the hash of any row of words is a difference: prefixes[j] - prefixes[i] * powers[bytes between].
+    """
+    stream, prefixes = ngrams.stream, ngrams.prefixes
     at = np.int64(0)
+    prefix = np.uint64(0)
     for i in range(num_words):
-        ngrams.byte_sums[i] = at
+        ngrams.byte_sums[i], prefixes[i] = at, prefix
         for k in range(words.starts[i], words.ends[i]):
-            ngrams.stream[at] = data[k]
+            stream[at] = data[k]
+            prefix = prefix * BASE + np.uint64(data[k]) + _ONE
             at += 1
-    ngrams.byte_sums[num_words] = at
-    ngrams.stream[at : at + _SPARE_BYTES] = 0
+    ngrams.byte_sums[num_words], prefixes[num_words] = at, prefix
+    stream[at : at + _SPARE_BYTES] = 0
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def _window_kernel(stream, at, num_loads):
     """Hash of 8 * num_loads bytes."""
     state = np.uint64(0)
@@ -218,7 +240,7 @@ def _window_kernel(stream, at, num_loads):
     return state
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _find_stream_candidates_kernel(num_words, ngrams):
     """Positions whose n-gram may equal another's as a string, and in ngrams.grams how far: 1 to 3 for 8, 16 or 32 bytes.
 
@@ -239,10 +261,11 @@ def _find_stream_candidates_kernel(num_words, ngrams):
         for k in range(num_positions):
             slot = _window_kernel(ngrams.stream, byte_sums[positions[k]], num_loads) & mask
             sieve[slot] += sieve[slot] < 2
+            ngrams.keys[k] = slot
         kept = 0
         for k in range(num_positions):
             i = positions[k]
-            if sieve[_window_kernel(ngrams.stream, byte_sums[i], num_loads) & mask] < 2:
+            if sieve[ngrams.keys[k]] < 2:
                 continue
             reach[i] = step
             # those that have as many bytes again go on
@@ -258,7 +281,7 @@ def _find_stream_candidates_kernel(num_words, ngrams):
     return num_positions
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def stream_duplicates_kernel(data, words, num_words, ngrams, out_chars):
     """Chars of the duplicated 5- to 10-grams as datatrove counts them, into out_chars (6,).
 
@@ -280,8 +303,9 @@ def stream_duplicates_kernel(data, words, num_words, ngrams, out_chars):
             size = ngrams.byte_sums[i + length] - ngrams.byte_sums[i]
             if ngrams.grams[i] < (size >= 8) + (size >= 16) + (size >= 32):
                 continue
-            key = hash_word_kernel(ngrams.stream, ngrams.byte_sums[i], ngrams.byte_sums[i + length])
-            if find_first_kernel(ngrams.keys, ngrams.slots, mask, key, i) != i:
+            # times an odd number, so that the last bytes reach the upper bits
+            key = (ngrams.prefixes[i + length] - ngrams.prefixes[i] * ngrams.powers[size]) * _ODD
+            if _find_first_kernel(ngrams.keys, ngrams.slots, mask, key, i) != i:
                 chars += ngrams.char_sums[i + length] - ngrams.char_sums[i]
                 reached = i + length
         out_chars[length - _MIN_STREAM_WORDS] = chars

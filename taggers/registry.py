@@ -36,6 +36,7 @@ TAGGERS = {
     "gzip-ratio": "taggers.gzip_ratio:GzipRatioTagger",
     "ngram-loops": "taggers.ngram_loops:NgramLoopsTagger",
     "code-content": "taggers.code_content:CodeContentTagger",
+    "code-endings": "taggers.code_endings:CodeEndingsTagger",
     "pdf-text": "taggers.pdf_text:PdfTextTagger",
     "pii": "taggers.pii:PiiTagger",
     "url-lists": "taggers.url_lists:UrlListsTagger",

@@ -137,6 +137,27 @@ def hash_word_kernel(data, start, end):
     return mix64_kernel(mix64_kernel(state ^ tail) ^ (np.uint64(end - start) << _SHIFT_56))
 
 
+@njit(inline="always", **KERNEL_BORROWING)
+def _read_word_kernel(data, at, end, table, last):
+    """(end, characters) of a word behind its first character, which is of class `last` and ends at data[at]."""
+    chars = np.int64(0)
+    while at < end:
+        code, width = decode_kernel(data, at, end)
+        follows = character_class_kernel(table, code) & 15
+        # `last` is the class of the word's last character that is neither mark nor in mid-word
+        if follows != EXTEND:
+            if not (JOINS[last] >> follows) & 1:
+                break
+            if follows >= MID_LETTER:
+                if next_class_kernel(data, at + width, end, table) != last:
+                    break
+            else:
+                last = follows
+        at += width
+        chars += 1
+    return at, chars
+
+
 @njit(**KERNEL_BORROWING)
 def split_words_kernel(data, start, end, table, out_hashes, out_char_sums):
     """Words of data[start:end] that start with a letter or a number, by the default word boundaries of UAX 29.
@@ -161,23 +182,9 @@ def split_words_kernel(data, start, end, table, out_hashes, out_char_sums):
         at += width
         if not (LETTER <= word_class <= SINGLE):
             continue
-        # read to the word's end; `last` is the class of its last character that is neither mark nor in mid-word
-        chars, last = np.int64(1), word_class
-        while at < end:
-            code, width = decode_kernel(data, at, end)
-            follows = character_class_kernel(table, code) & 15
-            if follows != EXTEND:
-                if not (JOINS[last] >> follows) & 1:
-                    break
-                if follows >= MID_LETTER:
-                    if next_class_kernel(data, at + width, end, table) != last:
-                        break
-                else:
-                    last = follows
-            at += width
-            chars += 1
+        at, chars = _read_word_kernel(data, at, end, table, word_class)
         if entry & ALNUM_BIT:
-            char_sum += chars
+            char_sum += 1 + chars
             if words < capacity:
                 out_hashes[words] = hash_word_kernel(data, word_start, at)
                 out_char_sums[words + 1] = char_sum
@@ -194,22 +201,9 @@ def count_words_kernel(data, start, end, table):
         code, width = decode_kernel(data, at, end)
         entry = character_class_kernel(table, code)
         at += width
-        last = entry & 15
-        if not (LETTER <= last <= SINGLE):
-            continue
-        words += entry & ALNUM_BIT != 0
-        while at < end:
-            code, width = decode_kernel(data, at, end)
-            follows = character_class_kernel(table, code) & 15
-            if follows != EXTEND:
-                if not (JOINS[last] >> follows) & 1:
-                    break
-                if follows >= MID_LETTER:
-                    if next_class_kernel(data, at + width, end, table) != last:
-                        break
-                else:
-                    last = follows
-            at += width
+        if LETTER <= entry & 15 <= SINGLE:
+            words += entry & ALNUM_BIT != 0
+            at, _ = _read_word_kernel(data, at, end, table, entry & 15)
     return words
 
 

@@ -3,12 +3,13 @@
 Columns are statistics, not decisions; the rules of each preset name the thresholds with their source, and a view decides.
 docs/filters.md tells what each preset reads how, and how far it equals the tool that it is named after.
 
-One sweep serves all: words, chunks and lines are found once for the presets that a tagger writes.
+One sweep serves all, those of C4 (taggers.c4) too: words, chunks and lines are found once for the presets that a tagger writes.
 Source: Rae et al. 2021, table A1 and section A.1.1; datatrove 0.10.1; dolma 1.2.1; Penedo et al. 2024 (FineWeb), section 3.6.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,8 +21,22 @@ from dolma_py.arrow_buffers import view_text
 from dolma_py.config import Config
 from taggers import preset_lines_kernels as lines
 from taggers import rule_presets_kernels as kernels
+from taggers.bad_words import BadWords
+from taggers.c4 import (
+    C4_RULES,
+    C4_SCHEMA,
+    C4TaggerConfig,
+    Cleaned,
+    allocate_cleaning,
+    enlarge_cleaning,
+    line_rules,
+    open_bad_words,
+    split_cleaning,
+)
+from taggers.c4 import PresetName as C4PresetName
+from taggers.c4 import make_columns as c4_columns
 from taggers.gopher import GOPHER_RULES, Rule
-from taggers.preset_ngrams_kernels import NgramScratch
+from taggers.preset_ngrams_kernels import BASE, NgramScratch
 from taggers.spacy_words import allocate_chunks, allocate_words, word_tables
 
 PresetName = Literal["gopher-paper", "gopher-datatrove", "gopher-dolma", "fineweb"]
@@ -172,26 +187,51 @@ PRESETS: dict[str, Preset] = {
 
 
 def count_presets(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], want: int) -> npt.NDArray[np.int64]:
-    """The integer counts behind the presets, int64 (N, 74), columns as named in the kernels.
+    """The integer counts behind the presets, int64 (N, 74), columns as named in the kernels: sweep_presets without C4."""
+    return sweep_presets(data, offsets, want).counts
+
+
+class Swept(NamedTuple):
+    """What one sweep found in N documents."""
+
+    counts: npt.NDArray[np.int64]  # (N, 74) columns as named in the kernels; of families that were not wanted 0
+    cleaned: list[Cleaned]  # of each preset of C4
+
+
+def sweep_presets(
+    data: npt.NDArray[np.uint8],
+    offsets: npt.NDArray[np.int64],
+    want: int,
+    c4_presets: Sequence[C4PresetName] = (),
+    bad_words: BadWords | None = None,
+) -> Swept:
+    """The counts behind the presets, and what presets of C4 cut and count, with words found once for all.
 
     Parameters
     ----------
     data : uint8 (B,)           texts in UTF-8, back to back; may be read-only
     offsets : int64 (N + 1,)    text i is data[offsets[i]:offsets[i + 1]]; non-decreasing
     want : int                  WANT_... of the presets, added up; columns of others are 0
+    bad_words : BadWords        for `c4-code`, which looks for them in lines
 
     Guarantees                  same counts for any batch split
-    Cost                        O(B) time; about 150 bytes of scratch per byte of the longest text, 300 if it has more words than one
-                                in two bytes
+    Cost                        O(B) time; about 160 bytes of scratch per byte of the longest text, 320 if it has more words than one
+                                in two bytes; with presets of C4 half as much again
     """
     counts = np.zeros((len(offsets) - 1, kernels.NUM_COUNTS), np.int64)
     longest_bytes = int(np.diff(offsets).max(initial=0))
     row, capacity = 0, longest_bytes // 2 + _SPARE
+    rules = line_rules(c4_presets, bad_words)
+    cleaning = allocate_cleaning(len(c4_presets), len(counts), int(offsets[-1] - offsets[0]), capacity, longest_bytes)
+    scratch = _allocate_scratch(capacity, longest_bytes)
     while row < len(counts):
-        scratch = _allocate_scratch(capacity, longest_bytes)
-        row = int(kernels.count_presets_kernel(data, offsets, word_tables(), want, row, *scratch, counts))
-        capacity = longest_bytes + _SPARE
-    return counts
+        row = int(
+            kernels.count_presets_kernel(data, offsets, word_tables(), want, row, *scratch, rules, cleaning, counts)
+        )
+        if row < len(counts):
+            scratch = _allocate_scratch(longest_bytes + _SPARE, longest_bytes)
+            cleaning = enlarge_cleaning(cleaning, longest_bytes)
+    return Swept(counts, split_cleaning(cleaning))
 
 
 def _allocate_scratch(capacity: int, longest_bytes: int) -> tuple[object, ...]:
@@ -208,6 +248,8 @@ def _allocate_scratch(capacity: int, longest_bytes: int) -> tuple[object, ...]:
         *(np.empty(capacity, np.int32) for _ in range(3)),
         *(np.empty(capacity + 1, np.int64) for _ in range(2)),
         np.empty(longest_bytes + _SPARE, np.uint8),
+        np.empty(capacity + 1, np.uint64),
+        _powers(longest_bytes + _SPARE),
         *(np.empty(capacity, np.int64) for _ in range(2)),
         *hash_slots,
         np.empty(size, np.uint8),
@@ -216,10 +258,17 @@ def _allocate_scratch(capacity: int, longest_bytes: int) -> tuple[object, ...]:
     return segments, allocate_words(capacity), allocate_chunks(capacity), ngrams, histogram
 
 
-class RulePresetsTaggerConfig(Config):
-    """Which presets to write."""
+def _powers(count: int) -> npt.NDArray[np.uint64]:
+    """uint64 (count,): BASE ** i modulo 2^64."""
+    powers = np.full(count, BASE, np.uint64)
+    powers[0] = 1
+    return np.cumprod(powers, dtype=np.uint64)
 
-    presets: tuple[PresetName, ...] = Field(
+
+class RulePresetsTaggerConfig(C4TaggerConfig):
+    """Which presets to write, and the list of bad words for those of C4."""
+
+    presets: tuple[PresetName | C4PresetName, ...] = Field(
         tuple(PRESETS),
         min_length=1,
         description="presets whose columns are written, in this order; each once",  # type: ignore[arg-type]
@@ -227,7 +276,7 @@ class RulePresetsTaggerConfig(Config):
 
     @field_validator("presets")
     @classmethod
-    def _each_once(cls, presets: tuple[PresetName, ...]) -> tuple[PresetName, ...]:
+    def _each_once(cls, presets: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(presets)) < len(presets):
             raise ValueError("each preset once")
         return presets
@@ -241,30 +290,44 @@ class RulePresetsTagger:
     version = 1
 
     def __init__(self, config: RulePresetsTaggerConfig) -> None:
-        self.config = config
+        self.bad_words, fingerprint = open_bad_words(config, self.name)
+        self.config = config.model_copy(update={"bad_words_fingerprint": fingerprint})
+        self.c4_presets = [name for name in config.presets if name in C4_RULES]
+        self.want = sum(PRESETS[name].want for name in config.presets if name in PRESETS)
         self.schema = pa.schema(
             [
                 field.with_name(f"{name.replace('-', '_')}__{field.name}")
                 for name in config.presets
-                for field in preset_schema(name)
+                for field in (C4_SCHEMA if name in C4_RULES else preset_schema(name))
             ]
         )
 
     def tag(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """One row of statistics per document."""
-        presets = [PRESETS[name] for name in self.config.presets]
-        counts = count_presets(*view_text(batch.column("text")), sum(preset.want for preset in presets))
-        columns = [column for preset in presets for column in _make_columns(preset, counts)]
+        """One row of statistics and cuts per document."""
+        view = view_text(batch.column("text"))
+        swept = sweep_presets(*view, self.want, self.c4_presets, self.bad_words)
+        cleaned = dict(zip(self.c4_presets, swept.cleaned, strict=True))
+        columns: list[pa.Array] = []
+        for name in self.config.presets:
+            if name in cleaned:
+                columns += c4_columns(cleaned[name], view, name, self.bad_words)
+            else:
+                columns += _make_columns(PRESETS[name], swept.counts)
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+class PresetTaggerConfig(Config):
+    """No options: the columns are facts, the view decides."""
 
 
 class _PresetTagger:
     """Writes the columns of one preset."""
 
+    config_model = PresetTaggerConfig
     version = 1
     name: str
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: PresetTaggerConfig) -> None:
         self.config = config
         self.schema = preset_schema(self.name)
 
@@ -275,47 +338,27 @@ class _PresetTagger:
         return pa.RecordBatch.from_arrays(_make_columns(preset, counts), schema=self.schema)
 
 
-class GopherPaperTaggerConfig(Config):
-    """No options: the columns are facts, the view decides."""
-
-
 class GopherPaperTagger(_PresetTagger):
     """Writes what GOPHER_PAPER_RULES read under attributes/gopher-paper-v1."""
 
-    config_model = GopherPaperTaggerConfig
     name = "gopher-paper"
-
-
-class GopherDatatroveTaggerConfig(Config):
-    """No options: the columns are facts, the view decides."""
 
 
 class GopherDatatroveTagger(_PresetTagger):
     """Writes what GOPHER_DATATROVE_RULES read under attributes/gopher-datatrove-v1."""
 
-    config_model = GopherDatatroveTaggerConfig
     name = "gopher-datatrove"
-
-
-class GopherDolmaTaggerConfig(Config):
-    """No options: the columns are facts, the view decides."""
 
 
 class GopherDolmaTagger(_PresetTagger):
     """Writes what GOPHER_DOLMA_RULES read under attributes/gopher-dolma-v1."""
 
-    config_model = GopherDolmaTaggerConfig
     name = "gopher-dolma"
-
-
-class FinewebTaggerConfig(Config):
-    """No options: the columns are facts, the view decides."""
 
 
 class FinewebTagger(_PresetTagger):
     """Writes what FINEWEB_RULES and FINEWEB_PAPER_RULES read under attributes/fineweb-v1."""
 
-    config_model = FinewebTaggerConfig
     name = "fineweb"
 
 

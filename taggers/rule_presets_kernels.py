@@ -1,4 +1,4 @@
-"""All counts of the presets gopher-paper, gopher-datatrove, gopher-dolma and fineweb: words, lines and chunks are found once.
+"""All counts of the presets gopher-paper, gopher-datatrove, gopher-dolma and fineweb, and C4's cuts: words, lines and chunks are found once.
 
 Legend: N documents, B bytes of all texts together, W words or chunks of one document, C capacity of the scratch arrays.
 
@@ -8,11 +8,12 @@ Source: see taggers/rule_presets.py.
 
 from __future__ import annotations
 
-from dolma_py.numba_options import KERNEL, KERNEL_INNER
+from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
+from taggers.c4_kernels import clean_row_kernel
 from taggers.preset_lines_kernels import (
     NUM_LINE_COUNTS,
     count_duplicates_kernel,
@@ -65,7 +66,7 @@ _THE, _BE, _TO, _OF, _AND, _THAT, _HAVE, _WITH = (
 )
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def stop_word_bit_kernel(data, start, end, case):
     """The bit of data[start:end] among the eight stop words, 0 for none; `case` 0x20 takes capitals for small letters, 0 not."""
     width = end - start
@@ -81,7 +82,7 @@ def stop_word_bit_kernel(data, start, end, case):
     return (packed == _THAT) << 5 | (packed == _HAVE) << 6 | (packed == _WITH) << 7
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def count_bits_kernel(bits):
     """How many bits are set: 5 has 2."""
     count = 0
@@ -91,7 +92,7 @@ def count_bits_kernel(bits):
     return count
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def count_words_kernel(data, words, num_words, ngrams, out):
     """Fill WORDS to STOP_WORDS and the sums of chars."""
     spoken = spoken_chars = letters = chars = np.int64(0)
@@ -110,7 +111,25 @@ def count_words_kernel(data, words, num_words, ngrams, out):
     out[LETTER_WORDS], out[STOP_WORDS] = letters, count_bits_kernel(stops)
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
+def nth_smallest_kernel(values, num_values, n):
+    """The value that n others stand before when values[:num_values], none below 0, are sorted: of 3, 1, 2 the n = 1 is 2."""
+    low = high = np.int64(0)
+    for i in range(num_values):
+        high = max(high, np.int64(values[i]))
+    while low < high:
+        middle = (low + high) // 2
+        count = np.int64(0)
+        for i in range(num_values):
+            count += values[i] <= middle
+        if count > n:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@njit(**KERNEL_BORROWING_INNER)
 def twice_median_kernel(values, num_values, histogram):
     """The two middle values together, or the middle one twice; 0 for none. 3, 1, 2 give 4 and 3, 1, 2, 7 give 5."""
     if num_values == 0:
@@ -126,13 +145,12 @@ def twice_median_kernel(values, num_values, histogram):
         total += value * ((seen <= low < upto) + (seen <= high < upto))
         seen = upto
     if high >= seen:
-        # a middle value lies among the long ones: look at them in order
-        ordered = np.sort(values[:num_values])
-        return np.int64(ordered[low]) + np.int64(ordered[high])
+        # a middle value lies among the long ones
+        return nth_smallest_kernel(values, num_values, low) + nth_smallest_kernel(values, num_values, high)
     return total
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def count_chunks_kernel(data, chunks, num_chunks, ngrams, histogram, out):
     """Fill CHUNKS to STOP_KINDS and the sums of chars."""
     chars = letters = symbols = stops = np.int64(0)
@@ -152,7 +170,7 @@ def count_chunks_kernel(data, chunks, num_chunks, ngrams, histogram, out):
     out[TWICE_MEDIAN_CHARS] = twice_median_kernel(chunks.chars, num_chunks, histogram)
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def count_word_ngrams_kernel(data, words, num_words, ngrams, out):
     """Fill WORD_TOP and WORD_DUP."""
     num_positions = find_pairs_kernel(words.hashes, num_words, ngrams)
@@ -163,7 +181,7 @@ def count_word_ngrams_kernel(data, words, num_words, ngrams, out):
     stream_duplicates_kernel(data, words, num_words, ngrams, out[WORD_DUP : WORD_DUP + 6])
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def count_chars_before_kernel(data, start, chunks, num_chunks, out_starts, out_ends):
     """Where each chunk begins and ends, in characters from `start`: white space between chunks counts too."""
     chars = np.int64(0)
@@ -178,7 +196,7 @@ def count_chars_before_kernel(data, start, chunks, num_chunks, out_starts, out_e
         at = chunks.ends[i]
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def count_chunk_ngrams_kernel(chunks, num_chunks, want, starts, ends, ngrams, out):
     """Fill CHUNK_TOP to PAPER_DUP; starts and ends of chunks in characters."""
     out[CHUNK_TOP:TWO] = 0
@@ -199,15 +217,18 @@ def count_chunk_ngrams_kernel(chunks, num_chunks, want, starts, ends, ngrams, ou
                 out[PAPER_DUP + length - 5] = covered_chars_kernel(length, num_positions, starts, ends, ngrams)
 
 
-@njit(**KERNEL)
-def count_presets_kernel(data, offsets, tables, want, first_row, lines, words, chunks, ngrams, histogram, out_counts):
-    """All counts of rows first_row, first_row + 1, ... until a document does not fit the scratch arrays.
+@njit(**KERNEL_BORROWING)
+def count_presets_kernel(
+    data, offsets, tables, want, first_row, lines, words, chunks, ngrams, histogram, rules, cleaning, out_counts
+):  # fmt: skip
+    """All counts of rows first_row, first_row + 1, ... until a document does not fit the scratch arrays, and what C4's presets cut.
 
     data : uint8 (B,)                texts, back to back
     offsets : int64 (N + 1,)         text i is data[offsets[i]:offsets[i + 1]]
     tables : WordTables              taggers.spacy_words.word_tables
     want                             WANT_... of the families, added up; columns of the others stay as they are
     lines, words, chunks, ngrams     scratch of capacity C, any content
+    rules, cleaning                  LineRules and Cleaning of c4_kernels, for P presets of C4 or none
     out_counts : int64 (N, 74)       columns as named at the top of this file and of preset_lines_kernels
 
     Returns the first row that was not counted: N when all were.
@@ -220,9 +241,12 @@ def count_presets_kernel(data, offsets, tables, want, first_row, lines, words, c
         num_pieces, num_paragraphs = split_pieces_kernel(data, start, end, tables.classes, lines, out)
         num_words, num_chunks = split_document_kernel(data, start, end, tables, words, chunks, want_words)
         if max(num_pieces, num_paragraphs) > len(lines.hashes) or max(num_words, num_chunks) > len(words.starts):
-            return row
+            return np.int64(row)
         sweep_signs_kernel(data, start, end, tables.classes, out)
         count_duplicates_kernel(lines, num_pieces, num_paragraphs, out)
+        num_shared = num_words if want_words else np.int64(-1)
+        if not clean_row_kernel(data, start, end, row, tables, rules, words, num_shared, cleaning):
+            return np.int64(row)
         if want_words:
             count_words_kernel(data, words, num_words, ngrams, out)
             if want & WANT_DATATROVE:

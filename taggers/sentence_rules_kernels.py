@@ -1,4 +1,4 @@
-"""Sentence rules of MADLAD-400 over UTF-8 bytes: list case, length, technical characters, cursed patterns.
+"""Sentence rules of MADLAD-400 over UTF-8 bytes: list case, length, technical characters, cursed patterns; which are in another language is told.
 
 A sentence ends where one or more of . ! ? stand before white space; neither the signs nor the white space belong to it. Patterns run as one
 automaton over the bytes (taggers.byte_patterns), so that their number costs nothing.
@@ -18,8 +18,8 @@ from taggers.character_kernels import character_class_kernel, decode_kernel
 from taggers.characters import SPACE_BIT
 
 # columns of out_counts
-SENTENCES, LIST_CASE, ODD_LENGTH, TECHNICAL, CURSED, QUESTIONABLE = range(6)
-NUM_SENTENCE_COUNTS = 6
+SENTENCES, LIST_CASE, ODD_LENGTH, TECHNICAL, CURSED, QUESTIONABLE, FOREIGN = range(7)
+NUM_SENTENCE_COUNTS = 7
 
 MIN_CASE_WORDS = 12
 MIN_SENTENCE_SIZE, MAX_SENTENCE_SIZE = 20, 500
@@ -42,12 +42,14 @@ _SIGNS = _signs()
 
 
 @njit(**KERNEL_BORROWING_INNER)
-def judge_sentence_kernel(num_words, num_capitals, size, num_technical, is_cursed, rules, out):
+def judge_sentence_kernel(num_words, num_capitals, size, num_technical, is_cursed, foreign, rules, out):
     """Add one sentence, of num_words words and `size` characters or bytes, to the counts `out`; rules as in judge_sentences_kernel."""
     is_list = num_words >= MIN_CASE_WORDS and 2 * num_capitals > num_words
     is_odd = size < MIN_SENTENCE_SIZE or size > MAX_SENTENCE_SIZE
     is_technical = 5 * num_technical > size
+    is_foreign = out[SENTENCES] < len(foreign) and foreign[out[SENTENCES]]
     out[SENTENCES] += 1
+    out[FOREIGN] += is_foreign
     out[LIST_CASE] += is_list
     out[ODD_LENGTH] += is_odd
     out[TECHNICAL] += is_technical
@@ -57,19 +59,23 @@ def judge_sentence_kernel(num_words, num_capitals, size, num_technical, is_curse
         or (rules[ODD_LENGTH] and is_odd)
         or (rules[TECHNICAL] and is_technical)
         or (rules[CURSED] and is_cursed != 0)
+        or is_foreign
     )
 
 
 @njit(**KERNEL_BORROWING_INNER)
-def judge_sentences_kernel(data, start, end, table, in_bytes, word_places, num_words, classes, steps, rules, out):
+def judge_sentences_kernel(
+    data, start, end, table, in_bytes, word_places, num_words, classes, steps, foreign, rules, out
+):
     """Counts of one document's sentences into `out`.
 
     table : uint8 (TABLE_SIZE,)   taggers.characters.character_table
     in_bytes : bool               length and share of technical characters in bytes, not in characters
     word_places : int64           2 * first byte of word i, counted from `start`, + 1 when it begins with an upper-case letter; num_words of them
     classes : uint8 (256,), steps : int32   an automaton of taggers.byte_patterns
-    rules : bool (6,)             columns that make a sentence QUESTIONABLE
-    out : int64 (6,)              SENTENCES ... QUESTIONABLE
+    foreign : bool (S,)           sentences in another language than the document, which are questionable; empty when that was not asked
+    rules : bool (7,)             other columns that make a sentence QUESTIONABLE
+    out : int64 (7,)              SENTENCES ... FOREIGN
 
     b"Buy now! It is so." has the sentences "Buy now" and "It is so.", both of an odd length
     """
@@ -129,7 +135,7 @@ def judge_sentences_kernel(data, start, end, table, in_bytes, word_places, num_w
         if has_text:
             bits |= (state & FOUND_AT_END) >> 1
             size = stop - first - (0 if in_bytes else marks)
-            judge_sentence_kernel(words, capitals, size, technical, bits & FOUND, rules, out)
+            judge_sentence_kernel(words, capitals, size, technical, bits & FOUND, foreign, rules, out)
         if at >= end:
             return
         at = first = behind

@@ -7,7 +7,7 @@ Source: spaCy 3.8 (lang/punctuation, lang/char_classes, lang/en, lang/tokenizer_
 
 from __future__ import annotations
 
-from dolma_py.numba_options import KERNEL, KERNEL_INNER
+from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -18,6 +18,7 @@ ALPHA, LOWER, UPPER, QUOTE, ICON, AFFIX, PREFIX, CURRENCY = (1 << bit for bit in
 BEFORE_STOP, SENTENCE_END, PUNCTUATION, TERMINAL, SPACE, LETTER, MARK, DIGIT = (1 << bit for bit in range(8, 16))
 TRICKY_SHIFT = 17
 WORD_SIGN, TRICKY, SYMBOL, INSIDE, FULL_STOP = 1 << 16, 1 << TRICKY_SHIFT, 1 << 18, 1 << 19, 1 << 20
+UNIT_END, ASCII_DIGIT = 1 << 21, 1 << 22  # the last character of some unit; 0 to 9
 MAX_UNIT_CHARS = 6
 
 _STOP, _PLUS, _HYPHEN, _STAR, _CARET, _COMMA, _TILDE = 46, 43, 45, 42, 94, 44, 126
@@ -25,13 +26,13 @@ _APOSTROPHE, _RIGHT_QUOTE, _ELLIPSIS, _EN_DASH, _EM_DASH, _DEGREE = 39, 0x2019, 
 _SLASH, _COLON, _AT, _QUESTION, _HASH_SIGN, _DOLLAR = 47, 58, 64, 63, 35, 36
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def class_bits_kernel(classes, code):
     """Class bits of any code point; none beyond the table."""
     return np.int64(classes[code]) if code < TABLE_SIZE else np.int64(0)
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def prefix_chars_kernel(codes, first, last, classes):
     """Chars of the sign that stands at the beginning of codes[first:last], 0 for none: "..a" 2, "$5" 1, "+5" 0, "US$5" 3."""
     code = codes[first]
@@ -53,7 +54,7 @@ def prefix_chars_kernel(codes, first, last, classes):
     return 0
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def _unit_chars_kernel(codes, first, last, units):
     """Chars of the unit at the end of codes[first:last] right behind a digit, 0 for none."""
     at = last - 1
@@ -71,7 +72,7 @@ def _unit_chars_kernel(codes, first, last, units):
     return 0
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def suffix_chars_kernel(codes, first, last, has_digit, classes, units):
     """Chars of the longest sign at the end of codes[first:last], 0 for none: "it's" 2, "5km" 2, "a." 1, "A." 0."""
     if first >= last:
@@ -106,10 +107,12 @@ def suffix_chars_kernel(codes, first, last, has_digit, classes, units):
             found = max(found, 2)
         if last - 4 >= first and 48 <= codes[last - 4] <= 57 and before == 83 and codes[last - 3] == 85:
             found = max(found, 3)
-    return max(found, _unit_chars_kernel(codes, first, last, units)) if has_digit else found
+    if has_digit and bits & UNIT_END:
+        return max(found, _unit_chars_kernel(codes, first, last, units))
+    return found
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def infix_chars_kernel(codes, first, at, last, classes):
     """Chars of the sign inside a word at codes[at], 0 for none; `first` and `last` bound what stands around it."""
     code = codes[at]
@@ -151,12 +154,12 @@ def infix_chars_kernel(codes, first, at, last, classes):
     return 0
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _is_label_code_kernel(code):
     return 48 <= code <= 57 or 65 <= code <= 90 or 97 <= code <= 122 or 0xA1 <= code <= 0xFFFF
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _ends_url_kernel(codes, at, last, classes):
     """Whether codes[at:last] is empty, or a port and a path: ":80/x"."""
     if at < last and codes[at] == _COLON:
@@ -170,7 +173,7 @@ def _ends_url_kernel(codes, at, last, classes):
     return at == last or codes[at] == _SLASH or codes[at] == _QUESTION or codes[at] == _HASH_SIGN
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _is_host_kernel(codes, at, last, classes):
     """Whether codes[at:last] is labels parted by stops, a top level of 2 to 63 small letters, then a port and a path."""
     labels = 0
@@ -195,7 +198,7 @@ def _is_host_kernel(codes, at, last, classes):
         return _ends_url_kernel(codes, at, last, classes)
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _octet_kernel(codes, at, last, is_outer):
     """(value, digits) of one part of a dotted address, (-1, 0) if it is none: the outer parts begin with no 0."""
     value = digits = np.int64(0)
@@ -207,7 +210,7 @@ def _octet_kernel(codes, at, last, is_outer):
     return value, digits
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _is_address_kernel(codes, at, last, classes):
     """Whether codes[at:last] is a public IPv4 address in dotted form, then a port and a path."""
     first = second = np.int64(0)
@@ -230,7 +233,7 @@ def _is_address_kernel(codes, at, last, classes):
     return _ends_url_kernel(codes, at, last, classes)
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def is_url_kernel(codes, first, last, classes):
     """Whether codes[first:last] is a URL or host by spaCy's pattern: scheme and user are optional, "example.org/x" is one."""
     dots = 0

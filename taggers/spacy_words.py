@@ -128,6 +128,9 @@ def class_table() -> npt.NDArray[np.uint32]:
     table[ord("\u2026")] |= signs.INSIDE
     table[(table & signs.ICON) != 0] |= signs.INSIDE
     table[ord(".")] |= signs.FULL_STOP
+    table[ord("0") : ord("9") + 1] |= signs.ASCII_DIGIT
+    for unit in read_facts()["units"]:
+        table[ord(unit[-1])] |= signs.UNIT_END
     for sign in "#\u2026":
         table[ord(sign)] |= signs.SYMBOL
     table.flags.writeable = False
@@ -157,6 +160,10 @@ def word_tables() -> kernels.WordTables:
             key = kernels.next_key_kernel(np.uint64(key), np.uint64(_hash(token)))
         nodes[key] = number
     keys, values = _fill_table({_hash(text): number for text, number in numbers.items()})
+    heads = np.zeros((256, kernels.MAX_HEAD_BYTES + 1), np.uint32)
+    for text in numbers:
+        encoded = text.encode()
+        heads[encoded[0], len(encoded)] |= 1 << (encoded[-1] & 31)
     node_keys, node_values = _fill_table(nodes)
     units = np.zeros((len(facts["units"]), signs.MAX_UNIT_CHARS), np.int32)
     for number, unit in enumerate(facts["units"]):
@@ -166,7 +173,7 @@ def word_tables() -> kernels.WordTables:
         keys=keys,
         rules=values,
         pieces=pieces,
-        max_rule_bytes=max(len(text.encode()) for text in numbers),
+        heads=heads,
         node_keys=node_keys,
         nodes=node_values,
         changes=changes,

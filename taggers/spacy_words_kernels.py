@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dolma_py.numba_options import KERNEL, KERNEL_INNER
+from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
 
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
@@ -24,6 +24,7 @@ from taggers.character_kernels import decode_kernel
 from taggers.repetition_kernels import hash_word_kernel
 from taggers.spacy_signs_kernels import (
     AFFIX,
+    ASCII_DIGIT,
     BEFORE_STOP,
     DIGIT,
     FULL_STOP,
@@ -42,6 +43,7 @@ from taggers.spacy_signs_kernels import (
 
 MAX_PIECES = 3
 MAX_SEQUENCE = 12
+MAX_HEAD_BYTES = 31  # longest exception that the tables can hold
 NO_RULE, INNER_NODE = -1, -2
 
 _ONE = np.uint64(1)
@@ -54,7 +56,7 @@ class WordTables(NamedTuple):
     keys: np.ndarray  # uint64 (T,)    hashes of exceptions
     rules: np.ndarray  # int32 (T,)     number of the exception with keys[slot], NO_RULE where the slot is empty
     pieces: np.ndarray  # int32 (R, 3)   bytes of the pieces of each exception, 0 for no piece
-    max_rule_bytes: int
+    heads: np.ndarray  # uint32 (256, 32) bit l of heads[f, n]: an exception of n bytes begins with byte f and ends with one whose low bits are l
     node_keys: np.ndarray  # uint64 (U,)    hashes of the beginnings of the sequences
     nodes: np.ndarray  # int32 (U,)     number of the exception that the sequence spells, INNER_NODE, NO_RULE for empty
     changes: np.ndarray  # bool (R,)      whether the sequence of exception r differs from its pieces
@@ -89,19 +91,19 @@ class WordScratch(NamedTuple):
     old_ends: np.ndarray  # int64 (C,)     ends before sequences are joined
 
 
-@njit(**KERNEL)
+@njit(**KERNEL_BORROWING)
 def next_key_kernel(key, word_hash):
     """Key of a row of words and one more."""
     return mix64_kernel(key) ^ word_hash
 
 
-@njit(**KERNEL)
+@njit(**KERNEL_BORROWING)
 def first_slot_kernel(key, size):
     """Where the search for `key` begins in a table of `size` slots, a power of two."""
     return mix64_kernel(key) & np.uint64(size - 1)
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def probe_kernel(keys, values, key):
     """The value of `key` in a hash table with linear probing, NO_RULE where it has none."""
     mask = np.uint64(len(keys) - 1)
@@ -113,15 +115,22 @@ def probe_kernel(keys, values, key):
     return np.int64(NO_RULE)
 
 
-@njit(inline="always", **KERNEL)
-def find_rule_kernel(data, start, end, keys, rules, max_rule_bytes):
+@njit(inline="always", **KERNEL_BORROWING)
+def _may_be_rule_kernel(data, start, end, heads):
+    """Whether some exception is as long as data[start:end] and begins and ends like it: few other texts pass."""
+    size = end - start
+    return size <= MAX_HEAD_BYTES and (np.int64(heads[data[start], size]) >> (data[end - 1] & 31)) & 1 != 0
+
+
+@njit(inline="always", **KERNEL_BORROWING)
+def find_rule_kernel(data, start, end, heads, keys, rules):
     """Number of the exception that data[start:end] is, NO_RULE for none."""
-    if end - start > max_rule_bytes:
+    if not _may_be_rule_kernel(data, start, end, heads):
         return np.int64(NO_RULE)
     return probe_kernel(keys, rules, hash_word_kernel(data, start, end))
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def split_chunk_kernel(
     data,
     num_codes,
@@ -130,10 +139,10 @@ def split_chunk_kernel(
     codes,
     bounds,
     classes,
+    heads,
     keys,
     rules,
     pieces,
-    max_rule_bytes,
     units,
     peeled,
     out_lasts,
@@ -148,13 +157,13 @@ def split_chunk_kernel(
     """
     first, last = np.int64(0), np.int64(num_codes)
     count = num_peeled = np.int64(0)
-    rule = find_rule_kernel(data, bounds[0], bounds[last], keys, rules, max_rule_bytes)
+    rule = find_rule_kernel(data, bounds[0], bounds[last], heads, keys, rules)
     before = np.int64(-1)
     while rule == NO_RULE and last > first and last - first != before:
         before = last - first
         prefix = prefix_chars_kernel(codes, first, last, classes)
         if 0 < prefix < last - first:
-            rule = find_rule_kernel(data, bounds[first + prefix], bounds[last], keys, rules, max_rule_bytes)
+            rule = find_rule_kernel(data, bounds[first + prefix], bounds[last], heads, keys, rules)
             if rule != NO_RULE:
                 first += prefix
                 out_lasts[count] = first
@@ -162,7 +171,7 @@ def split_chunk_kernel(
                 break
         suffix = suffix_chars_kernel(codes, first + prefix, last, has_digit, classes, units)
         if 0 < suffix < last - first:
-            rule = find_rule_kernel(data, bounds[first], bounds[last - suffix], keys, rules, max_rule_bytes)
+            rule = find_rule_kernel(data, bounds[first], bounds[last - suffix], heads, keys, rules)
         if rule == NO_RULE and prefix > 0:
             first += prefix
             out_lasts[count] = first
@@ -173,7 +182,7 @@ def split_chunk_kernel(
             last -= suffix
         # with a sign at both ends, what is left has not been looked up yet
         if rule == NO_RULE and prefix > 0 and suffix > 0 and last > first:
-            rule = find_rule_kernel(data, bounds[first], bounds[last], keys, rules, max_rule_bytes)
+            rule = find_rule_kernel(data, bounds[first], bounds[last], heads, keys, rules)
     if rule != NO_RULE:
         at = first
         for k in range(MAX_PIECES):
@@ -197,7 +206,7 @@ def split_chunk_kernel(
     return count
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def _split_inside_kernel(codes, first, last, classes, count, out_lasts):
     """Ends of words before and at the signs inside codes[first:last]; one at its very beginning parts nothing."""
     begin = at = first
@@ -217,14 +226,14 @@ def _split_inside_kernel(codes, first, last, classes, count, out_lasts):
     return count
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def joins_kernel(data, words, i):
     """Whether words i and i + 1 stand side by side: with nothing or one space between them."""
     gap = words.starts[i + 1] - words.ends[i]
     return gap == 0 or (gap == 1 and data[words.ends[i]] == 32)
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def find_sequences_kernel(data, tables, words, num_words):
     """Rows of words that together spell an exception, into words.matches; returns their number, those beyond the capacity too."""
     found = np.int64(0)
@@ -248,7 +257,7 @@ def find_sequences_kernel(data, tables, words, num_words):
     return found
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def choose_sequences_kernel(tables, words, num_words, num_matches):
     """Which matches hold, longest first, then leftmost: 1 + its index in words.codes at its first word, 0 elsewhere.
 
@@ -274,7 +283,7 @@ def choose_sequences_kernel(tables, words, num_words, num_matches):
     return changed
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def _add_bytes_kernel(data, words, count, start, end, classes):
     """Append data[start:end] as a word; returns the new number of words."""
     if count < len(words.starts):
@@ -294,7 +303,7 @@ def _add_bytes_kernel(data, words, count, start, end, classes):
     return count + 1
 
 
-@njit(**KERNEL_INNER)
+@njit(**KERNEL_BORROWING_INNER)
 def join_sequences_kernel(data, tables, words, num_words):
     """Put exceptions together that were parted; returns the new number of words, more than the capacity if it is too small."""
     num_matches = find_sequences_kernel(data, tables, words, num_words)
@@ -303,8 +312,8 @@ def join_sequences_kernel(data, tables, words, num_words):
     if num_matches == 0 or not choose_sequences_kernel(tables, words, num_words, num_matches):
         return num_words
     old_starts, old_ends, chosen = words.bounds, words.old_ends, words.codes
-    old_starts[:num_words] = words.starts[:num_words]
-    old_ends[:num_words] = words.ends[:num_words]
+    for i in range(num_words):
+        old_starts[i], old_ends[i] = words.starts[i], words.ends[i]
     count = i = np.int64(0)
     while i < num_words:
         if chosen[i] == 0:
@@ -322,7 +331,7 @@ def join_sequences_kernel(data, tables, words, num_words):
     return count
 
 
-@njit(inline="always", **KERNEL)
+@njit(inline="always", **KERNEL_BORROWING)
 def _add_pieces_kernel(
     data, num_pieces, count, codes, bounds, lasts, classes, starts, ends, hashes, lengths, any_of, all_of
 ):
@@ -344,109 +353,126 @@ def _add_pieces_kernel(
     return count
 
 
-@njit(inline="always", **KERNEL)
-def _find_sign_kernel(
-    data, begin, at, chars, first_bits, last_bits, codes, bounds, classes, keys, rules, max_rule_bytes
-):
-    """Where a chunk of letters with one sign before or behind them parts, in characters; 0 where that takes all the rules.
-
-    A sign before the letters gives 1, one behind gives chars - 1, and 0 where the chunk is an exception with or without it.
-    """
-    sign = np.int64(0)
-    is_behind = last_bits & TRICKY != 0
-    if is_behind:
-        before = class_bits_kernel(classes, codes[chars - 2])
-        if last_bits & (AFFIX | ICON) or (last_bits & FULL_STOP and before & BEFORE_STOP):
-            sign = chars - 1
-    elif first_bits & (AFFIX | PREFIX | ICON):
-        sign = np.int64(1)
-    if sign > 0:
-        middle = bounds[sign]
-        low, high = (begin, middle) if is_behind else (middle, at)
-        rule = find_rule_kernel(data, begin, at, keys, rules, max_rule_bytes)
-        if rule == NO_RULE:
-            rule = find_rule_kernel(data, low, high, keys, rules, max_rule_bytes)
-        if rule != NO_RULE:
-            sign = np.int64(0)
-    return sign
+@njit(inline="always", **KERNEL_BORROWING)
+def _has_rule_kernel(data, begin, at, low, high, heads, keys, rules):
+    """Whether data[begin:at], or data[low:high], what is left of it without its sign, is an exception."""
+    if find_rule_kernel(data, begin, at, heads, keys, rules) != NO_RULE:
+        return True
+    return find_rule_kernel(data, low, high, heads, keys, rules) != NO_RULE
 
 
-@njit(**KERNEL_INNER)
+@njit(inline="always", **KERNEL_BORROWING)
+def _add_word_kernel(words, count, start, end, key, chars, any_bits, all_bits):
+    """Store a word, unless the scratch is full; returns the new number of words."""
+    if count < len(words.starts):
+        words.starts[count], words.ends[count], words.hashes[count] = start, end, key
+        words.chars[count], words.any_bits[count], words.all_bits[count] = chars, any_bits, all_bits & 0xFFFFFFFF
+    return count + 1
+
+
+@njit(inline="always", **KERNEL_BORROWING)
+def _add_span_kernel(data, words, count, start, end, chars, any_bits, all_bits):
+    """Store data[start:end] as a word; returns the new number of words."""
+    return _add_word_kernel(words, count, start, end, hash_word_kernel(data, start, end), chars, any_bits, all_bits)
+
+
+@njit(inline="always", **KERNEL_BORROWING)
+def _decode_chunk_kernel(data, begin, end, codes, bounds):
+    """The code points of data[begin:end] and where each begins, which fit."""
+    chars = np.int64(0)
+    at = begin
+    while at < end:
+        codes[chars], width = decode_kernel(data, at, end)
+        bounds[chars] = at
+        at += width
+        chars += 1
+    bounds[chars] = end
+
+
+@njit(**KERNEL_BORROWING_INNER)
 def split_document_kernel(data, start, end, tables, words, chunks, want_words):
     """Words of data[start:end] into `words`, its chunks into `chunks`; returns (words, chunks), more than fit when they do not.
 
     Without `want_words` the number of words is 0. b"(yet) at example.org, is" has "(", "yet", ")", "at", "example.org", ",", "is".
     """
-    classes, keys, rules, max_bytes = tables.classes, tables.keys, tables.rules, tables.max_rule_bytes
+    classes, heads, keys, rules = tables.classes, tables.heads, tables.keys, tables.rules
     codes, bounds, lasts = words.codes, words.bounds, words.lasts
     count = num_chunks = np.int64(0)
     at = start
     while at < end:
-        begin = at
-        chars = num_tricky = first_bits = last_bits = any_bits = np.int64(0)
-        all_bits = np.int64(-1)
-        digit = False
-        width = 1
+        begin = last_at = at
+        chars = num_tricky = first_bits = last_bits = before_bits = any_bits = any_before = np.int64(0)
+        all_bits = all_before = np.int64(-1)
+        first_width, width = np.int64(0), np.int64(1)
         while at < end:
-            code, width = decode_kernel(data, at, end)
-            bits = class_bits_kernel(classes, code)
+            if data[at] < 0x80:
+                bits, width = np.int64(classes[data[at]]), np.int64(1)
+            else:
+                code, width = decode_kernel(data, at, end)
+                bits = class_bits_kernel(classes, code)
             if bits & SPACE:
                 break
-            if chars < len(codes):
-                codes[chars], bounds[chars] = code, at
             if chars == 0:
-                first_bits = bits
-            digit |= 48 <= code <= 57
+                first_bits, first_width = bits, width
             num_tricky += (bits & TRICKY) >> TRICKY_SHIFT
+            before_bits, any_before, all_before, last_at = last_bits, any_bits, all_bits, at
             any_bits |= bits
             all_bits &= bits
-            last_bits = bits
-            at += width
-            chars += 1
+            last_bits, at, chars = bits, at + width, chars + 1
         if chars >= len(codes):
             return chars + 1, chars + 1
         if chars > 0:
-            bounds[chars] = at
             key = hash_word_kernel(data, begin, at)
             if num_chunks < len(chunks.starts):
                 chunks.starts[num_chunks], chunks.ends[num_chunks], chunks.hashes[num_chunks] = begin, at, key
                 chunks.chars[num_chunks], chunks.any_bits[num_chunks] = chars, any_bits
             num_chunks += 1
             if want_words:
-                num_pieces = np.int64(1)
-                plain = num_tricky == 0 and (not digit or all_bits & DIGIT != 0)
-                if plain:
-                    plain = at - begin > max_bytes or probe_kernel(keys, rules, key) == NO_RULE
+                digit = any_bits & ASCII_DIGIT != 0
+                done = False
+                if num_tricky == 0:
+                    # letters alone, or digits alone
+                    done = not digit or all_bits & DIGIT != 0
+                    if done and _may_be_rule_kernel(data, begin, at, heads):
+                        done = probe_kernel(keys, rules, key) == NO_RULE
+                    if done:
+                        count = _add_word_kernel(words, count, begin, at, key, chars, any_bits, all_bits)
                 elif num_tricky == 1 and not digit and chars > 1:
-                    sign = _find_sign_kernel(
-                        data, begin, at, chars, first_bits, last_bits, codes, bounds, classes, keys, rules, max_bytes
-                    )
-                    if sign > 0:
-                        plain, num_pieces = True, np.int64(2)
-                        lasts[0], lasts[1] = sign, chars
-                if not plain:
+                    # letters with one sign before or behind them
+                    if last_bits & TRICKY:
+                        if last_bits & (AFFIX | ICON) or (last_bits & FULL_STOP and before_bits & BEFORE_STOP):
+                            done = not _has_rule_kernel(data, begin, at, begin, last_at, heads, keys, rules)
+                        if done:
+                            count = _add_span_kernel(
+                                data, words, count, begin, last_at, chars - 1, any_before, all_before
+                            )
+                            count = _add_span_kernel(data, words, count, last_at, at, 1, last_bits, last_bits)
+                    elif first_bits & (AFFIX | PREFIX | ICON):
+                        middle = begin + first_width
+                        if not _has_rule_kernel(data, begin, at, middle, at, heads, keys, rules):
+                            done = True
+                            count = _add_span_kernel(data, words, count, begin, middle, 1, first_bits, first_bits)
+                            count = _add_bytes_kernel(data, words, count, middle, at, classes)
+                if not done:
+                    _decode_chunk_kernel(data, begin, at, codes, bounds)
                     num_pieces = split_chunk_kernel(
-                        data, chars, any_bits, digit, codes, bounds, classes, keys, rules, tables.pieces, max_bytes,
-                        tables.units, words.peeled, lasts,
+                        data, chars, any_bits, digit, codes, bounds, classes, heads, keys, rules, tables.pieces, tables.units, words.peeled,
+                        lasts,
                     )  # fmt: skip
-                if num_pieces > 1:
-                    count = _add_pieces_kernel(
-                        data, num_pieces, count, codes, bounds, lasts, classes, words.starts, words.ends, words.hashes,
-                        words.chars, words.any_bits, words.all_bits,
-                    )  # fmt: skip
-                else:
-                    if count < len(words.starts):
-                        words.starts[count], words.ends[count], words.hashes[count] = begin, at, key
-                        words.chars[count], words.any_bits[count] = chars, any_bits
-                        words.all_bits[count] = all_bits & 0xFFFFFFFF
-                    count += 1
+                    if num_pieces > 1:
+                        count = _add_pieces_kernel(
+                            data, num_pieces, count, codes, bounds, lasts, classes, words.starts, words.ends, words.hashes,
+                            words.chars, words.any_bits, words.all_bits,
+                        )  # fmt: skip
+                    else:
+                        count = _add_word_kernel(words, count, begin, at, key, chars, any_bits, all_bits)
         at += width
     if count <= len(words.starts):
         count = join_sequences_kernel(data, tables, words, count)
     return count, num_chunks
 
 
-@njit(**KERNEL)
+@njit(**KERNEL_BORROWING)
 def split_spacy_words_kernel(data, offsets, tables, words, chunks, out_starts, out_ends, out_counts):
     """Words of all rows, for whoever wants the words themselves; `words` must fit the longest row.
 
@@ -456,7 +482,7 @@ def split_spacy_words_kernel(data, offsets, tables, words, chunks, out_starts, o
     filled = np.int64(0)
     for row in range(len(offsets) - 1):
         count, _ = split_document_kernel(data, offsets[row], offsets[row + 1], tables, words, chunks, True)
-        out_starts[filled : filled + count] = words.starts[:count]
-        out_ends[filled : filled + count] = words.ends[:count]
+        for i in range(count):
+            out_starts[filled + i], out_ends[filled + i] = words.starts[i], words.ends[i]
         out_counts[row] = count
         filled += count

@@ -30,6 +30,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from dolma_py import storage
 from dolma_py.arrow_buffers import TextView, view_text
 from dolma_py.config import Config
 from dolma_py.errors import ConfigError, SchemaError
@@ -58,13 +59,13 @@ URL_RULES: dict[str, tuple[Rule, ...]] = {
         Rule("url_domains", "num_exact_domains", "<=", 0, _REFINEDWEB),
         Rule("url_strict_words", "num_substrings", "<=", 0, _REFINEDWEB),
         Rule("url_hard_words", "num_hard_words", "<=", 0, _REFINEDWEB),
-        Rule("url_soft_words", "num_soft_words", "<=", 1, _REFINEDWEB),
+        Rule("url_soft_words", "num_soft_words", "<", 2, _REFINEDWEB),
     ),
     "fineweb": (
         Rule("url_domains", "num_domains", "<=", 0, _FINEWEB),
         Rule("url_urls", "num_urls", "<=", 0, _FINEWEB),
         Rule("url_words", "num_hard_words", "<=", 0, _FINEWEB),
-        Rule("url_soft_words", "num_distinct_soft_words", "<=", 1, _FINEWEB),
+        Rule("url_soft_words", "num_distinct_soft_words", "<", 2, _FINEWEB),
         Rule("url_subwords", "num_subwords", "<=", 0, _FINEWEB),
     ),
 }
@@ -184,6 +185,17 @@ class UrlListsTagger:
                 keep = bytes_that_count(reading)
                 patterns = [read_entries(getattr(config, name), key=f"url-lists.{name}", keep=keep) for name in names]
                 self.automata.append((names, build_automaton(patterns, keep, key=f"url-lists.{names[0]}")))
+
+    @classmethod
+    def list_input_files(cls, options: dict[str, Any]) -> list[str]:
+        """No files but those that options name; ConfigError (the list) for one that is not there."""
+        for name in LISTS:
+            for path in options.get(name, []):
+                if not storage.path_exists(path):
+                    raise ConfigError(
+                        name, path, "no such file", "No list is shipped: docs/url-lists.md tells how to fetch one."
+                    )
+        return []
 
     def tag(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Counts of each list for each document's URL."""

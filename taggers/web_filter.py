@@ -13,12 +13,12 @@ import gzip
 import io
 import zlib
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dolma_py import spans, storage
 from dolma_py.arrow_buffers import view_text
@@ -36,6 +36,10 @@ from taggers import web_sweep_kernels as sweep
 from taggers.byte_patterns import BytePatterns, compile_patterns
 from taggers.characters import character_table, lower_table
 from taggers.gopher import GOPHER_RULES, Rule, allocate_words
+from taggers.sentence_languages import Foreign, find_foreign, no_foreign
+
+if TYPE_CHECKING:
+    from taggers.fasttext_model import FastTextModel
 
 MAX_CURSED_BYTES = 4 << 20
 # kinds of text that MADLAD-400's fifth rule names, in our words; the authors' list comes by cursed_path. The last four are expressions.
@@ -74,8 +78,10 @@ _COLUMNS: dict[str, tuple[int, int | None, int]] = {
     "odd_length_sentence_frac": (_FIRST + sentences.ODD_LENGTH, _FIRST + sentences.SENTENCES, kernels.SENTENCES),
     "technical_sentence_frac": (_FIRST + sentences.TECHNICAL, _FIRST + sentences.SENTENCES, kernels.SENTENCES),
     "cursed_sentence_frac": (_FIRST + sentences.CURSED, _FIRST + sentences.SENTENCES, kernels.SENTENCES),
+    "other_language_sentence_frac": (_FIRST + sentences.FOREIGN, _FIRST + sentences.SENTENCES, kernels.SENTENCES),
     "questionable_sentence_frac": (_FIRST + sentences.QUESTIONABLE, _FIRST + sentences.SENTENCES, kernels.SENTENCES),
 }
+_LANGUAGES = "other_language_sentence_frac"  # written where a model is given
 EDITS = "edits"  # the spans column
 
 
@@ -113,7 +119,9 @@ _MADLAD_RULES = (
 _DCLM_COLUMNS = tuple(
     column for column, (_, _, part) in _COLUMNS.items() if part < kernels.SENTENCES and column != "num_chars"
 )
-_OLMO3_COLUMNS = tuple(column for column in _COLUMNS if not column.startswith(("odd_length", "technical")))
+_OLMO3_COLUMNS = tuple(
+    column for column in _COLUMNS if not column.startswith(("odd_length", "technical", "other_language"))
+)
 _MADLAD_COLUMNS = tuple(column for column, (_, _, part) in _COLUMNS.items() if part == kernels.SENTENCES)
 
 PRESETS: dict[str, Preset] = {
@@ -140,7 +148,7 @@ PRESETS: dict[str, Preset] = {
 class WebCounts(NamedTuple):
     """What a filter found in N documents."""
 
-    counts: npt.NDArray[np.int64]  # (N, 38) columns of web_filter_kernels; those of parts that were not reached are 0
+    counts: npt.NDArray[np.int64]  # (N, 39) columns of web_filter_kernels; those of parts that were not reached are 0
     parts: npt.NDArray[np.int8]  # (N,) the last part of the chain that each went through
     edits: Spans  # what leaves each text
 
@@ -184,6 +192,7 @@ def count_web(
     patterns: BytePatterns,
     gates: kernels.Gates | None = None,
     whole: npt.NDArray[np.bool_] | None = None,
+    foreign: Foreign | None = None,
 ) -> WebCounts:
     """All counts and edits of a filter for N documents in UTF-8.
 
@@ -194,6 +203,7 @@ def count_web(
     patterns : BytePatterns     that make a sentence cursed
     gates : Gates               leave a document after the part whose gate it breaks; None: every document goes through the whole chain
     whole : bool (N,)           documents that no gate stops; None: none
+    foreign : Foreign           sentences in another language than their document, of a preset without edits; None: not asked
 
     Guarantees                  same values for any batch split; input that is not UTF-8 gives some counts, never a crash
     Cost                        O(B) time; about 50 bytes of scratch per byte of the longest text, 150 if it is denser in words or lines than
@@ -206,7 +216,7 @@ def count_web(
     parts = np.zeros(num_docs, np.int8)
     span_offsets = np.zeros(num_docs + 1, np.int64)
     whole = np.zeros(num_docs, np.bool_) if whole is None else whole
-    chain = _build_chain(preset, patterns)
+    chain = _build_chain(preset, patterns, foreign or no_foreign(num_docs))
     longest_bytes = int(np.diff(offsets).max(initial=0))
     text = kernels.TextScratch(
         np.empty(longest_bytes + 8, np.uint8),
@@ -237,7 +247,7 @@ def count_web(
     return WebCounts(counts, parts, Spans(span_offsets, starts[:num_spans].copy(), ends[:num_spans].copy()))
 
 
-def _build_chain(preset: Preset, patterns: BytePatterns) -> kernels.Chain:
+def _build_chain(preset: Preset, patterns: BytePatterns, foreign: Foreign) -> kernels.Chain:
     last_part = kernels.SENTENCES if preset.has_sentences else kernels.EDITS
     rules = np.zeros(sentences.NUM_SENTENCE_COUNTS, np.bool_)
     rules[list(preset.sentence_rules)] = True
@@ -250,6 +260,8 @@ def _build_chain(preset: Preset, patterns: BytePatterns) -> kernels.Chain:
         patterns.classes,
         patterns.steps,
         rules,
+        foreign.flags,
+        foreign.offsets,
     )
 
 
@@ -297,7 +309,9 @@ def read_cursed(path: str) -> list[str]:
 
 
 class WebFilterTaggerConfig(Config):
-    """Which tool's reading, and the patterns of MADLAD-400's fifth rule."""
+    """Which tool's reading, the patterns of MADLAD-400's fifth rule, and the model of its first."""
+
+    NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("language_model_path",)
 
     preset: Literal["olmo3-web", "olmo3-web-released", "refinedweb-dclm", "madlad400"] = Field(
         "olmo3-web", description="whose reading of the rules; see docs/filters.md"
@@ -306,6 +320,17 @@ class WebFilterTaggerConfig(Config):
         "",
         description="file of cursed patterns, one a line, plain or .gz; empty: eleven of our own (taggers.web_filter.CURSED_PATTERNS)",
     )
+    language_model_path: str = Field(
+        "",
+        description="fastText language model for madlad400's rule 1, a sentence in another language than its document; empty: not asked",
+    )
+    language_model_fingerprint: str = Field("", description="xxh3-128 of that file; checked when given, else filled in")
+
+    @model_validator(mode="after")
+    def _model_of_madlad400(self) -> WebFilterTaggerConfig:
+        if self.language_model_path and self.preset != "madlad400":
+            raise ValueError("language_model_path is for preset madlad400, whose rule 1 asks for languages")
+        return self
 
 
 class WebFilterTagger:
@@ -321,9 +346,20 @@ class WebFilterTagger:
         lines = read_cursed(config.cursed_path) if config.cursed_path else list(CURSED_PATTERNS)
         cut = max(0, len(lines) - NUM_EXPRESSIONS) if self.preset.literal_cursed else 0
         self.patterns = compile_patterns(lines[:cut], lines[cut:], where="cursed_path")
+        self.language_model: FastTextModel | None = None
+        if config.language_model_path:
+            from taggers.fasttext_model import check_fingerprint, load_model  # kernels that no other rule needs
+
+            self.language_model = load_model(config.language_model_path)
+            fingerprint = self.language_model.fingerprint
+            check_fingerprint(
+                self.language_model, config.language_model_fingerprint, "web-filter.language_model_fingerprint"
+            )
+            self.config = config.model_copy(update={"language_model_fingerprint": fingerprint})
         fields = [
             pa.field(column, pa.int64() if _COLUMNS[column][1] is None else pa.float64())
             for column in self.preset.columns
+            if column != _LANGUAGES or self.language_model is not None
         ]
         if self.preset.has_edits:
             fields.insert(self.preset.columns.index("removed_word_frac") + 1, pa.field(EDITS, SPANS))
@@ -347,7 +383,8 @@ class WebFilterTagger:
         """
         view = view_text(batch.column("text"))
         gates = build_gates(rules, self.preset.columns)
-        found = count_web(view.data, view.offsets, preset=self.preset, patterns=self.patterns, gates=gates, whole=whole)
+        foreign = None if self.language_model is None else find_foreign(view, self.language_model)
+        found = count_web(*view, preset=self.preset, patterns=self.patterns, gates=gates, whole=whole, foreign=foreign)
         columns = []
         for field in self.schema:
             missing = found.parts < self.parts[field.name]

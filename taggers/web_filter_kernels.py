@@ -61,7 +61,7 @@ class TextScratch(NamedTuple):
 
     text: np.ndarray  # uint8 (L,)
     places: np.ndarray  # int32 (L,)    where each byte stands in the document
-    counts: np.ndarray  # int64 (38,)   of an edited text that is swept again
+    counts: np.ndarray  # int64 (39,)   of an edited text that is swept again
 
 
 class Chain(NamedTuple):
@@ -74,7 +74,11 @@ class Chain(NamedTuple):
     last_part: int  # SWEEP ... SENTENCES; without edits the sentences are those of the text as it is
     classes: np.ndarray  # uint8 (256,)    patterns that make a sentence cursed, see byte_patterns
     steps: np.ndarray  # int32
-    sentence_rules: np.ndarray  # bool (6,)    see sentence_rules_kernels
+    sentence_rules: np.ndarray  # bool (7,)    see sentence_rules_kernels
+    foreign: (
+        np.ndarray
+    )  # bool (S,)    sentences of all documents in another language than theirs; empty when that was not asked
+    foreign_offsets: np.ndarray  # int64 (N + 1,)
 
 
 class Found(NamedTuple):
@@ -82,7 +86,7 @@ class Found(NamedTuple):
 
     counts: (
         np.ndarray
-    )  # int64 (N, 38)    columns of web_sweep_kernels, REMOVED_WORDS, columns of sentence_rules_kernels
+    )  # int64 (N, 39)    columns of web_sweep_kernels, REMOVED_WORDS, columns of sentence_rules_kernels
     parts: np.ndarray  # int8 (N,)    the last part that each document went through
     span_offsets: np.ndarray  # int64 (N + 1,)    document i lost starts and ends[span_offsets[i]:span_offsets[i + 1]]
     starts: np.ndarray  # int64 (S,)    bytes of the original text
@@ -208,7 +212,8 @@ def filter_document_kernel(data, start, end, row, chain, gates, is_whole, scratc
     first, stop = (_ZERO, size) if is_changed else (start, end)
     judge_sentences_kernel(
         text.text if is_changed else data, first, stop, chain.table, chain.in_bytes, scratch.word_places, words_left, chain.classes,
-        chain.steps, chain.sentence_rules, out[FIRST_SENTENCE_COUNT:],
+        chain.steps, chain.foreign[chain.foreign_offsets[row] : chain.foreign_offsets[row + 1]], chain.sentence_rules,
+        out[FIRST_SENTENCE_COUNT:],
     )  # fmt: skip
     found.parts[row] = SENTENCES
     return True

@@ -80,11 +80,7 @@ def statistics(name: str, counts: np.ndarray) -> list[dict[str, float]]:
 
 def broken_rules(rules: Iterable[Rule], row: dict[str, float]) -> list[str]:
     """Names of the rules that the document breaks."""
-    return [
-        rule.name
-        for rule in rules
-        if not (row[rule.column] >= rule.value if rule.op == ">=" else row[rule.column] <= rule.value)
-    ]
+    return [rule.name for rule in rules if not rule.holds(row[rule.column])]
 
 
 def first_reason(broken: list[str], reasons: dict[str, str]) -> str:

@@ -150,9 +150,9 @@ def edit(text, reading):
 
 
 def judge_sentences(text, reading, literals, expressions):
-    """(sentences, list case, odd length, technical, cursed, questionable)."""
+    """(sentences, list case, odd length, technical, cursed, questionable, in another language: none, for no model is asked)."""
     found = [sentence for sentence in re.split(r"[.!?]+\s+", text) if sentence.strip()]
-    counts = [len(found), 0, 0, 0, 0, 0]
+    counts = [len(found), 0, 0, 0, 0, 0, 0]
     for sentence in found:
         words = word_stats.split_words(sentence)
         length = size(sentence, reading)
@@ -179,5 +179,5 @@ def filter_documents(text, reading, literals=(), expressions=()):
         removed = before - after if before else 1
     else:
         counts[10:26] = [0] * 16  # no repetition counts
-    sentences = judge_sentences(edited, reading, literals, expressions) if reading["has_sentences"] else [0] * 6
+    sentences = judge_sentences(edited, reading, literals, expressions) if reading["has_sentences"] else [0] * 7
     return [*counts, removed, *sentences], edited

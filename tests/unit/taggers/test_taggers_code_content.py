@@ -126,8 +126,8 @@ def tag(texts, names, **options):
 TEXT_20 = "<p>" + "v" * 100 + "</p>"
 # (preset, rule, ending, text that the rule keeps, text that it drops)
 EDGES = [
-    ("santacoder", "min_comments", "py", "#" + "\nx = 12.5" * 11, "#" + "\nx = 12.55" * 11),
-    ("santacoder", "max_comments", "java", "//" + "x" * 78 + "\n" + "y" * 19, "//" + "x" * 79 + "\n" + "y" * 18),
+    ("santacoder", "min_comments", "py", "##" + "\nx = 12.5" * 11, "#" + "\nx = 12.5" * 11),
+    ("santacoder", "max_comments", "java", "//" + "x" * 77 + "\n" + "y" * 20, "//" + "x" * 78 + "\n" + "y" * 19),
     ("starcoder", "xml", "xml", "x" * 87 + "<?xml version='1'", "x" * 86 + "<?xml version='1'"),
     ("starcoder", "html_text", "html", TEXT_20 + "<" + "a" * 391 + ">", TEXT_20 + "<" + "a" * 392 + ">"),
     ("starcoder", "min_data_chars", "json", "x" * 50, "x" * 49),
@@ -153,8 +153,7 @@ EDGES = [
 def test_rules_at_their_thresholds(preset, rule, ending, kept, dropped):
     (chosen,) = [known for known in CONTENT_RULES[preset] if known.name == rule]
     values = [row[chosen.column] for row in tag([kept, dropped], [ending, ending])]
-    holds = {"<=": lambda value: value <= chosen.value, ">=": lambda value: value >= chosen.value}[chosen.op]
-    assert [holds(value) for value in values] == [True, False]
+    assert chosen.holds(values).tolist() == [True, False]
 
 
 def test_every_rule_has_its_edge():
@@ -172,11 +171,12 @@ def test_other_languages_pass_rules_that_are_not_theirs():
         5000,
         0,
     )
+    assert [row["xml_headers"] for row in tag(["<?xml version='1.0'?>"] * 2, ["xslt", "svg"])] == [0, 1]
     for rules in CONTENT_RULES.values():
         for rule in rules:
             if rule.column in code_content.NEUTRAL:
                 values = [row[rule.column] for row in rows]
-                assert all(value >= rule.value if rule.op == ">=" else value <= rule.value for value in values)
+                assert rule.holds(values).all()
 
 
 @pytest.mark.parametrize(

@@ -41,5 +41,4 @@ def test_rules_at_their_thresholds(name, at_threshold, beyond):
     table = tag_checked(CodeRulesTagger(CodeRulesTaggerConfig()), batch)
     (rule,) = [rule for rule in CODE_RULES if rule.name == name]
     values = table.column(rule.column).to_pylist()
-    keeps = {"<=": lambda value: value <= rule.value, ">=": lambda value: value >= rule.value}[rule.op]
-    assert [keeps(value) for value in values] == [True, False]
+    assert rule.holds(values).tolist() == [True, False]

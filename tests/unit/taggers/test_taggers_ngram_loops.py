@@ -74,8 +74,8 @@ def test_rule_at_its_threshold(kept, dropped):
     rows = tag_checked(
         build_tagger("ngram-loops"), pa.record_batch({"text": pa.array(texts, pa.large_string())})
     ).to_pylist()
-    assert rule.expression == "loop_repeats <= 31"
-    assert [row["loop_repeats"] <= rule.value for row in rows] == [True, False]
+    assert rule.expression == "loop_repeats < 32"
+    assert rule.holds([row["loop_repeats"] for row in rows]).tolist() == [True, False]
 
 
 def test_a_loop_of_fourteen_words_is_none():

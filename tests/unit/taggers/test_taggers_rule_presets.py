@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from dolma_py.errors import ConfigError
 from dolma_py.rules import parse_rule
 from taggers import rule_presets_kernels as kernels
-from taggers.base import tag_checked
+from taggers.bad_words import make_bad_words
+from taggers.base import describe_tagger, tag_checked
+from taggers.c4 import C4_RULES, clean_lines
 from taggers.registry import build_tagger
 from taggers.rule_presets import (
     FINEWEB_PAPER_RULES,
@@ -16,6 +18,7 @@ from taggers.rule_presets import (
     GOPHER_DOLMA_RULES,
     PRESETS,
     count_presets,
+    sweep_presets,
 )
 from tests.peers.compare_filters import broken_rules, join_texts, statistics
 from tests.peers.made_filter_texts import GOLDEN
@@ -126,6 +129,56 @@ def test_the_sweep_of_all_writes_what_each_writes_alone():
         for column in alone.schema.names:
             assert together.column(f"{name.replace('-', '_')}__{column}").equals(alone.column(column)), column
     assert len(together.schema) == sum(len(build_tagger(name).schema) for name in ("fineweb", "gopher-dolma"))
+
+
+# lines of C4 with citation marks, which have words of their own, among lines whose words are those of the document
+C4_PIECES = [
+    "Here is one more sentence.", "[1] Cited words[2] stay here.", "Mr. X is [edit] here.", "no end", "Two.", "e.g. (so) it is!",
+    "Use cookies {now}.",
+    ":) is a sign .", "[1] [2] [3]", "", "  ", "It ends...", "a.m. at 5 p.m. \u2026 so it is?", "damn this is one more line.",
+]  # fmt: skip
+C4_LINES = st.lists(
+    st.tuples(st.sampled_from(C4_PIECES), st.sampled_from(["\n", "\r\n", "\n\n", " ", "\u2028", " \n: "])), max_size=12
+).map(lambda parts: "".join(map("".join, parts)))
+
+
+@pytest.mark.parametrize("want", [0, kernels.WANT_DOLMA, kernels.WANT_FINEWEB, ALL])
+@given(texts=st.lists(st.one_of(C4_LINES, MIXED), max_size=4))
+def test_c4_in_the_sweep_finds_what_it_finds_alone(want, texts):
+    view, bad_words = join_texts([text.encode() for text in texts]), make_bad_words(["damn"])
+    swept = sweep_presets(*view, want, list(C4_RULES), bad_words)
+    assert np.array_equal(swept.counts, count_presets(*view, want))
+    for name, found in zip(C4_RULES, swept.cleaned, strict=True):
+        alone = clean_lines(*view, name, bad_words)
+        assert all(np.array_equal(one, other) for one, other in zip(found, alone, strict=True)), name
+
+
+def test_c4_in_the_sweep_makes_room_for_many_cuts_and_words():
+    texts = ["One[] two[] three[].\n" * 4000, "a b c. " * 3, "(" * 3000 + "\n" + "a " * 4000 + "[1] end."]
+    view = join_texts([text.encode() for text in texts])
+    swept = sweep_presets(*view, ALL, ["c4-paper"])
+    assert all(
+        np.array_equal(one, other) for one, other in zip(swept.cleaned[0], clean_lines(*view, "c4-paper"), strict=True)
+    )
+    assert np.array_equal(swept.counts, count_presets(*view, ALL))
+
+
+def test_the_sweep_writes_c4_as_its_tagger_does(tmp_path):
+    (tmp_path / "bad.txt").write_text("damn\n")
+    batch = pa.record_batch(
+        {"text": pa.array(["A damn fine line.\nnot this", "", "Here is a line. " * 9], pa.large_string())}
+    )
+    for options in ({}, {"bad_words_path": str(tmp_path / "bad.txt")}):
+        names = ["c4-code", "fineweb", "c4-paper"]
+        tagger = build_tagger("rule-presets", {"presets": names} | options)
+        together = tag_checked(tagger, batch)
+        for name in names:
+            alone = tag_checked(build_tagger(name, options if name in C4_RULES else {}), batch)
+            for column in alone.schema.names:
+                assert together.column(f"{name.replace('-', '_')}__{column}").equals(alone.column(column)), column
+    assert describe_tagger(tagger)["options"]["bad_words_fingerprint"]
+    with pytest.raises(ConfigError, match=r"rule-presets\.bad_words_fingerprint"):
+        build_tagger("rule-presets", options | {"bad_words_fingerprint": "00"})
 
 
 @pytest.mark.parametrize("presets", [["fineweb", "fineweb"], [], ["c4"]])

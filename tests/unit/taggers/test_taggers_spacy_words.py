@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taggers.spacy_words import read_facts, split_words
+from taggers import spacy_signs_kernels as signs
+from taggers.spacy_words import read_facts, split_words, word_tables
 from tests.peers.compare_filters import join_texts
 from tests.peers.made_filter_texts import C4_TEXTS, WORD_TEXTS
 from tests.reference import spacy_words as reference
@@ -84,3 +85,23 @@ def test_words_do_not_depend_on_the_batch():
     parts = [text.encode() for text in WORD_TEXTS]
     together = split_words(*join_texts(parts))
     assert together == [split_words(*join_texts([part]))[0] for part in parts]
+
+
+def test_what_rules_a_text_out_lets_every_exception_and_unit_through():
+    tables = word_tables()
+    for pieces in read_facts()["exceptions"]:
+        encoded = "".join(pieces.split(" ")).encode()
+        assert (tables.heads[encoded[0], len(encoded)] >> (encoded[-1] & 31)) & 1
+    # and it rules nearly everything else out
+    assert np.bitwise_count(tables.heads).sum() < 1000
+    assert all(tables.classes[ord(unit[-1])] & signs.UNIT_END for unit in read_facts()["units"])
+    assert (tables.classes & signs.UNIT_END != 0).sum() < 40
+
+
+@given(
+    st.sampled_from(read_facts()["units"]),
+    st.sampled_from(["5", "x5", "(5", "5.5", "\u0665", "5x"]),
+    st.sampled_from(["", ",", ")", "."]),
+)
+def test_units_behind_digits_match_reference(unit, before, behind):
+    assert split(before + unit + behind) == reference_words(before + unit + behind)
