@@ -39,6 +39,10 @@ SISTERS = {
     "taggers/ngram_score_kernels.py": "taggers/ngram_match.py",
     # and so is alignment
     "taggers/ngram_align_kernels.py": "taggers/ngram_match.py",
+    # strings, numbers and times are parts of a line, and are searched 32 bytes at once
+    "dolma_py/vector_bytes_kernels.py": "dolma_py/formats/json_lines.py",
+    "dolma_py/formats/json_values_kernels.py": "dolma_py/formats/json_lines.py",
+    "dolma_py/formats/iso_times_kernels.py": "dolma_py/formats/json_lines.py",
 }
 
 # kernel -> its twin, where the twin stands for the whole public function that calls it and carries that one's name
@@ -77,6 +81,11 @@ TWINS = {
     "split_spacy_words_kernel": "spacy_words.split_words",
     "bad_words_kernel": "bad_words.count_bad_words",
     "filter_documents_kernel": "web_filter.filter_documents",
+    # the table is what the twin has as a mapping of word tuples
+    "make_keys_kernel": "language_model.score_units",
+    "insert_ngrams_kernel": "language_model.score_units",
+    "hash_rows_kernel": "language_model.score_units",
+    "back_off_kernel": "language_model.score_word",
     "read_entries_kernel": "fasttext.read_entries",
     "fill_slots_kernel": "fasttext.hidden_vectors",
     "read_words_kernel": "fasttext.split_words",
