@@ -10,6 +10,7 @@ import orjson
 from pydantic import Field, model_validator
 
 from dolma_py.config import Config
+from dolma_py.formats.json_values import dump_json, load_json
 
 # Names that stand for a whole map. datatrove writes text, id and metadata; its pipelines keep a page's time in metadata.date.
 # With expand_metadata=True it writes the keys of metadata beside text and id; FineWeb is released so.
@@ -214,10 +215,11 @@ def parse_time(value: object) -> dt.datetime | None:
 
 
 def dump_metadata(metadata: dict[str, Any]) -> str | None:
-    """Metadata as one JSON object; None when there is none. Bytes become hex, other foreign values their text."""
-    if not metadata:
-        return None
-    return orjson.dumps(metadata, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
+    """Metadata as one JSON object; None when there is none. Bytes become hex, other foreign values their text.
+
+    Raises TooDeepError.
+    """
+    return dump_json(metadata) if metadata else None
 
 
 def find_origin(metadata: dict[str, Any], path: str) -> str:
@@ -241,17 +243,16 @@ def take_value(record: dict[str, Any], path: str) -> Any:
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """Metadata as a record has it: an object, its JSON text, nothing, or something else, which goes under `metadata`."""
+    """Metadata as a record has it: an object, its JSON text, nothing, or something else, which goes under `metadata`.
+
+    Raises TooDeepError.
+    """
     if value is None or value == "":
         return {}
     if isinstance(value, str):
         try:
-            parsed = orjson.loads(value)
+            parsed = load_json(value)
         except orjson.JSONDecodeError:
             parsed = None
         value = parsed if isinstance(parsed, dict) else value
     return value if isinstance(value, dict) else {"metadata": value}
-
-
-def _plain(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else str(value)

@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from dolma_py.formats.fields import FieldMap, Record, make_record
+from dolma_py.formats.json_values import TooDeepError, load_json
 
 Take = Callable[[bytes], Record | None]
 
@@ -34,8 +35,8 @@ def make_taker(fields: FieldMap, source: str) -> Take | None:
         try:
             found = decoder.decode(line)
             raw = bytes(found.metadata)
-            metadata = orjson.loads(raw) if raw else {}
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, orjson.JSONDecodeError):
+            metadata = load_json(raw) if raw else {}
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, orjson.JSONDecodeError, TooDeepError):
             return None
         if type(metadata) is not dict:
             return None

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.document_columns import take_columns, take_record
 from dolma_py.formats.fields import FieldMap, split_record
+from dolma_py.formats.json_values import TooDeepError
 from dolma_py.formats.limits import Limits, Rejection, make_relative
 from dolma_py.formats.parquet_batches import is_text, iter_bounded_batches, text_lengths
 
@@ -129,22 +130,25 @@ def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fiel
         values = None if take is None else take(row)
         given = None if values is None else values.get(fields.text)
         reason, record = "missing_text", None
-        if num_bytes > max_bytes:
-            reason = "too_long"
-        elif documents is not None:
-            record = take_record(documents, row, fields, builder.source)
-        elif values is not None and any(isinstance(value, _NotUtf8) for value in values.values()):
-            reason = "not_utf8"
-        elif values is not None:
-            record = split_record(values, fields, builder.source)
-        if record is not None and fields.messages is not None:
-            num_bytes = len(record.text.encode())
-            reason, record = ("too_long", None) if num_bytes > max_bytes else ("", record)
-        if record is not None:
-            if origin:
-                record.metadata.setdefault("origin", f"{origin}{first_row + row}")
-            builder.add(record, num_bytes, row if texts is not None else -1)
-        else:
+        try:
+            if num_bytes > max_bytes:
+                reason = "too_long"
+            elif documents is not None:
+                record = take_record(documents, row, fields, builder.source)
+            elif values is not None and any(isinstance(value, _NotUtf8) for value in values.values()):
+                reason = "not_utf8"
+            elif values is not None:
+                record = split_record(values, fields, builder.source)
+            if record is not None and fields.messages is not None:
+                num_bytes = len(record.text.encode())
+                reason, record = ("too_long", None) if num_bytes > max_bytes else ("", record)
+            if record is not None:
+                if origin:
+                    record.metadata.setdefault("origin", f"{origin}{first_row + row}")
+                builder.add(record, num_bytes, row if texts is not None else -1)
+        except TooDeepError:
+            reason, record = "too_deep", None
+        if record is None:
             value = given if texts is None else texts[row].as_py()
             excerpt = value if isinstance(value, bytes) else str(value or "").encode("utf-8", "replace")
             builder.reject(reason, excerpt, line=first_row + row)

@@ -163,6 +163,46 @@ def test_id_beyond_64_bits_keeps_every_digit() -> None:
     assert [row["id"] for row in rows] == [str(big), "12"]
 
 
+@pytest.mark.parametrize("key", ["metadata", "extra"])  # by type, and any record
+def test_numbers_beyond_64_bits_keep_every_digit(key) -> None:
+    numbers = "[100000000000000000001,-9223372036854775809,18446744073709551616,18446744073709551615,1e20,0.5,1]"
+    value = f'{{"k":{numbers}}}' if key == "metadata" else numbers
+    rows, rejections, _ = read(f'{{"text":"t","{key}":{value}}}\n'.encode())
+    assert rejections == []
+    assert rows[0]["metadata"] == f'{{"{"k" if key == "metadata" else key}":{numbers.replace("1e20", "1e+20")}}}'
+    assert json.loads(rows[0]["metadata"])[{"metadata": "k"}.get(key, key)][0] == 100000000000000000001
+
+
+def test_an_id_beyond_64_bits_at_a_dotted_path() -> None:
+    rows, _, _ = read(b'{"m":{"id":100000000000000000001},"text":"t"}\n', fields=FieldMap(id="m.id"))
+    assert rows[0]["id"] == "100000000000000000001"
+
+
+def nest(depth: int) -> bytes:
+    return b"[" * depth + b"]" * depth
+
+
+@pytest.mark.parametrize(
+    ("fits", "line"),
+    [
+        (True, b'{"text":"t","metadata":{"k":' + nest(253) + b"}}"),
+        (False, b'{"text":"t","metadata":{"k":' + nest(254) + b"}}"),
+        (False, b'{"text":"t","metadata":{"k":' + nest(1000) + b"}}"),
+        (True, b'{"text":"t","k":' + nest(253) + b"}"),
+        (False, b'{"text":"t","k":' + nest(254) + b"}"),
+        (False, b'{"text":"t","n":100000000000000000000,"k":' + nest(300) + b"}"),
+        (False, b'{"text":"t","n":100000000000000000000,"k":' + nest(1000) + b"}"),
+        (False, b'{"text":"t","id":' + nest(1000) + b"}"),
+        (False, b'{"text":"t","k":' + nest(1000) + b',"metadata":{"k":' + nest(1000) + b"}}"),
+    ],
+)
+def test_a_record_nested_too_deep_costs_itself(fits, line) -> None:
+    good = b'{"text": "good"}'
+    rows, rejections, _ = read(b"\n".join([good, line, good]))
+    assert [row["text"] for row in rows] == ["good", "t", "good"] if fits else ["good", "good"]
+    assert reasons(rejections) == ([] if fits else [(2, "too_deep")])
+
+
 def test_origin_names_relative_path_and_line() -> None:
     rows, _, _ = read(b'\n{"text": "a"}\n\n{"text": "b"}\n', fields=FieldMap())
     assert [json.loads(row["metadata"])["origin"] for row in rows] == ["sub/a.jsonl:2", "sub/a.jsonl:4"]

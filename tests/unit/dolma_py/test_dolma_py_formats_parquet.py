@@ -78,6 +78,16 @@ def test_foreign_table_through_field_map() -> None:
     assert [tuple(rejection)[:4] for rejection in rejections] == [("a.parquet", 2, -1, "missing_text")]
 
 
+@pytest.mark.parametrize("others", [{}, {"other": [1, 2]}])  # by columns, and any table
+def test_metadata_as_json_text_nested_too_deep_or_with_large_numbers(others) -> None:
+    deep = '{"k":' + "[" * 300 + "]" * 300 + "}"
+    table = pa.table({"text": ["a", "b"], "metadata": [deep, '{"k":100000000000000000001}'], **others})
+    rows, rejections = read(write(table))
+    assert [(rejection.line, rejection.reason, rejection.excerpt) for rejection in rejections] == [(1, "too_deep", "a")]
+    assert [row["text"] for row in rows] == ["b"]
+    assert json.loads(rows[0]["metadata"])["k"] == 100000000000000000001
+
+
 def test_table_without_the_text_column() -> None:
     rows, rejections = read(write(pa.table({"content": ["a", "b"]})))
     assert rows == []
