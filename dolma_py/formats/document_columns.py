@@ -14,6 +14,7 @@ from dolma_py.formats.fields import FieldMap, Record, as_object, make_record
 from dolma_py.formats.parquet_batches import is_text
 
 TIME = pa.timestamp("us", tz="UTC")
+MIN_TIME, MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds since 1970 of the years 1 and 9999
 
 
 class DocumentColumns(NamedTuple):
@@ -56,9 +57,13 @@ def take_columns(batch: pa.RecordBatch, fields: FieldMap) -> DocumentColumns | N
             columns[name] = [None] * batch.num_rows
         elif is_time and pa.types.is_timestamp(kind) and kind.unit in ("s", "ms", "us"):
             try:
-                columns[name] = column.cast(TIME).cast(pa.int64()).to_pylist()
+                times = column.cast(TIME).cast(pa.int64())
             except pa.ArrowInvalid:  # beyond what 64 bits of microseconds hold
                 return None
+            bounds = pc.min_max(times).as_py()
+            if bounds["min"] is not None and not (MIN_TIME <= bounds["min"] and bounds["max"] <= MAX_TIME):
+                return None
+            columns[name] = times.to_pylist()
         elif not is_time and is_text(kind):
             try:
                 column.validate(full=True)

@@ -20,6 +20,8 @@ from dolma_py.formats.parquet_batches import is_text, iter_bounded_batches, text
 
 MAX_READ_ROWS = 1_024
 READ_BUFFER_BYTES = 1 << 20
+# what Arrow raises for a time outside Python's years, and for one of an unknown zone (of pytz or of zoneinfo)
+NO_TIME = (OverflowError, LookupError)
 
 
 class GroupRange(NamedTuple):
@@ -33,16 +35,19 @@ class GroupRange(NamedTuple):
 def cut_groups(
     path: str, num_bytes: int, unit_bytes: int, open_stream: Callable[[str], BinaryIO]
 ) -> list[tuple[GroupRange, int]]:
-    """(row groups, their share of the file's bytes) of parts of about a unit or more; empty when the footer cannot be read.
+    """(row groups, their share of the file's bytes) of parts of about a unit or more; empty when the footer cannot be read, or names a column twice.
 
     The shares add up to num_bytes. Reads the footer alone.
     """
     with open_stream(path) as stream:
         try:
-            metadata = pq.ParquetFile(stream, buffer_size=READ_BUFFER_BYTES, pre_buffer=False).metadata
+            file = pq.ParquetFile(stream, buffer_size=READ_BUFFER_BYTES, pre_buffer=False)
+            if _find_repeated(file.schema_arrow):
+                return []
         except (pa.ArrowException, OSError) as error:
             _reraise_io(error)
             return []
+        metadata = file.metadata
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         sizes = [(group.num_rows, max(0, group.total_byte_size)) for group in groups]
     all_bytes = max(1, sum(size for _, size in sizes))
@@ -79,9 +84,13 @@ def read_documents(
     with open_stream(path) as stream:
         try:
             file = pq.ParquetFile(stream, buffer_size=READ_BUFFER_BYTES, pre_buffer=False)
+            repeated = _find_repeated(file.schema_arrow)
+            problem = f"two columns are called {repeated}" if repeated else ""
         except (pa.ArrowException, OSError) as error:
             _reraise_io(error)
-            builder.reject("bad_parquet", str(error).encode(), line=1)
+            problem = str(error)
+        if problem:
+            builder.reject("bad_parquet", problem.encode(), line=1)
             yield from builder.drain()
             return
         part = part or GroupRange(0, file.metadata.num_row_groups, 0)
@@ -90,6 +99,23 @@ def read_documents(
             yield from _read_group(builder, file, group, first_row, fields)
             first_row += file.metadata.row_group(group).num_rows
     yield from builder.drain()
+
+
+def _find_repeated(schema: pa.Schema | pa.StructType) -> str:
+    """A name that two columns have, or two fields of one column, with the dots before it; "" where none does."""
+    seen: set[str] = set()
+    for field in schema:
+        if field.name in seen:
+            return str(field.name)
+        seen.add(field.name)
+        inner = field.type
+        while pa.types.is_list(inner) or pa.types.is_large_list(inner) or pa.types.is_fixed_size_list(inner):
+            inner = inner.value_type
+        if pa.types.is_map(inner):
+            inner = pa.struct([inner.key_field, inner.item_field])
+        if pa.types.is_struct(inner) and (below := _find_repeated(inner)):
+            return f"{field.name}.{below}"
+    return ""
 
 
 def _read_group(
@@ -186,9 +212,12 @@ class _NotUtf8(bytes):
 
 
 def _read_values(column: pa.Array) -> list[Any]:
+    """Python's values; a time that Python cannot hold is a string."""
     try:
         column.validate(full=True)
         return column.to_pylist()  # type: ignore[no-any-return]
+    except NO_TIME:
+        return [_read_scalar(value) for value in column]
     except (pa.ArrowInvalid, UnicodeDecodeError):
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             return [_NotUtf8(b"")] * len(
@@ -196,6 +225,28 @@ def _read_values(column: pa.Array) -> list[Any]:
             )  # broken strings inside a nested column: no row of it can be told from another
         raw = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()).to_pylist()
         return [value if value is None else _decode(value) for value in raw]
+
+
+def _read_scalar(value: Any) -> Any:
+    """One value as to_pylist gives it, whatever stands beside it. A time of a zone that nobody knows is in UTC."""
+    try:
+        return value.as_py()
+    except NO_TIME:
+        kind = value.type
+    if pa.types.is_struct(kind):
+        return {name: _read_scalar(item) for name, item in value.items()}
+    if pa.types.is_map(kind):
+        return [(_read_scalar(pair["key"]), _read_scalar(pair["value"])) for pair in value.values]
+    if pa.types.is_nested(kind):
+        return [_read_scalar(item) for item in value.values]
+    if pa.types.is_dictionary(kind):
+        return _read_scalar(value.value)
+    if pa.types.is_timestamp(kind) and kind.tz not in (None, "UTC"):
+        return _read_scalar(value.cast(pa.timestamp(kind.unit, "UTC")))
+    if pa.types.is_duration(kind):
+        return f"{value.value} {kind.unit}"
+    unit = kind.unit if pa.types.is_timestamp(kind) else "days" if pa.types.is_date32(kind) else "ms"
+    return f"{value.value} {unit} since 1970-01-01"
 
 
 def _decode(value: bytes) -> str | bytes:
