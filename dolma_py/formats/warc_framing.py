@@ -1,6 +1,6 @@
 """Where each record of a WARC stream begins and ends, when some of them lie about it.
 
-A record is believed when its header block ends within max_header_bytes, its Content-Length is a number, and after so many bytes
+A record is believed when its header block ends within max_header_bytes and before another record begins, its Content-Length is a number, and after so many bytes
 (and the blank lines that close a record) another record, the member's end or the file's end stands. Otherwise it is one rejection
 and the search goes on for the next line that starts with `WARC/1.`: behind the bad record's header, so that records which a too
 large length had swallowed are found again.
@@ -17,7 +17,7 @@ from dolma_py.formats.limits import EXCERPT_BYTES, Limits
 
 START = b"WARC/1."
 NEXT_START = re.compile(rb"\nWARC/1\.")
-HEADER_END = re.compile(rb"\r?\n\r?\n")
+HEADER_END = re.compile(rb"\r?\n\r?\n|\n(?=WARC/1\.)")
 
 
 class Frame(NamedTuple):
@@ -82,6 +82,10 @@ class _Framer:
         if header_end is None:
             if len(self.buffer) < self.limits.max_header_bytes:
                 return None if end is None else self._reject_start(end or "bad_header")
+            return self._reject_start("bad_header")
+        if (
+            header_end[0] == b"\n"
+        ):  # a record begins inside the block: it is torn, and what follows is not parsed with it
             return self._reject_start("bad_header")
         headers = parse_headers(bytes(self.buffer[: header_end.start()]))
         length_text = headers.get("content-length", "")

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dolma_py.formats import FieldMap, Limits, Rejection
+from dolma_py.formats import FieldMap, Limits, Rejection, warc_framing
 from dolma_py.formats.warc import read_documents
+from dolma_py.formats.warc_framing import parse_headers
 
 BODY = (
     b"<html><head><title>T</title></head><body><main>"
@@ -186,6 +187,39 @@ def test_what_is_no_archive(data, reasons) -> None:
     assert [rejection.reason for rejection in rejections] == reasons
 
 
+def test_a_header_torn_by_the_next_record_costs_itself() -> None:
+    torn = b"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://torn\r\n"
+    rows, rejections = read(GOOD[0] + torn + b"".join(GOOD[1:]))
+    assert urls(rows) == ALL_URLS
+    assert [(rejection.line, rejection.reason, rejection.offset_bytes) for rejection in rejections] == [
+        (2, "bad_header", len(GOOD[0]))
+    ]
+
+
+def test_a_body_that_begins_as_a_record_does_is_a_body() -> None:
+    inner = b"WARC/1.0 is a format"
+    record = b"WARC/1.0\r\nWARC-Type: metadata\r\nContent-Length: %d\r\n\r\n%s\r\n\r\n" % (len(inner), inner)
+    rows, rejections = read(record + GOOD[0])
+    assert rejections == []
+    assert urls(rows) == ["http://a/0"]
+
+
+def test_starts_without_end_are_parsed_once(monkeypatch) -> None:
+    parsed_bytes = 0
+
+    def count(block: bytes) -> dict[str, str]:
+        nonlocal parsed_bytes
+        parsed_bytes += len(block)
+        return parse_headers(block)
+
+    monkeypatch.setattr(warc_framing, "parse_headers", count)
+    data = (b"WARC/1.0\r\n" * 600 + b"\r\n\r\n") * 2
+    rows, rejections = read(data)
+    assert rows == []
+    assert [rejection.reason for rejection in rejections] == [*["bad_header"] * 599, "bad_length"] * 2
+    assert parsed_bytes <= len(data)
+
+
 def test_page_about_archives_is_believed() -> None:
     body = b"<main><p>An archive starts with</p><pre>\r\n\r\nWARC/1.0\r\nContent-Length: 3\r\n\r\nabc</pre></main>"
     rows, rejections = read(make_record("http://x", body) + GOOD[0])
@@ -213,6 +247,13 @@ def test_record_over_the_limit_is_skipped() -> None:
     rows, rejections = read(join([GOOD[0], big, GOOD[1]], ".gz"), ".gz", Limits(max_record_bytes=1 << 20))
     assert urls(rows) == ["http://a/0", "http://a/1"]
     assert [rejection.reason for rejection in rejections] == ["too_long"]
+
+
+@pytest.mark.parametrize(("spare_bytes", "reasons"), [(0, []), (-1, ["too_long"])])
+def test_the_limit_of_a_record_is_exact(spare_bytes, reasons) -> None:
+    num_bytes = len(GOOD[0]) - len(b"\r\n\r\n")
+    _, rejections = read(GOOD[0], limits=Limits(max_record_bytes=num_bytes + spare_bytes))
+    assert [rejection.reason for rejection in rejections] == reasons
 
 
 @pytest.mark.parametrize(
