@@ -36,6 +36,7 @@ SUFFIXES = {
     ".htm": "html",
     ".xhtml": "html",
     ".warc": "warc",
+    ".wet": "warc",
     ".pdf": "pdf",
 }
 ARXIV_DUMP = re.compile(r"arxiv_src_\d{4}_\d{3}\.tar$")  # of the lower-cased name

@@ -61,7 +61,7 @@ def take_columns(batch: pa.RecordBatch, fields: FieldMap) -> DocumentColumns | N
             except pa.ArrowInvalid:  # beyond what 64 bits of microseconds hold
                 return None
             bounds = pc.min_max(times).as_py()
-            if bounds["min"] is not None and not (MIN_TIME <= bounds["min"] and bounds["max"] <= MAX_TIME):
+            if bounds["min"] is not None and (bounds["min"] < MIN_TIME or bounds["max"] > MAX_TIME):
                 return None
             columns[name] = times.to_pylist()
         elif not is_time and is_text(kind):

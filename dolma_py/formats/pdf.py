@@ -99,7 +99,8 @@ def extract_pdf(data: bytes, pdf: PdfConfig, process: PdfProcess, endpoint: Endp
     """The text of a PDF by the route of the settings; for vision with an open endpoint.
 
     Facts: pdf_version, pdf_route, pdf_pages, pdf_page_numbers ([start, end, page from 1] in characters), pdf_failed_pages (without text),
-    pdf_cut_pages (of which the text ends after 200,000 characters; absent where there are none), and for vision pdf_fallback_pages, pdf_turned_pages, pdf_problems, pdf_model, pdf_prompt, prompt_tokens, completion_tokens.
+    pdf_cut_pages (of which the text ends after 200,000 characters; absent where there are none), and for vision pdf_fallback_pages,
+    pdf_turned_pages, pdf_problems, pdf_model, pdf_prompt, prompt_tokens, completion_tokens.
     Reasons: bad_pdf, encrypted, no_pages, too_many_pages, too_long, too_much_memory, pdf_timeout, pdf_crash, truncated (the end is
     missing and nothing could be read), failed_pages, too_many_fallbacks, no_text. Raises EndpointError.
     """

@@ -1,9 +1,9 @@
 """Where each record of a WARC stream begins and ends, when some of them lie about it.
 
-A record is believed when its header block ends within max_header_bytes and before another record begins, its Content-Length is a number, and after so many bytes
-(and the blank lines that close a record) another record, the member's end or the file's end stands. Otherwise it is one rejection
-and the search goes on for the next line that starts with `WARC/1.`: behind the bad record's header, so that records which a too
-large length had swallowed are found again.
+A record is believed when its header block ends within max_header_bytes and before another record begins, its Content-Length is a
+number, and after so many bytes (and the blank lines that close a record) another record, the member's end or the file's end stands.
+Otherwise it is one rejection and the search goes on for the next line that starts with `WARC/1.`: behind the bad record's first line,
+so that records which a too large length had swallowed are found again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dolma_py.formats.decompress import Break
 from dolma_py.formats.limits import EXCERPT_BYTES, Limits
 
 START = b"WARC/1."
+RECORD_END = b"\r\n\r\n"
 NEXT_START = re.compile(rb"\nWARC/1\.")
 HEADER_END = re.compile(rb"\r?\n\r?\n|\n(?=WARC/1\.)")
 
@@ -101,7 +102,7 @@ class _Framer:
         if not self._is_boundary(body_end):
             return self._reject_start("bad_length")
         self.num_records += 1
-        data = bytes(self.buffer[:body_end]) + b"\r\n\r\n"
+        data = bytes(self.buffer[:body_end]) + RECORD_END
         frame = Frame(self.num_records, self.buffer_offset_bytes, headers.get("warc-type", "").lower(), headers, data)
         self._drop(body_end)
         return frame
@@ -140,6 +141,12 @@ class _Framer:
         if num_bytes:
             del self.buffer[:num_bytes]
             self.buffer_offset_bytes += num_bytes
+
+
+def find_body(frame: Frame) -> bytes:
+    """What a whole record holds behind its header block."""
+    header_end = HEADER_END.search(frame.data)
+    return b"" if header_end is None else frame.data[header_end.end() : -len(RECORD_END)]
 
 
 def parse_headers(block: bytes) -> dict[str, str]:

@@ -27,7 +27,7 @@ def read(path, **options):
     ("path", "kind"),
     [
         ("a.jsonl", "jsonl"), ("a.JSONL.GZ", "jsonl"), ("a.json.zst", "jsonl"), ("b/a.ndjson", "jsonl"), ("a.parquet", "parquet"),
-        ("a.html", "html"), ("a.htm.gz", "html"), ("a.warc", "warc"), ("s3://b/a.warc.gz", "warc"), ("a.txt", "text"),
+        ("a.html", "html"), ("a.htm.gz", "html"), ("a.warc", "warc"), ("s3://b/a.warc.gz", "warc"), ("CC-MAIN-1.warc.wet.gz", "warc"), ("a.txt", "text"),
         ("README", "text"), ("a.py", "text"), ("a.rst.gz", "text"), ("a.gz", "text"), ("b/A.PDF", "pdf"), ("a.pdf.gz", "pdf"),
     ],
 )  # fmt: skip
