@@ -108,7 +108,8 @@ def split_record(record: dict[str, Any], fields: FieldMap, source: str) -> Recor
             metadata[key] = value
     if record and fields.keep_rest:
         keep_rest(metadata, record, source)
-    given_id = None if given_id is None else str(given_id)
+    if given_id is not None:
+        given_id = given_id.hex() if isinstance(given_id, bytes) else str(given_id)
     return _finish(given_id, text, own_source, (added, created), metadata, source)
 
 

@@ -185,26 +185,38 @@ def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fiel
 def _take_values(batch: pa.RecordBatch, fields: FieldMap, has_texts: bool) -> Callable[[int], dict[str, Any]]:
     """A row by column names; with `has_texts` a text is "", for it is taken from its column."""
     names = batch.schema.names
-    columns = [
-        [None if is_null else "" for is_null in pc.is_null(column).to_pylist()]
-        if has_texts and name == fields.text
-        else _read_values(column)
-        for name, column in zip(names, batch.columns, strict=True)
-    ]
+    own = {fields.text, fields.id, fields.source, fields.added, fields.created, fields.metadata}
+    columns = []
+    for name, column in zip(names, batch.columns, strict=True):
+        if has_texts and name == fields.text:
+            columns.append([None if is_null else "" for is_null in pc.is_null(column).to_pylist()])
+        elif name in own and is_binary(column.type):
+            columns.append([_decode_own(value, is_text=name == fields.text) for value in _read_values(column)])
+        else:
+            columns.append(_read_values(column))
     return lambda row: dict(zip(names, (column[row] for column in columns), strict=True))
 
 
 def _arrow_texts(batch: pa.RecordBatch, name: str) -> pa.LargeStringArray | None:
-    """The column of texts, where it is one of valid strings: they need not become Python's."""
+    """The column of texts, where it is one of valid strings, or of bytes that are such: they need not become Python's."""
     index = batch.schema.get_field_index(name)  # -1 where there is none, or more than one
-    if index < 0 or not is_text(batch.schema.field(index).type):
+    if index < 0:
         return None
     column = batch.column(index)
     try:
+        if is_binary(column.type):  # what tools write that leave out the mark of a string
+            column = column.cast(pa.large_string() if pa.types.is_large_binary(column.type) else pa.string())
+        if not is_text(column.type):
+            return None
         column.validate(full=True)
     except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
     return column.cast(pa.large_string())
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether a type is bytes of 32 or 64 bit offsets."""
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 class _NotUtf8(bytes):
@@ -256,6 +268,12 @@ def _decode(value: bytes) -> str | bytes:
         return _NotUtf8(value)
 
 
+def _decode_own(value: bytes | None, *, is_text: bool) -> str | bytes | None:
+    """Bytes of a column that a field is taken from as the string that they are; other bytes are no text, but may be an id."""
+    found = None if value is None else _decode(value)
+    return value if isinstance(found, _NotUtf8) and not is_text else found
+
+
 def _text_bytes(batch: pa.RecordBatch, name: str) -> list[int]:
     """UTF-8 bytes of each row's text, whatever rows stand beside it; the row's share of the batch where it is of another type."""
     column = None
@@ -268,6 +286,6 @@ def _text_bytes(batch: pa.RecordBatch, name: str) -> list[int]:
                 column = pc.struct_field(batch.column(first), rest.split("."))
     if column is not None:
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if is_text(kind):
+        if is_text(kind) or is_binary(kind):
             return text_lengths(column)
     return [batch.nbytes // max(1, batch.num_rows)] * batch.num_rows

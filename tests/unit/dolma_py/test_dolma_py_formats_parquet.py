@@ -167,6 +167,35 @@ def test_invalid_utf8_in_a_string_column() -> None:
     assert [tuple(rejection)[1:] for rejection in rejections] == [(2, -1, "not_utf8", "\\xff\\xfe")]
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+@pytest.mark.parametrize("others", [{}, {"x": pa.array([b"a", b"\xff"])}])
+def test_bytes_that_are_strings(kind, others) -> None:
+    columns = {
+        "id": [b"1", b"2"],
+        "text": ["\u00e9 x".encode(), b"abc"],
+        "metadata": [b'{"k":1}', None],
+        "created": [b"2020-01-01", None],
+    }
+    table = pa.table({name: pa.array(values, kind) for name, values in columns.items()} | others)
+    rows, rejections = read(write(table))
+    assert rejections == []
+    assert [(row["id"], row["text"], row["created"]) for row in rows] == [
+        ("1", "\u00e9 x", datetime(2020, 1, 1, tzinfo=UTC)), ("2", "abc", None),
+    ]  # fmt: skip
+    assert json.loads(rows[0]["metadata"]) == {"k": 1} | ({"x": "61"} if others else {})
+    assert rows == read(write(table.select(table.column_names[::-1])))[0]
+    broken = table.set_column(1, "text", pa.array([b"\xff", b"abc"], kind))
+    rows, rejections = read(write(broken))
+    assert [row["text"] for row in rows] == ["abc"]
+    assert [(rejection.line, rejection.reason, rejection.excerpt) for rejection in rejections] == [
+        (1, "not_utf8", "\\xff")
+    ]
+    (row, _), rejections = read(write(table.set_column(0, "id", pa.array([b"\xff\x01", b"2"], kind))))
+    assert (row["id"], rejections) == ("ff01", [])
+    _, rejections = read(write(table), limits=Limits(max_record_bytes=3))
+    assert [(rejection.line, rejection.reason) for rejection in rejections] == [(1, "too_long")]
+
+
 def test_text_that_is_too_long() -> None:
     rows, rejections = read(write(pa.table({"text": ["a", "b" * 100]})), limits=Limits(max_record_bytes=64))
     assert [row["text"] for row in rows] == ["a"]

@@ -91,6 +91,13 @@ def test_a_pattern_that_leaves_json_documents_alone_is_an_error(tmp_path, days, 
         list_sources(tmp_path, *given)
 
 
+def test_a_file_that_no_reader_reads_is_told_before_the_run(tmp_path, days):
+    (tmp_path / "day1" / "more.jsonl.xz").write_bytes(b"\xfd7zXZ\0")
+    with pytest.raises(ConfigError, match=r"this is compressed as \.xz, got .*day1/more\.jsonl\.xz.*leave it out"):
+        list_sources(tmp_path, {"name": "web", "inputs": days})
+    assert list_sources(tmp_path, {"name": "web", "inputs": [f"{days[0]}/*.jsonl"]})[0].files
+
+
 def test_json_documents_and_hidden_names_are_part_of_the_fingerprint(tmp_path, days):
     """The manifest names them, and its bytes follow from the inputs as they are."""
     source = {"inputs": [str(tmp_path / "day*")]}
