@@ -277,12 +277,15 @@ def expand_macros(text: str, macros: dict[str, str]) -> str:
         return text
     left = MAX_GROWTH * len(text) + (1 << 16)
     parts = []
-    position = 0
+    position = num_seen = 0
     for match in EXPANDED.finditer(text):
         start = match.start()
         if start < position or match[1] is not None:
             continue
         if match[3]:
+            num_seen += 1
+            if num_seen > MAX_MACROS:
+                continue
             end = _end_definition(text, start, macros)
             if end:
                 parts.append(text[position:start])
