@@ -101,7 +101,7 @@ def split_record(record: dict[str, Any], fields: FieldMap, source: str) -> Recor
     added, created = take_value(record, fields.added), take_value(record, fields.created)
     metadata = as_object(take_value(record, fields.metadata))
     if fields.messages is not None:
-        metadata[fields.messages] = conversation
+        put_own(metadata, fields.messages, conversation)
     for key, path in fields.rename.items():
         value = take_value(record, path)
         if value is not None:
@@ -153,7 +153,7 @@ def _read_time(value: Any, metadata: dict[str, Any], otherwise: str) -> dt.datet
         return None
     time = _parse_text(value) if type(value) is str else parse_time(value)
     if time is None:
-        metadata[otherwise] = value
+        put_own(metadata, otherwise, value)
     return time
 
 
@@ -164,13 +164,25 @@ def _parse_text(value: str) -> dt.datetime | None:
 
 
 def keep_rest(metadata: dict[str, Any], record: dict[str, Any], source: str) -> None:
-    """Put what is left of a record into its metadata; a name that is taken becomes `top_level_<name>`."""
+    """Put what is left of a record into its metadata; a name that is taken becomes `top_level_<name>`, and again until it is free."""
     for key, value in record.items():
         if value is None or (key == "source" and value == source):
             continue
-        if key in metadata and metadata[key] != value:
+        while key in metadata and metadata[key] != value:
             key = f"top_level_{key}"
         metadata[key] = value
+
+
+def put_own(metadata: dict[str, Any], key: str, value: Any) -> None:
+    """Set a key that is ours to set; another value that the record has there moves to the next free `top_level_<key>`.
+
+    >>> metadata = {"origin": "web", "n": 1}
+    >>> put_own(metadata, "origin", "a.jsonl:7"); metadata
+    {'n': 1, 'top_level_origin': 'web', 'origin': 'a.jsonl:7'}
+    """
+    if key in metadata and metadata[key] != value:
+        keep_rest(metadata, {f"top_level_{key}": metadata.pop(key)}, "")
+    metadata[key] = value
 
 
 def join_messages(conversation: object) -> str | None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.decompress import READ_BYTES, Break, find_codec, iterate_members
-from dolma_py.formats.fields import FieldMap, Record, split_record
+from dolma_py.formats.fields import FieldMap, Record, put_own, split_record
 from dolma_py.formats.json_records import Take, make_taker
 from dolma_py.formats.json_values import TooDeepError, load_json
 from dolma_py.formats.limits import EXCERPT_BYTES, Limits, Rejection, make_relative
@@ -257,7 +257,7 @@ def _add_line(builder: BatchBuilder, line: bytes, line_number: int, fields: Fiel
 def _add_record(builder: BatchBuilder, record: Record, num_bytes: int, line_number: int, fields: FieldMap) -> str:
     """Add a record; returns "" or the reason why not."""
     if fields.keep_origin:
-        record.metadata.setdefault("origin", f"{builder.path}:{line_number}")
+        put_own(record.metadata, "origin", f"{builder.path}:{line_number}")
     try:
         builder.add(record, num_bytes)
     except TooDeepError:

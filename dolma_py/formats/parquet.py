@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.document_columns import take_columns, take_record
-from dolma_py.formats.fields import FieldMap, split_record
+from dolma_py.formats.fields import FieldMap, put_own, split_record
 from dolma_py.formats.json_values import TooDeepError
 from dolma_py.formats.limits import Limits, Rejection, make_relative
 from dolma_py.formats.parquet_batches import is_text, iter_bounded_batches, text_lengths
@@ -170,7 +170,7 @@ def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fiel
                 reason, record = ("too_long", None) if num_bytes > max_bytes else ("", record)
             if record is not None:
                 if origin:
-                    record.metadata.setdefault("origin", f"{origin}{first_row + row}")
+                    put_own(record.metadata, "origin", f"{origin}{first_row + row}")
                 builder.add(record, num_bytes, row if texts is not None else -1)
         except TooDeepError:
             reason, record = "too_deep", None

@@ -209,6 +209,29 @@ def test_origin_names_relative_path_and_line() -> None:
     assert [json.loads(row["metadata"])["origin"] for row in rows] == ["sub/a.jsonl:2", "sub/a.jsonl:4"]
 
 
+@pytest.mark.parametrize(
+    ("record", "metadata"),
+    [
+        ({"metadata": {"origin": "liar:1"}}, {"top_level_origin": "liar:1", "origin": "sub/a.jsonl:1"}),
+        ({"origin": "liar:1"}, {"top_level_origin": "liar:1", "origin": "sub/a.jsonl:1"}),
+        ({"metadata": {"origin": None}}, {"origin": "sub/a.jsonl:1"}),
+        ({"metadata": {"origin": "sub/a.jsonl:1"}}, {"origin": "sub/a.jsonl:1"}),
+        ({"metadata": {"origin": 1, "top_level_origin": 2}},
+         {"top_level_origin": 2, "top_level_top_level_origin": 1, "origin": "sub/a.jsonl:1"}),
+        ({"metadata": {"k": 1, "top_level_k": 2}, "k": 3},
+         {"k": 1, "top_level_k": 2, "top_level_top_level_k": 3, "origin": "sub/a.jsonl:1"}),
+        ({"metadata": {"invalid_created": 1}, "created": "never"},
+         {"top_level_invalid_created": 1, "invalid_created": "never", "origin": "sub/a.jsonl:1"}),
+    ],
+)  # fmt: skip
+def test_what_a_record_has_under_our_names_moves(record, metadata) -> None:
+    """Both ways of reading: what has a document's fields alone is taken by type."""
+    rows, _, _ = read(lines_of([record | {"text": "t"}]), fields=FieldMap())
+    assert json.loads(rows[0]["metadata"]) == metadata
+    rows, _, _ = read(lines_of([record | {"text": "t", "else": 1}]), fields=FieldMap())
+    assert json.loads(rows[0]["metadata"]) == metadata | {"else": 1}
+
+
 BAD_LINES = [
     (b"{", "invalid_json"),
     (b'{"text": "a"} x', "invalid_json"),

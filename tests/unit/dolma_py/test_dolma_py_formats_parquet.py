@@ -196,6 +196,15 @@ def test_bytes_that_are_strings(kind, others) -> None:
     assert [(rejection.line, rejection.reason) for rejection in rejections] == [(1, "too_long")]
 
 
+@pytest.mark.parametrize("others", [{}, {"x": [1, 2]}])
+def test_an_origin_of_the_row_moves(others) -> None:
+    table = pa.table({"text": ["a", "b"], "metadata": ['{"origin":"liar:1"}', None], **others})
+    rows, _ = read(write(table), FieldMap())
+    metadata = [json.loads(row["metadata"]) for row in rows]
+    assert [found["origin"] for found in metadata] == ["a.parquet:1", "a.parquet:2"]
+    assert [found.get("top_level_origin") for found in metadata] == ["liar:1", None]
+
+
 def test_text_that_is_too_long() -> None:
     rows, rejections = read(write(pa.table({"text": ["a", "b" * 100]})), limits=Limits(max_record_bytes=64))
     assert [row["text"] for row in rows] == ["a"]
