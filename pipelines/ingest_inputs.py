@@ -400,12 +400,15 @@ def tell_copied(paths: Iterable[str]) -> None:
 def worker_memory_bytes(ingest: IngestConfig, text_bytes: int) -> int:
     """Text that a task holds at once: a batch, a row group and a longest record, each about six times.
 
-    Six: the line, its JSON, Python strings of up to four bytes a character, Arrow's copy. Nothing grows with a file's size. For a source
-    of kind pdf the process that parses is added.
+    Six: the line, its JSON, Python strings of up to four bytes a character, Arrow's copy. Nothing grows with a file's size. PDFs that a
+    model reads are held files_at_once at a time. For a source of kind pdf the process that parses is added.
     """
     limits = ingest.limits
-    parsing = max((source.pdf.max_memory_bytes for source in ingest.sources if source.kind == "pdf"), default=0)
-    return 6 * (limits.batch_text_bytes + ingest.row_group_text_bytes + limits.max_record_bytes) + parsing
+    asking = [source.pdf for source in ingest.sources if source.pdf.endpoint is not None]
+    parsing = [source.pdf for source in ingest.sources if source.kind == "pdf"] + asking
+    record_bytes = limits.max_record_bytes * max((pdf.files_at_once for pdf in asking), default=1)
+    held_bytes = limits.batch_text_bytes + ingest.row_group_text_bytes + record_bytes
+    return 6 * held_bytes + max((pdf.max_memory_bytes for pdf in parsing), default=0)
 
 
 class NewInputs(NamedTuple):

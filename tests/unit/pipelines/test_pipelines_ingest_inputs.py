@@ -12,7 +12,14 @@ from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError, SchemaError
 from dolma_py.formats import json_documents
 from dolma_py.listing import Listing, Shard, append_shards
-from pipelines.ingest_inputs import IngestConfig, describe_inputs, fingerprint_inputs, list_inputs, plan_units
+from pipelines.ingest_inputs import (
+    IngestConfig,
+    describe_inputs,
+    fingerprint_inputs,
+    list_inputs,
+    plan_units,
+    worker_memory_bytes,
+)
 
 EMPTY = Listing(())
 
@@ -171,3 +178,21 @@ def test_a_copy_of_parquet_has_the_columns_that_are_read_in_place(tmp_path, monk
     pq.write_table(pa.table({"body": ["b"]}), tmp_path / "x.parquet")
     with pytest.raises(SchemaError, match="column id"):
         plan_units(corpus, ingest, EMPTY, list_inputs(corpus, ingest).files)
+
+
+def test_files_that_a_model_reads_together_count_in_the_memory_of_a_task():
+    def memory(**pdf):
+        source = {"inputs": ["a"], "kind": "pdf", "pdf": {"max_memory_bytes": 1 << 30} | pdf}
+        limits = {"batch_text_bytes": 1, "max_record_bytes": 100}
+        return worker_memory_bytes(
+            IngestConfig.model_validate({"sources": [source], "limits": limits, "row_group_text_bytes": 1}), 0
+        )
+
+    vision = {
+        "route": "vision",
+        "endpoint": {"base_url": "http://127.0.0.1:1/v1", "model": "m", "cache": "{corpus}/answers"},
+    }
+    assert memory() == 6 * 102 + (1 << 30)
+    assert memory(files_at_once=8) == 6 * 102 + (1 << 30)  # nobody is asked
+    assert memory(**vision, files_at_once=1) == 6 * 102 + (1 << 30)
+    assert memory(**vision, files_at_once=8) == 6 * 802 + (1 << 30)
