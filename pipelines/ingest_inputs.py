@@ -83,7 +83,7 @@ class SourceConfig(Config):
     inputs: list[str] = Field(min_length=1, description="files, folders and globs; {corpus} is the corpus folder")
     kind: str = Field(
         default="",
-        description="jsonl, parquet, text, html, warc, pdf, wikipedia, repository or arxiv; empty: by each file's name",
+        description="jsonl, parquet, text, html, warc (and WET), pdf, wikipedia, repository or arxiv; empty: by each file's name",
     )
     fields: FieldMap = Field(default_factory=FieldMap, description="where id, text and the rest stand in a record")
     html: HtmlConfig = Field(default_factory=HtmlConfig, description="how pages are read, in WARC archives too")

@@ -186,7 +186,7 @@ def _take_values(batch: pa.RecordBatch, fields: FieldMap, has_texts: bool) -> Ca
     """A row by column names; with `has_texts` a text is "", for it is taken from its column."""
     names = batch.schema.names
     own = {fields.text, fields.id, fields.source, fields.added, fields.created, fields.metadata}
-    columns = []
+    columns: list[list[Any]] = []
     for name, column in zip(names, batch.columns, strict=True):
         if has_texts and name == fields.text:
             columns.append([None if is_null else "" for is_null in pc.is_null(column).to_pylist()])
