@@ -164,72 +164,9 @@ def test_id_beyond_64_bits_keeps_every_digit() -> None:
     assert [row["id"] for row in rows] == [str(big), "12"]
 
 
-@pytest.mark.parametrize("key", ["metadata", "extra"])  # by type, and any record
-def test_numbers_beyond_64_bits_keep_every_digit(key) -> None:
-    numbers = "[100000000000000000001,-9223372036854775809,18446744073709551616,18446744073709551615,1e20,0.5,1]"
-    value = f'{{"k":{numbers}}}' if key == "metadata" else numbers
-    rows, rejections, _ = read(f'{{"text":"t","{key}":{value}}}\n'.encode())
-    assert rejections == []
-    assert rows[0]["metadata"] == f'{{"{"k" if key == "metadata" else key}":{numbers.replace("1e20", "1e+20")}}}'
-    assert json.loads(rows[0]["metadata"])[{"metadata": "k"}.get(key, key)][0] == 100000000000000000001
-
-
-def test_an_id_beyond_64_bits_at_a_dotted_path() -> None:
-    rows, _, _ = read(b'{"m":{"id":100000000000000000001},"text":"t"}\n', fields=FieldMap(id="m.id"))
-    assert rows[0]["id"] == "100000000000000000001"
-
-
-def nest(depth: int) -> bytes:
-    return b"[" * depth + b"]" * depth
-
-
-@pytest.mark.parametrize(
-    ("fits", "line"),
-    [
-        (True, b'{"text":"t","metadata":{"k":' + nest(253) + b"}}"),
-        (False, b'{"text":"t","metadata":{"k":' + nest(254) + b"}}"),
-        (False, b'{"text":"t","metadata":{"k":' + nest(1000) + b"}}"),
-        (True, b'{"text":"t","k":' + nest(253) + b"}"),
-        (False, b'{"text":"t","k":' + nest(254) + b"}"),
-        (False, b'{"text":"t","n":100000000000000000000,"k":' + nest(300) + b"}"),
-        (False, b'{"text":"t","n":100000000000000000000,"k":' + nest(1000) + b"}"),
-        (False, b'{"text":"t","id":' + nest(1000) + b"}"),
-        (False, b'{"text":"t","k":' + nest(1000) + b',"metadata":{"k":' + nest(1000) + b"}}"),
-    ],
-)
-def test_a_record_nested_too_deep_costs_itself(fits, line) -> None:
-    good = b'{"text": "good"}'
-    rows, rejections, _ = read(b"\n".join([good, line, good]))
-    assert [row["text"] for row in rows] == ["good", "t", "good"] if fits else ["good", "good"]
-    assert reasons(rejections) == ([] if fits else [(2, "too_deep")])
-
-
 def test_origin_names_relative_path_and_line() -> None:
     rows, _, _ = read(b'\n{"text": "a"}\n\n{"text": "b"}\n', fields=FieldMap())
     assert [json.loads(row["metadata"])["origin"] for row in rows] == ["sub/a.jsonl:2", "sub/a.jsonl:4"]
-
-
-@pytest.mark.parametrize(
-    ("record", "metadata"),
-    [
-        ({"metadata": {"origin": "liar:1"}}, {"top_level_origin": "liar:1", "origin": "sub/a.jsonl:1"}),
-        ({"origin": "liar:1"}, {"top_level_origin": "liar:1", "origin": "sub/a.jsonl:1"}),
-        ({"metadata": {"origin": None}}, {"origin": "sub/a.jsonl:1"}),
-        ({"metadata": {"origin": "sub/a.jsonl:1"}}, {"origin": "sub/a.jsonl:1"}),
-        ({"metadata": {"origin": 1, "top_level_origin": 2}},
-         {"top_level_origin": 2, "top_level_top_level_origin": 1, "origin": "sub/a.jsonl:1"}),
-        ({"metadata": {"k": 1, "top_level_k": 2}, "k": 3},
-         {"k": 1, "top_level_k": 2, "top_level_top_level_k": 3, "origin": "sub/a.jsonl:1"}),
-        ({"metadata": {"invalid_created": 1}, "created": "never"},
-         {"top_level_invalid_created": 1, "invalid_created": "never", "origin": "sub/a.jsonl:1"}),
-    ],
-)  # fmt: skip
-def test_what_a_record_has_under_our_names_moves(record, metadata) -> None:
-    """Both ways of reading: what has a document's fields alone is taken by type."""
-    rows, _, _ = read(lines_of([record | {"text": "t"}]), fields=FieldMap())
-    assert json.loads(rows[0]["metadata"]) == metadata
-    rows, _, _ = read(lines_of([record | {"text": "t", "else": 1}]), fields=FieldMap())
-    assert json.loads(rows[0]["metadata"]) == metadata | {"else": 1}
 
 
 BAD_LINES = [
