@@ -230,9 +230,9 @@ def parse_time(value: object) -> dt.datetime | None:
 def dump_metadata(metadata: dict[str, Any]) -> str | None:
     """Metadata as one JSON object; None when there is none. Bytes become hex, other foreign values their text.
 
-    Raises TooDeepError.
+    Raises TooDeepError where it could not be written inside of another object: records of Dolma are.
     """
-    return dump_json(metadata) if metadata else None
+    return dump_json([metadata])[1:-1] if metadata else None
 
 
 def find_origin(metadata: dict[str, Any], path: str) -> str:

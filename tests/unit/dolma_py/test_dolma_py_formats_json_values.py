@@ -6,13 +6,16 @@ import io
 import json
 
 import orjson
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.formats import FieldMap, Limits, Rejection
 from dolma_py.formats.json_values import TooDeepError, dump_json, load_json
 from dolma_py.formats.jsonl import read_documents
+from pipelines.export_dolma import dump_documents
 
 
 def read(data: bytes, fields: FieldMap = FieldMap()):
@@ -23,6 +26,10 @@ def read(data: bytes, fields: FieldMap = FieldMap()):
     found = list(events)
     rows = [row for event in found if not isinstance(event, Rejection) for row in event.to_pylist()]
     return rows, [(event.line, event.reason) for event in found if isinstance(event, Rejection)]
+
+
+def nest(depth: int) -> bytes:
+    return b"[" * depth + b"]" * depth
 
 
 VALUES = st.recursive(
@@ -47,15 +54,25 @@ def test_a_value_survives(value):
 
 @pytest.mark.parametrize("large", [1, 2**70])
 def test_how_deep_a_value_may_be(large):
-    def nest(depth):
+    def wrap(depth):
         value = large
         for _ in range(depth):
             value = [value]
         return value
 
-    assert json.loads(dump_json(nest(254))) == nest(254)
+    assert json.loads(dump_json(wrap(254))) == wrap(254)
     with pytest.raises(TooDeepError):
-        dump_json(nest(255))
+        dump_json(wrap(255))
+
+
+def test_what_is_read_can_be_exported():
+    deep = b'{"text":"t","n":100000000000000000001,"k":' + nest(252) + b"}"
+    (row,), _ = read(deep, FieldMap(keep_origin=False))
+    documents = pa.RecordBatch.from_pylist([row], DOCUMENT_SCHEMA)
+    line = dump_documents(documents)
+    assert b'"metadata":{"n":100000000000000000001,"k":' + nest(252) + b"}" in line
+    again, rejections = read(line, FieldMap(keep_origin=False))
+    assert (again, rejections) == ([row], [])
 
 
 def test_foreign_values_are_told():
@@ -81,18 +98,14 @@ def test_an_id_beyond_64_bits_at_a_dotted_path() -> None:
     assert rows[0]["id"] == "100000000000000000001"
 
 
-def nest(depth: int) -> bytes:
-    return b"[" * depth + b"]" * depth
-
-
 @pytest.mark.parametrize(
     ("fits", "line"),
     [
-        (True, b'{"text":"t","metadata":{"k":' + nest(253) + b"}}"),
-        (False, b'{"text":"t","metadata":{"k":' + nest(254) + b"}}"),
+        (True, b'{"text":"t","metadata":{"k":' + nest(252) + b"}}"),
+        (False, b'{"text":"t","metadata":{"k":' + nest(253) + b"}}"),
         (False, b'{"text":"t","metadata":{"k":' + nest(1000) + b"}}"),
-        (True, b'{"text":"t","k":' + nest(253) + b"}"),
-        (False, b'{"text":"t","k":' + nest(254) + b"}"),
+        (True, b'{"text":"t","k":' + nest(252) + b"}"),
+        (False, b'{"text":"t","k":' + nest(253) + b"}"),
         (False, b'{"text":"t","n":100000000000000000000,"k":' + nest(300) + b"}"),
         (False, b'{"text":"t","n":100000000000000000000,"k":' + nest(1000) + b"}"),
         (False, b'{"text":"t","id":' + nest(1000) + b"}"),
