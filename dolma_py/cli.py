@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dolma_py.cli_classifier import add_classifier_commands
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
 
 # command -> "module:function"; resolved when the command runs
@@ -16,7 +17,10 @@ COMMANDS = {
     "build": "pipelines.commands:run_build",
     "ingest": "pipelines.commands:run_ingest",
     "tag": "pipelines.commands:run_plain_or_corpus_command",
-    "classifier train": "pipelines.commands:run_job_command",
+    "classifier train": "pipelines.commands:run_job_command",  # with --corpus; else the next
+    "classifier train files": "taggers.classifier_commands:run_train",
+    "classifier measure": "taggers.classifier_commands:run_measure",
+    "classifier annotate": "taggers.classifier_commands:run_annotate",
     "tokenizer train": "pipelines.commands:run_job_command",
     "dedup exact": "pipelines.commands:run_plain_or_corpus_command",
     "dedup urls": "pipelines.commands:run_plain_or_corpus_command",
@@ -48,7 +52,9 @@ STOPPED = "stopped; the same command goes on from here"
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=(
     "Raw text to a trained Olmo 3: curation on Spark, shards, training. Start with: dolma-py build mix --recipe quickstart --corpus DIR"
 ))  # fmt: skip
-classifier_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Train fastText classifiers.")
+classifier_app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Train and measure fastText classifiers, label texts by a model."
+)
 dedup_app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Find duplicates: exact, near, repeated substrings."
 )
@@ -263,12 +269,7 @@ def tag(
          spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
 
 
-_job_command(
-    classifier_app,
-    "classifier train",
-    "train_classifier",
-    "Train a fastText classifier from files of good and bad text.",
-)
+add_classifier_commands(classifier_app, call)
 _job_command(
     tokenizer_app, "tokenizer train", "train_tokenizer", "Train a BPE tokenizer on a sample: --set vocab_size=32768."
 )

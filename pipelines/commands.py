@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -247,6 +248,13 @@ def run_export_dolma(
         print_written(values["step"])
 
 
+# settings of commands that need no corpus
+FILE_SETTINGS = {
+    "classifier annotate": "taggers.annotate_texts:AnnotateConfig",
+    "classifier recipe": "taggers.train_labels:TrainLabelsConfig",
+}
+
+
 def run_settings(*, name: str) -> None:
     """`dolma-py settings COMMAND`: what --config and --set of that command take."""
     if name in TAGGERS:
@@ -263,8 +271,11 @@ def run_settings(*, name: str) -> None:
         if name == "decontaminate":
             options = render_settings(find_tagger("contamination").config_model)
             lines += ["# in place of taggers, the options of contamination:", *(f"# {line}" for line in options)]
+    elif name in FILE_SETTINGS:
+        module_name, _, class_name = FILE_SETTINGS[name].partition(":")
+        lines = render_settings(getattr(importlib.import_module(module_name), class_name))
     else:
-        known = [*sorted([*SETTINGS, "train"]), *sorted(TAGGERS)]
+        known = [*sorted([*SETTINGS, *FILE_SETTINGS, "train"]), *sorted(TAGGERS)]
         raise ConfigError("settings", name, f"expected a command or a tagger, one of: {', '.join(known)}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
