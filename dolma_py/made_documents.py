@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from dolma_py.errors import ConfigError, DataError
+from dolma_py.formats.json_values import dump_json, load_json
 
 KEY = "dolma_py_making"  # in the metadata; a page may have a "making" of its own
 MAKER_PATTERN = r"[a-z][a-z0-9_-]*"
@@ -58,7 +59,7 @@ def add_making(metadata: str | None, making: Making) -> str:
     if not 0 <= making.seed < 1 << 63:
         raise ConfigError("seed", making.seed, "expected 0 to 2^63 - 1")
     values = {key: value for key, value in _load(metadata).items() if key != KEY}
-    return orjson.dumps(values | {KEY: {**making._asdict(), "parents": list(making.parents)}}).decode()
+    return dump_json(values | {KEY: {**making._asdict(), "parents": list(making.parents)}})
 
 
 def read_making(metadata: str | None) -> Making | None:
@@ -85,7 +86,7 @@ def _is_making(values: dict[str, Any]) -> bool:
 
 def _load(metadata: str | None) -> dict[str, Any]:
     try:
-        values = {} if metadata is None else orjson.loads(metadata)
+        values = {} if metadata is None else load_json(metadata)
     except orjson.JSONDecodeError as error:
         raise DataError("metadata", f"not JSON ({error})", None) from error
     if not isinstance(values, dict):

@@ -44,6 +44,7 @@ class Page(NamedTuple):
     lines: list[Line] | None = None
     size: tuple[float, float] = (0.0, 0.0)  # points
     png: bytes = b""
+    is_cut: bool = False  # the page has more characters than are read of one
 
 
 class Parsed(NamedTuple):
@@ -61,7 +62,7 @@ def _make_page(values: dict[str, Any], png: bytes) -> Page:
     text = values.get("text")
     lines = None if text is None else [Line(*line) for line in text]
     width, height = values.get("size", (0.0, 0.0))
-    return Page(values["page"], lines, (width, height), png)
+    return Page(values["page"], lines, (width, height), png, bool(values.get("cut")))
 
 
 class _Failed(Exception):

@@ -118,16 +118,17 @@ def _answer_page(document: Any, number: int, request: dict[str, Any]) -> Any:
             yield json.dumps({"png": [width, height], "page": number}).encode()
             yield png
         else:
-            lines = arrange_page(read_glyphs(page), tables=request["tables"])
-            yield json.dumps({"text": lines, "page": number, "size": page.get_size()}).encode()
+            glyphs, is_cut = read_glyphs(page)
+            lines = arrange_page(glyphs, tables=request["tables"])
+            yield json.dumps({"text": lines, "page": number, "size": page.get_size(), "cut": is_cut}).encode()
     except pypdfium2.PdfiumError:
         yield json.dumps({"text": None, "page": number}).encode()
     finally:
         page.close()
 
 
-def read_glyphs(page: Any) -> list[Glyph]:
-    """The page's visible characters in the order of pdfium, at most MAX_PAGE_GLYPHS.
+def read_glyphs(page: Any) -> tuple[list[Glyph], bool]:
+    """The visible ones of the page's first MAX_PAGE_GLYPHS characters in the order of pdfium, and whether it has more.
 
     Boxes are in points from the lower left corner of the page as it is shown, turned and cropped; what is outside is not shown.
     """
@@ -140,7 +141,8 @@ def read_glyphs(page: Any) -> list[Glyph]:
     glyphs: list[Glyph] = []
     angle = 0.0
     is_new = True  # the angle is that of a word's first character
-    for at in range(min(pdfium.FPDFText_CountChars(raw), MAX_PAGE_GLYPHS)):
+    num_chars = pdfium.FPDFText_CountChars(raw)
+    for at in range(min(num_chars, MAX_PAGE_GLYPHS)):
         code = get_code(raw, at)
         if code in _MAYBE_HYPHENS and pdfium.FPDFText_IsHyphen(raw, at) == 1:
             code = ord(SPLIT_HYPHEN)
@@ -159,7 +161,7 @@ def read_glyphs(page: Any) -> list[Glyph]:
                 is_new = False
             glyphs.append(Glyph(chr(code), *box, angle))
     text_page.close()
-    return glyphs
+    return glyphs, num_chars > MAX_PAGE_GLYPHS
 
 
 class _Place:

@@ -6,6 +6,7 @@ a text was edited, the bytes of that one value are replaced and nothing else. Ro
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import re
@@ -32,7 +33,7 @@ _PLAIN_VALUE = re.compile(rb"[^,}\]\s]+")
 
 
 def iterate_blocks(path: str, limits: Limits) -> Iterator[tuple[LineBlock, bool]]:
-    """(lines, whether a newline ended the last of them) of a file, plain, gzip or zstd."""
+    """(lines, whether a newline ended the last of them) of a file, plain, gzip, zstd or bzip2."""
     num_read = 0
 
     def count(events: Iterator[bytes | Break]) -> Iterator[bytes | Break]:
@@ -139,6 +140,9 @@ def open_compressed(sink: BinaryIO, path: str) -> Iterator[BinaryIO]:
     elif codec == "zst":
         with zstandard.ZstdCompressor(level=3).stream_writer(sink, closefd=False) as stream:
             yield stream
+    elif codec == "bz2":
+        with bz2.BZ2File(sink, "wb", compresslevel=9) as stream:
+            yield stream  # type: ignore[misc]
     else:
         yield sink
 

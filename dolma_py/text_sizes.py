@@ -24,4 +24,4 @@ def estimate_text_bytes(path: str, num_bytes: int, *, kind: str = "", text_colum
         except DataError:
             return num_bytes
         return text_bytes or num_bytes
-    return num_bytes * (COMPRESSED_RATIO if find_codec(path) or path.lower().endswith(".bz2") else 1)
+    return num_bytes * (COMPRESSED_RATIO if find_codec(path) else 1)

@@ -26,6 +26,7 @@ from dolma_py.corpus import Corpus, ViewBatch, read_view
 from dolma_py.documents import SPANS
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.formats.dolma_attributes import SCORE, dump_rows, list_values
+from dolma_py.formats.json_values import dump_json, load_json
 from dolma_py.listing import Split
 from dolma_py.storage import HashingWriter, WrittenFile
 from dolma_py.views import View
@@ -167,7 +168,7 @@ def dump_documents(documents: pa.RecordBatch) -> bytes:
     """Dolma's JSON lines: id, text, source, and added, created and metadata where there are any; times in UTC."""
     lines = []
     for row in documents.to_pylist():
-        metadata = orjson.loads(row["metadata"]) if row["metadata"] else None
+        metadata = orjson.Fragment(dump_json(load_json(row["metadata"]))) if row["metadata"] else None
         values = row | {"metadata": metadata}
         lines.append(
             orjson.dumps(

@@ -27,6 +27,7 @@ from dolma_py.errors import ConfigError
 from dolma_py.formats import FieldMap, Limits, detect_format, json_documents
 from dolma_py.formats.arxiv import ArxivConfig
 from dolma_py.formats.decompress import find_codec
+from dolma_py.formats.dispatch import explain_unread
 from dolma_py.formats.html_extractors import HtmlConfig
 from dolma_py.formats.in_place import check_parquet
 from dolma_py.formats.jsonl import LineRange, cut_bytes
@@ -82,7 +83,7 @@ class SourceConfig(Config):
     inputs: list[str] = Field(min_length=1, description="files, folders and globs; {corpus} is the corpus folder")
     kind: str = Field(
         default="",
-        description="jsonl, parquet, text, html, warc, pdf, wikipedia, repository or arxiv; empty: by each file's name",
+        description="jsonl, parquet, text, html, warc (and WET), pdf, wikipedia, repository or arxiv; empty: by each file's name",
     )
     fields: FieldMap = Field(default_factory=FieldMap, description="where id, text and the rest stand in a record")
     html: HtmlConfig = Field(default_factory=HtmlConfig, description="how pages are read, in WARC archives too")
@@ -151,7 +152,7 @@ def list_inputs(corpus: Corpus, ingest: IngestConfig) -> Inputs:
     """All input files in order of source and name, each once.
 
     Raises ConfigError when two files have one name in one source: the corpus could not tell them apart later; and for a JSON document
-    that was given by its own name, or beside which nothing is left of a pattern.
+    that was given by its own name, or beside which nothing is left of a pattern; and for a name of which no reader reads anything.
     """
     known = {(shard.source, name) for shard in corpus.read_listing().shards for name, _, _ in shard.inputs}
     found: dict[tuple[str, str], InputFile] = {}
@@ -162,6 +163,7 @@ def list_inputs(corpus: Corpus, ingest: IngestConfig) -> Inputs:
             hidden, own = _match_pattern(corpus, source, pattern)
             left_out |= hidden
             unclear = [file for key, file in own.items() if key not in known]  # what was read before holds records
+            _refuse_unread(unclear)
             others = json_documents.find_json_documents([file.path for file in unclear if not file.kind])
             given = pattern.replace("{corpus}", corpus.root)
             json_documents.check_left({file.path for file in own.values()}, others, key="inputs", pattern=given)
@@ -209,6 +211,15 @@ def _find_settings(source: SourceConfig, path: str, corpus: Corpus) -> Config | 
     kind = source.kind or detect_format(path)
     settings: Config | None = getattr(source, KIND_SETTINGS[kind]) if kind in KIND_SETTINGS else None
     return settings.place(corpus.root) if isinstance(settings, PdfConfig) else settings
+
+
+def _refuse_unread(files: list[InputFile]) -> None:
+    """Raise ConfigError for a file whose name says that no reader reads it."""
+    for file in files:
+        unread = explain_unread(file.path, file.kind)
+        if unread:
+            hint = f"{unread[1]}, or leave it out: a pattern such as 'folder/*.jsonl.gz' takes what it names alone."
+            raise ConfigError("inputs", file.path, f"expected a file that is read, this is {unread[0]}", hint)
 
 
 def _refuse_trees(folders: list[str]) -> None:
@@ -389,12 +400,15 @@ def tell_copied(paths: Iterable[str]) -> None:
 def worker_memory_bytes(ingest: IngestConfig, text_bytes: int) -> int:
     """Text that a task holds at once: a batch, a row group and a longest record, each about six times.
 
-    Six: the line, its JSON, Python strings of up to four bytes a character, Arrow's copy. Nothing grows with a file's size. For a source
-    of kind pdf the process that parses is added.
+    Six: the line, its JSON, Python strings of up to four bytes a character, Arrow's copy. Nothing grows with a file's size. PDFs that a
+    model reads are held files_at_once at a time. For a source of kind pdf the process that parses is added.
     """
     limits = ingest.limits
-    parsing = max((source.pdf.max_memory_bytes for source in ingest.sources if source.kind == "pdf"), default=0)
-    return 6 * (limits.batch_text_bytes + ingest.row_group_text_bytes + limits.max_record_bytes) + parsing
+    asking = [source.pdf for source in ingest.sources if source.pdf.endpoint is not None]
+    parsing = [source.pdf for source in ingest.sources if source.kind == "pdf"] + asking
+    record_bytes = limits.max_record_bytes * max((pdf.files_at_once for pdf in asking), default=1)
+    held_bytes = limits.batch_text_bytes + ingest.row_group_text_bytes + record_bytes
+    return 6 * held_bytes + max((pdf.max_memory_bytes for pdf in parsing), default=0)
 
 
 class NewInputs(NamedTuple):

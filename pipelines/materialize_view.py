@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
-import orjson
 import pyarrow as pa
 from pydantic import Field
 
@@ -24,6 +23,7 @@ from dolma_py.config import Config
 from dolma_py.corpus import Corpus, read_view
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.errors import ConfigError
+from dolma_py.formats.json_values import dump_json, load_json
 from dolma_py.listing import ROW_BITS, Listing, Shard, Split, append_shards
 from dolma_py.markdown_tables import write_tables
 from dolma_py.storage import WrittenFile
@@ -125,10 +125,10 @@ def copy_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
     def read() -> Iterator[pa.RecordBatch]:
         for batch in read_view(corpus, view, split):
             rows = (batch.addresses & np.int64((1 << ROW_BITS) - 1)).tolist()
-            values = [orjson.loads(value) if value else {} for value in batch.documents.column("metadata").to_pylist()]
+            values = [load_json(value) if value else {} for value in batch.documents.column("metadata").to_pylist()]
             parents = ({"listing": view.listing, "shard": batch.shard.number, "row": row} for row in rows)
             named = map(name_parent, values, parents)
-            column = pa.array([orjson.dumps(value).decode() for value in named], pa.string())
+            column = pa.array([dump_json(value) for value in named], pa.string())
             index = batch.documents.schema.get_field_index("metadata")
             documents = batch.documents.set_column(index, DOCUMENT_SCHEMA.field("metadata"), column)
             if params["markdown_tables"] == "html":

@@ -77,7 +77,7 @@ def list_plain_inputs(patterns: list[str], output: str) -> PlainInputs:
                 raise ConfigError(
                     "--input",
                     info.path,
-                    f"expected a file ending in one of {', '.join(FORMATS)}, perhaps with .gz or .zst",
+                    f"expected a file ending in one of {', '.join(FORMATS)}, perhaps with .gz, .zst or .bz2",
                 )
     base = _common_folder(bases)
     found, unused = _drop_unlisted(found)

@@ -38,7 +38,10 @@ class BatchBuilder:
         self.texts.append((len(self.rows), texts))
 
     def add(self, record: Record, num_bytes: int, row: int = -1) -> None:
-        """Append one document that cost `num_bytes` in its file; with `row` its text is that of the array last taken."""
+        """Append one document that cost `num_bytes` in its file; with `row` its text is that of the array last taken.
+
+        Raises TooDeepError, and appends nothing, for metadata that cannot be written.
+        """
         text = record.text if row < 0 else row
         document_id = record.id
         if document_id is None:

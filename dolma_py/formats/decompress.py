@@ -36,19 +36,19 @@ class Break(NamedTuple):
 
 
 def find_codec(path: str) -> str:
-    """The codec of a file name: "gz", "zst" or ""."""
+    """The codec of a file name: "gz", "zst", "bz2" or ""."""
     lowered = path.lower()
     if lowered.endswith((".gz", ".gzip")):
         return "gz"
     if lowered.endswith((".zst", ".zstd")):
         return "zst"
-    return ""
+    return "bz2" if lowered.endswith(".bz2") else ""
 
 
 def strip_codec(path: str) -> str:
     """The lower-cased file name without its compression suffix."""
     lowered = path.lower()
-    for suffix in (".gzip", ".gz", ".zstd", ".zst"):
+    for suffix in (".gzip", ".gz", ".zstd", ".zst", ".bz2"):
         if lowered.endswith(suffix):
             return lowered.removesuffix(suffix)
     return lowered

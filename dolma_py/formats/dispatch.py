@@ -36,14 +36,24 @@ SUFFIXES = {
     ".htm": "html",
     ".xhtml": "html",
     ".warc": "warc",
+    ".wet": "warc",
     ".pdf": "pdf",
+}
+# what nobody should read as text and wonder: ending -> (what it is, what to do)
+_COMPRESS, _TABLE = "Compress it as .gz, .zst or .bz2", "Write it as Parquet or JSON Lines"
+UNREAD_CODECS = {suffix: (f"compressed as {suffix}", _COMPRESS) for suffix in (".xz", ".lzma", ".7z", ".lz4", ".br")}
+UNREAD_FORMS = {suffix: (f"a table as {suffix}", _TABLE) for suffix in (".arrow", ".feather", ".orc", ".avro")} | {
+    ".wat": (
+        "a WAT file, which has what is known of pages and no text",
+        "Give the .warc.wet.gz or .warc.gz file of the same pages",
+    )
 }
 ARXIV_DUMP = re.compile(r"arxiv_src_\d{4}_\d{3}\.tar$")  # of the lower-cased name
 WIKI_DUMP = re.compile(r"pages-(articles|meta-current)[^/]*\.xml[^/]*$")
 
 
 def detect_format(path: str) -> str:
-    """jsonl, parquet, html, warc, pdf by the suffix before .gz or .zst; wikipedia and arxiv by the names of dumps; every other name is text."""
+    """jsonl, parquet, html, warc, pdf by the suffix before .gz, .zst or .bz2; wikipedia and arxiv by the names of dumps; every other name is text."""
     name = strip_codec(path)
     if WIKI_DUMP.search(name):
         return "wikipedia"
@@ -53,6 +63,19 @@ def detect_format(path: str) -> str:
         if name.endswith(suffix):
             return kind
     return "text"
+
+
+def explain_unread(path: str, kind: str = "") -> tuple[str, str] | None:
+    """(what a file is, what to do) for a name of which no reader reads anything; None for all other names.
+
+    >>> explain_unread("a.jsonl.xz")
+    ('compressed as .xz', 'Compress it as .gz, .zst or .bz2')
+    """
+    name = strip_codec(path)
+    suffix = name[name.rfind(".") :]
+    if suffix in UNREAD_CODECS and kind != "repository":
+        return UNREAD_CODECS[suffix]
+    return UNREAD_FORMS.get(suffix) if kind in ("", "warc") else None
 
 
 def read_any(
@@ -86,6 +109,9 @@ def find_reader(path: str, kind: str = "") -> Callable[..., Iterator[pa.RecordBa
 
     Those of jsonl and parquet take a `part` of a file as well; some take the `settings` of their kind (pipelines.ingest_inputs).
     """
+    unread = explain_unread(path, kind)
+    if unread:
+        raise DataError(path, unread[0], hint=f"{unread[1]}.")
     kind = kind or detect_format(path)
     if kind not in READERS:
         raise DataError(path, f"unknown format {kind!r}", hint=f"Use one of {', '.join(READERS)}.")

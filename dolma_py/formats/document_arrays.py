@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from dolma_py.documents import make_document_id
 from dolma_py.formats.fields import find_origin
+from dolma_py.formats.json_values import dump_json, load_json
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -55,5 +56,5 @@ def write_again(metadata: pa.Array, is_odd: npt.NDArray[Any]) -> pa.Array:
     """Objects with numbers that a kernel does not know how to write, those of the rows `is_odd`."""
     values = metadata.to_pylist()
     for row in np.flatnonzero(is_odd).tolist():
-        values[row] = orjson.dumps(orjson.loads(values[row])).decode()
+        values[row] = dump_json(load_json(values[row]))
     return pa.array(values, pa.string())

@@ -22,6 +22,7 @@ from dolma_py.formats.json_values_kernels import KEY_SLOTS, MAX_NUMBER_BYTES, RO
 from dolma_py.formats.parquet_batches import is_text, is_valid_text
 
 TIME = pa.timestamp("us", tz="UTC")
+MIN_TIME, MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds since 1970 of the years 1 and 9999
 
 
 class Reader(NamedTuple):
@@ -71,9 +72,13 @@ def find_columns(batch: pa.RecordBatch, fields: FieldMap) -> dict[str, pa.Array 
             if not (pa.types.is_timestamp(column.type) and column.type.unit in ("s", "ms", "us")):
                 return None
             try:
-                columns[ours] = column.cast(TIME)
+                times = column.cast(TIME)
             except pa.ArrowInvalid:  # beyond what 64 bits of microseconds hold
                 return None
+            bounds = pc.min_max(times.cast(pa.int64())).as_py()
+            if bounds["min"] is not None and (bounds["min"] < MIN_TIME or bounds["max"] > MAX_TIME):
+                return None
+            columns[ours] = times
         elif is_text(column.type) and is_valid_text(column):
             columns[ours] = column
         else:

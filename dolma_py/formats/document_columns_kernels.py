@@ -65,7 +65,9 @@ def write_objects_kernel(
             if has_key_kernel(fields, first, first + 8, out, keys, 0, num_keys):  # the first 8 bytes are the key
                 return row
             to = put_bytes_kernel(fields, first, end, to == start + 1, out, to)
-        if len(origin) and not has_key_kernel(origin, 0, 8, out, keys, 0, num_keys):
+        if len(origin):
+            if has_key_kernel(origin, 0, 8, out, keys, 0, num_keys):  # the row's own has to move
+                return row
             to = put_bytes_kernel(origin, 0, len(origin), to == start + 1, out, to)
             to = put_integer_kernel(first_number + row, out, to)
             out[to] = QUOTE

@@ -10,6 +10,7 @@ import orjson
 from pydantic import Field, model_validator
 
 from dolma_py.config import Config
+from dolma_py.formats.json_values import dump_json, load_json
 
 # Names that stand for a whole map. datatrove writes text, id and metadata; its pipelines keep a page's time in metadata.date.
 # With expand_metadata=True it writes the keys of metadata beside text and id; FineWeb is released so.
@@ -100,14 +101,15 @@ def split_record(record: dict[str, Any], fields: FieldMap, source: str) -> Recor
     added, created = take_value(record, fields.added), take_value(record, fields.created)
     metadata = as_object(take_value(record, fields.metadata))
     if fields.messages is not None:
-        metadata[fields.messages] = conversation
+        put_own(metadata, fields.messages, conversation)
     for key, path in fields.rename.items():
         value = take_value(record, path)
         if value is not None:
             metadata[key] = value
     if record and fields.keep_rest:
         keep_rest(metadata, record, source)
-    given_id = None if given_id is None else str(given_id)
+    if given_id is not None:
+        given_id = given_id.hex() if isinstance(given_id, bytes) else str(given_id)
     return _finish(given_id, text, own_source, (added, created), metadata, source)
 
 
@@ -151,7 +153,7 @@ def _read_time(value: Any, metadata: dict[str, Any], otherwise: str) -> dt.datet
         return None
     time = _parse_text(value) if type(value) is str else parse_time(value)
     if time is None:
-        metadata[otherwise] = value
+        put_own(metadata, otherwise, value)
     return time
 
 
@@ -162,13 +164,25 @@ def _parse_text(value: str) -> dt.datetime | None:
 
 
 def keep_rest(metadata: dict[str, Any], record: dict[str, Any], source: str) -> None:
-    """Put what is left of a record into its metadata; a name that is taken becomes `top_level_<name>`."""
+    """Put what is left of a record into its metadata; a name that is taken becomes `top_level_<name>`, and again until it is free."""
     for key, value in record.items():
         if value is None or (key == "source" and value == source):
             continue
-        if key in metadata and metadata[key] != value:
+        while key in metadata and metadata[key] != value:
             key = f"top_level_{key}"
         metadata[key] = value
+
+
+def put_own(metadata: dict[str, Any], key: str, value: Any) -> None:
+    """Set a key that is ours to set; another value that the record has there moves to the next free `top_level_<key>`.
+
+    >>> metadata = {"origin": "web", "n": 1}
+    >>> put_own(metadata, "origin", "a.jsonl:7"); metadata
+    {'n': 1, 'top_level_origin': 'web', 'origin': 'a.jsonl:7'}
+    """
+    if key in metadata and metadata[key] != value:
+        keep_rest(metadata, {f"top_level_{key}": metadata.pop(key)}, "")
+    metadata[key] = value
 
 
 def join_messages(conversation: object) -> str | None:
@@ -215,10 +229,11 @@ def parse_time(value: object) -> dt.datetime | None:
 
 
 def dump_metadata(metadata: dict[str, Any]) -> str | None:
-    """Metadata as one JSON object; None when there is none. Bytes become hex, other foreign values their text."""
-    if not metadata:
-        return None
-    return orjson.dumps(metadata, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
+    """Metadata as one JSON object; None when there is none. Bytes become hex, other foreign values their text.
+
+    Raises TooDeepError where it could not be written inside of another object: records of Dolma are.
+    """
+    return dump_json([metadata])[1:-1] if metadata else None
 
 
 def find_origin(metadata: dict[str, Any], path: str) -> str:
@@ -242,17 +257,16 @@ def take_value(record: dict[str, Any], path: str) -> Any:
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """Metadata as a record has it: an object, its JSON text, nothing, or something else, which goes under `metadata`."""
+    """Metadata as a record has it: an object, its JSON text, nothing, or something else, which goes under `metadata`.
+
+    Raises TooDeepError.
+    """
     if value is None or value == "":
         return {}
     if isinstance(value, str):
         try:
-            parsed = orjson.loads(value)
+            parsed = load_json(value)
         except orjson.JSONDecodeError:
             parsed = None
         value = parsed if isinstance(parsed, dict) else value
     return value if isinstance(value, dict) else {"metadata": value}
-
-
-def _plain(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else str(value)

@@ -16,6 +16,7 @@ from dolma_py.formats.html_shape_kernels import cut_raw_kernel, find_long_tags_k
 LONG_TAG_BYTES = 4_096
 MAX_ATTRIBUTES = 1_024
 MAX_TRAFILATURA_ELEMENTS = 20_000
+MAX_REOPENED = 2_000_000  # elements of one page that open again: two seconds; of 38 pages of the sample archives none has more than 11
 MAX_TAG_WORDS = 20_000  # with what stands in quotes, which a parser may see differently: 4 s if each were an attribute
 # elements without content (HTML standard, section 13.1.2)
 VOID_ELEMENTS = frozenset(b"area base br col embed hr img input link meta param source track wbr".split())
@@ -95,9 +96,19 @@ def _is_stack_deeper(data: bytes, max_depth: int) -> bool:
     """Follow the open elements as a parser does (HTML standard, section 13.2.4): a closing tag closes everything opened since its
     opening tag, but formatting elements in between open again behind it (at most three alike), and a formatting element's
     closing tag closes that element alone.
+
+    True as well for a page of which more than MAX_REOPENED elements open again: a parser takes as many steps for them.
     """
     stack: list[tuple[bytes, bytes]] = []  # (name, whole tag)
-    num_open: dict[bytes, int] = {}
+    alike: dict[tuple[bytes, bytes], int] = {}  # how many of the stack
+    places: dict[bytes, list[int]] = {}  # in the stack, by name
+    num_reopened = 0
+
+    def push(element: tuple[bytes, bytes]) -> None:
+        alike[element] = alike.get(element, 0) + 1
+        places.setdefault(element[0], []).append(len(stack))
+        stack.append(element)
+
     for match in TAG.finditer(data):
         name = match.group(2).lower()
         if name in VOID_ELEMENTS:
@@ -105,18 +116,22 @@ def _is_stack_deeper(data: bytes, max_depth: int) -> bool:
         if not match.group(1):
             if name in SELF_CLOSING and stack and stack[-1][0] == name:
                 continue
-            stack.append((name, match.group(0)))
-            num_open[name] = num_open.get(name, 0) + 1
+            push((name, match.group(0)))
             if len(stack) > max_depth:
                 return True
-        elif num_open.get(name):
-            position = max(depth for depth, element in enumerate(stack) if element[0] == name)
+        elif places.get(name):
+            position = places[name][-1]
             above = stack[position + 1 :]
+            for element in stack[position:]:
+                alike[element] -= 1
+                if not alike[element]:
+                    del alike[element]
+                places[element[0]].pop()
             del stack[position:]
-            num_open[name] -= 1
             for element in above:
-                if name in FORMATTING or (element[0] in FORMATTING and stack.count(element) < 3):
-                    stack.append(element)
-                else:
-                    num_open[element[0]] -= 1
+                if name in FORMATTING or (element[0] in FORMATTING and alike.get(element, 0) < 3):
+                    push(element)
+                    num_reopened += 1
+            if num_reopened > MAX_REOPENED:
+                return True
     return False

@@ -238,14 +238,16 @@ def add_others_kernel(state, metadata, others, origin, keys):
         metadata[to] = OPEN_OBJECT
         to += 2
     to -= 1  # its closing brace
-    has_origin = len(origin) == 0 or has_key_kernel(origin, 0, 8, metadata, keys[0], 0, state[NUM_KEYS])
+    if len(origin) and has_key_kernel(origin, 0, 8, metadata, keys[0], 0, state[NUM_KEYS]):
+        return np.int64(DECLINED)  # the record's own has to move
     for number in range(state[NUM_OTHERS]):
         if not state[KEPT] >> number & 1:
             continue
         first, end = keys[1, MAX_DEPTH + 2 + 2 * number], keys[1, MAX_DEPTH + 3 + 2 * number]
         if has_key_kernel(others, first, end, metadata, keys[0], 0, state[NUM_KEYS]):
             return np.int64(DECLINED)
-        has_origin |= has_key_kernel(origin, 0, min(8, len(origin)), others, keys[1], number, number + 1)
+        if len(origin) and has_key_kernel(origin, 0, 8, others, keys[1], number, number + 1):
+            return np.int64(DECLINED)
         is_last = number + 1 == state[NUM_OTHERS]
         stop = state[NEW_ENDS + OTHERS] if is_last else keys[1, MAX_DEPTH + 4 + 2 * number]
         if to > start + 1:
@@ -254,7 +256,7 @@ def add_others_kernel(state, metadata, others, origin, keys):
         for place in range(first, stop):
             metadata[to + place - first] = others[place]
         to += stop - first
-    if not has_origin:
+    if len(origin):
         if to > start + 1:
             metadata[to] = COMMA
             to += 1

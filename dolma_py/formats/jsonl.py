@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import json
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import orjson
@@ -19,8 +18,9 @@ import pyarrow as pa
 
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.decompress import READ_BYTES, Break, find_codec, iterate_members
-from dolma_py.formats.fields import FieldMap, Record, split_record
+from dolma_py.formats.fields import FieldMap, Record, put_own, split_record
 from dolma_py.formats.json_lines import PADDING, LineBuilder, find_roles
+from dolma_py.formats.json_values import TooDeepError, load_json
 from dolma_py.formats.limits import EXCERPT_BYTES, Limits, Rejection, make_relative
 
 NEWLINE = 0x0A
@@ -288,24 +288,28 @@ def _add_line(builder: BatchBuilder, line: bytes, line_number: int, fields: Fiel
         if not line.strip():
             return ""
     try:
-        value: Any = orjson.loads(line)
+        value = load_json(line)
+        if type(value) is not dict:
+            return "not_object"
+        record = split_record(value, fields, builder.source)
     except orjson.JSONDecodeError as error:
         return explain_error(line, error)
-    if type(value) is not dict:
-        return "not_object"
-    if type(value.get(fields.id)) is float:  # a number beyond 64 bits: orjson rounds it, the standard library does not
-        value[fields.id] = json.loads(line)[fields.id]
-    record = split_record(value, fields, builder.source)
+    except (TooDeepError, RecursionError):
+        return "too_deep"
     if record is None:
         return "missing_text"
-    _add_record(builder, record, len(line), line_number, fields)
-    return ""
+    return _add_record(builder, record, len(line), line_number, fields)
 
 
-def _add_record(builder: BatchBuilder, record: Record, num_bytes: int, line_number: int, fields: FieldMap) -> None:
+def _add_record(builder: BatchBuilder, record: Record, num_bytes: int, line_number: int, fields: FieldMap) -> str:
+    """Add a record; returns "" or the reason why not."""
     if fields.keep_origin:
-        record.metadata.setdefault("origin", f"{builder.path}:{line_number}")
-    builder.add(record, num_bytes)
+        put_own(record.metadata, "origin", f"{builder.path}:{line_number}")
+    try:
+        builder.add(record, num_bytes)
+    except TooDeepError:
+        return "too_deep"
+    return ""
 
 
 def explain_error(line: bytes, error: orjson.JSONDecodeError) -> str:

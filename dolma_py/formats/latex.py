@@ -20,7 +20,9 @@ MAX_GROWTH = 2  # of a text by its macros, in times its length, beyond 64 KiB
 
 VERBATIM = re.compile(r"\\begin\{(verbatim\*?|Verbatim|lstlisting|minted|comment)\}")
 COMMENT_LINE = re.compile(r"^[ \t]{0,80}%.*\n?", re.MULTILINE)
-COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%.*")
+# what holds percent signs and backslashes of its own, on one line
+LITERAL = r"\\verb\*?([^a-zA-Z\s*])[^\n]{0,500}?\2|\\(?:url|path|nolinkurl|href)[ \t]{0,9}\{[^{}\n]{0,2000}\}"
+COMMENT = re.compile(rf"(?<!\\)((?:\\\\)*)(?:{LITERAL}|(%).*)")
 SECTION = re.compile(r"\\(?:part|chapter|section|subsection|subsubsection|paragraph|subparagraph)\*?[ \t]{0,9}[\[{]")
 TITLE_END = re.compile(r"\\begin\{document\}|\\maketitle|\\end\{abstract\}|\\end\{titlepage\}")
 BIBLIOGRAPHY = re.compile(
@@ -33,7 +35,11 @@ DEFINITION = re.compile(
     r"|def[ \t]{0,9}\\([a-zA-Z]{1,60})"
     r"|(DeclareMathOperator)(\*?)[ \t]{0,9}\{\\([a-zA-Z]{1,60})\})[ \t]{0,9}(?=\{)"
 )
+DEFINED = r"\\(?:(?:re|provide)?(?:new)?command\*?|def|DeclareMathOperator\*?)[ \t]{0,9}\{?[ \t]{0,9}\\[a-zA-Z]{1,60}"
 CONTROL_WORD = re.compile(r"\\([a-zA-Z]{1,60})(?![a-zA-Z])(\{\})?")
+# what stays, or is a macro: a literal, the head of a definition, a control word (name, braces that end it)
+EXPANDED = re.compile(rf"()(?:{LITERAL})|({DEFINED})|{CONTROL_WORD.pattern}")
+ENDS_IN_WORD = re.compile(r"\\[a-zA-Z]{1,60}\Z")
 ABSTRACT = re.compile(r"\\begin\{abstract\}")
 
 
@@ -110,13 +116,14 @@ def strip_comments(text: str) -> str:
 
 def _is_commented(text: str, position: int) -> bool:
     start = max(text.rfind("\n", 0, position) + 1, position - 500)
-    return COMMENT.search(text, start, position) is not None
+    return any(match[3] for match in COMMENT.finditer(text, start, position))
 
 
 def _strip_plain(text: str, *, goes_on: bool) -> str:
     """goes_on: the text begins inside a line."""
     first = text.find("\n") + 1 or len(text) if goes_on else 0
-    return COMMENT.sub(r"\1", text[:first] + COMMENT_LINE.sub("", text[first:]))
+    text = text[:first] + COMMENT_LINE.sub("", text[first:])
+    return COMMENT.sub(lambda match: match[1] if match[3] else match[0], text)
 
 
 class _Includer:
@@ -223,7 +230,7 @@ def collect_macros(texts: Iterable[str]) -> dict[str, str]:
             num_seen += 1
             if num_seen > MAX_MACROS:
                 break
-            name = match[1] or match[2] or match[3] or match[6]
+            name = _find_name(match)
             body = read_group(text, match.end(), MAX_MACRO_CHARS)
             if body is None or "#" in body:
                 continue
@@ -242,22 +249,67 @@ def collect_macros(texts: Iterable[str]) -> dict[str, str]:
     }
 
 
+def _find_name(definition: re.Match[str]) -> str:
+    return definition[1] or definition[2] or definition[3] or definition[6]
+
+
 def _replace_words(body: str, macros: dict[str, str]) -> str:
-    return CONTROL_WORD.sub(lambda match: macros.get(match[1], match[0]), body)
+    return CONTROL_WORD.sub(
+        lambda match: match[0] if match[1] not in macros else _end_word(macros[match[1]], match, bool(match[2])), body
+    )
+
+
+def _end_word(body: str, match: re.Match[str], has_braces: bool) -> str:
+    """What a macro stands for, with the braces behind the macro where a control word would run into a letter without them."""
+    is_open = has_braces and match.string[match.end() : match.end() + 1].isalpha() and ENDS_IN_WORD.search(body)
+    return body + "{}" if is_open else body
 
 
 def expand_macros(text: str, macros: dict[str, str]) -> str:
-    """The text with macros replaced. Raises TooLargeError where that makes it much longer."""
-    left = MAX_GROWTH * len(text) + (1 << 16)
+    """The text with macros replaced and without their definitions; \\verb and addresses stay as they are.
 
-    def replace(match: re.Match[str]) -> str:
-        nonlocal left
-        body = macros.get(match[1])
+    Raises TooLargeError where that makes it much longer.
+
+    >>> expand_macros("\\\\newcommand{\\\\eps}{\\\\epsilon}\\\\eps{}a \\\\verb|\\\\eps|", {"eps": "\\\\epsilon"})
+    '\\\\epsilon{}a \\\\verb|\\\\eps|'
+    """
+    if not macros:
+        return text
+    left = MAX_GROWTH * len(text) + (1 << 16)
+    parts = []
+    position = num_seen = 0
+    for match in EXPANDED.finditer(text):
+        start = match.start()
+        if start < position or match[1] is not None:
+            continue
+        if match[3]:
+            num_seen += 1
+            if num_seen > MAX_MACROS:
+                continue
+            end = _end_definition(text, start, macros)
+            if end:
+                parts.append(text[position:start])
+                position = end
+            continue
+        body = macros.get(match[4])
         if body is None:
-            return match[0]
+            continue
         left -= len(body)
         if left < 0:
             raise TooLargeError
-        return body
+        parts += text[position:start], _end_word(body, match, bool(match[5]))
+        position = match.end()
+    return "".join(parts) + text[position:]
 
-    return CONTROL_WORD.sub(replace, text) if macros else text
+
+def _end_definition(text: str, start: int, macros: dict[str, str]) -> int:
+    """Where the definition at `start` of one of the macros ends, with the line where it fills one; 0 where it is none of them."""
+    definition = DEFINITION.match(text, start)
+    if definition is None or _find_name(definition) not in macros:
+        return 0
+    body = read_group(text, definition.end(), MAX_MACRO_CHARS)
+    if body is None:
+        return 0
+    end = definition.end() + len(body) + 2
+    fills_line = text[end : end + 1] == "\n" and text[max(0, start - 1) : start] in ("", "\n")
+    return end + fills_line

@@ -15,12 +15,15 @@ import pyarrow.parquet as pq
 from dolma_py.arrow_buffers import view_text
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.document_columns import Reader, take_columns, take_documents, take_record
-from dolma_py.formats.fields import FieldMap, split_record
+from dolma_py.formats.fields import FieldMap, put_own, split_record
+from dolma_py.formats.json_values import TooDeepError
 from dolma_py.formats.limits import Limits, Rejection, make_relative
 from dolma_py.formats.parquet_batches import is_text, is_valid_text, iter_bounded_batches, text_lengths
 
 MAX_READ_ROWS = 1_024
 READ_BUFFER_BYTES = 1 << 20
+# what Arrow raises for a time outside Python's years, and for one of an unknown zone (of pytz or of zoneinfo)
+NO_TIME = (OverflowError, LookupError)
 
 
 class GroupRange(NamedTuple):
@@ -34,16 +37,19 @@ class GroupRange(NamedTuple):
 def cut_groups(
     path: str, num_bytes: int, unit_bytes: int, open_stream: Callable[[str], BinaryIO]
 ) -> list[tuple[GroupRange, int]]:
-    """(row groups, their share of the file's bytes) of parts of about a unit or more; empty when the footer cannot be read.
+    """(row groups, their share of the file's bytes) of parts of about a unit or more; empty when the footer cannot be read, or names a column twice.
 
     The shares add up to num_bytes. Reads the footer alone.
     """
     with open_stream(path) as stream:
         try:
-            metadata = pq.ParquetFile(stream, buffer_size=READ_BUFFER_BYTES, pre_buffer=False).metadata
+            file = pq.ParquetFile(stream, buffer_size=READ_BUFFER_BYTES, pre_buffer=False)
+            if _find_repeated(file.schema_arrow):
+                return []
         except (pa.ArrowException, OSError) as error:
             _reraise_io(error)
             return []
+        metadata = file.metadata
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         sizes = [(group.num_rows, max(0, group.total_byte_size)) for group in groups]
     all_bytes = max(1, sum(size for _, size in sizes))
@@ -80,9 +86,13 @@ def read_documents(
     with open_stream(path) as stream:
         try:
             file = pq.ParquetFile(stream, buffer_size=READ_BUFFER_BYTES, pre_buffer=False)
+            repeated = _find_repeated(file.schema_arrow)
+            problem = f"two columns are called {repeated}" if repeated else ""
         except (pa.ArrowException, OSError) as error:
             _reraise_io(error)
-            builder.reject("bad_parquet", str(error).encode(), line=1)
+            problem = str(error)
+        if problem:
+            builder.reject("bad_parquet", problem.encode(), line=1)
             yield from builder.drain()
             return
         part = part or GroupRange(0, file.metadata.num_row_groups, 0)
@@ -91,6 +101,23 @@ def read_documents(
             yield from _read_group(builder, file, group, first_row, fields)
             first_row += file.metadata.row_group(group).num_rows
     yield from builder.drain()
+
+
+def _find_repeated(schema: pa.Schema | pa.StructType) -> str:
+    """A name that two columns have, or two fields of one column, with the dots before it; "" where none does."""
+    seen: set[str] = set()
+    for field in schema:
+        if field.name in seen:
+            return str(field.name)
+        seen.add(field.name)
+        inner = field.type
+        while pa.types.is_list(inner) or pa.types.is_large_list(inner) or pa.types.is_fixed_size_list(inner):
+            inner = inner.value_type
+        if pa.types.is_map(inner):
+            inner = pa.struct([inner.key_field, inner.item_field])
+        if pa.types.is_struct(inner) and (below := _find_repeated(inner)):
+            return f"{field.name}.{below}"
+    return ""
 
 
 def _read_group(
@@ -140,22 +167,25 @@ def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fiel
         values = None if take is None else take(row)
         given = None if values is None else values.get(fields.text)
         reason, record = "missing_text", None
-        if num_bytes > max_bytes:
-            reason = "too_long"
-        elif documents is not None:
-            record = take_record(documents, row, fields, builder.source)
-        elif values is not None and any(isinstance(value, _NotUtf8) for value in values.values()):
-            reason = "not_utf8"
-        elif values is not None:
-            record = split_record(values, fields, builder.source)
-        if record is not None and fields.messages is not None:
-            num_bytes = len(record.text.encode())
-            reason, record = ("too_long", None) if num_bytes > max_bytes else ("", record)
-        if record is not None:
-            if origin:
-                record.metadata.setdefault("origin", f"{origin}{first_row + row}")
-            builder.add(record, num_bytes, row if texts is not None else -1)
-        else:
+        try:
+            if num_bytes > max_bytes:
+                reason = "too_long"
+            elif documents is not None:
+                record = take_record(documents, row, fields, builder.source)
+            elif values is not None and any(isinstance(value, _NotUtf8) for value in values.values()):
+                reason = "not_utf8"
+            elif values is not None:
+                record = split_record(values, fields, builder.source)
+            if record is not None and fields.messages is not None:
+                num_bytes = len(record.text.encode())
+                reason, record = ("too_long", None) if num_bytes > max_bytes else ("", record)
+            if record is not None:
+                if origin:
+                    put_own(record.metadata, "origin", f"{origin}{first_row + row}")
+                builder.add(record, num_bytes, row if texts is not None else -1)
+        except TooDeepError:
+            reason, record = "too_deep", None
+        if record is None:
             value = given if texts is None else texts[row].as_py()
             excerpt = value if isinstance(value, bytes) else str(value or "").encode("utf-8", "replace")
             builder.reject(reason, excerpt, line=first_row + row)
@@ -166,22 +196,35 @@ def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fiel
 def _take_values(batch: pa.RecordBatch, fields: FieldMap, has_texts: bool) -> Callable[[int], dict[str, Any]]:
     """A row by column names; with `has_texts` a text is "", for it is taken from its column."""
     names = batch.schema.names
-    columns = [
-        [None if is_null else "" for is_null in pc.is_null(column).to_pylist()]
-        if has_texts and name == fields.text
-        else _read_values(column)
-        for name, column in zip(names, batch.columns, strict=True)
-    ]
+    own = {fields.text, fields.id, fields.source, fields.added, fields.created, fields.metadata}
+    columns: list[list[Any]] = []
+    for name, column in zip(names, batch.columns, strict=True):
+        if has_texts and name == fields.text:
+            columns.append([None if is_null else "" for is_null in pc.is_null(column).to_pylist()])
+        elif name in own and is_binary(column.type):
+            columns.append([_decode_own(value, is_text=name == fields.text) for value in _read_values(column)])
+        else:
+            columns.append(_read_values(column))
     return lambda row: dict(zip(names, (column[row] for column in columns), strict=True))
 
 
 def _arrow_texts(batch: pa.RecordBatch, name: str) -> pa.LargeStringArray | None:
-    """The column of texts, where it is one of valid strings: they need not become Python's."""
+    """The column of texts, where it is one of valid strings, or of bytes that are such: they need not become Python's."""
     index = batch.schema.get_field_index(name)  # -1 where there is none, or more than one
-    if index < 0 or not is_text(batch.schema.field(index).type):
+    if index < 0:
         return None
     column = batch.column(index)
-    return column.cast(pa.large_string()) if is_valid_text(column) else None
+    if is_binary(column.type):  # what tools write that leave out the mark of a string
+        try:
+            column = column.cast(pa.large_string() if pa.types.is_large_binary(column.type) else pa.string())
+        except pa.ArrowInvalid:
+            return None
+    return column.cast(pa.large_string()) if is_text(column.type) and is_valid_text(column) else None
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether a type is bytes of 32 or 64 bit offsets."""
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 class _NotUtf8(bytes):
@@ -189,9 +232,12 @@ class _NotUtf8(bytes):
 
 
 def _read_values(column: pa.Array) -> list[Any]:
+    """Python's values; a time that Python cannot hold is a string."""
     try:
         column.validate(full=True)
         return column.to_pylist()  # type: ignore[no-any-return]
+    except NO_TIME:
+        return [_read_scalar(value) for value in column]
     except (pa.ArrowInvalid, UnicodeDecodeError):
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             return [_NotUtf8(b"")] * len(
@@ -201,11 +247,39 @@ def _read_values(column: pa.Array) -> list[Any]:
         return [value if value is None else _decode(value) for value in raw]
 
 
+def _read_scalar(value: Any) -> Any:
+    """One value as to_pylist gives it, whatever stands beside it. A time of a zone that nobody knows is in UTC."""
+    try:
+        return value.as_py()
+    except NO_TIME:
+        kind = value.type
+    if pa.types.is_struct(kind):
+        return {name: _read_scalar(item) for name, item in value.items()}
+    if pa.types.is_map(kind):
+        return [(_read_scalar(pair["key"]), _read_scalar(pair["value"])) for pair in value.values]
+    if pa.types.is_nested(kind):
+        return [_read_scalar(item) for item in value.values]
+    if pa.types.is_dictionary(kind):
+        return _read_scalar(value.value)
+    if pa.types.is_timestamp(kind) and kind.tz not in (None, "UTC"):
+        return _read_scalar(value.cast(pa.timestamp(kind.unit, "UTC")))
+    if pa.types.is_duration(kind):
+        return f"{value.value} {kind.unit}"
+    unit = kind.unit if pa.types.is_timestamp(kind) else "days" if pa.types.is_date32(kind) else "ms"
+    return f"{value.value} {unit} since 1970-01-01"
+
+
 def _decode(value: bytes) -> str | bytes:
     try:
         return value.decode()
     except UnicodeDecodeError:
         return _NotUtf8(value)
+
+
+def _decode_own(value: bytes | None, *, is_text: bool) -> str | bytes | None:
+    """Bytes of a column that a field is taken from as the string that they are; other bytes are no text, but may be an id."""
+    found = None if value is None else _decode(value)
+    return value if isinstance(found, _NotUtf8) and not is_text else found
 
 
 def _text_bytes(batch: pa.RecordBatch, name: str) -> list[int]:
@@ -220,6 +294,6 @@ def _text_bytes(batch: pa.RecordBatch, name: str) -> list[int]:
                 column = pc.struct_field(batch.column(first), rest.split("."))
     if column is not None:
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if is_text(kind):
+        if is_text(kind) or is_binary(kind):
             return text_lengths(column)
     return [batch.nbytes // max(1, batch.num_rows)] * batch.num_rows

@@ -25,7 +25,7 @@ from dolma_py.formats.decompress import find_codec, read_whole
 from dolma_py.formats.fields import FieldMap, Record
 from dolma_py.formats.limits import Limits, Rejection, make_relative
 from dolma_py.pdf_pages import SizedPage, drop_margins, join_lines, join_pages
-from dolma_py.pdf_process import Parsed, PdfLimits, PdfProcess, share_process
+from dolma_py.pdf_process import Page, Parsed, PdfLimits, PdfProcess, share_process
 from dolma_py.pdf_vision import PROMPT_VERSION, read_pages
 
 VERSION = 1  # of how text is made of a file's glyphs; recorded text guards it (tests/golden/make_pdf_outputs.py)
@@ -98,8 +98,9 @@ class PdfText(NamedTuple):
 def extract_pdf(data: bytes, pdf: PdfConfig, process: PdfProcess, endpoint: Endpoint | None = None) -> PdfText:
     """The text of a PDF by the route of the settings; for vision with an open endpoint.
 
-    Facts: pdf_version, pdf_route, pdf_pages, pdf_page_numbers ([start, end, page from 1] in characters), pdf_failed_pages (without text), and
-    for vision pdf_fallback_pages, pdf_turned_pages, pdf_problems, pdf_model, pdf_prompt, prompt_tokens, completion_tokens.
+    Facts: pdf_version, pdf_route, pdf_pages, pdf_page_numbers ([start, end, page from 1] in characters), pdf_failed_pages (without text),
+    pdf_cut_pages (of which the text ends after 200,000 characters; absent where there are none), and for vision pdf_fallback_pages,
+    pdf_turned_pages, pdf_problems, pdf_model, pdf_prompt, prompt_tokens, completion_tokens.
     Reasons: bad_pdf, encrypted, no_pages, too_many_pages, too_long, too_much_memory, pdf_timeout, pdf_crash, truncated (the end is
     missing and nothing could be read), failed_pages, too_many_fallbacks, no_text. Raises EndpointError.
     """
@@ -114,7 +115,13 @@ def extract_pdf(data: bytes, pdf: PdfConfig, process: PdfProcess, endpoint: Endp
     num_failed = texts.count(None)
     if num_failed > pdf.max_failed_frac * parsed.num_pages:
         return PdfText("", {}, "failed_pages")
-    return _finish(texts, {"pdf_route": "text", "pdf_failed_pages": num_failed})
+    return _finish(texts, {"pdf_route": "text", "pdf_failed_pages": num_failed} | _count_cut(parsed.pages))
+
+
+def _count_cut(pages: list[Page]) -> dict[str, int]:
+    """pdf_cut_pages, where there are any."""
+    num_cut = sum(page.is_cut for page in pages)
+    return {"pdf_cut_pages": num_cut} if num_cut else {}
 
 
 def _explain(reason: str, data: bytes) -> str:
@@ -144,16 +151,19 @@ def _read_by_vision(data: bytes, pdf: PdfConfig, process: PdfProcess, endpoint: 
     )  # fmt: skip
     texts = list(result.texts)
     num_fallbacks = texts.count(None)
+    cut: dict[str, int] = {}
     if num_fallbacks > pdf.max_failed_frac * counted.num_pages:
         return PdfText("", {}, "too_many_fallbacks")
     if num_fallbacks:
-        own = _page_texts(process.read_text(data, tables=pdf.tables), pdf) or [None] * len(texts)
+        parsed = process.read_text(data, tables=pdf.tables)
+        cut = _count_cut([page for page, text in zip(parsed.pages, texts, strict=False) if text is None])
+        own = _page_texts(parsed, pdf) or [None] * len(texts)
         texts = [mine if text is None else text for text, mine in zip(texts, own, strict=True)]
     facts = {
         "pdf_route": "vision", "pdf_failed_pages": texts.count(None), "pdf_fallback_pages": num_fallbacks,
         "pdf_turned_pages": result.num_turned, "pdf_problems": dict(sorted(result.problems.items())),
         "pdf_model": endpoint.settings.model, "pdf_prompt": PROMPT_VERSION,
-        "prompt_tokens": result.prompt_tokens, "completion_tokens": result.completion_tokens,
+        "prompt_tokens": result.prompt_tokens, "completion_tokens": result.completion_tokens, **cut,
     }  # fmt: skip
     return _finish(texts, facts)
 

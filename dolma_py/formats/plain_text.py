@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -13,6 +15,15 @@ from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.decompress import find_codec, read_whole
 from dolma_py.formats.fields import FieldMap, Record
 from dolma_py.formats.limits import Limits, Rejection, make_relative
+
+C1_CONTROL = re.compile("[\x80-\x9f]")
+# encodings that the detector (uchardet's statistics, in resiliparse) tells from Windows-1252 by a few letters; others, such as
+# ISO 8859-10, it takes for Spanish words
+DETECTED = frozenset((
+    "shift_jis", "cp932", "euc_jp", "gb2312", "gbk", "gb18030", "big5", "euc_kr", "cp949", "koi8-r", "cp1251", "cp866", "mac_cyrillic",
+    "iso8859-5", "cp1250", "iso8859-2", "cp1253", "iso8859-7", "cp1254", "iso8859-9", "cp1255", "iso8859-8", "cp1256", "iso8859-6", "cp874",
+    "tis-620", "iso8859-11",
+))  # fmt: skip
 
 
 class Decoded(NamedTuple):
@@ -24,7 +35,9 @@ class Decoded(NamedTuple):
 
 
 def decode_text(data: bytes) -> Decoded:
-    """Bytes to text: a byte order mark decides, else UTF-8, else Windows-1252, else Latin-1. A NUL means binary.
+    """Bytes to text: a byte order mark decides, else UTF-8, else one of DETECTED that the bytes look like, else Windows-1252.
+
+    A NUL means binary; bytes of which Windows-1252 has no letters are bad_encoding.
 
     >>> decode_text(bytes([99, 97, 102, 233]))
     Decoded(text='caf\\xe9', encoding='windows-1252', reason='')
@@ -38,12 +51,28 @@ def decode_text(data: bytes) -> Decoded:
             return Decoded("", encoding, "binary") if "\0" in text else Decoded(text, encoding)
     if b"\0" in data:
         return Decoded("", "", "binary")
-    for encoding in ("utf-8", "windows-1252"):
-        try:
-            return Decoded(data.decode("utf-8-sig" if encoding == "utf-8" else encoding), encoding)
-        except UnicodeDecodeError:
-            continue
-    return Decoded(data.decode("latin-1"), "latin-1")
+    with contextlib.suppress(UnicodeDecodeError):
+        return Decoded(data.decode("utf-8-sig"), "utf-8")
+    detected, western = _decode(data, _detect(data)), _decode(data, "windows-1252")
+    if detected is None or (western is not None and detected.text == western.text):
+        return western or Decoded("", "", "bad_encoding")
+    return detected
+
+
+def _decode(data: bytes, encoding: str) -> Decoded | None:
+    """The text in that encoding; None where it has control characters that no text has (U+0080 to U+009F)."""
+    with contextlib.suppress(UnicodeDecodeError, LookupError):
+        text = data.decode(encoding)
+        return None if C1_CONTROL.search(text) else Decoded(text, encoding)
+    return None
+
+
+def _detect(data: bytes) -> str:
+    """One of DETECTED, else windows-1252."""
+    from resiliparse.parse.encoding import detect_encoding  # few files need it
+
+    found = detect_encoding(data)
+    return found if found in DETECTED else "windows-1252"
 
 
 def read_documents(

@@ -1,4 +1,5 @@
-"""WARC archives, plain or gzip: the pages of successful responses become documents.
+"""WARC archives, plain or compressed: the pages of successful responses become documents, and so does plain text that somebody
+made of pages, as Common Crawl's WET files have it.
 
 Framing is ours, so that one record with a lying length, a corrupt gzip member or junk between records costs that record and no
 more; HTTP headers, transfer and content encodings are read by fastwarc.
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -17,13 +20,14 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.decompress import find_codec, iterate_members
 from dolma_py.formats.fields import FieldMap, Record, parse_time
-from dolma_py.formats.html import Page, extract_page, name_extractor
+from dolma_py.formats.html import Page, decode_page, extract_page, name_extractor
 from dolma_py.formats.html_extractors import Extractor, HtmlConfig
-from dolma_py.formats.limits import Limits, Rejection, make_relative
-from dolma_py.formats.plain_text import decode_text
-from dolma_py.formats.warc_framing import Frame, iterate_frames
+from dolma_py.formats.limits import Limits, Rejection, Skipped, make_relative
+from dolma_py.formats.plain_text import Decoded, decode_text
+from dolma_py.formats.warc_framing import Frame, find_body, iterate_frames
 
 PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/plain"})
+CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 
 
 def read_documents(
@@ -36,13 +40,15 @@ def read_documents(
     open_stream: Callable[[str], BinaryIO],
     root: str = "",
     settings: HtmlConfig = HtmlConfig(),
-) -> Iterator[pa.RecordBatch | Rejection]:
-    """Batches and rejections of one WARC file.
+) -> Iterator[pa.RecordBatch | Rejection | Skipped]:
+    """Batches and rejections of one WARC file, then how many whole records were passed over and why: kind (neither response nor
+    conversion), status (an HTTP status other than 200), media_type (neither HTML nor plain text).
 
-    Kept: records of type response with HTTP status 200 and a media type of HTML or plain text; every other whole record is no
-    document and no rejection. `created` is WARC-Date, `metadata.url` is WARC-Target-URI, `metadata.http_headers` the response's
-    headers by lower-case name. `line` counts records from 1.
+    Kept: records of type response with HTTP status 200 and a media type of HTML or plain text, and of type conversion with plain text,
+    which nothing is extracted from. `created` is WARC-Date, `metadata.url` is WARC-Target-URI, `metadata.http_headers` a response's
+    headers and `metadata.warc_headers` a conversion's by lower-case name. `line` counts records from 1.
     """
+    skipped: Counter[str] = Counter()
     builder = BatchBuilder(make_relative(path, root), source=source, added=added, limits=limits)
     with open_stream(path) as stream:
         events = iterate_members(stream, find_codec(path), limits=limits, resync=True)
@@ -50,13 +56,38 @@ def read_documents(
             if frame.reason:
                 builder.reject(frame.reason, frame.data, line=frame.number, offset_bytes=frame.offset_bytes)
             elif frame.kind == "response":
-                _add_response(builder, frame, settings.extractor)
+                skipped[_add_response(builder, frame, settings.extractor)] += 1
+            elif frame.kind == "conversion":
+                skipped[_add_conversion(builder, frame)] += 1
+            else:
+                skipped["kind"] += 1
             if builder.is_full:
                 yield from builder.drain()
     yield from builder.drain()
+    for reason, count in sorted(skipped.items()):
+        if reason:
+            yield Skipped(builder.path, reason, count)
 
 
-def _add_response(builder: BatchBuilder, frame: Frame, extractor: Extractor) -> None:
+def _add_conversion(builder: BatchBuilder, frame: Frame) -> str:
+    """Add the plain text that a record holds, or reject it; returns why it is passed over, or ""."""
+    kind, _, parameters = frame.headers.get("content-type", "").partition(";")
+    kind = kind.strip().lower()
+    if kind != "text/plain":
+        return "media_type"
+    charset = CHARSET.search(parameters)
+    body = find_body(frame)
+    page = _read_text(body, charset[1] if charset else "")
+    languages = frame.headers.get("warc-identified-content-language", "")
+    more: dict[str, object] = {"warc_headers": frame.headers}
+    if languages:
+        more["languages"] = [language.strip() for language in languages.split(",")]
+    _add_page(builder, frame, page, body, kind, more)
+    return ""
+
+
+def _add_response(builder: BatchBuilder, frame: Frame, extractor: Extractor) -> str:
+    """Add the page that a record holds, or reject it; returns why it is passed over, or ""."""
     records = ArchiveIterator(
         io.BytesIO(frame.data),
         record_types=WarcRecordType.response,
@@ -71,17 +102,23 @@ def _add_response(builder: BatchBuilder, frame: Frame, extractor: Extractor) -> 
         if http is None or http.status_code is None:
             raise OSError("no HTTP header")
         if http.status_code != 200:
-            return
+            return "status"
         kind = (record.http_content_type or "").lower()
         if kind not in PAGE_TYPES:
-            return
+            return "media_type"
         body = record.reader.read(limit + 1)
         charset = record.http_charset or ""
         headers = {name.lower(): value for name, value in http.items()}
     except (OSError, StopIteration, ValueError):  # a stream in memory: its errors are the record's
         builder.reject("bad_http", frame.data, line=frame.number, offset_bytes=frame.offset_bytes)
-        return
+        return ""
     page = _read_page(body, kind, charset, builder.limits, extractor)
+    more: dict[str, object] = {"title": page.title, "http_headers": headers}
+    _add_page(builder, frame, page, body, kind, more | name_extractor(page))
+    return ""
+
+
+def _add_page(builder: BatchBuilder, frame: Frame, page: Page, body: bytes, kind: str, more: dict[str, object]) -> None:
     if page.reason:
         builder.reject(page.reason, body or frame.data, line=frame.number, offset_bytes=frame.offset_bytes)
         return
@@ -92,23 +129,25 @@ def _add_response(builder: BatchBuilder, frame: Frame, extractor: Extractor) -> 
         "warc_record_id": frame.headers.get("warc-record-id", "").strip("<>"),
         "content_type": kind,
         "encoding": page.encoding,
-        "title": page.title,
-        "http_headers": headers,
-    } | name_extractor(page)
+    } | more
     date = frame.headers.get("warc-date", "")
     created = parse_time(date)
     if created is None and date:
         metadata["invalid_created"] = date
-    record_out = Record(None, page.text, builder.source, None, created, metadata)
-    builder.add(record_out, len(page.text.encode()))
+    builder.add(Record(None, page.text, builder.source, None, created, metadata), len(page.text.encode()))
 
 
 def _read_page(body: bytes, kind: str, charset: str, limits: Limits, extractor: Extractor) -> Page:
     if kind != "text/plain":
         return extract_page(body, limits, charset, extractor)
-    if len(body) > limits.max_html_bytes:
-        return Page("", "", "", "too_long")
-    decoded = decode_text(body)
+    return Page("", "", "", "too_long") if len(body) > limits.max_html_bytes else _read_text(body, charset)
+
+
+def _read_text(body: bytes, charset: str) -> Page:
+    """Plain text as it stands; in the declared encoding unless it is UTF-8."""
+    decoded = Decoded(*decode_page(body, charset)) if charset else decode_text(body)
+    if "\0" in decoded.text:
+        decoded = Decoded("", "", "binary")
     if not decoded.reason and not decoded.text.strip():
-        return Page("", "", "", "no_text")
+        decoded = Decoded("", "", "no_text")
     return Page(decoded.text, "", decoded.encoding, decoded.reason)

@@ -1,9 +1,9 @@
 """Where each record of a WARC stream begins and ends, when some of them lie about it.
 
-A record is believed when its header block ends within max_header_bytes, its Content-Length is a number, and after so many bytes
-(and the blank lines that close a record) another record, the member's end or the file's end stands. Otherwise it is one rejection
-and the search goes on for the next line that starts with `WARC/1.`: behind the bad record's header, so that records which a too
-large length had swallowed are found again.
+A record is believed when its header block ends within max_header_bytes and before another record begins, its Content-Length is a
+number, and after so many bytes (and the blank lines that close a record) another record, the member's end or the file's end stands.
+Otherwise it is one rejection and the search goes on for the next line that starts with `WARC/1.`: behind the bad record's first line,
+so that records which a too large length had swallowed are found again.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from dolma_py.formats.decompress import Break
 from dolma_py.formats.limits import EXCERPT_BYTES, Limits
 
 START = b"WARC/1."
+RECORD_END = b"\r\n\r\n"
 NEXT_START = re.compile(rb"\nWARC/1\.")
-HEADER_END = re.compile(rb"\r?\n\r?\n")
+HEADER_END = re.compile(rb"\r?\n\r?\n|\n(?=WARC/1\.)")
 
 
 class Frame(NamedTuple):
@@ -85,6 +86,10 @@ class _Framer:
             if len(self.buffer) < self.limits.max_header_bytes:
                 return None if end is None else self._reject_start(end or "bad_header")
             return self._reject_start("bad_header")
+        if (
+            header_end[0] == b"\n"
+        ):  # a record begins inside the block: it is torn, and what follows is not parsed with it
+            return self._reject_start("bad_header")
         headers = parse_headers(bytes(self.buffer[: header_end.start()]))
         length_text = headers.get("content-length", "")
         if not (length_text.isascii() and length_text.isdigit() and len(length_text) < 20):
@@ -101,7 +106,7 @@ class _Framer:
             return self._reject_start("bad_length")
         self.num_records += 1
         with memoryview(self.buffer) as view:
-            data = b"".join((view[:body_end], b"\r\n\r\n"))
+            data = b"".join((view[:body_end], RECORD_END))
         frame = Frame(self.num_records, self.buffer_offset_bytes, headers.get("warc-type", "").lower(), headers, data)
         self._drop(body_end)
         return frame
@@ -141,6 +146,12 @@ class _Framer:
         if num_bytes:
             del self.buffer[:num_bytes]
             self.buffer_offset_bytes += num_bytes
+
+
+def find_body(frame: Frame) -> bytes:
+    """What a whole record holds behind its header block."""
+    header_end = HEADER_END.search(frame.data)
+    return b"" if header_end is None else frame.data[header_end.end() : -len(RECORD_END)]
 
 
 def parse_headers(block: bytes) -> dict[str, str]:

@@ -77,9 +77,8 @@ def read_documents(
     settings = settings or WikipediaConfig()
     builder = BatchBuilder(make_relative(path, root), source=source, added=added, limits=limits)
     reader = _PageReader(builder, settings)
-    codec = "bz2" if path.lower().endswith(".bz2") else find_codec(path)
     with open_stream(path) as stream:
-        events = iterate_members(stream, codec, limits=limits, resync=True)
+        events = iterate_members(stream, find_codec(path), limits=limits, resync=True)
         for raw in iterate_pages(events, min(settings.max_page_bytes, limits.max_record_bytes)):
             reader.take(raw)
             if builder.is_full:

@@ -26,8 +26,13 @@ def take_lines(
             for key, value in record.items():
                 if value is None or (key == "source" and value == source):
                     continue
-                metadata[f"top_level_{key}" if key in metadata and metadata[key] != value else key] = value
-        metadata.setdefault("origin", f"{path}:{number}")
+                while key in metadata and metadata[key] != value:
+                    key = f"top_level_{key}"
+                metadata[key] = value
+        name, own = "top_level_origin", metadata.pop("origin", None)
+        while own is not None and name in metadata:
+            name = f"top_level_{name}"
+        metadata |= ({} if own is None else {name: own}) | {"origin": f"{path}:{number}"}
         rows.append((
             "" if given["id"] is None else str(given["id"]), given["text"], given.get("source") or source,
             count_microseconds(given["added"]), count_microseconds(given["created"]), metadata,

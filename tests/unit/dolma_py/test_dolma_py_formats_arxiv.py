@@ -151,6 +151,34 @@ def test_macros_that_do_not_end() -> None:
         clean_paper({"m.tex": "\\def\\a{" + "x" * 900 + "}\\section{S}" + "\\a{}" * 100_000}, 1 << 20)
 
 
+def expand(body: str, preamble: str = "") -> str:
+    """The body of a paper of one section."""
+    text = clean_paper(
+        {"m.tex": f"\\documentclass{{a}}{preamble}\\begin{{document}}\\section{{S}}\n{body}\\end{{document}}"}, 10_000
+    ).text
+    return text.removeprefix("\\section{S}").strip()
+
+
+EPS = "\\newcommand{\\eps}{\\epsilon}\\newcommand{\\ie}{i.e.}"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("\\eps{}a", "\\epsilon{}a"), ("\\eps{} a \\eps{}1 \\eps a", "\\epsilon a \\epsilon1 \\epsilon a"), ("\\ie{}x", "i.e.x"),
+        ("a\n\\newcommand{\\ie}{i.e.}\nb \\ie", "a\nb i.e."), ("\\def\\x{\\ie}\\x c", "i.e. c"),
+        ("\\newcommand{\\y}[1]{\\ie #1} \\y{2}", "\\newcommand{\\y}[1]{i.e. #1} \\y{2}"),  # has an argument: stays, and so does its name
+        ("\\renewcommand{\\ie}[1]{#1}", "\\renewcommand{\\ie}[1]{#1}"), ("\\verb|\\eps| \\url{a\\eps}", "\\verb|\\eps| \\url{a\\eps}"),
+    ],
+)  # fmt: skip
+def test_macros_in_a_text(body, expected) -> None:
+    assert expand(body, EPS) == expected
+
+
+def test_a_macro_in_a_macro_keeps_its_braces() -> None:
+    assert expand("\\ea", EPS + "\\newcommand{\\ea}{\\eps{}a}") == "\\epsilon{}a"
+
+
 def test_files_that_include_each_other() -> None:
     bomb = {f"f{n}.tex": f"\\input{{f{n + 1}}}" * 10 + "x" for n in range(12)} | {
         "a.tex": "\\documentclass{a}\\section{S}\\input{f0}"
@@ -182,6 +210,14 @@ def test_comments() -> None:
         strip_comments("\\begin{lstlisting}% x\\end{lstlisting} % y\r\n\\begin{minted} % z")
         == "\\begin{lstlisting}% x\\end{lstlisting} \n\\begin{minted} "
     )
+    assert strip_comments("\\verb|100% sure| B % c") == "\\verb|100% sure| B "
+    assert strip_comments("\\verb*+5%+ and \\verb+a% b\nc+") == "\\verb*+5%+ and \\verb+a\nc+"
+    assert strip_comments("\\\\verb|5% x|") == "\\\\verb|5"  # a line's end and a word
+    assert (
+        strip_comments("\\url{http://a/%20b} \\href{b%20c}{5% d}\n\\path{a%b}%c")
+        == "\\url{http://a/%20b} \\href{b%20c}{5\n\\path{a%b}"
+    )
+    assert strip_comments("% \\url{a\nb %\\verb|x\n") == "b \n"
     assert find_title("\\title{A {b} c}") == "A {b} c"
     assert find_title("\\title{never closed") == ""
 
@@ -190,6 +226,7 @@ MARKS = [
     "\\documentclass{a}", "\\begin{document}", "\\end{document}", "\\section{", "}", "{", "%", "\n", "\\", "\\newcommand{\\x}{", "\\x",
     "\\def\\y{\\x}", "\\y", "\\input{a}", "\\input{b}", "\\begin{verbatim}", "\\end{verbatim}", "\\begin{thebibliography}", "\\appendix",
     "text", "\\maketitle", "\u00e9",
+    "\\verb|", "|", "\\url{", "\\x{}", "a%b",
 ]  # fmt: skip
 
 

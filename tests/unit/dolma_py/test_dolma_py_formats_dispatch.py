@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import json
+import re
 
 import pytest
 
@@ -29,6 +31,7 @@ def read(path, **options):
         ("a.jsonl", "jsonl"), ("a.JSONL.GZ", "jsonl"), ("a.json.zst", "jsonl"), ("b/a.ndjson", "jsonl"), ("a.parquet", "parquet"),
         ("a.html", "html"), ("a.htm.gz", "html"), ("a.warc", "warc"), ("s3://b/a.warc.gz", "warc"), ("a.txt", "text"),
         ("README", "text"), ("a.py", "text"), ("a.rst.gz", "text"), ("a.gz", "text"), ("b/A.PDF", "pdf"), ("a.pdf.gz", "pdf"),
+        ("a.jsonl.bz2", "jsonl"), ("CC-MAIN-1.warc.wet.gz", "warc"),
     ],
 )  # fmt: skip
 def test_detect_format(path, kind) -> None:
@@ -43,6 +46,34 @@ def test_missing_file_raises(tmp_path) -> None:
 def test_unknown_kind_raises(tmp_path) -> None:
     with pytest.raises(DataError, match="docx"):
         read(tmp_path / "a.docx", kind="docx")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "told"),
+    [
+        ("a.jsonl.xz", "", "compressed as .xz. Compress it as .gz, .zst or .bz2."), ("a.jsonl.xz", "jsonl", "compressed as .xz."),
+        ("a.arrow", "", "a table as .arrow. Write it as Parquet or JSON Lines."), ("A.WARC.WAT.GZ", "", "Give the .warc.wet.gz"),
+        ("a.warc.wat.gz", "warc", "no text"), ("enwiki-20240501-pages-articles.xml.7z", "wikipedia", "compressed as .7z"),
+    ],
+)  # fmt: skip
+def test_what_no_reader_reads_is_told(tmp_path, name, kind, told) -> None:
+    (tmp_path / name).write_bytes(b"\xfd7zXZ\0")
+    with pytest.raises(DataError, match=re.escape(told)):
+        read(tmp_path / name, kind=kind)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "text"])
+def test_a_kind_may_have_any_name(tmp_path, kind) -> None:
+    path = tmp_path / "a.arrow"
+    path.write_text('{"text": "a"}\n')
+    assert len(read(path, kind=kind)) == 1
+
+
+def test_bzip2(tmp_path) -> None:
+    path = tmp_path / "a.jsonl.bz2"
+    path.write_bytes(bz2.compress(b'{"text": "a"}\n{"te', 9) + bz2.compress(b'xt": "b"}\n', 1))
+    (batch,) = read(path)
+    assert batch.column("text").to_pylist() == ["a", "b"]
 
 
 def test_kind_wins_over_name(tmp_path) -> None:

@@ -91,6 +91,28 @@ def test_depth_is_exact(depth, hazard) -> None:
     assert find_hazard(b"<div>" * depth + b"x" + b"</div>" * depth, 512) == hazard
 
 
+@pytest.mark.parametrize(
+    ("num_copies", "num_more", "hazard"), [(5, 3, ""), (5, 4, "too_deep"), (2, 4, ""), (2, 5, "too_deep")]
+)
+def test_three_alike_open_again(num_copies, num_more, hazard) -> None:
+    """Of the elements that </div> closes three alike stay open, so the depth is 3 (or 2) and what follows."""
+    data = b"<div>" + b"<b>" * num_copies + b"</div>" + b"".join(b"<u a=%d>" % n for n in range(num_more))
+    assert find_hazard(data, 6) == hazard
+
+
+@pytest.mark.parametrize(("num_attributes", "hazard"), [(1_023, ""), (1_024, "too_many_attributes")])
+def test_attributes_of_one_tag_are_bounded(num_attributes, hazard) -> None:
+    """With the tag's name these are MAX_ATTRIBUTES words."""
+    assert find_hazard(b"<div " + b" ".join(b"a%d=1" % n for n in range(num_attributes)) + b">x</div>", 512) == hazard
+
+
+@pytest.mark.parametrize(("cycles", "hazard"), [(6, ""), (40, "too_deep")])
+def test_elements_that_open_again_and_again_are_bounded(cycles, hazard) -> None:
+    """Never deeper than 500, but each cycle opens 250 elements again 250 times."""
+    cycle = b"<div>" * 250 + b"".join(b"<b c=%d>" % n for n in range(250)) + b"</div>" * 250 + b"</b>" * 250
+    assert find_hazard(b"<p>" * 600 + cycle * cycles, 512) == hazard
+
+
 def test_made_up_charset_falls_back() -> None:
     page = extract_page(b"<html><body><main><p>Some words stand here.</p></main></body></html>", Limits(), "klingon-7")
     assert page.text == "Some words stand here."

@@ -37,6 +37,10 @@ def test_each_takes_the_article_and_leaves_the_menu(extractor):
         ("", "one two three\nfour five six", "one two three and four five six", "one two three\nfour five six"),
         ("one two three", "one two three\n" + "four five six seven eight nine", "one two three four five six seven eight nine",
          "one two three\nfour five six seven eight nine"),  # the precise one lost more than half
+        # half of 36 characters of the complete one is enough, half of 37 is not
+        ("one two three four", "one two three four\nfive six seven ei", "one two three four five six seven ei", "one two three four"),
+        ("one two three four", "one two three four\nfive six seven eig", "one two three four five six seven eig",
+         "one two three four\nfive six seven eig"),
         ("one two three\n\n- a", "", "ONE two three a", "one two three\n\n- a"),  # blank lines and case count for nothing
         ("a b c d e f", "", "a b c d x e f", "a b c d e f"),  # half of its 3-grams
         ("a b c d e f", "", "a b c x d e f", "a b c d e f"),  # 2 of 4

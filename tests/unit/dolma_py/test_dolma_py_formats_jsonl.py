@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dolma_py.documents import DOCUMENT_SCHEMA, make_document_id
 from dolma_py.formats import FieldMap, Limits, Rejection
+from dolma_py.formats.decompress import read_whole
 from dolma_py.formats.jsonl import LineRange, count_newlines, cut_bytes, iterate_range, read_documents
 
 NO_ORIGIN = FieldMap(keep_origin=False)
@@ -291,6 +292,20 @@ def test_bomb_is_bounded(suffix) -> None:
     assert [row["text"] for row in rows] == ["before"]
     assert reasons(rejections) == [(2, "bomb")]
     assert peak_bytes < 120 << 20
+
+
+@pytest.mark.parametrize(("share", "reason"), [(0.9, "bomb"), (1.1, "")])
+def test_where_a_bomb_begins(share, reason) -> None:
+    """One member of fewer bytes than are fed at once: its ratio is known at its end alone."""
+    plain = b"a" * 1_000_000
+    packed = gzip.compress(plain)
+    limits = Limits(ratio_floor_bytes=0, max_ratio=share * len(plain) / len(packed))
+    data, told = read_whole(io.BytesIO(packed), "gz", limits=limits)
+    assert (data, told) == (plain, reason)
+    assert (
+        read_whole(io.BytesIO(packed), "gz", limits=limits.model_copy(update={"ratio_floor_bytes": len(plain)}))[1]
+        == ""
+    )
 
 
 def test_zstd_window_that_is_too_large() -> None:

@@ -78,6 +78,78 @@ def test_foreign_table_through_field_map() -> None:
     assert [tuple(rejection)[:4] for rejection in rejections] == [("a.parquet", 2, -1, "missing_text")]
 
 
+@pytest.mark.parametrize("others", [{}, {"other": [1, 2]}])  # by columns, and any table
+def test_metadata_as_json_text_nested_too_deep_or_with_large_numbers(others) -> None:
+    deep = '{"k":' + "[" * 300 + "]" * 300 + "}"
+    table = pa.table({"text": ["a", "b"], "metadata": [deep, '{"k":100000000000000000001}'], **others})
+    rows, rejections = read(write(table))
+    assert [(rejection.line, rejection.reason, rejection.excerpt) for rejection in rejections] == [(1, "too_deep", "a")]
+    assert [row["text"] for row in rows] == ["b"]
+    assert json.loads(rows[0]["metadata"])["k"] == 100000000000000000001
+
+
+def first(value, kind, **options):
+    """The first of two rows of a column `x`, and the second, which is 1 of that type; metadata alone."""
+    table = pa.table({"text": ["a", "b"], "x": pa.array([value, 1], kind)})
+    rows, rejections = read(write(table), **options)
+    assert rejections == []
+    return [json.loads(row["metadata"])["x"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "told"),
+    [
+        (10**18, pa.timestamp("us"), ["1000000000000000000 us since 1970-01-01", "1970-01-01T00:00:00.000001"]),
+        (-(10**18), pa.timestamp("us", "UTC"), ["-1000000000000000000 us since 1970-01-01", "1970-01-01T00:00:00.000001+00:00"]),
+        (10**7, pa.date32(), ["10000000 days since 1970-01-01", "1970-01-02"]),
+        (60, pa.timestamp("ms", "Mars/Base"), ["1970-01-01T00:00:00.060000+00:00", "1970-01-01T00:00:00.001000+00:00"]),
+        (10**15, pa.timestamp("ms", "Mars/Base"), ["1000000000000000 ms since 1970-01-01", "1970-01-01T00:00:00.001000+00:00"]),
+        (60, pa.timestamp("us", "+02:00"), ["1970-01-01T02:00:00.000060+02:00", "1970-01-01T02:00:00.000001+02:00"]),
+    ],
+)  # fmt: skip
+def test_times_that_python_cannot_hold_are_strings(value, kind, told) -> None:
+    assert first(value, kind) == told
+
+
+def test_such_times_inside_other_values() -> None:
+    far, kind = 10**18, pa.timestamp("us")
+    times = pa.array([far, 1, None], kind)
+    struct = pa.StructArray.from_arrays([times, pa.array([1, 2, 3])], names=["when", "n"])
+    lists = pa.ListArray.from_arrays([0, 2, 3, 3], times)
+    maps = pa.MapArray.from_arrays([0, 1, 3, 3], pa.array(["a", "b", "c"]), times)
+    rows, rejections = read(write(pa.table({"text": ["a", "b", "c"], "s": struct, "l": lists, "m": maps})))
+    string, time = "1000000000000000000 us since 1970-01-01", "1970-01-01T00:00:00.000001"
+    assert rejections == []
+    assert [json.loads(row["metadata"]) for row in rows] == [
+        {"s": {"when": string, "n": 1}, "l": [string, time], "m": [["a", string]]},
+        {"s": {"when": time, "n": 2}, "l": [None], "m": [["b", time], ["c", None]]},
+        {"s": {"when": None, "n": 3}, "l": [], "m": []},
+    ]
+
+
+@pytest.mark.parametrize("others", [{}, {"other": [1, 2, 3]}])  # by columns, and any table
+def test_a_document_time_that_python_cannot_hold_is_invalid(others) -> None:
+    times = pa.array([9 * 10**17, 253_402_300_799_999_999, None], pa.timestamp("us"))
+    rows, rejections = read(write(pa.table({"text": ["a", "b", "c"], "created": times, **others})))
+    assert rejections == []
+    assert [row["created"] for row in rows] == [None, datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC), None]
+    assert json.loads(rows[0]["metadata"])["invalid_created"] == "900000000000000000 us since 1970-01-01"
+
+
+@pytest.mark.parametrize(
+    ("names", "told"), [(["text", "text"], "text"), (["text", "x", "x"], "x"), (["text", "s"], "s.x")]
+)
+def test_columns_of_one_name_are_rejected(names, told) -> None:
+    struct = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    columns = {"text": pa.array(["a"]), "x": pa.array([1]), "s": struct}
+    data = write(pa.Table.from_arrays([columns[name] for name in names], names=names))
+    rows, rejections = read(data)
+    assert rows == []
+    assert [(item.reason, item.line) for item in rejections] == [("bad_parquet", 1)]
+    assert rejections[0].excerpt == f"two columns are called {told}"
+    assert cut_groups("/in/a.parquet", len(data), 1, lambda path: io.BytesIO(data)) == []
+
+
 def test_table_without_the_text_column() -> None:
     rows, rejections = read(write(pa.table({"content": ["a", "b"]})))
     assert rows == []
@@ -93,6 +165,44 @@ def test_invalid_utf8_in_a_string_column() -> None:
     rows, rejections = read(data)
     assert [row["text"] for row in rows] == ["fine", "good"]
     assert [tuple(rejection)[1:] for rejection in rejections] == [(2, -1, "not_utf8", "\\xff\\xfe")]
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+@pytest.mark.parametrize("others", [{}, {"x": pa.array([b"a", b"\xff"])}])
+def test_bytes_that_are_strings(kind, others) -> None:
+    columns = {
+        "id": [b"1", b"2"],
+        "text": ["\u00e9 x".encode(), b"abc"],
+        "metadata": [b'{"k":1}', None],
+        "created": [b"2020-01-01", None],
+    }
+    table = pa.table({name: pa.array(values, kind) for name, values in columns.items()} | others)
+    rows, rejections = read(write(table))
+    assert rejections == []
+    assert [(row["id"], row["text"], row["created"]) for row in rows] == [
+        ("1", "\u00e9 x", datetime(2020, 1, 1, tzinfo=UTC)), ("2", "abc", None),
+    ]  # fmt: skip
+    assert json.loads(rows[0]["metadata"]) == {"k": 1} | ({"x": "61"} if others else {})
+    assert rows == read(write(table.select(table.column_names[::-1])))[0]
+    broken = table.set_column(1, "text", pa.array([b"\xff", b"abc"], kind))
+    rows, rejections = read(write(broken))
+    assert [row["text"] for row in rows] == ["abc"]
+    assert [(rejection.line, rejection.reason, rejection.excerpt) for rejection in rejections] == [
+        (1, "not_utf8", "\\xff")
+    ]
+    (row, _), rejections = read(write(table.set_column(0, "id", pa.array([b"\xff\x01", b"2"], kind))))
+    assert (row["id"], rejections) == ("ff01", [])
+    _, rejections = read(write(table), limits=Limits(max_record_bytes=3))
+    assert [(rejection.line, rejection.reason) for rejection in rejections] == [(1, "too_long")]
+
+
+@pytest.mark.parametrize("others", [{}, {"x": [1, 2]}])
+def test_an_origin_of_the_row_moves(others) -> None:
+    table = pa.table({"text": ["a", "b"], "metadata": ['{"origin":"liar:1"}', None], **others})
+    rows, _ = read(write(table), FieldMap())
+    metadata = [json.loads(row["metadata"]) for row in rows]
+    assert [found["origin"] for found in metadata] == ["a.parquet:1", "a.parquet:2"]
+    assert [found.get("top_level_origin") for found in metadata] == ["liar:1", None]
 
 
 def test_text_that_is_too_long() -> None:

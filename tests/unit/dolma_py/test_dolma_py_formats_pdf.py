@@ -8,14 +8,17 @@ import io
 import json
 
 import pyarrow as pa
+import pypdfium2
 import pytest
 
+from dolma_py import pdf_worker
 from dolma_py.endpoint import Answer, Endpoint, EndpointConfig
 from dolma_py.errors import EndpointError
 from dolma_py.formats import FieldMap, Limits, Rejection, read_any
 from dolma_py.formats.pdf import PdfConfig, extract_pdf
 from dolma_py.pdf_process import PdfProcess
 from dolma_py.pdf_vision import PAGE_PROMPT, is_looping, parse_page
+from dolma_py.pdf_worker import MAX_PAGE_GLYPHS
 from tests.chat_server import ChatServer, images_of, question_of
 from tests.golden.make_pdf_outputs import RECORD, describe_texts, make_files
 from tests.made_pdfs import Text, make_encrypted, make_lines, make_pdf
@@ -76,12 +79,31 @@ def test_text_is_where_it_was_before_the_mark():
 def test_unreadable_pages_are_bounded(process):
     whole = make_pdf([make_lines([f"page {n}"]) for n in range(300)])
     broken = whole.replace(b"\n34 0 obj\n<</Type/Page/", b"\n34 0 obj\n<</Type/None/", 1)
-    found = extract_pdf(broken, TEXT, process)
-    assert found.reason in ("", "failed_pages")
+    found = extract_pdf(broken, TEXT, process)  # 1 of 300 is less than 1 in 250
+    assert (found.reason, found.facts["pdf_failed_pages"]) == ("", 1)
+    assert "page 11" in found.text and "page 12\n" not in found.text and "page 13" in found.text
+    worse = broken.replace(b"\n36 0 obj\n<</Type/Page/", b"\n36 0 obj\n<</Type/None/", 1)
+    assert extract_pdf(worse, TEXT, process).reason == "failed_pages"
     strict = extract_pdf(
         make_pdf([make_lines(["a"]), make_lines(["b"])]).replace(b"10 0 obj", b"99 0 obj", 1), TEXT, process
     )
     assert strict.reason == "failed_pages"
+
+
+def test_a_page_of_too_many_characters_is_told(process):
+    page = [Text("0123456789 " * 10, 20, 12_000 - 5 * n, 4) for n in range(2_000)]
+    found = extract_pdf(make_pdf([page, make_lines(["short"])], box=(0, 0, 612, 12_100)), TEXT, process)
+    assert found.reason == ""
+    assert found.facts["pdf_cut_pages"] == 1
+    assert 0.9 * MAX_PAGE_GLYPHS < len(found.text) <= MAX_PAGE_GLYPHS + len("\n\nshort")
+
+
+@pytest.mark.parametrize(("limit", "is_cut"), [(9, False), (8, True)])
+def test_where_a_page_is_cut(monkeypatch, limit, is_cut):
+    monkeypatch.setattr(pdf_worker, "MAX_PAGE_GLYPHS", limit)
+    with pypdfium2.PdfDocument(make_pdf([make_lines(["012345678"])])) as document:
+        glyphs, told = pdf_worker.read_glyphs(document[0])
+    assert ("".join(glyph.text for glyph in glyphs), told) == ("012345678"[:limit], is_cut)
 
 
 def test_margins_may_stay(process):

@@ -221,6 +221,7 @@ def kept(pages: list[SizedPage]) -> list[list[str]]:
         ("7", 40, False), ("- 12 -", 40, False), ("Page 3 of 9", 40, False), ("xiv", 760, False), ("3/9", 40, False),
         ("7", 400, True), ("2024", 100, True), ("In 2024", 40, True), ("A title", 760, True),
         ("Downloaded from somewhere", 8, False), ("Downloaded from somewhere", 785, False), ("a last line", 30, True),
+        ("a stamp", 9, False), ("no stamp", 10, True), ("a stamp", 781, False), ("no stamp", 780, True),  # a fortieth is 20 points
     ],
 )  # fmt: skip
 def test_lines_at_the_edge(line, y, is_kept):
@@ -233,6 +234,9 @@ def test_what_repeats_at_the_edge_goes():
     assert kept(pages[:2]) == [[f"Journal of Things {n}", f"Chapter {n}", f"body {n}"] for n in range(2)]
     odd = [page_of(("Odd" if n % 2 else "Even", 760), ("body", 400)) for n in range(10)]
     assert kept(odd) == [["body"]] * 10
+    for times, is_kept in ((3, True), (4, False)):  # two fifths
+        some = [page_of(*[("Some", 760)] * (n < times), ("body", 400)) for n in range(10)]
+        assert kept(some) == [["Some", "body"] if n < times and is_kept else ["body"] for n in range(10)]
 
 
 def test_upright_text_at_the_side_goes():

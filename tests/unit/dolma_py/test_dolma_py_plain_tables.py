@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import datetime as dt
+import gzip
+import io
 import json
 
 import pyarrow as pa
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 
 from dolma_py.errors import DataError, SchemaError
 from dolma_py.formats.limits import Limits, Rejection
-from dolma_py.plain_lines import find_value
+from dolma_py.plain_lines import find_value, open_compressed
 from dolma_py.plain_rows import KeptRows, Narrow
 from dolma_py.plain_tables import read_narrow_table
 
@@ -147,3 +150,12 @@ def test_metadata_is_what_was_asked_for_and_is_there(tmp_path):
     assert found == [{"url": "u0", "date": "2024-01-02", "n": 1}, {"n": 2}, {"date": "2024-01-03"}]
     with pytest.raises(SchemaError, match="absent"):
         list(read_narrow_table(str(path), "name", "parquet", NARROW._replace(metadata_fields=("absent",))))
+
+
+@pytest.mark.parametrize(("suffix", "expand"), [("", bytes), (".gz", gzip.decompress), (".bz2", bz2.decompress)])
+def test_output_is_compressed_as_its_name_says(suffix, expand):
+    sink = io.BytesIO()
+    with open_compressed(sink, f"a.jsonl{suffix}") as stream:
+        stream.write(b"a line\n" * 100)
+    assert expand(sink.getvalue()) == b"a line\n" * 100
+    assert (sink.getvalue() == b"a line\n" * 100) == (suffix == "")

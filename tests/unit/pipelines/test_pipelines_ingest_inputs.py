@@ -12,7 +12,14 @@ from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError, SchemaError
 from dolma_py.formats import json_documents
 from dolma_py.listing import Listing, Shard, append_shards
-from pipelines.ingest_inputs import IngestConfig, describe_inputs, fingerprint_inputs, list_inputs, plan_units
+from pipelines.ingest_inputs import (
+    IngestConfig,
+    describe_inputs,
+    fingerprint_inputs,
+    list_inputs,
+    plan_units,
+    worker_memory_bytes,
+)
 
 EMPTY = Listing(())
 
@@ -91,6 +98,13 @@ def test_a_pattern_that_leaves_json_documents_alone_is_an_error(tmp_path, days, 
         list_sources(tmp_path, *given)
 
 
+def test_a_file_that_no_reader_reads_is_told_before_the_run(tmp_path, days):
+    (tmp_path / "day1" / "more.jsonl.xz").write_bytes(b"\xfd7zXZ\0")
+    with pytest.raises(ConfigError, match=r"this is compressed as \.xz, got .*day1/more\.jsonl\.xz.*leave it out"):
+        list_sources(tmp_path, {"name": "web", "inputs": days})
+    assert list_sources(tmp_path, {"name": "web", "inputs": [f"{days[0]}/*.jsonl"]})[0].files
+
+
 def test_json_documents_and_hidden_names_are_part_of_the_fingerprint(tmp_path, days):
     """The manifest names them, and its bytes follow from the inputs as they are."""
     source = {"inputs": [str(tmp_path / "day*")]}
@@ -164,3 +178,21 @@ def test_a_copy_of_parquet_has_the_columns_that_are_read_in_place(tmp_path, monk
     pq.write_table(pa.table({"body": ["b"]}), tmp_path / "x.parquet")
     with pytest.raises(SchemaError, match="column id"):
         plan_units(corpus, ingest, EMPTY, list_inputs(corpus, ingest).files)
+
+
+def test_files_that_a_model_reads_together_count_in_the_memory_of_a_task():
+    def memory(**pdf):
+        source = {"inputs": ["a"], "kind": "pdf", "pdf": {"max_memory_bytes": 1 << 30} | pdf}
+        limits = {"batch_text_bytes": 1, "max_record_bytes": 100}
+        return worker_memory_bytes(
+            IngestConfig.model_validate({"sources": [source], "limits": limits, "row_group_text_bytes": 1}), 0
+        )
+
+    vision = {
+        "route": "vision",
+        "endpoint": {"base_url": "http://127.0.0.1:1/v1", "model": "m", "cache": "{corpus}/answers"},
+    }
+    assert memory() == 6 * 102 + (1 << 30)
+    assert memory(files_at_once=8) == 6 * 102 + (1 << 30)  # nobody is asked
+    assert memory(**vision, files_at_once=1) == 6 * 102 + (1 << 30)
+    assert memory(**vision, files_at_once=8) == 6 * 802 + (1 << 30)
