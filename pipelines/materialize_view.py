@@ -30,7 +30,7 @@ from dolma_py.views import SIZES, View
 from pipelines.shard_files import SIZES_FINGERPRINT, write_shard
 from pipelines.steps import StepContext, StepResult, Unit, finish_attribute_set, split_name, split_params
 
-VERSION = 3
+VERSION = 4
 
 
 class MaterializeConfig(Config):
