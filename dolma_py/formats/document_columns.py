@@ -14,6 +14,10 @@ from dolma_py.formats.fields import FieldMap, Record, as_object, make_record
 from dolma_py.formats.parquet_batches import is_text
 
 TIME = pa.timestamp("us", tz="UTC")
+FIRST_US, LAST_US = (
+    -62_135_596_800_000_000,
+    253_402_300_799_999_999,
+)  # the years 1 to 9999, all that Python's datetime knows
 
 
 class DocumentColumns(NamedTuple):
@@ -56,9 +60,13 @@ def take_columns(batch: pa.RecordBatch, fields: FieldMap) -> DocumentColumns | N
             columns[name] = [None] * batch.num_rows
         elif is_time and pa.types.is_timestamp(kind) and kind.unit in ("s", "ms", "us"):
             try:
-                columns[name] = column.cast(TIME).cast(pa.int64()).to_pylist()
+                times = column.cast(TIME).cast(pa.int64())
             except pa.ArrowInvalid:  # beyond what 64 bits of microseconds hold
                 return None
+            bounds = pc.min_max(times)
+            if bounds["min"].is_valid and not FIRST_US <= bounds["min"].as_py() <= bounds["max"].as_py() <= LAST_US:
+                return None
+            columns[name] = times.to_pylist()
         elif not is_time and is_text(kind):
             try:
                 column.validate(full=True)

@@ -20,7 +20,7 @@ from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.decompress import READ_BYTES, Break, find_codec, iterate_members
 from dolma_py.formats.fields import FieldMap, Record, split_record
 from dolma_py.formats.json_records import Take, make_taker
-from dolma_py.formats.limits import EXCERPT_BYTES, Limits, Rejection, make_relative
+from dolma_py.formats.limits import EXCERPT_BYTES, Limits, Rejection, has_too_many_objects, make_relative
 
 UTF8_BOM = b"\xef\xbb\xbf"
 
@@ -212,11 +212,15 @@ def _add_lines(builder: BatchBuilder, block: LineBlock, fields: FieldMap, take: 
         if line and not line.isspace():
             if len(line) > max_bytes:
                 builder.reject("too_long", line[:max_bytes], line=line_number, offset_bytes=offset_bytes)
+            elif has_too_many_objects(line):
+                builder.reject("too_large", line, line=line_number, offset_bytes=offset_bytes)
             else:
                 record = None if take is None else take(line)
                 if record is not None:
-                    _add_record(builder, record, len(line), line_number, fields)
-                elif reason := _add_line(builder, line, line_number, fields):
+                    reason = _add_record(builder, record, len(line), line_number, fields)
+                else:
+                    reason = _add_line(builder, line, line_number, fields)
+                if reason:
                     builder.reject(reason, line, line=line_number, offset_bytes=offset_bytes)
             if builder.is_full:
                 yield
@@ -249,14 +253,18 @@ def _add_line(builder: BatchBuilder, line: bytes, line_number: int, fields: Fiel
     record = split_record(value, fields, builder.source)
     if record is None:
         return "missing_text"
-    _add_record(builder, record, len(line), line_number, fields)
-    return ""
+    return _add_record(builder, record, len(line), line_number, fields)
 
 
-def _add_record(builder: BatchBuilder, record: Record, num_bytes: int, line_number: int, fields: FieldMap) -> None:
+def _add_record(builder: BatchBuilder, record: Record, num_bytes: int, line_number: int, fields: FieldMap) -> str:
+    """Add it; "too_deep" for metadata that can be read and not be written."""
     if fields.keep_origin:
         record.metadata.setdefault("origin", f"{builder.path}:{line_number}")
-    builder.add(record, num_bytes)
+    try:
+        builder.add(record, num_bytes)
+    except orjson.JSONEncodeError:
+        return "too_deep"
+    return ""
 
 
 def explain_error(line: bytes, error: orjson.JSONDecodeError) -> str:

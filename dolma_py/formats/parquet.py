@@ -7,6 +7,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from dolma_py.formats.document_columns import take_columns, take_record
 from dolma_py.formats.fields import FieldMap, split_record
 from dolma_py.formats.limits import Limits, Rejection, make_relative
 from dolma_py.formats.parquet_batches import is_text, iter_bounded_batches, text_lengths
+from dolma_py.formats.parquet_pages import is_bomb, measure_group
 
 MAX_READ_ROWS = 1_024
 READ_BUFFER_BYTES = 1 << 20
@@ -78,7 +80,8 @@ def read_documents(
     with open_stream(path) as stream:
         try:
             file = pq.ParquetFile(stream, buffer_size=READ_BUFFER_BYTES, pre_buffer=False)
-        except (pa.ArrowException, OSError) as error:
+            _check_names(file.schema_arrow.names)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             _reraise_io(error)
             builder.reject("bad_parquet", str(error).encode(), line=1)
             yield from builder.drain()
@@ -86,16 +89,22 @@ def read_documents(
         part = part or GroupRange(0, file.metadata.num_row_groups, 0)
         first_row = 1 + part.rows_before
         for group in range(part.first_group, part.end_group):
-            yield from _read_group(builder, file, group, first_row, fields)
+            yield from _read_group(builder, stream, file, group, first_row, fields)
             first_row += file.metadata.row_group(group).num_rows
     yield from builder.drain()
 
 
 def _read_group(
-    builder: BatchBuilder, file: pq.ParquetFile, group: int, row: int, fields: FieldMap
+    builder: BatchBuilder, stream: BinaryIO, file: pq.ParquetFile, group: int, row: int, fields: FieldMap
 ) -> Iterator[pa.RecordBatch | Rejection]:
-    max_bytes = builder.limits.batch_text_bytes
-    batches = iter_bounded_batches(file, max_bytes=max_bytes, max_rows=MAX_READ_ROWS, row_groups=[group])
+    shape = measure_group(stream, file, group, builder.limits)
+    if shape.reason:
+        builder.reject(shape.reason, shape.detail.encode(), line=row)
+        yield from builder.drain()
+        return
+    max_bytes, max_rows = builder.limits.batch_text_bytes, min(MAX_READ_ROWS, shape.max_rows)
+    batches = iter_bounded_batches(file, max_bytes=max_bytes, max_rows=max_rows, row_groups=[group])
+    plain_bytes = 0
     while True:
         try:
             batch = next(batches, None)
@@ -106,9 +115,23 @@ def _read_group(
             return
         if batch is None:
             return
+        plain_bytes += batch.nbytes
+        if is_bomb(
+            plain_bytes, shape.packed_bytes, builder.limits
+        ):  # texts that a dictionary repeats; those before them are kept
+            builder.reject("bomb", f"{shape.packed_bytes} bytes hold {plain_bytes} and more".encode(), line=row)
+            yield from builder.drain()
+            return
         for _ in _add_rows(builder, batch, row, fields):
             yield from builder.drain()
         row += batch.num_rows
+
+
+def _check_names(names: list[str]) -> None:
+    """Raise pa.ArrowInvalid for a file of which a row is no record."""
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise pa.ArrowInvalid(f"columns of one name: {', '.join(twice)}")
 
 
 def _reraise_io(error: Exception) -> None:
@@ -135,6 +158,8 @@ def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fiel
             record = take_record(documents, row, fields, builder.source)
         elif values is not None and any(isinstance(value, _NotUtf8) for value in values.values()):
             reason = "not_utf8"
+        elif values is not None and any(value is _NO_VALUE for value in values.values()):
+            reason = "bad_parquet"
         elif values is not None:
             record = split_record(values, fields, builder.source)
         if record is not None and fields.messages is not None:
@@ -143,8 +168,11 @@ def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fiel
         if record is not None:
             if origin:
                 record.metadata.setdefault("origin", f"{origin}{first_row + row}")
-            builder.add(record, num_bytes, row if texts is not None else -1)
-        else:
+            try:
+                builder.add(record, num_bytes, row if texts is not None else -1)
+            except orjson.JSONEncodeError:
+                reason, record = "too_deep", None
+        if record is None:
             value = given if texts is None else texts[row].as_py()
             excerpt = value if isinstance(value, bytes) else str(value or "").encode("utf-8", "replace")
             builder.reject(reason, excerpt, line=first_row + row)
@@ -181,10 +209,15 @@ class _NotUtf8(bytes):
     """Bytes that stand in a string column and are no UTF-8; Arrow does not look."""
 
 
+_NO_VALUE = object()  # a nested value that Python cannot hold
+
+
 def _read_values(column: pa.Array) -> list[Any]:
     try:
         column.validate(full=True)
         return column.to_pylist()  # type: ignore[no-any-return]
+    except OverflowError:  # a day or time beyond the year 9999
+        return [_read_far_value(value) for value in column]
     except (pa.ArrowInvalid, UnicodeDecodeError):
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             return [_NotUtf8(b"")] * len(
@@ -192,6 +225,14 @@ def _read_values(column: pa.Array) -> list[Any]:
             )  # broken strings inside a nested column: no row of it can be told from another
         raw = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()).to_pylist()
         return [value if value is None else _decode(value) for value in raw]
+
+
+def _read_far_value(value: pa.Scalar) -> Any:
+    """A value of Python's, else the number that stands for the time, as text: fields keep it as `invalid_created` or the like."""
+    try:
+        return value.as_py()
+    except OverflowError:
+        return _NO_VALUE if pa.types.is_nested(value.type) else str(value.value)
 
 
 def _decode(value: bytes) -> str | bytes:

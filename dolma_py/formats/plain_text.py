@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import datetime as dt
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -13,37 +12,7 @@ from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.decompress import find_codec, read_whole
 from dolma_py.formats.fields import FieldMap, Record
 from dolma_py.formats.limits import Limits, Rejection, make_relative
-
-
-class Decoded(NamedTuple):
-    """Text with the encoding it was in; or the reason why there is none."""
-
-    text: str
-    encoding: str
-    reason: str = ""
-
-
-def decode_text(data: bytes) -> Decoded:
-    """Bytes to text: a byte order mark decides, else UTF-8, else Windows-1252, else Latin-1. A NUL means binary.
-
-    >>> decode_text(bytes([99, 97, 102, 233]))
-    Decoded(text='caf\\xe9', encoding='windows-1252', reason='')
-    """
-    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
-        if data.startswith(mark):
-            try:
-                text = data.decode(encoding)
-            except UnicodeDecodeError:
-                return Decoded("", encoding, "bad_encoding")
-            return Decoded("", encoding, "binary") if "\0" in text else Decoded(text, encoding)
-    if b"\0" in data:
-        return Decoded("", "", "binary")
-    for encoding in ("utf-8", "windows-1252"):
-        try:
-            return Decoded(data.decode("utf-8-sig" if encoding == "utf-8" else encoding), encoding)
-        except UnicodeDecodeError:
-            continue
-    return Decoded(data.decode("latin-1"), "latin-1")
+from dolma_py.formats.text_encoding import Decoded, decode_text
 
 
 def read_documents(
@@ -56,7 +25,8 @@ def read_documents(
     open_stream: Callable[[str], BinaryIO],
     root: str = "",
 ) -> Iterator[pa.RecordBatch | Rejection]:
-    """One batch of one document, or one rejection. Line ends stay as they are; metadata gets `path` and `encoding`."""
+    """One batch of one document, or one rejection. Line ends stay as they are; metadata gets `path`, `encoding` and,
+    where some characters could not be read, `replaced_chars` (dolma_py.formats.text_encoding)."""
     name = make_relative(path, root)
     builder = BatchBuilder(name, source=source, added=added, limits=limits)
     with open_stream(path) as stream:
@@ -67,6 +37,6 @@ def read_documents(
     if decoded.reason:
         builder.reject(decoded.reason, data, line=1, offset_bytes=0)
     else:
-        metadata = {"path": name, "encoding": decoded.encoding}
+        metadata = {"path": name} | decoded.facts
         builder.add(Record(None, decoded.text, source, None, None, metadata), len(data))
     yield from builder.drain()

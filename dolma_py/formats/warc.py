@@ -17,10 +17,10 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.decompress import find_codec, iterate_members
 from dolma_py.formats.fields import FieldMap, Record, parse_time
-from dolma_py.formats.html import Page, extract_page, name_extractor
+from dolma_py.formats.html import Page, extract_page
 from dolma_py.formats.html_extractors import Extractor, HtmlConfig
 from dolma_py.formats.limits import Limits, Rejection, make_relative
-from dolma_py.formats.plain_text import decode_text
+from dolma_py.formats.text_encoding import decode_text
 from dolma_py.formats.warc_framing import Frame, iterate_frames
 
 PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/plain"})
@@ -94,7 +94,7 @@ def _add_response(builder: BatchBuilder, frame: Frame, extractor: Extractor) -> 
         "encoding": page.encoding,
         "title": page.title,
         "http_headers": headers,
-    } | name_extractor(page)
+    } | page.facts
     date = frame.headers.get("warc-date", "")
     created = parse_time(date)
     if created is None and date:
@@ -108,7 +108,7 @@ def _read_page(body: bytes, kind: str, charset: str, limits: Limits, extractor: 
         return extract_page(body, limits, charset, extractor)
     if len(body) > limits.max_html_bytes:
         return Page("", "", "", "too_long")
-    decoded = decode_text(body)
+    decoded = decode_text(body, [charset])
     if not decoded.reason and not decoded.text.strip():
         return Page("", "", "", "no_text")
-    return Page(decoded.text, "", decoded.encoding, decoded.reason)
+    return Page(decoded.text, "", decoded.encoding, decoded.reason, replaced=decoded.replaced)

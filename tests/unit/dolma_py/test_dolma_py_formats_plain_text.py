@@ -9,7 +9,7 @@ import json
 import pytest
 
 from dolma_py.formats import FieldMap, Limits, Rejection
-from dolma_py.formats.plain_text import decode_text, read_documents
+from dolma_py.formats.plain_text import read_documents
 
 
 def read(data: bytes, name: str = "/in/docs/a.txt", limits: Limits | None = None):
@@ -28,7 +28,6 @@ def read(data: bytes, name: str = "/in/docs/a.txt", limits: Limits | None = None
         ("\ufeffmark \U0001f600".encode("utf-16-le"), "mark \U0001f600", "utf-16"),
         ("\ufeffmark".encode("utf-16-be"), "mark", "utf-16"),
         (b"caf\xe9 \x93quoted\x94", "caf\u00e9 \u201cquoted\u201d", "windows-1252"),
-        (b"odd \x81 byte", "odd \x81 byte", "latin-1"),
     ],
 )
 def test_encodings(data, text, encoding) -> None:
@@ -48,6 +47,7 @@ def test_encodings(data, text, encoding) -> None:
         ("\ufeffa\0b".encode("utf-16-le"), "binary"),
         (b"\xff\xfe\x00\xd8", "bad_encoding"),
         (b"x" * 101, "too_long"),
+        (b"odd \x81 byte", "bad_encoding"),
     ],
 )
 def test_no_text(data, reason) -> None:
@@ -67,5 +67,7 @@ def test_gzip_bomb_is_too_long() -> None:
     assert rejection.reason == "too_long"
 
 
-def test_decoded_text_is_valid_utf8_for_every_byte() -> None:
-    assert [decode_text(bytes([97, byte])).text.encode() != b"" for byte in range(1, 256)] == [True] * 255
+def test_characters_that_could_not_be_read_are_counted() -> None:
+    row = read("caf\u00e9 \u00e9t\u00e9 \u00e0".encode() + b" \xe9")
+    assert row["text"].endswith("\u00e0 \ufffd")
+    assert json.loads(row["metadata"]) == {"path": "docs/a.txt", "encoding": "utf-8", "replaced_chars": 1}
