@@ -106,12 +106,16 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--kinds", default=",".join(good))
     parser.add_argument("--what", default="", help="cases that have this in their name")
+    parser.add_argument(
+        "--most", type=float, default=1e9, help="MiB of a case at most; no bomb needs more than 200 to be one"
+    )
     arguments = parser.parse_args()
     print("| kind | input | MiB | what is told | memory, MiB | CPU s |\n|---|---|---|---|---|---|")
     for kind in arguments.kinds.split(","):
         run_case(good[kind], 1.0)  # what is imported and compiled is no part of any case
         for case in (case for case in cases if case.kind == kind and arguments.what in case.what):
-            print(describe(case, arguments.scale), flush=True)
+            scale = min(arguments.scale, arguments.most / max(1, case.size))
+            print(describe(case, scale), flush=True)
 
 
 def describe(case: Case, scale: float) -> str:

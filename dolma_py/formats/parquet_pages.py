@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO, NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dolma_py.formats.limits import Limits
 
 HEADER_BYTES = 4096  # read at a time; a header with long statistics takes more
 MAX_HEADER_BYTES = 16 << 20  # as Arrow
-MAX_REPEATED_BYTES = 512 << 20  # of one batch, where each row were the longest text that may be repeated
+MAX_REPEATED_BYTES = 256 << 20  # of one batch, where each row were the longest text that may be repeated
+SMALL_BYTES = 128 << 10  # a dictionary whose longest word no batch is cut for
+MAX_LOOKED_BYTES = 16 << 20  # one that is looked into; of a larger one the whole counts as a word
+CODECS = {"SNAPPY": "snappy", "GZIP": "gzip", "ZSTD": "zstd", "BROTLI": "brotli"}
 LEVEL_BYTES = 4  # of a value in a nested column, in memory: two levels of 16 bits
 DATA_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = 0, 2, 3
 DELTA_BYTE_ARRAY = 7  # the encoding whose values begin as the one before them
@@ -119,7 +123,9 @@ def measure_group(stream: BinaryIO, file: pq.ParquetFile, group: int, limits: Li
                     detail = f"a page of {page.packed_bytes} bytes holds {decoded} bytes of {column.path_in_schema}"
                     return GroupShape("bomb", detail, 1, packed)
                 packed, plain = packed + page.packed_bytes, plain + decoded
-                if page.kind == DICTIONARY_PAGE or page.encoding == DELTA_BYTE_ARRAY:
+                if page.kind == DICTIONARY_PAGE:
+                    repeated = max(repeated, _measure_longest_word(stream, page, column))
+                elif page.encoding == DELTA_BYTE_ARRAY:
                     repeated = max(repeated, page.plain_bytes)
                 values += page.num_values if page.kind != DICTIONARY_PAGE else 0
         except PagesError:
@@ -138,8 +144,25 @@ def is_bomb(plain_bytes: int, packed_bytes: int, limits: Limits) -> bool:
     return plain_bytes > limits.ratio_floor_bytes and plain_bytes > limits.max_ratio * packed_bytes
 
 
+def _measure_longest_word(stream: BinaryIO, page: PageHeader, column: Any) -> int:
+    """Bytes of the longest string in a dictionary whose page starts where the stream stands; those of all where that is not clear."""
+    if column.physical_type != "BYTE_ARRAY" or not SMALL_BYTES < page.plain_bytes <= MAX_LOOKED_BYTES:
+        return page.plain_bytes if column.physical_type == "BYTE_ARRAY" else 0
+    data = stream.read(page.packed_bytes)
+    if column.compression in CODECS:
+        try:
+            data = pa.decompress(data, page.plain_bytes, codec=CODECS[column.compression], asbytes=True)
+        except (pa.ArrowException, OSError):
+            return page.plain_bytes
+    longest = at = 0
+    while at + 4 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "little")
+        longest, at = max(longest, length), at + 4 + length
+    return min(longest, page.plain_bytes) if at == page.plain_bytes else page.plain_bytes
+
+
 def iterate_pages(stream: BinaryIO, column: Any) -> Any:
-    """Page headers of a column chunk, where Arrow looks for them; ends at num_values or at the chunk's end."""
+    """Page headers of a column chunk, where Arrow looks for them, the stream at each page's body; ends at num_values or at the chunk's end."""
     at = column.data_page_offset
     if column.has_dictionary_page and column.dictionary_page_offset and 0 < column.dictionary_page_offset < at:
         at = column.dictionary_page_offset
@@ -147,6 +170,7 @@ def iterate_pages(stream: BinaryIO, column: Any) -> Any:
     values = 0
     while at < end and values < column.num_values:
         page, num_bytes = read_page_header(stream, at, end)
+        stream.seek(at + num_bytes)
         yield page
         at += num_bytes + page.packed_bytes
         values += page.num_values if page.kind != DICTIONARY_PAGE else 0

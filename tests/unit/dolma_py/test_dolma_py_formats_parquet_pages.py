@@ -126,7 +126,18 @@ def test_a_batch_has_as_many_rows_as_the_longest_word_allows():
     long = Page(plain_texts(b"x" * (20 << 20)), 1, DICTIONARY_PAGE)
     data = make_parquet([long, repeated(100)], 100)
     shape = measure_group(io.BytesIO(data), pq.ParquetFile(io.BytesIO(data)), 0, Limits())
-    assert shape.max_rows == 25  # of 20 MiB each
+    assert shape.max_rows == 12  # of 20 MiB each
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd", "snappy", "gzip"])
+def test_a_large_dictionary_of_short_words_cuts_no_batch(compression):
+    words = [f"{number:06}" * 20 for number in range(6000)]
+    data = write(
+        pa.table({"text": [*words, "x" * 200_000]}), compression=compression, dictionary_pagesize_limit=4 << 20
+    )
+    file = pq.ParquetFile(io.BytesIO(data))
+    assert file.metadata.row_group(0).column(0).has_dictionary_page
+    assert measure_group(io.BytesIO(data), file, 0, Limits()).max_rows == (256 << 20) // 200_000
 
 
 def test_texts_that_grow_out_of_those_before_them_are_counted_as_repeated():
@@ -135,7 +146,7 @@ def test_texts_that_grow_out_of_those_before_them_are_counted_as_repeated():
     assert read(make_parquet([page], 200)) == (["some text"] * 200, [])
     wide = page._replace(body=page.body + bytes(20 << 20))
     data = make_parquet([wide], 200)
-    assert measure_group(io.BytesIO(data), pq.ParquetFile(io.BytesIO(data)), 0, Limits()).max_rows == 25
+    assert measure_group(io.BytesIO(data), pq.ParquetFile(io.BytesIO(data)), 0, Limits()).max_rows == 12
 
 
 def test_a_row_with_a_billion_nulls_is_a_bomb():
