@@ -25,6 +25,7 @@ COMMANDS = {
     "dedup substring": "pipelines.commands:run_plain_or_corpus_command",
     "decontaminate": "pipelines.commands:run_decontaminate",
     "materialize": "pipelines.commands:run_job_command",
+    "mix partition": "pipelines.commands:run_job_command",
     "mix plan": "pipelines.commands:run_job_command",
     "mix sample": "pipelines.commands:run_job_command",
     "tokenize": "pipelines.commands:run_job_command",
@@ -286,6 +287,12 @@ _plain_job_command(
     app, "decontaminate", "tag", "Drop documents that hold evaluation items: a tag run with the tagger `contamination`."
 )
 _job_command(app, "materialize", "materialize", "Write a view out as a new corpus: --set output=DIR.")
+_job_command(
+    mix_app,
+    "mix partition",
+    "partition",
+    "Cells by source, topic and exact quality percentile; the thresholds for later data.",
+)
 _job_command(mix_app, "mix plan", "plan_mix", "Tokens per source and quality bucket for a token budget.")
 _job_command(mix_app, "mix sample", "sample_mix", "Copies of every document, by hash of its id.")
 _job_command(app, "tokenize", "tokenize", "Tokenize a sampled mix, shuffle globally, write shards.")

@@ -204,7 +204,7 @@ def _value_end(data: Any, at: int, end: int) -> int:
 
 
 @numba.njit(**numba_options.KERNEL_INNER)
-def _tag_end(data: Any, start: int, end: int) -> int:
+def _tag_end(data: Any, start: int, end: int) -> Any:
     """Behind the tag or comment that begins with the "<" at `start`; 0 where none does."""
     end = min(end, start + MAX_MARKUP_BYTES)
     at = start + 1
@@ -270,7 +270,7 @@ def _run_end(data: Any, at: int, end: int) -> int:
 
 
 @numba.njit(**numba_options.KERNEL_INNER)
-def _code_end(data: Any, start: int, end: int) -> int:
+def _code_end(data: Any, start: int, end: int) -> Any:
     """Behind the code that the run of backticks at `start` opens, its closing run included; `start` where nothing closes it."""
     opened = _run_end(data, start, end)
     limit = min(end, start + MAX_MARKUP_BYTES)

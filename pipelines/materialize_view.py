@@ -1,7 +1,8 @@
 """Write a view out as a corpus of its own: kept rows, edits applied, every row naming where it came from.
 
 metadata.parent of each document is {"listing", "shard", "row"}: the parent by its listing's fingerprint, and the address
-there. Rows of the view = rows written, checked. With `markdown_tables: html` tables become HTML on the way, which no edit of a view can do.
+there; that of an earlier materialize is nested in it as `parent`. Rows of the view = rows written, checked. With
+`markdown_tables: html` tables become HTML on the way, which no edit of a view can do.
 
     spark-submit pipelines/materialize_view.py --config materialize.yaml
 """
@@ -126,13 +127,8 @@ def copy_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
             rows = (batch.addresses & np.int64((1 << ROW_BITS) - 1)).tolist()
             values = [orjson.loads(value) if value else {} for value in batch.documents.column("metadata").to_pylist()]
             parents = ({"listing": view.listing, "shard": batch.shard.number, "row": row} for row in rows)
-            column = pa.array(
-                [
-                    orjson.dumps(value | {"parent": parent}).decode()
-                    for value, parent in zip(values, parents, strict=True)
-                ],
-                pa.string(),
-            )
+            named = map(name_parent, values, parents)
+            column = pa.array([orjson.dumps(value).decode() for value in named], pa.string())
             index = batch.documents.schema.get_field_index("metadata")
             documents = batch.documents.set_column(index, DOCUMENT_SCHEMA.field("metadata"), column)
             if params["markdown_tables"] == "html":
@@ -145,6 +141,30 @@ def copy_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
         read(), root=params["target"], attempts=attempts, part=params["part"],
         row_group_text_bytes=params["row_group_text_bytes"],
     )  # fmt: skip
+
+
+def name_parent(metadata: dict[str, Any], parent: dict[str, Any]) -> dict[str, Any]:
+    """The metadata with `parent`; what stood under that name moves: an address of an earlier materialize into the new one, as its own
+    `parent`, so that every way back is kept, and anything else to the first free of top_level_parent, top_level_parent_2, ...
+
+    >>> name_parent({"parent": "t3"}, {"listing": "L", "shard": 0, "row": 7})
+    {'top_level_parent': 't3', 'parent': {'listing': 'L', 'shard': 0, 'row': 7}}
+    """
+    rest = {key: value for key, value in metadata.items() if key != "parent"}
+    if "parent" not in metadata:
+        return rest | {"parent": parent}
+    earlier = metadata["parent"]
+    if isinstance(earlier, dict) and {"listing", "shard", "row"} <= earlier.keys() <= {
+        "listing",
+        "shard",
+        "row",
+        "parent",
+    }:
+        return rest | {"parent": parent | {"parent": earlier}}
+    name, number = "top_level_parent", 2
+    while name in rest:
+        name, number = f"top_level_parent_{number}", number + 1
+    return rest | {name: earlier, "parent": parent}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -33,11 +33,11 @@ from pipelines.steps import (
     checksum_if_file,
     find_rule_set,
 )
-from taggers.base import Tagger, tag_checked
+from taggers.base import Tagger, describe_tagger, tag_checked
 from taggers.registry import build_tagger, check_options, find_tagger
 
 logger = logging.getLogger("dolma_py.build")
-VERSION = 1
+VERSION = 2
 OUR_PACKAGES = (
     "taggers",
     "mixers",
@@ -113,7 +113,10 @@ def run(context: StepContext, tag: TagConfig) -> StepResult:
         view = context.need_view().fingerprint
         columns[name] = tagger.schema.names
         taggers[name] = tagger
-        fingerprints[name] = config.fingerprint(VERSION, choice.tagger, tagger.version, identity, view)
+        described = describe_tagger(tagger)  # with defaults, which the settings do not have
+        unset = {key: value for key, value in described["options"].items() if key not in options}
+        mark = [VERSION, choice.tagger, tagger.version, described["columns"], unset, identity, view]
+        fingerprints[name] = config.fingerprint(*mark)
         chosen.append({"set": name, "tagger": choice.tagger, "options": options, "fingerprint": fingerprints[name]})
     earlier = {step.attributes for step in context.need_view().steps if step.attributes}
     _check_rules(context.place, tag.rules, columns, earlier)
@@ -318,14 +321,27 @@ def _resolve(context: StepContext, value: Any) -> tuple[Any, Any]:
 
 
 def fingerprint_inputs(corpus: Corpus, tag: TagConfig) -> list[Any]:
-    """Versions of the taggers, and checksums of files that their options name."""
+    """Versions, columns and defaults of the taggers, as far as their classes say, and checksums of files that their options name."""
     marks: list[Any] = []
     for choice in tag.taggers:
         values = [item for value in choice.options.values() for item in (value if isinstance(value, list) else [value])]
         found = find_tagger(choice.tagger)
         values += found.list_input_files(choice.options) if hasattr(found, "list_input_files") else []
-        marks.append([getattr(found, "version", None), [checksum_if_file(value) for value in values]])
+        schema = getattr(found, "schema", None)
+        columns = {field.name: str(field.type) for field in schema} if isinstance(schema, pa.Schema) else None
+        checksums = [checksum_if_file(value) for value in values]
+        marks.append([getattr(found, "version", None), columns, _list_defaults(found, choice.options), checksums])
     return marks
+
+
+def _list_defaults(found: type[Any], options: dict[str, Any]) -> dict[str, str]:
+    """What the class takes for options that are not given, where it has a pydantic model."""
+    fields = getattr(getattr(found, "config_model", None), "model_fields", {})
+    return {
+        name: repr(field.get_default(call_default_factory=True))
+        for name, field in fields.items()
+        if name not in options
+    }
 
 
 def main(argv: list[str] | None = None) -> int:

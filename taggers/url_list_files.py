@@ -55,12 +55,17 @@ def read_entries(
 
 
 def _unpack(content: bytes) -> bytes:
-    """gzip.decompress with an end: EOFError beyond _MAX_LIST_BYTES or where the file is torn."""
-    unpacker = zlib.decompressobj(wbits=31)
-    data = unpacker.decompress(content, _MAX_LIST_BYTES)
-    if not unpacker.eof:
-        raise EOFError(f"torn, or more than {_MAX_LIST_BYTES} bytes")
-    return data
+    """gzip.decompress, all members, with an end: EOFError beyond _MAX_LIST_BYTES or where the file is torn."""
+    parts, left = [], _MAX_LIST_BYTES
+    while True:
+        unpacker = zlib.decompressobj(wbits=31)
+        parts.append(unpacker.decompress(content, max(left, 1)))
+        left -= len(parts[-1])
+        if not unpacker.eof or left < 0:
+            raise EOFError(f"torn, or more than {_MAX_LIST_BYTES} bytes")
+        content = unpacker.unused_data.lstrip(b"\0")  # zeros behind the last member are padding, as for gzip
+        if not content:
+            return b"".join(parts)
 
 
 def fetch_list(url: str, sha256: str, path: str) -> str:

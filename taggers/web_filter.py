@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -288,7 +289,7 @@ def read_cursed(path: str) -> list[str]:
         if path.endswith(".gz"):
             content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MAX_CURSED_BYTES + 1)
         text = content.decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ConfigError(key, path, f"expected a text file with one pattern a line ({error})") from error
     if len(content) > MAX_CURSED_BYTES:
         raise ConfigError(key, path, f"expected at most {MAX_CURSED_BYTES} bytes")

@@ -13,7 +13,8 @@ import pytest
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from dolma_py.made_documents import Making, add_making, make_made_id, read_making
-from pipelines.build_recipe import BuildOptions, build
+from pipelines.build_recipe import BuildOptions, build, build_from
+from pipelines.done_steps import State
 from pipelines.recipe import Recipe
 
 
@@ -86,3 +87,30 @@ def test_a_made_document_keeps_its_name_and_its_making(tmp_path, _spark_of_this_
     assert {read_making(row["metadata"]) for row in rows} == {making}
     lines = gzip.decompress(next((tmp_path / "tree" / "documents").rglob("*.gz")).read_bytes()).splitlines()
     assert [read_making(json.dumps(json.loads(line)["metadata"])) for line in lines] == [making, making]
+
+
+def test_a_parent_of_the_users_own_is_kept(tmp_path, _spark_of_this_run):
+    """And the first address, when what was materialized is materialized again."""
+    records = [
+        {"id": "a", "text": "t", "metadata": {"parent": "t3_abc", "top_level_parent": 1}},
+        {"id": "b", "text": "t"},
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    steps = [
+        {"kind": "ingest", "sources": [{"name": "a", "inputs": [str(tmp_path / "in.jsonl")]}]},
+        {"kind": "materialize", "output": str(tmp_path / "out")},
+    ]
+    options = BuildOptions(show_progress=False)
+    build(Recipe(recipe="first", seed=1, steps=steps), str(tmp_path / "corpus"), options)
+    again = [{"kind": "materialize", "output": str(tmp_path / "again")}]
+    corpus = Corpus(str(tmp_path / "out"))
+    build_from(Recipe(recipe="second", seed=1, steps=again), corpus, options, State(corpus.load_view(None), {}))
+    for folder, depth in (("out", 1), ("again", 2)):
+        rows = pq.read_table(next((tmp_path / folder / "documents").rglob("*.parquet"))).to_pylist()
+        first, second = (json.loads(row["metadata"]) for row in rows)
+        assert first["top_level_parent"] == 1 and first["top_level_parent_2"] == "t3_abc"
+        parent = second["parent"]
+        for _ in range(depth):
+            assert (parent["shard"], parent["row"]) == (0, 1)
+            last, parent = parent, parent.get("parent")
+        assert parent is None and last["listing"] == Corpus(str(tmp_path / "corpus")).read_listing().fingerprint

@@ -56,6 +56,17 @@ def test_it_runs_in_local_mode(folder):
     assert "2 documents" in said  # two of four are more than half capitals
 
 
+def test_another_column_under_the_same_version_is_tagged_again(folder):
+    """As the page says of schema and defaults: what stands is not what the class would write."""
+    rows, _ = run_tag(folder)
+    path = folder / "somewhere else" / "my_filters" / "__init__.py"
+    path.write_text(path.read_text().replace("capital_frac", "upper_frac"))
+    config = folder / "shouting.yaml"
+    config.write_text(config.read_text().replace("capital_frac", "upper_frac"))
+    again, _ = run_tag(folder)
+    assert [row["upper_frac"] for row in again] == [row["capital_frac"] for row in rows]
+
+
 @pytest.mark.parametrize("name", ["no_such_package", "os.path", "numpy", "taggers"])
 def test_what_cannot_go_into_a_bundle_is_told(tmp_path, name):
     """No package, a part of one, one with compiled code, and one that is in it anyway."""

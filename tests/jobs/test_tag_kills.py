@@ -39,7 +39,7 @@ from pipelines.recipe import Recipe
 from pipelines.session import open_session
 
 recipe = yaml.safe_load(open(sys.argv[1]))
-options = make_options({"master": "local[2,3]", "partitions": None})
+options = make_options({"master": "local[2,3]", "partitions": None, "bundle": None})
 with open_session(options.session):
     corpus = Corpus(sys.argv[2])
     build_from(Recipe(**recipe), corpus, options, State(corpus.load_view(None) if "flow" in recipe else None, {}))

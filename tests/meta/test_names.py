@@ -37,6 +37,10 @@ SISTERS = {
     "taggers/ngram_score_kernels.py": "taggers/ngram_match.py",
     # and so is alignment
     "taggers/ngram_align_kernels.py": "taggers/ngram_match.py",
+    # strings, numbers and times are parts of a line, and are searched 32 bytes at once
+    "dolma_py/vector_bytes_kernels.py": "dolma_py/formats/json_lines.py",
+    "dolma_py/formats/json_values_kernels.py": "dolma_py/formats/json_lines.py",
+    "dolma_py/formats/iso_times_kernels.py": "dolma_py/formats/json_lines.py",
 }
 
 # kernel -> its twin, where the twin stands for the whole public function that calls it and carries that one's name

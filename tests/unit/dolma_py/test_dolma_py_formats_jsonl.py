@@ -449,9 +449,15 @@ def test_metadata_that_no_writer_takes_is_rejected(place) -> None:
 
 def test_lines_of_objects_without_end_are_rejected_unread(monkeypatch) -> None:
     monkeypatch.setattr("dolma_py.formats.limits.MAX_OBJECTS", 100)
-    rows, rejections, _ = read(
-        lines_of([{"text": "[" * 99}, {"text": "a", "x": [{}] * 99}, {"text": "{" * 98 + "x" * 1000}])
+    deep = b"[" * 20 + b",".join([b"{}"] * 99) + b"]" * 20  # deeper than what is read without Python objects
+    data = (
+        lines_of([{"text": "[" * 99}])
+        + b'{"text": "a", "x": '
+        + deep
+        + b"}\n"
+        + lines_of([{"text": "{" * 98 + "x" * 1000}])
     )
+    rows, rejections, _ = read(data)
     assert [len(row["text"]) for row in rows] == [99, 1098]
     assert reasons(rejections) == [(2, "too_large")]
 

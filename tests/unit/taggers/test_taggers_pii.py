@@ -177,3 +177,46 @@ def test_chosen_kinds_alone_are_cut():
     assert (row["num_pii"], row["num_emails"], row["spans"][0]["start"]) == (1, 1, 8)
     with pytest.raises(ConfigError, match="kinds"):
         build_tagger("pii", {"kinds": ["name"]})
+
+
+RANGES = [  # first and last prefix of each range of issuers, and its lengths
+    ("4", "4", (16, 19)), ("51", "55", (16,)), ("2221", "2720", (16,)), ("6011", "6011", (16,)), ("644", "649", (16,)), ("65", "65", (16,)),
+    ("62", "62", (16, 19)), ("3528", "3589", (16,)), ("5018", "5018", (16,)), ("5020", "5020", (16,)), ("5038", "5038", (16,)),
+    ("6304", "6304", (16,)), ("6759", "6763", (16,)), ("34", "34", (15,)), ("37", "37", (15,)), ("300", "305", (14,)), ("36", "36", (14,)),
+    ("38", "39", (14,)),
+]  # fmt: skip
+
+
+def make_card(prefix, length):
+    """Digits of `length` that begin with `prefix`, the last of them the check digit."""
+    body = (prefix + "1234567890123456789")[: length - 1]
+    return next(body + str(last) for last in range(10) if reference.luhn(body + str(last)))
+
+
+@pytest.mark.parametrize(("first", "last", "lengths"), RANGES)
+def test_a_range_of_cards_ends_where_it_ends(first, last, lengths):
+    for length in (14, 15, 16, 19):
+        for prefix in (first, last):
+            if length in lengths:
+                assert find(make_card(prefix, length).encode()) == [("card", 0, length)], (prefix, length)
+        for outside in (str(int(first) - 1), str(int(last) + 1)):
+            issued = any(
+                low <= outside[: len(low)] <= high and length in sizes
+                for low, high, sizes in RANGES
+                if len(low) <= len(outside)
+            )
+            wider = any(
+                low[: len(outside)] <= outside <= high[: len(outside)]
+                for low, high, _ in RANGES
+                if len(low) > len(outside)
+            )
+            if not issued and not wider:
+                assert ("card", 0, length) not in find(make_card(outside, length).encode()), (outside, length)
+
+
+@pytest.mark.parametrize(("gap", "kind"), [(32 - 5, "none"), (33 - 5, "card")])
+def test_the_word_before_a_number_is_looked_for_in_32_bytes(gap, kind):
+    """ "order" speaks for the number as long as all of it lies within the 32 bytes before; its last letters alone are another word."""
+    card = make_card("4", 16)
+    text = "order" + "." * (gap - 1) + " " + card
+    assert [found[0] for found in find(text.encode())] == ([] if kind == "none" else [kind])

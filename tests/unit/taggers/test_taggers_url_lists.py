@@ -235,3 +235,24 @@ def test_a_list_is_fetched_once_and_checked(server, tmp_path):
         fetch_list(server + ".gone", "0" * 64, path)
     with pytest.raises(ConfigError, match="https://"):
         fetch_list("ftp://a.org/x", checksum, path)
+
+
+def test_a_gzip_file_of_several_members_is_read_to_its_end(tmp_path):
+    path = tmp_path / "hosts.gz"
+    path.write_bytes(gzip.compress(b"a.org\n") + gzip.compress(b"b.org\n") + b"\0" * 9)
+    entries = read_entries([str(path)], key="domains", keep=None, is_url=True)
+    assert entries.data.tobytes() == b"a.orgb.org"
+    path.write_bytes(gzip.compress(b"a.org\n") + gzip.compress(b"b.org\n")[:-3])
+    with pytest.raises(ConfigError, match="torn"):
+        read_entries([str(path)], key="domains", keep=None, is_url=True)
+
+
+def test_words_and_substrings_are_looked_for_in_the_whole_address(tmp_path):
+    (tmp_path / "words").write_text("www\n")
+    (tmp_path / "hosts").write_text("www.a.org\n")
+    tagger = build_tagger("url-lists", {"domains": [str(tmp_path / "hosts")], "hard_words": [str(tmp_path / "words")]})
+    batch = pa.record_batch(
+        {"text": ["t"] * 2, "metadata": ['{"url": "http://www.a.org/"}', '{"url": "http://A.org/"}']}
+    )
+    found = tag_checked(tagger, batch).to_pylist()
+    assert [row["num_domains"] for row in found] == [1, 1] and [row["num_hard_words"] for row in found] == [1, 0]

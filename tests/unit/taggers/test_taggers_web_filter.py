@@ -261,6 +261,18 @@ def test_a_bad_list_is_told(tmp_path, content, told):
     assert caught.value.key == "cursed_path"
 
 
+def test_a_damaged_packed_list_is_told(tmp_path):
+    import gzip
+
+    path = tmp_path / "cursed.txt.gz"
+    packed = bytearray(gzip.compress(b"one two three four five six seven\n" * 9))
+    packed[12] ^= 0xFF
+    path.write_bytes(bytes(packed))
+    with pytest.raises(ConfigError, match="text file") as caught:
+        build_tagger("web-filter", {"cursed_path": str(path)})
+    assert caught.value.key == "cursed_path"
+
+
 def test_a_missing_list_is_told(tmp_path):
     with pytest.raises(ConfigError, match="no-such-list"):
         build_tagger("web-filter", {"cursed_path": str(tmp_path / "no-such-list")})
