@@ -25,7 +25,7 @@ from dolma_py.config import Config
 from dolma_py.formats.decompress import find_codec, read_whole, strip_codec
 from dolma_py.formats.html import extract_page
 from dolma_py.formats.limits import Limits
-from dolma_py.formats.plain_text import decode_text
+from dolma_py.formats.text_encoding import decode_text
 from dolma_py.installed_pages import Module, render_page, write_records
 from dolma_py.installed_roots import STDLIB, SYSTEM_DOCS, Distribution, list_distributions, read_file, walk_files
 from dolma_py.word_problems import describe_item

@@ -1,7 +1,9 @@
 """Markdown tables: where they stand in a text, and the text with HTML in their place, as Olmo 3 has the tables of its PDFs.
 
-Cells keep what stands in them (markdown allows HTML and formulas there, so nothing is escaped), only "\\|" becomes "|"; alignment is lost, and a
-row has the cells that it has: to fill short ones, as markdown does, would let a small text grow without bound.
+A cell says in HTML what it says in markdown: tags, comments and character references stay, and "<", ">" and "&" of its text and its code become
+"&lt;", "&gt;" and "&amp;", which is what the HTML tables of olmOCR's own training pages have and what dolma_py/pdf_tables.py writes. Other markup
+(emphasis, links, formulas) stays as it is, "\\|" becomes "|"; alignment is lost, and a row has the cells that it has: to fill short ones, as
+markdown does, would let a small text grow without bound.
 Legend: N documents, B bytes of all texts.
 """
 
@@ -41,16 +43,17 @@ def write_tables(texts: TextView) -> TextView:
 
     Examples
     --------
-    >>> text = np.frombuffer(b"|a|\\n|-|\\n|b|", np.uint8)
+    >>> text = np.frombuffer(b"|a|\\n|-|\\n|b<5<br>|", np.uint8)
     >>> write_tables(TextView(text, np.array([0, len(text)]))).data.tobytes()
-    b'<table>\\n<tr><th>a</th></tr>\\n<tr><td>b</td></tr>\\n</table>'
+    b'<table>\\n<tr><th>a</th></tr>\\n<tr><td>b&lt;5<br></td></tr>\\n</table>'
     """
     tables = find_tables(texts)
     num_bytes = int(texts.offsets[-1] - texts.offsets[0])
     if len(tables.starts) == 0:
         return texts
     lines, borders = int(np.count_nonzero(texts.data == 10)), int(np.count_nonzero(texts.data == 124))
-    out_data = np.empty(num_bytes + 16 * borders + 64 * (lines + len(texts.offsets)), np.uint8)
+    signs = int(sum(np.count_nonzero(texts.data == sign) for sign in b"<>&"))
+    out_data = np.empty(num_bytes + 16 * borders + 64 * (lines + len(texts.offsets)) + 4 * signs, np.uint8)
     out_offsets = np.zeros(len(texts.offsets), np.int64)
     written = kernels.write_tables_kernel(*texts, *tables, out_data, out_offsets)
     return TextView(out_data[:written].copy(), out_offsets)

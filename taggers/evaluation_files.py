@@ -47,7 +47,9 @@ def list_paths(patterns: tuple[str, ...], key: str) -> list[str]:
             raise ConfigError(key, pattern, f"expected at least one file ending in {', '.join(KINDS)}", hint)
         unknown = [path for path in files if find_kind(path) is None]
         if unknown:
-            raise ConfigError(key, unknown[0], f"expected a name ending in {', '.join(KINDS)}, plain, .gz, .zst or .bz2")
+            raise ConfigError(
+                key, unknown[0], f"expected a name ending in {', '.join(KINDS)}, plain, .gz, .zst or .bz2"
+            )
         paths.update(files)
     return sorted(paths)
 

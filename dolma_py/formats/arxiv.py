@@ -20,8 +20,8 @@ from dolma_py.formats.decompress import GZIP_MAGIC, Break, iterate_members
 from dolma_py.formats.fields import FieldMap, Record
 from dolma_py.formats.latex import TooLargeError, clean_paper
 from dolma_py.formats.limits import Limits, Rejection, Skipped, make_relative
-from dolma_py.formats.plain_text import decode_text
 from dolma_py.formats.tar_framing import BLOCK, Entry, is_tar_header, iterate_tar
+from dolma_py.formats.text_encoding import decode_text
 
 NEW_ID = re.compile(r"(\d{2})(\d{2})\.(\d{4,5})(v\d{1,3})?$")
 OLD_ID = re.compile(r"([a-z-]{2,20}(?:\.[A-Z]{2})?)[/_]?(\d{2})(\d{2})(\d{3})(v\d{1,3})?$")
@@ -207,6 +207,8 @@ def read_sources(entry: Entry, limits: Limits, max_bytes: int) -> tuple[dict[str
         if inner.is_long or total > max_bytes:
             return {}, "", "too_long"
         decoded = decode_text(inner.data)
+        if decoded.reason == "bad_encoding":
+            return {}, "", decoded.reason
         if not decoded.reason:
             files[posixpath.normpath(inner.name)] = decoded.text
     return files, "" if files else "no_tex", ""

@@ -69,18 +69,18 @@ def iterate_members(stream: BinaryIO, codec: str, *, limits: Limits, resync: boo
 
 
 def read_whole(stream: BinaryIO, codec: str, *, limits: Limits) -> tuple[bytes, str]:
-    """(bytes, reason): the whole plain content, with reason "" or why it is not whole; at most max_record_bytes are kept."""
+    """(bytes, reason): the whole plain content, at most max_record_bytes of it, and ""; else what it begins with, and why it is not whole."""
     pieces: list[bytes] = []
     num_bytes = 0
     for event in iterate_members(stream, codec, limits=limits):
         if isinstance(event, Break):
             if event.reason:
-                return b"".join(pieces), event.reason
+                return b"".join(pieces[:1]), event.reason
             continue
         pieces.append(event)
         num_bytes += len(event)
         if num_bytes > limits.max_record_bytes:
-            return b"".join(pieces)[: limits.max_record_bytes], "too_long"
+            return pieces[0][: limits.max_record_bytes], "too_long"
     return b"".join(pieces), ""
 
 
@@ -232,7 +232,11 @@ class _Decompressor:
             if piece:
                 self.num_out_bytes += len(piece)
                 self.member_out_bytes += len(piece)
-                yield piece  # bounded, and what stands before the bomb may be good
+                # what stands before the bomb may be good; in small pieces, for they are cut into lines, of which a piece may hold millions
+                if len(piece) <= READ_BYTES:
+                    yield piece
+                else:
+                    yield from (piece[start : start + READ_BYTES] for start in range(0, len(piece), READ_BYTES))
                 if self._is_bomb():
                     return "bomb"
         return ""

@@ -108,8 +108,7 @@ def split_record(record: dict[str, Any], fields: FieldMap, source: str) -> Recor
             metadata[key] = value
     if record and fields.keep_rest:
         keep_rest(metadata, record, source)
-    if given_id is not None:
-        given_id = given_id.hex() if isinstance(given_id, bytes) else str(given_id)
+    given_id = None if given_id is None else _write_id(given_id)
     return _finish(given_id, text, own_source, (added, created), metadata, source)
 
 
@@ -134,6 +133,16 @@ def make_record(
             keep_rest(metadata, {"source": own_source}, source)
         own_source = None
     return _finish(given_id, text, own_source, times, metadata, source, has_clock)
+
+
+def _write_id(value: Any) -> str:
+    """Bytes are the text that they hold, or else their digits in hex."""
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
 
 
 def _finish(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
-from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 from resiliparse.parse.html import HTMLTree
 
 from dolma_py.formats.batches import BatchBuilder
@@ -16,6 +16,13 @@ from dolma_py.formats.fields import FieldMap, Record
 from dolma_py.formats.html_extractors import Extractor, HtmlConfig, extract_main_text
 from dolma_py.formats.html_shape import MAX_TRAFILATURA_ELEMENTS, count_elements, find_hazard
 from dolma_py.formats.limits import Limits, Rejection, make_relative
+from dolma_py.formats.text_encoding import Decoded, decode_text
+
+# the page's own word for its encoding, in a meta element or an XML declaration (HTML standard, 13.2.3.2: in its first 1,024 bytes)
+DECLARED = re.compile(
+    rb"<(?:meta|\?xml)\b[^>]{0,500}?\b(?:charset|encoding)\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE
+)
+DECLARED_BYTES = 4096  # pages put other elements before it
 
 
 class Page(NamedTuple):
@@ -26,53 +33,46 @@ class Page(NamedTuple):
     encoding: str
     reason: str = ""
     extractor: str = ""  # that found the text, where another than resiliparse was asked for
+    replaced: int = 0  # characters of the page that could not be read
+
+    @property
+    def facts(self) -> dict[str, str | int]:
+        """For metadata: a page may be too large for the extractor that was asked for."""
+        found: dict[str, str | int] = {"extractor": self.extractor} if self.extractor else {}
+        return found | ({"replaced_chars": self.replaced} if self.replaced else {})
 
 
 def extract_page(data: bytes, limits: Limits, encoding: str = "", extractor: Extractor = "resiliparse") -> Page:
     """Main text and title of an HTML page given as bytes; `encoding` is what the server said, "" to look for it.
 
     A page of more elements than trafilatura takes in seconds is left to resiliparse. Links, alternative texts and form fields
-    stay out. Reasons: too_long, too_deep, too_many_attributes, binary, no_text.
+    stay out. Reasons: too_long, too_deep, too_many_attributes, too_many_elements, binary, bad_encoding, no_text.
     """
     if len(data) > limits.max_html_bytes:
         return Page("", "", "", "too_long")
+    decoded = decode_page(data, encoding)
+    if decoded.reason:
+        return Page("", "", decoded.encoding, decoded.reason)
+    if decoded.encoding != "utf-8":
+        data = decoded.text.encode()  # tags do not look like tags in UTF-16
     hazard = find_hazard(data, limits.max_html_depth)
     if hazard:
         return Page("", "", "", hazard)
-    decoded, encoding = decode_page(data, encoding)
-    if "\0" in decoded:
-        return Page("", "", encoding, "binary")
-    tree = HTMLTree.parse(decoded)
+    tree = HTMLTree.parse(decoded.text)
     is_large = extractor != "resiliparse" and count_elements(data) > MAX_TRAFILATURA_ELEMENTS
     used: Extractor = "resiliparse" if is_large else extractor
-    text = extract_main_text(tree, decoded, used)
+    text = extract_main_text(tree, decoded.text, used)
     if not text.strip():
-        return Page("", "", encoding, "no_text")
-    return Page(
-        text, " ".join((tree.title or "").split()), encoding, extractor="" if extractor == "resiliparse" else used
-    )
+        return Page("", "", decoded.encoding, "no_text")
+    title = " ".join((tree.title or "").split())
+    return Page(text, title, decoded.encoding, "", "" if extractor == "resiliparse" else used, decoded.replaced)
 
 
-def name_extractor(page: Page) -> dict[str, str]:
-    """For metadata: a page may be too large for the one that was asked for."""
-    return {"extractor": page.extractor} if page.extractor else {}
-
-
-def decode_page(data: bytes, declared: str = "") -> tuple[str, str]:
-    """(text, encoding): UTF-8 when the bytes are UTF-8 with more than ASCII, whatever they claim; else what the server declared,
-    else the page's meta tag, else a guess from the bytes. Bytes that do not fit become replacement characters.
-    """
-    if not data.isascii():
-        try:
-            return data.decode("utf-8-sig"), "utf-8"
-        except UnicodeDecodeError:
-            pass
-    encoding = declared or detect_encoding(data, from_html_meta=True) or "utf-8"
-    try:
-        return bytes_to_str(data, encoding), encoding
-    except LookupError:  # a made-up charset
-        encoding = detect_encoding(data) or "utf-8"
-        return bytes_to_str(data, encoding), encoding
+def decode_page(data: bytes, declared: str = "") -> Decoded:
+    """A page's text: as decode_text finds it, which asks what the server `declared` and then what the page says of itself."""
+    own = DECLARED.search(data[:DECLARED_BYTES])
+    names = [declared] if declared else []
+    return decode_text(data, names + ([own.group(1).decode("ascii")] if own else []))
 
 
 def read_documents(
@@ -89,12 +89,13 @@ def read_documents(
     """One batch of one document, or one rejection. Metadata gets `path`, `title` and `encoding`."""
     name = make_relative(path, root)
     builder = BatchBuilder(name, source=source, added=added, limits=limits)
+    shorter = limits.model_copy(update={"max_record_bytes": min(limits.max_record_bytes, limits.max_html_bytes)})
     with open_stream(path) as stream:
-        data, reason = read_whole(stream, find_codec(path), limits=limits)
+        data, reason = read_whole(stream, find_codec(path), limits=shorter)
     page = Page("", "", "", reason) if reason else extract_page(data, limits, extractor=settings.extractor)
     if page.reason:
         builder.reject(page.reason, data, line=1, offset_bytes=0)
     else:
-        metadata = {"path": name, "title": page.title, "encoding": page.encoding} | name_extractor(page)
+        metadata = {"path": name, "title": page.title, "encoding": page.encoding} | page.facts
         builder.add(Record(None, page.text, source, None, None, metadata), len(page.text.encode()))
     yield from builder.drain()

@@ -15,6 +15,7 @@ from dolma_py.formats.html_shape_kernels import cut_raw_kernel, find_long_tags_k
 
 LONG_TAG_BYTES = 4_096
 MAX_ATTRIBUTES = 1_024
+MAX_ELEMENTS = 1_000_000  # 300 bytes each in the tree
 MAX_TRAFILATURA_ELEMENTS = 20_000
 MAX_REOPENED = 2_000_000  # elements of one page that open again: two seconds; of 38 pages of the sample archives none has more than 11
 MAX_TAG_WORDS = 20_000  # with what stands in quotes, which a parser may see differently: 4 s if each were an attribute
@@ -29,23 +30,25 @@ WORD = re.compile(rb"[^\s/]+")
 
 
 def find_hazard(data: bytes, max_depth: int) -> str:
-    """ "" for an ordinary page, else too_deep or too_many_attributes.
+    """ "" for an ordinary page, else too_deep, too_many_attributes or too_many_elements.
 
     The first look goes over all bytes at once, counting every opening tag up and every closing tag down, which can only
     overrate the depth; the few pages that it stops get a second look with a stack of open elements.
     """
     data = cut_raw(data)
     codes = np.frombuffer(data, np.uint8)
-    starts = np.flatnonzero(codes[:-1] == ord("<"))
-    if len(starts) == 0:
+    following = codes[1:][codes[:-1] == ord("<")]
+    if len(following) == 0:
         return ""
+    lowered = following | 0x20
+    steps = ((lowered >= ord("a")) & (lowered <= ord("z"))).astype(np.int8) - (following == ord("/")).astype(np.int8)
+    steps = steps[steps != 0]
+    if np.count_nonzero(steps == 1) > MAX_ELEMENTS:
+        return "too_many_elements"
     if _has_crowded_tag(data):
         return "too_many_attributes"
-    if len(starts) > max_depth:
-        following = codes[starts + 1]
-        lowered = following | 0x20
-        steps = np.where(following == ord("/"), -1, ((lowered >= ord("a")) & (lowered <= ord("z"))).astype(np.int64))
-        total = np.cumsum(steps)
+    if len(steps) > max_depth:
+        total = np.cumsum(steps, dtype=np.int64)
         highest = int((total - np.minimum.accumulate(np.minimum(total, 0))).max())
         if highest > max_depth and _is_stack_deeper(data, max_depth):
             return "too_deep"

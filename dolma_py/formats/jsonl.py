@@ -21,7 +21,7 @@ from dolma_py.formats.decompress import READ_BYTES, Break, find_codec, iterate_m
 from dolma_py.formats.fields import FieldMap, Record, put_own, split_record
 from dolma_py.formats.json_lines import PADDING, LineBuilder, find_roles
 from dolma_py.formats.json_values import TooDeepError, load_json
-from dolma_py.formats.limits import EXCERPT_BYTES, Limits, Rejection, make_relative
+from dolma_py.formats.limits import EXCERPT_BYTES, Limits, Rejection, has_too_many_objects, make_relative
 
 NEWLINE = 0x0A
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -248,7 +248,7 @@ def _add_lines(builder: BatchBuilder, block: ByteBlock, fields: FieldMap) -> Ite
     max_bytes = builder.limits.max_record_bytes
     found = (
         builder.take_block(block.data, block.num_bytes, block.first_line)
-        if isinstance(builder, LineBuilder)
+        if isinstance(builder, LineBuilder) and not has_too_many_objects(block.data)
         else _iterate_places(block)
     )
     for start, stop, line_number in found:
@@ -257,6 +257,8 @@ def _add_lines(builder: BatchBuilder, block: ByteBlock, fields: FieldMap) -> Ite
             offset_bytes = block.offset_bytes + start
             if len(line) > max_bytes:
                 builder.reject("too_long", line[:max_bytes], line=line_number, offset_bytes=offset_bytes)
+            elif has_too_many_objects(line):
+                builder.reject("too_large", line, line=line_number, offset_bytes=offset_bytes)
             elif reason := _add_line(builder, line, line_number, fields):
                 builder.reject(reason, line, line=line_number, offset_bytes=offset_bytes)
         if builder.is_full:

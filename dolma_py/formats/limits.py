@@ -13,6 +13,7 @@ from pydantic import Field
 from dolma_py.config import Config
 
 EXCERPT_BYTES = 200
+MAX_OBJECTS = 8_000_000  # of one JSON line: 64 bytes each
 MIB = 1 << 20
 
 
@@ -60,9 +61,9 @@ class Rejection(NamedTuple):
     """One record that could not be read.
 
     Reasons: invalid_json, not_object, not_utf8, lone_surrogate, missing_text, too_long, bomb, truncated, corrupt,
-    trailing_garbage, window_too_large, binary, bad_encoding, no_text, too_deep, too_many_attributes, bad_header,
-    bad_length, bad_http, bad_parquet; of dumps, archives and papers bad_xml, bad_path, encrypted, unsupported, too_many_files,
-    invalid_notebook, too_large; of PDFs those that dolma_py.formats.pdf lists.
+    trailing_garbage, window_too_large, binary, bad_encoding, no_text, too_deep, too_many_attributes, too_many_elements, bad_header,
+    bad_length, bad_http, bad_parquet, too_large; of dumps, archives and papers bad_xml, bad_path, encrypted, unsupported, too_many_files,
+    invalid_notebook; of PDFs those that dolma_py.formats.pdf lists.
     """
 
     path: str  # relative to the input root
@@ -81,6 +82,11 @@ class Skipped(NamedTuple):
     path: str  # relative to the input root
     reason: str
     records: int
+
+
+def has_too_many_objects(line: bytes) -> bool:
+    """Whether a JSON line may become more than MAX_OBJECTS lists and objects: empty ones take 24 times their bytes of memory."""
+    return len(line) > MAX_OBJECTS and line.count(b"{") + line.count(b"[") > MAX_OBJECTS
 
 
 def make_excerpt(data: bytes | bytearray | memoryview) -> str:

@@ -19,6 +19,7 @@ from dolma_py.formats.fields import FieldMap, put_own, split_record
 from dolma_py.formats.json_values import TooDeepError
 from dolma_py.formats.limits import Limits, Rejection, make_relative
 from dolma_py.formats.parquet_batches import is_text, is_valid_text, iter_bounded_batches, text_lengths
+from dolma_py.formats.parquet_pages import is_bomb, measure_group
 
 MAX_READ_ROWS = 1_024
 READ_BUFFER_BYTES = 1 << 20
@@ -88,7 +89,7 @@ def read_documents(
             file = pq.ParquetFile(stream, buffer_size=READ_BUFFER_BYTES, pre_buffer=False)
             repeated = _find_repeated(file.schema_arrow)
             problem = f"two columns are called {repeated}" if repeated else ""
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             _reraise_io(error)
             problem = str(error)
         if problem:
@@ -98,7 +99,7 @@ def read_documents(
         part = part or GroupRange(0, file.metadata.num_row_groups, 0)
         first_row = 1 + part.rows_before
         for group in range(part.first_group, part.end_group):
-            yield from _read_group(builder, file, group, first_row, fields)
+            yield from _read_group(builder, stream, file, group, first_row, fields)
             first_row += file.metadata.row_group(group).num_rows
     yield from builder.drain()
 
@@ -121,10 +122,16 @@ def _find_repeated(schema: pa.Schema | pa.StructType) -> str:
 
 
 def _read_group(
-    builder: BatchBuilder, file: pq.ParquetFile, group: int, row: int, fields: FieldMap
+    builder: BatchBuilder, stream: BinaryIO, file: pq.ParquetFile, group: int, row: int, fields: FieldMap
 ) -> Iterator[pa.RecordBatch | Rejection]:
-    max_bytes = builder.limits.batch_text_bytes
-    batches = iter_bounded_batches(file, max_bytes=max_bytes, max_rows=MAX_READ_ROWS, row_groups=[group])
+    shape = measure_group(stream, file, group, builder.limits)
+    if shape.reason:
+        builder.reject(shape.reason, shape.detail.encode(), line=row)
+        yield from builder.drain()
+        return
+    max_bytes, max_rows = builder.limits.batch_text_bytes, min(MAX_READ_ROWS, shape.max_rows)
+    batches = iter_bounded_batches(file, max_bytes=max_bytes, max_rows=max_rows, row_groups=[group])
+    plain_bytes = 0
     while True:
         try:
             batch = next(batches, None)
@@ -134,6 +141,13 @@ def _read_group(
             yield from builder.drain()
             return
         if batch is None:
+            return
+        plain_bytes += batch.nbytes
+        if is_bomb(
+            plain_bytes, shape.packed_bytes, builder.limits
+        ):  # texts that a dictionary repeats; those before them are kept
+            builder.reject("bomb", f"{shape.packed_bytes} bytes hold {plain_bytes} and more".encode(), line=row)
+            yield from builder.drain()
             return
         for _ in _add_rows(builder, batch, row, fields):
             yield from builder.drain()

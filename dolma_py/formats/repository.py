@@ -27,9 +27,9 @@ from dolma_py.formats.licenses import (
     is_license_file,
 )
 from dolma_py.formats.limits import Limits, Rejection, Skipped, make_relative
-from dolma_py.formats.plain_text import decode_text
 from dolma_py.formats.source_code import NOTEBOOK, SourceFile, describe_file, render_notebook
 from dolma_py.formats.tar_framing import Entry
+from dolma_py.formats.text_encoding import decode_text
 
 TOOLS_OWN = (".git", ".hg", ".svn")
 MAX_LICENSED_FOLDERS = 100_000

@@ -20,10 +20,10 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.decompress import find_codec, iterate_members
 from dolma_py.formats.fields import FieldMap, Record, parse_time
-from dolma_py.formats.html import Page, decode_page, extract_page, name_extractor
+from dolma_py.formats.html import Page, extract_page
 from dolma_py.formats.html_extractors import Extractor, HtmlConfig
 from dolma_py.formats.limits import Limits, Rejection, Skipped, make_relative
-from dolma_py.formats.plain_text import Decoded, decode_text
+from dolma_py.formats.text_encoding import decode_text
 from dolma_py.formats.warc_framing import Frame, find_body, iterate_frames
 
 PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/plain"})
@@ -114,7 +114,7 @@ def _add_response(builder: BatchBuilder, frame: Frame, extractor: Extractor) -> 
         return ""
     page = _read_page(body, kind, charset, builder.limits, extractor)
     more: dict[str, object] = {"title": page.title, "http_headers": headers}
-    _add_page(builder, frame, page, body, kind, more | name_extractor(page))
+    _add_page(builder, frame, page, body, kind, more)
     return ""
 
 
@@ -122,14 +122,18 @@ def _add_page(builder: BatchBuilder, frame: Frame, page: Page, body: bytes, kind
     if page.reason:
         builder.reject(page.reason, body or frame.data, line=frame.number, offset_bytes=frame.offset_bytes)
         return
-    metadata: dict[str, object] = {
-        "url": frame.headers.get("warc-target-uri", "").strip("<>"),
-        "warc_path": builder.path,
-        "warc_offset_bytes": frame.offset_bytes,
-        "warc_record_id": frame.headers.get("warc-record-id", "").strip("<>"),
-        "content_type": kind,
-        "encoding": page.encoding,
-    } | more
+    metadata: dict[str, object] = (
+        {
+            "url": frame.headers.get("warc-target-uri", "").strip("<>"),
+            "warc_path": builder.path,
+            "warc_offset_bytes": frame.offset_bytes,
+            "warc_record_id": frame.headers.get("warc-record-id", "").strip("<>"),
+            "content_type": kind,
+            "encoding": page.encoding,
+        }
+        | more
+        | page.facts
+    )
     date = frame.headers.get("warc-date", "")
     created = parse_time(date)
     if created is None and date:
@@ -144,10 +148,8 @@ def _read_page(body: bytes, kind: str, charset: str, limits: Limits, extractor: 
 
 
 def _read_text(body: bytes, charset: str) -> Page:
-    """Plain text as it stands; in the declared encoding unless it is UTF-8."""
-    decoded = Decoded(*decode_page(body, charset)) if charset else decode_text(body)
-    if "\0" in decoded.text:
-        decoded = Decoded("", "", "binary")
+    """Plain text as it stands; what was declared is asked where the bytes are no UTF-8."""
+    decoded = decode_text(body, [charset] if charset else [])
     if not decoded.reason and not decoded.text.strip():
-        decoded = Decoded("", "", "no_text")
-    return Page(decoded.text, "", decoded.encoding, decoded.reason)
+        return Page("", "", "", "no_text")
+    return Page(decoded.text, "", decoded.encoding, decoded.reason, replaced=decoded.replaced)

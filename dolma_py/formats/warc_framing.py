@@ -59,7 +59,8 @@ class _Framer:
         for frame in self.take_frames(end=reason):
             is_told = is_told or bool(frame.reason)
             yield frame
-        if reason and not is_told:  # broke between two records, or before its first byte
+        # broke between two records, or before its first byte; behind a bomb nothing is read, whatever stood in it
+        if reason and (not is_told or reason == "bomb"):
             yield self._reject(reason, b"")
         self._drop(len(self.buffer))
         self.is_searching = False

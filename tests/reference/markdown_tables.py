@@ -69,6 +69,41 @@ def write_tables(text):
     return out + text[at:]
 
 
+TAG = re.compile(
+    rb"""</[A-Za-z][A-Za-z0-9-]*[ \t]*> | <!--.*?-->
+    | <[A-Za-z][A-Za-z0-9-]*(?:[ \t]+[A-Za-z_:][A-Za-z0-9_.:-]*(?:[ \t]*=[ \t]*(?:"[^"]*"|'[^']*'|[^ \t"'=<>`]+))?)*[ \t]*/?>""",
+    re.DOTALL | re.VERBOSE,
+)
+REFERENCE = re.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{0,31});")
+MAX_MARKUP_BYTES = 1000
+ESCAPES = {b"<": b"&lt;", b">": b"&gt;", b"&": b"&amp;"}
+
+
+def escape(text):
+    return b"".join(ESCAPES.get(text[i : i + 1], text[i : i + 1]) for i in range(len(text)))
+
+
+def cell_html(cell):
+    """The cell with its text and code escaped; markup is left."""
+    out, at = b"", 0
+    while at < len(cell):
+        tag, reference = TAG.match(cell[at : at + MAX_MARKUP_BYTES]), REFERENCE.match(cell, at)
+        ticks = re.match(rb"`*", cell[at:]).group()
+        if cell[at : at + 1] == b"\\" and at + 1 < len(cell):
+            out, at = out + b"\\" + escape(cell[at + 1 : at + 2]), at + 2
+        elif ticks:
+            runs = [found for found in re.finditer(rb"`+", cell[at:]) if found.start() and found.group() == ticks]
+            length = runs[0].end() if runs and runs[0].start() < MAX_MARKUP_BYTES else len(ticks)
+            out, at = out + escape(cell[at : at + length]), at + length
+        elif tag:
+            out, at = out + tag.group(), at + tag.end()
+        elif reference:
+            out, at = out + reference.group(), reference.end()
+        else:
+            out, at = out + escape(cell[at : at + 1]), at + 1
+    return out
+
+
 def row_html(line, tag):
-    cells = [trim(cell).replace(b"\\|", b"|") for cell in split_row(line)]
+    cells = [cell_html(trim(cell)).replace(b"\\|", b"|") for cell in split_row(line)]
     return b"<tr>" + b"".join(b"<%b>%b</%b>" % (tag, cell, tag) for cell in cells) + b"</tr>\n"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 
 import pytest
 
+from benchmarks import hostile_records
 from benchmarks.hostile_formats import CASES, run_case
+from tests.conftest import REPOSITORY
 
 MIB = 1 << 20
 SCALE = 0.1
@@ -47,3 +51,22 @@ def test_memory_is_bounded(number) -> None:
         tracemalloc.stop()
     assert counts == told
     assert peak < 80 * MIB, peak  # gzip hands out 16 MiB at once, and readers copy them
+
+
+def read_rows(table: str) -> list[list[str]]:
+    return [
+        line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ") and line.count(" | ") == 5
+    ]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "warc", "html", "text"])
+def test_records_are_told_as_the_documentation_says(kind) -> None:
+    """In processes of their own, for Arrow's memory is not Python's: kind, input, MiB, what is told, memory, seconds."""
+    command = [sys.executable, "-m", "benchmarks.hostile_formats", "--kinds", kind, "--most", "205"]
+    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=600)
+    made = [row for row in read_rows(answer.stdout) if row[0] == kind]
+    documented = [row for row in read_rows((REPOSITORY / "docs" / "inputs.md").read_text()) if row[0] == kind]
+    assert [(row[1], row[3]) for row in made] == [(row[1], row[3]) for row in documented]
+    assert len(made) == sum(case.kind == kind for case in hostile_records.CASES)
+    bound = {row[1]: 800 if "60 MB, 10,000 times" in row[1] else 320 for row in made}
+    assert {row[1]: row[4] for row in made if int(row[4]) > bound[row[1]]} == {}

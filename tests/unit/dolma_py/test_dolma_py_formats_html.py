@@ -55,6 +55,7 @@ def test_gzip() -> None:
         (b"<div " + b"".join(b"a%d='<>' " % n for n in range(5_000)) + b">x</div>", "too_many_attributes"),
         (b"<div q=b' " + b" ".join(b"a%d" % n for n in range(30_000)) + b">it's</div>", "too_many_attributes"),
         (b"<p>" + b"x" * (9 << 20) + b"</p>", "too_long"),
+        (b"<p>" * 1_000_001 + b"x", "too_many_elements"),
     ],
 )
 def test_bad_pages_are_rejected_at_once(data, reason) -> None:
@@ -116,6 +117,55 @@ def test_elements_that_open_again_and_again_are_bounded(cycles, hazard) -> None:
 def test_made_up_charset_falls_back() -> None:
     page = extract_page(b"<html><body><main><p>Some words stand here.</p></main></body></html>", Limits(), "klingon-7")
     assert page.text == "Some words stand here."
+
+
+WORDS = (
+    "<p>Le caf\u00e9 \u00e9tait tr\u00e8s \u00e0 c\u00f4t\u00e9 de l\u2019\u00e9glise, et l\u2019on y chantait No\u00ebl.</p>"
+    * 20
+)
+
+
+@pytest.mark.parametrize("says", ["utf-8", "utf-16", "klingon-7", ""])
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16-le", "utf-16-be", "utf-16"])
+def test_a_page_that_lies_about_its_charset_is_read_as_what_it_is(encoding, says) -> None:
+    row = read(f"<html><head><meta charset='{says}'></head><body><main>{WORDS}</main></body></html>".encode(encoding))
+    assert "Le caf\u00e9 \u00e9tait tr\u00e8s \u00e0 c\u00f4t\u00e9 de l\u2019\u00e9glise" in row["text"]
+    assert "replaced_chars" not in json.loads(row["metadata"])
+
+
+def test_one_broken_byte_costs_one_character_and_not_the_page() -> None:
+    data = f"<html><body><main>{WORDS}</main></body></html>".encode().replace(b"et l", b"\xff l", 1)
+    row = read(data)
+    assert row["text"].count("caf\u00e9") == 20 and row["text"].count("\ufffd") == 1
+    assert json.loads(row["metadata"])["replaced_chars"] == 1
+
+
+def test_pages_of_two_encodings_are_refused() -> None:
+    page = f"<html><body><main>{WORDS}".encode() + f"{WORDS}</main></body></html>".encode("cp1252")
+    assert read(page).reason == "bad_encoding"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_depth_is_seen_in_every_encoding(encoding) -> None:
+    assert read(("<div>" * 100_000 + "deep").encode(encoding)).reason == "too_deep"
+
+
+@pytest.mark.parametrize(
+    ("head", "encoding"),
+    [
+        ("<meta charset=koi8-r>", "koi8-r"), ('<META http-equiv="Content-Type" content="text/html; charset=windows-1250">', "cp1250"),
+        ('<?xml version="1.0" encoding="iso-8859-2"?>', "iso8859-2"), ("<meta name='x' content='y'><meta charset = \"big5\">", "big5hkscs"),
+    ],
+)  # fmt: skip
+def test_a_page_names_its_encoding(head, encoding) -> None:
+    texts = {
+        "koi8-r": "\u043f\u0440\u0438\u0432\u0435\u0442",
+        "cp1250": "g\u0119\u015bl\u0105",
+        "iso8859-2": "g\u0119\u015bl\u0105",
+        "big5hkscs": "\u4eca\u5929\u5929\u6c23",
+    }
+    row = read(f"{head}<body><p>{texts[encoding]}</p></body>".encode(encoding))
+    assert (row["text"], json.loads(row["metadata"])["encoding"]) == (texts[encoding], encoding)
 
 
 def test_real_pages(data_dir) -> None:

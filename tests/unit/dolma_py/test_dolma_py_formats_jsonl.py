@@ -448,3 +448,52 @@ def test_a_range_inside_a_long_line_is_left_at_its_end() -> None:
     stream = Trickle(data, 10)
     assert list(iterate_range(stream, LineRange(100, 200, 0))) == []
     assert stream.tell() < 220
+
+
+@pytest.mark.parametrize("place", [b'"metadata": {"x": %s}', b'"x": %s'])
+def test_metadata_that_no_writer_takes_is_rejected(place) -> None:
+    """What is read may be 1,024 deep, what is written 254."""
+    data = b"".join(
+        b'{"id": "%d", "text": "a", %s}\n' % (depth, place % (b"[" * depth + b"]" * depth))
+        for depth in (100, 300, 1000, 2000, 100)
+    )
+    rows, rejections, _ = read(data)
+    assert [row["id"] for row in rows] == ["100", "100"]
+    assert reasons(rejections) == [(2, "too_deep"), (3, "too_deep"), (4, "invalid_json")]
+
+
+def test_lines_of_objects_without_end_are_rejected_unread(monkeypatch) -> None:
+    monkeypatch.setattr("dolma_py.formats.limits.MAX_OBJECTS", 100)
+    deep = b"[" * 20 + b",".join([b"{}"] * 99) + b"]" * 20  # deeper than what is read without Python objects
+    data = (
+        lines_of([{"text": "[" * 99}])
+        + b'{"text": "a", "x": '
+        + deep
+        + b"}\n"
+        + lines_of([{"text": "{" * 98 + "x" * 1000}])
+    )
+    rows, rejections, _ = read(data)
+    assert [len(row["text"]) for row in rows] == [99, 1098]
+    assert reasons(rejections) == [(2, "too_large")]
+
+
+def test_short_lines_of_a_small_file_take_little_memory() -> None:
+    """A step of zstd may give 32 MiB at once: as lines they would take ten times that."""
+    data = COMPRESSORS[".zst"](b"ab\n" * (16 << 20))
+    limits = Limits(ratio_floor_bytes=1 << 30)
+    events = read_documents(
+        "a.jsonl.zst",
+        source="s",
+        limits=limits,
+        fields=NO_ORIGIN,
+        added=None,
+        open_stream=lambda path: io.BytesIO(data),
+    )
+    tracemalloc.start()
+    try:
+        found = sum(1 for _, _ in zip(range(2_000_000), events, strict=False))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == 2_000_000
+    assert peak < 150 << 20

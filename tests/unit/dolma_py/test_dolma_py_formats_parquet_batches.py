@@ -99,7 +99,8 @@ from dolma_py.plain_tables import read_narrow_table
 
 path, way = sys.argv[1:]
 if way == "documents":
-    batches = read_documents(path, source="web", limits=Limits(), fields=FieldMap(), added=None, open_stream=lambda p: open(p, "rb"))
+    batches = read_documents(path, source="web", limits=Limits(max_ratio=1e9), fields=FieldMap(), added=None,
+                             open_stream=lambda p: open(p, "rb"))
 elif way == "plain":
     batches = read_narrow_table(path, "bomb", "parquet", Narrow("text", None, Limits()))
 else:

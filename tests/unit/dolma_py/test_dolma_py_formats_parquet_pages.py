@@ -1,0 +1,216 @@
+"""Page headers against what pyarrow writes, and files whose pages and footers lie."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import suppress
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dolma_py.formats import FieldMap, Limits, Rejection
+from dolma_py.formats.parquet import read_documents
+from dolma_py.formats.parquet_pages import (
+    DICTIONARY_PAGE,
+    CompactReader,
+    PagesError,
+    iterate_pages,
+    measure_group,
+    read_page_header,
+)
+from tests import made_parquet
+from tests.made_parquet import Page, make_parquet, plain_texts, repeat_index
+
+ROWS = 3000
+TABLE = pa.table({
+    "text": [f"text number {number % 700}" for number in range(ROWS)], "n": pa.array([None if number % 3 else number for number in range(ROWS)]),
+    "list": pa.array([[number] * (number % 4) for number in range(ROWS)]),
+})  # fmt: skip
+SETTINGS = [
+    {}, {"compression": "zstd"}, {"use_dictionary": False}, {"data_page_version": "2.0", "compression": "gzip"}, {"data_page_size": 1000},
+    {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}, {"row_group_size": 1000, "write_page_checksum": True},
+]  # fmt: skip
+
+
+def write(table: pa.Table, **settings) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **settings)
+    return sink.getvalue()
+
+
+def read(data: bytes, limits: Limits | None = None):
+    """(texts of the documents, rejections)."""
+    events = list(read_documents("/in/a.parquet", source="s", limits=limits or Limits(), fields=FieldMap(), added=None,
+                                 open_stream=lambda path: io.BytesIO(data), root="/in"))  # fmt: skip
+    rejections = [event for event in events if isinstance(event, Rejection)]
+    return [
+        text for event in events if not isinstance(event, Rejection) for text in event.column("text").to_pylist()
+    ], rejections
+
+
+def reasons(data: bytes, limits: Limits | None = None) -> list[str]:
+    return [rejection.reason for rejection in read(data, limits)[1]]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_headers_are_those_that_pyarrow_wrote(settings):
+    data = write(TABLE, **settings)
+    file, stream = pq.ParquetFile(io.BytesIO(data)), io.BytesIO(data)
+    for group in range(file.metadata.num_row_groups):
+        metadata = file.metadata.row_group(group)
+        for index in range(metadata.num_columns):
+            column = metadata.column(index)
+            pages = list(iterate_pages(stream, column))
+            assert sum(page.num_values for page in pages if page.kind != DICTIONARY_PAGE) == column.num_values
+            at = end = min(offset for offset in (column.dictionary_page_offset, column.data_page_offset) if offset)
+            end += column.total_compressed_size
+            headers = 0
+            for page in pages:
+                found, header_bytes = read_page_header(stream, at, end)
+                assert found == page
+                at, headers = at + header_bytes + page.packed_bytes, headers + header_bytes
+            assert at == end
+            assert headers + sum(page.plain_bytes for page in pages) == column.total_uncompressed_size
+        shape = measure_group(stream, file, group, Limits())
+        assert (shape.reason, shape.max_rows > 1024) == ("", True)
+    assert read(data)[0] == TABLE["text"].to_pylist()
+
+
+GOOD = Page(plain_texts(b"one", b"two"), 2)
+WORD = Page(plain_texts(b"word"), 1, DICTIONARY_PAGE)
+
+
+def repeated(count: int) -> Page:
+    return Page(repeat_index(count), count, encoding=made_parquet.RLE_DICTIONARY)
+
+
+def test_made_files_are_read():
+    assert read(make_parquet([GOOD], 2)) == (["one", "two"], [])
+    assert read(make_parquet([WORD, repeated(3)], 3)) == (["word"] * 3, [])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        make_parquet([GOOD], 5), make_parquet([GOOD], 5, num_values=5), make_parquet([GOOD], 1), make_parquet([GOOD], 1, num_values=1),
+        make_parquet([GOOD._replace(num_values=9)], 9), make_parquet([GOOD._replace(body=b"\xff\xff\xff\x7fabc")], 2),
+        make_parquet([GOOD._replace(plain_bytes=2**31 - 1)], 2), make_parquet([GOOD], 2)[:-9], make_parquet([GOOD], 2, schema=made_parquet.nest(300)),
+    ],
+)  # fmt: skip
+def test_lies_cost_the_row_group(data):
+    assert reasons(data) in (["bad_parquet"], ["bomb"])
+
+
+def test_a_page_that_becomes_too_much_is_a_bomb_before_it_is_decoded():
+    limits = Limits(ratio_floor_bytes=10_000)
+    packed = pa.compress(plain_texts(b"x" * 100_000), "zstd", asbytes=True)
+    data = make_parquet([Page(packed, 1, plain_bytes=100_004)], 1, codec=made_parquet.ZSTD)
+    assert read(data) == (["x" * 100_000], [])
+    assert reasons(data, limits) == ["bomb"]
+    assert "a page of" in read(data, limits)[1][0].excerpt
+    assert reasons(make_parquet([WORD, repeated(100_000)], 100_000), limits) == ["bomb"]
+
+
+def test_texts_that_a_dictionary_repeats_end_in_a_bomb():
+    limits = Limits(ratio_floor_bytes=100_000, max_ratio=2, batch_text_bytes=5000)
+    texts, rejections = read(write(pa.table({"text": ["x" * 1000] * 1000}), compression="none"), limits)
+    assert 100 - 16 <= len(texts) <= 100 and [rejection.reason for rejection in rejections] == ["bomb"]
+    assert rejections[0].line == len(texts) + 1
+
+
+def test_a_batch_has_as_many_rows_as_the_longest_word_allows():
+    long = Page(plain_texts(b"x" * (20 << 20)), 1, DICTIONARY_PAGE)
+    data = make_parquet([long, repeated(100)], 100)
+    shape = measure_group(io.BytesIO(data), pq.ParquetFile(io.BytesIO(data)), 0, Limits())
+    assert shape.max_rows == 12  # of 20 MiB each
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd", "snappy", "gzip"])
+def test_a_large_dictionary_of_short_words_cuts_no_batch(compression):
+    words = [f"{number:06}" * 20 for number in range(6000)]
+    data = write(
+        pa.table({"text": [*words, "x" * 200_000]}), compression=compression, dictionary_pagesize_limit=4 << 20
+    )
+    file = pq.ParquetFile(io.BytesIO(data))
+    assert file.metadata.row_group(0).column(0).has_dictionary_page
+    assert measure_group(io.BytesIO(data), file, 0, Limits()).max_rows == (256 << 20) // 200_000
+
+
+def test_texts_that_grow_out_of_those_before_them_are_counted_as_repeated():
+    lengths = made_parquet.pack_deltas([0] + [9] * 199) + made_parquet.pack_deltas([9] + [0] * 199)
+    page = Page(lengths + b"some text", 200, encoding=made_parquet.DELTA_BYTE_ARRAY)
+    assert read(make_parquet([page], 200)) == (["some text"] * 200, [])
+    wide = page._replace(body=page.body + bytes(20 << 20))
+    data = make_parquet([wide], 200)
+    assert measure_group(io.BytesIO(data), pq.ParquetFile(io.BytesIO(data)), 0, Limits()).max_rows == 12
+
+
+def test_a_row_with_a_billion_nulls_is_a_bomb():
+    schema = [
+        [(4, made_parquet.BINARY, b"schema"), (5, made_parquet.I32, 1)],
+        [
+            (1, made_parquet.I32, made_parquet.INT32),
+            (3, made_parquet.I32, made_parquet.REPEATED),
+            (4, made_parquet.BINARY, b"text"),
+        ],
+    ]
+    levels = b"\x06\0\0\0" + made_parquet.varint(10**9 << 1) + b"\1"  # one run of one level
+    data = make_parquet(
+        [Page(levels * 2, 10**9, plain_bytes=len(levels) * 2)], 1, schema=schema, physical=made_parquet.INT32
+    )
+    assert reasons(data) == ["bomb"]
+
+
+def test_columns_of_one_name_are_refused():
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    (rejection,) = read(write(table))[1]
+    assert (rejection.reason, rejection.excerpt) == ("bad_parquet", "columns of one name: text")
+
+
+def test_times_that_python_does_not_know_are_kept_as_numbers():
+    far = 1 << 62
+    table = pa.table({
+        "text": ["a", "b"], "id": ["1", "2"], "created": pa.array([far, 0], pa.timestamp("us")), "day": pa.array([2**31 - 1, 0], pa.date32()),
+    })  # fmt: skip
+    limits, added = Limits(), None
+    events = list(read_documents("a.parquet", source="s", limits=limits, fields=FieldMap(keep_origin=False), added=added,
+                                 open_stream=lambda path: io.BytesIO(write(table))))  # fmt: skip
+    rows = events[0].to_pylist()
+    assert rows[0]["created"] is None and json.loads(rows[0]["metadata"]) == {
+        "invalid_created": str(far),
+        "day": "2147483647",
+    }
+    assert rows[1]["created"].year == 1970
+    nested = pa.table({"text": ["a", "b"], "x": pa.array([[far], [0]], pa.list_(pa.timestamp("us")))})
+    texts, rejections = read(write(nested))
+    assert (texts, [rejection.reason for rejection in rejections]) == (["b"], ["bad_parquet"])
+
+
+def test_ids_of_bytes_are_their_text_or_their_digits():
+    data = write(pa.table({"text": ["a", "b"], "id": [b"one", b"\xff\x01"]}))
+    events = list(read_documents("a.parquet", source="s", limits=Limits(), fields=FieldMap(), added=None,
+                                 open_stream=lambda path: io.BytesIO(data)))  # fmt: skip
+    assert events[0].column("id").to_pylist() == ["one", "ff01"]
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_a_header_or_an_error(data):
+    with suppress(EOFError, PagesError):  # nothing else is raised
+        CompactReader(data).read_struct()
+        assert b"\0" in data
+
+
+FUZZED = write(TABLE.slice(0, 200), compression="zstd", data_page_size=500, row_group_size=80)
+
+
+@given(st.integers(0, len(FUZZED) - 1), st.binary(min_size=1, max_size=6))
+def test_a_file_with_some_bytes_changed_is_read_or_rejected(at, changed):
+    texts, rejections = read(FUZZED[:at] + changed + FUZZED[at + len(changed) :])
+    assert all(
+        rejection.reason in ("bad_parquet", "bomb", "missing_text", "not_utf8", "too_long") for rejection in rejections
+    )
+    assert len(texts) <= 200
