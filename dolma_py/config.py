@@ -164,8 +164,10 @@ def _step_into(node: Any, part: str, key: str) -> Any:
 
 
 def _list_index(node: list[Any], part: str, key: str) -> int:
-    """A number, or the `name` of an item, or the `kind` of one without a name."""
-    names = [item.get("name") or item.get("kind") if isinstance(item, dict) else None for item in node]
+    """A number, or the `name` of an item, or the `kind` or `preset` of one without a name."""
+    names = [
+        item.get("name") or item.get("kind") or item.get("preset") if isinstance(item, dict) else None for item in node
+    ]
     if part in names:
         return names.index(part)
     if part.isdigit() and int(part) < len(node):

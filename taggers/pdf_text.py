@@ -24,11 +24,11 @@ from dolma_py.markdown_tables import find_tables
 from dolma_py.spans import Spans, build_spans, count_bytes
 from taggers import pdf_text_kernels as kernels
 from taggers.characters import character_table
+from taggers.gopher import Rule
 
-# (name, rule as a view writes it, source)
-PDF_RULES = (
-    ("pdf_numbers", "mean_line_digit_frac < 0.2", "Olmo 3, avg_fraction_numbers_in_line < 0.2"),
-    ("pdf_tables", "pipe_start_line_frac < 0.3", "Olmo 3, pipe_delimited_lines < 0.3"),
+PDF_RULES: tuple[Rule, ...] = (
+    Rule("pdf_numbers", "mean_line_digit_frac", "<", 0.2, "Olmo 3, avg_fraction_numbers_in_line < 0.2"),
+    Rule("pdf_tables", "pipe_start_line_frac", "<", 0.3, "Olmo 3, pipe_delimited_lines < 0.3"),
 )
 
 

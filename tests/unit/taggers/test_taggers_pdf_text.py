@@ -95,7 +95,7 @@ EDGES = [
 
 @pytest.mark.parametrize(("rule", "kept", "dropped"), EDGES)
 def test_rules_at_their_thresholds(rule, kept, dropped):
-    (expression,) = [text for name, text, _ in PDF_RULES if name == rule]
+    (expression,) = [known.expression for known in PDF_RULES if known.name == rule]
     table = pa.Table.from_batches([tag([kept, dropped])])
     assert evaluate_rule(parse_rule(expression), table)[0].tolist() == [True, False]
 
