@@ -26,7 +26,9 @@ def check_place(path: str, option: str) -> None:
     """Raise ConfigError for a local page more than one folder of whose path is not there: a slip of the pen, and not to be made."""
     above = posixpath.dirname(posixpath.dirname(storage.resolve_path(path)))
     if not storage.is_remote(path) and not storage.path_exists(above):
-        raise ConfigError(option, path, "expected a file in a folder that is there, or in a new one of it", "Check the path.")
+        raise ConfigError(
+            option, path, "expected a file in a folder that is there, or in a new one of it", "Check the path."
+        )
 
 
 def make_environment(filters: dict[str, Callable[..., Any]]) -> jinja2.Environment:

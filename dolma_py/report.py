@@ -129,7 +129,9 @@ def list_funnel(funnel: Funnel | None) -> list[FunnelLine]:
     for rule in funnel.rules:
         entering, dropped, leaving = total(rule.entering), total(rule.dropped), total(rule.leaving)
         fracs = (leaving.num_bytes / original, dropped.num_bytes / original)
-        lines.append(FunnelLine(rule.name, rule.condition, rule.is_edit, entering, dropped, leaving, *fracs, rule.alone))
+        lines.append(
+            FunnelLine(rule.name, rule.condition, rule.is_edit, entering, dropped, leaving, *fracs, rule.alone)
+        )
     return lines
 
 

@@ -45,7 +45,7 @@ from pipelines.steps import StepContext, StepResult, Unit, find_worst, finish_at
 logger = logging.getLogger("dolma_py.build")
 
 __all__ = ["VERSION", "IngestConfig", "fingerprint_inputs", "run", "worker_memory_bytes"]
-VERSION = 1
+VERSION = 2
 CHANGES_NO_BYTE = ("max_rejected_frac",)
 
 

@@ -53,7 +53,22 @@ KIND_SETTINGS = {
 }  # fmt: skip
 # endings of what holds many records, or none, but is no text to read as one document
 NOT_TEXT = frozenset(
-    (".csv", ".tsv", ".xml", ".zip", ".tar", ".tgz", ".rar", ".bz2", ".docx", ".xlsx", ".pptx", ".epub", ".sqlite", ".db")
+    (
+        ".csv",
+        ".tsv",
+        ".xml",
+        ".zip",
+        ".tar",
+        ".tgz",
+        ".rar",
+        ".bz2",
+        ".docx",
+        ".xlsx",
+        ".pptx",
+        ".epub",
+        ".sqlite",
+        ".db",
+    )
 )
 CODE_SUFFIXES = (
     ".py",
@@ -390,7 +405,9 @@ def copy_large(files: list[InputFile]) -> list[InputFile]:
 
 def tell_taken_as_text(names: list[str]) -> None:
     """A line about files that are read as plain text, each as one document, though their names say that they are something else."""
-    found = [name for name in names if posixpath.splitext(strip_codec(name))[1] in NOT_TEXT and detect_format(name) == "text"]
+    found = [
+        name for name in names if posixpath.splitext(strip_codec(name))[1] in NOT_TEXT and detect_format(name) == "text"
+    ]
     if found:
         logger.warning(
             "inputs: %s files read as plain text, each as one document, though their names say otherwise: %s. Convert them "

@@ -131,7 +131,9 @@ def test_source_and_id_choose(corpus):
 
 
 def test_a_view_without_a_rule_asks_for_one(corpus, tmp_path):
-    with pytest.raises(ConfigError, match=r"^--rule: expected a rule of view after with --view, one of \[.*'long_enough'"):
+    with pytest.raises(
+        ConfigError, match=r"^--rule: expected a rule of view after with --view, one of \[.*'long_enough'"
+    ):
         run_inspect(**OPTIONS._replace(corpus=corpus.root, view="after")._asdict())
     page = str(tmp_path / "no" / "such" / "page.html")
     with pytest.raises(ConfigError, match=r"^--html: expected a file in a folder that is there"):

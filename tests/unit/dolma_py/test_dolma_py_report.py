@@ -307,7 +307,10 @@ def test_what_each_rule_drops_alone_stands_in_the_funnel(corpus, tmp_path):
     (path,) = [file for file in Path(corpus.root).glob("runs/*/*/manifest.json") if '"too_short"' in file.read_text()]
     made = json.loads(path.read_text())
     assert "of 1,234" not in plain(write(corpus, None, tmp_path))
-    made["funnel"]["steps"][0]["alone"] = {"web": {"documents": 1200, "dropped": 300}, "notes": {"documents": 34, "dropped": 8}}
+    made["funnel"]["steps"][0]["alone"] = {
+        "web": {"documents": 1200, "dropped": 300},
+        "notes": {"documents": 34, "dropped": 8},
+    }
     path.write_text(json.dumps(made))
     assert "24.96 % of 1,234" in plain(write(corpus, None, tmp_path))
 
