@@ -13,6 +13,7 @@ from dolma_py.cli import app
 from dolma_py.config import Config
 from dolma_py.errors import ConfigError
 from pipelines import commands
+from pipelines.build_recipe import replace_inputs
 from pipelines.commands import run_build, run_ingest, run_job_command, run_plain_or_corpus_command
 from pipelines.job_main import run_job
 from pipelines.plain_commands import PlainOptions, plan_plain
@@ -352,3 +353,10 @@ def test_a_plan_over_plain_files_looks_for_the_text(tmp_path, suffix):
     with pytest.raises(ConfigError, match=r"^--text-column: expected the name of the text.*There are: .*content"):
         plan_plain("tag", settings, RUN, PlainOptions([str(path)], str(tmp_path / "out"), "text", None, False))
     assert plan_plain("tag", settings, RUN, PlainOptions([str(path)], str(tmp_path / "out"), "content", None, False))
+
+
+def test_inputs_of_a_build_keep_how_its_only_source_is_read():
+    (source,) = build_steps(replace_inputs(load_recipe("olmo3-pdf", []), ["/x"]))[0].settings.sources
+    assert (source.name, source.kind, source.inputs, source.pdf.route) == ("pdf", "pdf", ["/x"], "vision")
+    (source,) = build_steps(replace_inputs(load_recipe("quickstart", []), ["/x"]))[1].settings.sources
+    assert (source.name, source.kind, source.inputs) == (None, "", ["/x"])
