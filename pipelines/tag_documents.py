@@ -231,11 +231,22 @@ def check_taggers(tag: TagConfig, place: SettingsPlace) -> None:
             raise error.moved(f"{key}.tagger", where=place.where) from error
         artifacts = _list_artifacts(choice)
         check_options(found, choice.options, artifacts, prefix=f"{key}.options", where=place.where)
+        _check_files(found, choice, f"{key}.options", place)
         if not artifacts and hasattr(found, "list_input_files"):
             try:  # a registry that cannot be read is told before anything runs
                 found.list_input_files(choice.options)
             except ConfigError as error:
                 raise error.moved(f"{key}.options.{error.key}", where=place.where) from error
+
+
+def _check_files(found: type[Any], choice: TaggerChoice, key: str, place: SettingsPlace) -> None:
+    """Raise ConfigError for a file that an option of a tagger of ours names and that is not there; somebody else's may be yet to come."""
+    if found.__module__.partition(".")[0] not in OUR_PACKAGES:
+        return
+    for name, value in choice.options.items():
+        is_path = name.endswith("_path") and isinstance(value, str) and value != ""
+        if is_path and "artifact:" not in value and "{corpus}" not in value and not storage.path_exists(value):
+            raise ConfigError(f"{key}.{name}", value, "no such file", "Check the path.", place.where)
 
 
 def _find_warnings(choice: TaggerChoice) -> list[str]:
