@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dolma_py.cli_classifier import add_classifier_commands
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
 
 # command -> "module:function"; resolved when the command runs
@@ -16,8 +17,12 @@ COMMANDS = {
     "build": "pipelines.commands:run_build",
     "ingest": "pipelines.commands:run_ingest",
     "tag": "pipelines.commands:run_plain_or_corpus_command",
-    "classifier train": "pipelines.commands:run_job_command",
+    "classifier train": "pipelines.commands:run_job_command",  # with --corpus; else the next
+    "classifier train files": "taggers.classifier_commands:run_train",
+    "classifier measure": "taggers.classifier_commands:run_measure",
+    "classifier annotate": "taggers.classifier_commands:run_annotate",
     "tokenizer train": "pipelines.commands:run_job_command",
+    "language-model train": "pipelines.train_language_model:run_command",
     "dedup exact": "pipelines.commands:run_plain_or_corpus_command",
     "dedup urls": "pipelines.commands:run_plain_or_corpus_command",
     "dedup paragraphs": "pipelines.commands:run_plain_or_corpus_command",
@@ -25,6 +30,7 @@ COMMANDS = {
     "dedup substring": "pipelines.commands:run_plain_or_corpus_command",
     "decontaminate": "pipelines.commands:run_decontaminate",
     "materialize": "pipelines.commands:run_job_command",
+    "mix partition": "pipelines.commands:run_job_command",
     "mix plan": "pipelines.commands:run_job_command",
     "mix sample": "pipelines.commands:run_job_command",
     "tokenize": "pipelines.commands:run_job_command",
@@ -47,7 +53,9 @@ STOPPED = "stopped; the same command goes on from here"
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=(
     "Raw text to a trained Olmo 3: curation on Spark, shards, training. Start with: dolma-py build mix --recipe quickstart --corpus DIR"
 ))  # fmt: skip
-classifier_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Train fastText classifiers.")
+classifier_app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Train and measure fastText classifiers, label texts by a model."
+)
 dedup_app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Find duplicates: exact, near, repeated substrings."
 )
@@ -55,6 +63,10 @@ mix_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Plan an
 app.add_typer(classifier_app, name="classifier")
 tokenizer_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Train tokenizers.")
 app.add_typer(tokenizer_app, name="tokenizer")
+language_model_app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Train n-gram language models for the tagger perplexity."
+)
+app.add_typer(language_model_app, name="language-model")
 app.add_typer(dedup_app, name="dedup")
 app.add_typer(mix_app, name="mix")
 export_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Write a corpus in the form of other tools.")
@@ -266,15 +278,34 @@ def tag(
          spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
 
 
-_job_command(
-    classifier_app,
-    "classifier train",
-    "train_classifier",
-    "Train a fastText classifier from files of good and bad text.",
-)
+add_classifier_commands(classifier_app, call)
 _job_command(
     tokenizer_app, "tokenizer train", "train_tokenizer", "Train a BPE tokenizer on a sample: --set vocab_size=32768."
 )
+
+
+@language_model_app.command("train")
+def train_language_model(
+    corpus: OneCorpus = None,
+    input: PlainInput = None,
+    output: Annotated[str | None, typer.Option("--output", help="with --input: file for the model")] = None,
+    text_column: TextColumn = "text",
+    view: View = None,
+    config: ConfigFile = None,
+    set: Overrides = None,
+    name: Name = "language-model-train",
+    seed: Seed = 0,
+    dry_run: DryRun = False,
+    partitions: Partitions = None,
+    master: Master = None,
+    bundle: BundleFolder = None,
+) -> None:
+    """Count an n-gram model, on a sample of a corpus' view or on plain files: --set order=5 --set prune=[0,0,1]."""
+    call("language-model train", kind="train_language_model", corpus=corpus, inputs=input or [], output=output,
+         text_column=text_column, view=view, config=config, overrides=set or [], run={"name": name, "seed": seed},
+         dry_run=dry_run, spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
+
+
 _plain_job_command(dedup_app, "dedup exact", "dedup_exact", "Exact copies by xxh3-128.")
 _plain_job_command(dedup_app, "dedup urls", "dedup_urls", "Documents of one URL, after normalisation.")
 _plain_job_command(
@@ -290,6 +321,12 @@ _plain_job_command(
     app, "decontaminate", "tag", "Drop documents that hold evaluation items: a tag run with the tagger `contamination`."
 )
 _job_command(app, "materialize", "materialize", "Write a view out as a new corpus: --set output=DIR.")
+_job_command(
+    mix_app,
+    "mix partition",
+    "partition",
+    "Cells by source, topic and exact quality percentile; the thresholds for later data.",
+)
 _job_command(mix_app, "mix plan", "plan_mix", "Tokens per source and quality bucket for a token budget.")
 _job_command(mix_app, "mix sample", "sample_mix", "Copies of every document, by hash of its id.")
 _job_command(app, "tokenize", "tokenize", "Tokenize a sampled mix, shuffle globally, write shards.")

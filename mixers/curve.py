@@ -3,14 +3,15 @@
 The three constraints (the integral is the wanted share, the mean over the top bucket is at most M, lambda >= 0) leave p and
 lambda open: even a flat line can meet them. So the rule that picks one curve is part of the method. Here it is the one of the
 released solver ("as written"): p from 20 values between 0.01 and 2, lambda from 0 to 2; the largest p that can be met with
-lambda = 0, then the largest lambda by 50 halvings. (The published rates of the 6T mix do not follow these ranges.)
+lambda = 0, then the largest lambda by 50 halvings. (The published rates of the 6T mix do not
+follow these ranges: `rule: as-released`, see mixers.released_curve.)
 Legend: G curves solved at once, B buckets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,15 @@ class CurveConfig(Config):
     max_power: float = Field(2.0, ge=0, le=100, description="largest p tried; released solver")
     num_powers: int = Field(20, ge=1, le=10_000, description="values of p tried, evenly spaced; released solver")
     max_growth: float = Field(2.0, ge=0, le=100, description="largest lambda tried; released solver")
+    rule: Literal["as-written", "as-released"] = Field(
+        "as-written",
+        description="as-written: the released solver's choice of p and lambda under the cap; as-released: what was done for the 6T mix, p = 0.40 and "
+        "a steepness for each topic, which no cap bounds",
+    )
+    steepness: dict[str, float] = Field(
+        default_factory=dict,
+        description="as-released: lambda times the kept width by topic, in place of those fitted to the released rates, and for other topics",
+    )
 
 
 class Curves(NamedTuple):
@@ -158,10 +168,36 @@ def solve_curves(
     _check_feasible(feasible[0], flat_rates[0], target_tokens, max_rate, names)
     power = powers[feasible.shape[0] - 1 - np.argmax(feasible[::-1], axis=0)]
     growth = _largest_growth(layout, power, mean, max_rate, config.max_growth)
+    is_capped = growth < config.max_growth * (1 - 1e-9)
+    return _draw_curves(layout, power, growth, mean, is_capped)
+
+
+def draw_steep_curves(
+    tokens: npt.NDArray[np.int64],
+    *,
+    target_tokens: Floats,
+    steepness: Floats,
+    power: float,
+    config: CurveConfig,
+    names: Sequence[str],
+) -> Curves:
+    """Curves of a given power and steepness, float64 (G,): lambda times the kept width; no cap bounds them, is_capped is False.
+
+    Other arguments, errors and the outcome as in solve_curves.
+    """
+    _check_inputs(tokens, target_tokens, np.ones(len(names)), names)
+    layout = lay_out_buckets(tokens, config.throwaway_frac)
+    growth = steepness / (1.0 - layout.start)
+    mean = target_tokens / tokens.sum(axis=1)
+    return _draw_curves(layout, np.full(len(names), power), growth, mean, np.zeros(len(names), np.bool_))
+
+
+def _draw_curves(
+    layout: _Layout, power: Floats, growth: Floats, mean: Floats, is_capped: npt.NDArray[np.bool_]
+) -> Curves:
     scale = mean / integrate_curve(1.0 - layout.start, power=power, growth=growth)
     rates = _bucket_rates(layout, power, growth, scale)
     top_rate = mean * _top_rate_of_mean(layout, power, growth)
-    is_capped = growth < config.max_growth * (1 - 1e-9)
     return Curves(power, growth, scale, layout.start, layout.top_width, top_rate, rates, is_capped)
 
 

@@ -1,7 +1,7 @@
 """The plan of a mix: how many tokens come from each cell, at what rate, and which constraint decides.
 
 A budget is divided between sources (by given shares, the rest in proportion to their tokens), inside a source between its
-topics in proportion to their tokens, and inside a (source, topic) group between its quality buckets: evenly, or by the curve.
+topics in the same way, and inside a (source, topic) group between its quality buckets: evenly, or by the curve.
 No document is repeated more often than its source's max_repetition; what a source cannot give goes to the others or is an error.
 Legend: G groups, B buckets per group, C = G * B cells, S sources.
 """
@@ -17,8 +17,9 @@ from pydantic import Field
 
 from dolma_py.config import Config
 from dolma_py.errors import ConfigError, SchemaError
-from mixers.curve import CurveConfig, Curves, max_curve_tokens, solve_curves
+from mixers.curve import CurveConfig, Curves, draw_steep_curves, max_curve_tokens, solve_curves
 from mixers.percentiles import CELL_SCHEMA
+from mixers.released_curve import RELEASED_POWER, fit_topic, load_released
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -37,6 +38,10 @@ class SourceConfig(Config):
         7.0, gt=0, description="most copies of a document on average over any cell; Olmo 3 report 3.4.4 (4 to 7), A.2.4"
     )
     curve: bool = Field(False, description="rates by quality along the curve; false: one rate for all buckets")
+    topics: dict[str, float] = Field(
+        default_factory=dict,
+        description="share of the source's tokens by topic, 0 to 1; topics that are not named divide the rest in proportion to their tokens",
+    )
 
 
 class PlanConfig(Config):
@@ -57,7 +62,7 @@ PLAN_SCHEMA = pa.schema(
         *CELL_SCHEMA,
         pa.field("rate", pa.float64(), nullable=False),  # copies per document on average
         pa.field("planned_tokens", pa.int64(), nullable=False),
-        pa.field("binds", pa.string(), nullable=False),  # empty throwaway max_repetition share natural
+        pa.field("binds", pa.string(), nullable=False),  # empty throwaway max_repetition steepness share natural
     ]
 )
 
@@ -105,15 +110,14 @@ def make_plan(cells: pa.Table, config: PlanConfig) -> Plan:
     has_curve = np.array([groups.configs[s].curve for s in groups.source_of], np.bool_)
     group_tokens = groups.tokens.sum(axis=1)
     caps = group_tokens * max_rate
-    if has_curve.any():
+    if has_curve.any() and config.curve.rule == "as-written":
         caps[has_curve] = max_curve_tokens(groups.tokens[has_curve], max_rate=max_rate[has_curve], config=config.curve)
     wanted, source_targets = _divide_between_sources(groups, caps, config)
     targets = np.zeros(len(caps))
     for source in range(len(groups.sources)):
         mine = np.flatnonzero(groups.source_of == source)
-        filled = fill_to_caps(
-            float(source_targets[source]), weights=group_tokens[mine].astype(np.float64), caps=caps[mine]
-        )
+        weights = _weigh_topics(groups, source, mine, group_tokens[mine])
+        filled = fill_to_caps(float(source_targets[source]), weights=weights, caps=caps[mine])
         targets[mine] = round_to_total(filled, int(source_targets[source]))
     # rounding must not push a curve beyond what its top bucket allows
     solvable = np.minimum(targets, caps)
@@ -123,14 +127,14 @@ def make_plan(cells: pa.Table, config: PlanConfig) -> Plan:
         if len(targets)
         else np.zeros(groups.tokens.shape, np.int64)
     )
-    binds = _name_bindings(groups, rates, max_rate)
+    binds = _name_bindings(groups, rates, max_rate, has_curve & (config.curve.rule == "as-released"))
     columns = [
         pa.array(rates.ravel()),
         pa.array(planned.ravel()),
         pa.array(binds.ravel().tolist(), pa.string()),
     ]
     table = pa.Table.from_arrays([*cells.columns, *columns], schema=PLAN_SCHEMA)
-    group_rows = _describe_groups(groups, rates, planned, curves, curved)
+    group_rows = _describe_groups(groups, rates, planned, curves, curved, config.curve.rule)
     return Plan(table, group_rows, _describe_sources(groups, wanted, source_targets))
 
 
@@ -192,6 +196,26 @@ def _divide_between_sources(groups: _Groups, caps: Floats, config: PlanConfig) -
     return wanted, round_to_total(filled, config.token_budget)
 
 
+def _weigh_topics(groups: _Groups, source: int, mine: npt.NDArray[np.int64], tokens: Ints) -> Floats:
+    """Weights (K,) of the source's K topics: their shares, and natural parts of what the shares leave."""
+    shares, name = groups.configs[source].topics, groups.sources[source]
+    topics = [groups.names[number][1] for number in mine]
+    unknown = sorted(set(shares) - set(topics))
+    if unknown:
+        raise ConfigError(
+            f"plan.sources.{name}.topics", unknown[0], f"expected topics of the source, some of {topics[:30]}"
+        )
+    given = sum(shares.values())
+    if min(shares.values(), default=0.0) < 0 or given > 1 + 1e-9:
+        raise ConfigError(f"plan.sources.{name}.topics", given, "the shares are 0 or more and sum to at most 1")
+    named = np.array([topic in shares for topic in topics], np.bool_)
+    if named.all() and given < 1 - 1e-6:
+        raise ConfigError(f"plan.sources.{name}.topics", given, "the shares of all topics sum to 1")
+    natural = np.where(named, 0, tokens).astype(np.float64)
+    rest = max(0.0, 1 - given) * natural / max(float(natural.sum()), 1.0)
+    return np.array([shares.get(topic, 0.0) for topic in topics]) + rest
+
+
 def fill_to_caps(budget: float, *, weights: Floats, caps: Floats) -> Floats:
     """Divide `budget` in proportion to `weights`, nobody above its cap; what is cut off goes to the others in proportion.
 
@@ -248,33 +272,58 @@ def _rate_cells(
     rows = np.flatnonzero(has_curve & (group_tokens > 0))
     if len(rows) == 0:
         return rates, None, {}
+    wanted, names = targets[rows].astype(np.float64), ["/".join(filter(None, groups.names[row])) for row in rows]
+    if config.curve.rule == "as-released":
+        steepness = np.array([_find_steepness(groups.names[row][1], config.curve) for row in rows])
+        curves = draw_steep_curves(
+            groups.tokens[rows],
+            target_tokens=wanted,
+            steepness=steepness,
+            power=RELEASED_POWER,
+            config=config.curve,
+            names=names,
+        )
+        rates[rows] = curves.rates
+        return rates, curves, {int(row): i for i, row in enumerate(rows)}
     curves = solve_curves(
-        groups.tokens[rows],
-        target_tokens=targets[rows].astype(np.float64),
-        max_rate=max_rate[rows],
-        config=config.curve,
-        names=["/".join(filter(None, groups.names[row])) for row in rows],
+        groups.tokens[rows], target_tokens=wanted, max_rate=max_rate[rows], config=config.curve, names=names
     )
     # the solver allows the top rate an excess of 1e-6; no document gets a copy more for that
     rates[rows] = np.minimum(curves.rates, max_rate[rows, None])
     return rates, curves, {int(row): i for i, row in enumerate(rows)}
 
 
-def _name_bindings(groups: _Groups, rates: Floats, max_rate: Floats) -> npt.NDArray[np.str_]:
+def _find_steepness(topic: str, config: CurveConfig) -> float:
+    if topic in config.steepness:
+        return config.steepness[topic]
+    if topic in load_released():
+        return fit_topic(topic).steepness
+    raise ConfigError(
+        f"plan.curve.steepness.{topic}", None, "expected the steepness of a topic that the released mix does not have",
+        f"Released are: {', '.join(load_released())}.",
+    )  # fmt: skip
+
+
+def _name_bindings(
+    groups: _Groups, rates: Floats, max_rate: Floats, is_steep: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.str_]:
     has_share = np.array([groups.configs[s].share is not None for s in groups.source_of], np.bool_)
     by_source = np.where(has_share, "share", "natural")[:, None]
-    conditions = [groups.tokens == 0, rates >= max_rate[:, None] - 1e-5, rates == 0]
-    return np.select(conditions, ["empty", "max_repetition", "throwaway"], np.broadcast_to(by_source, rates.shape))
+    conditions = [
+        groups.tokens == 0, (rates > 0) & is_steep[:, None], rates >= max_rate[:, None] - 1e-5, rates == 0,
+    ]  # fmt: skip
+    names = ["empty", "steepness", "max_repetition", "throwaway"]
+    return np.select(conditions, names, np.broadcast_to(by_source, rates.shape))
 
 
 def _describe_groups(
-    groups: _Groups, rates: Floats, planned: Ints, curves: Curves | None, curved: dict[int, int]
+    groups: _Groups, rates: Floats, planned: Ints, curves: Curves | None, curved: dict[int, int], rule: str
 ) -> list[dict[str, Any]]:
     rows = []
     for g, (source, topic) in enumerate(groups.names):
         row: dict[str, Any] = {"source": source, "topic": topic, "tokens": int(groups.tokens[g].sum())}
         row["planned_tokens"] = int(planned[g].sum())
-        row["rates"] = [round(float(rate), 6) for rate in rates[g]]
+        row["rates"] = [float(f"{rate:.6g}") for rate in rates[g]]
         row["planned_by_bucket"] = planned[g].tolist()
         if curves is not None and g in curved:
             i = curved[g]
@@ -285,7 +334,11 @@ def _describe_groups(
                 "start": float(curves.start[i]),
                 "top_width": float(curves.top_width[i]),
                 "top_rate": float(curves.top_rate[i]),
-                "binds": "max_repetition" if curves.is_capped[i] else "max_growth",
+                "binds": "steepness"
+                if rule == "as-released"
+                else "max_repetition"
+                if curves.is_capped[i]
+                else "max_growth",
             }
         rows.append(row)
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -265,6 +266,13 @@ def run_export_dolma(
         print_written(values["step"])
 
 
+# settings of commands that need no corpus
+FILE_SETTINGS = {
+    "classifier annotate": "taggers.annotate_texts:AnnotateConfig",
+    "classifier recipe": "taggers.train_labels:TrainLabelsConfig",
+}
+
+
 def run_settings(*, name: str) -> None:
     """`dolma-py settings NAME`: what --config and --set of that command, or a tagger, take; the rules of a preset."""
     if name in TAGGERS:
@@ -289,8 +297,11 @@ def run_settings(*, name: str) -> None:
         if name == "decontaminate":
             options = render_settings(find_tagger("contamination").config_model)
             lines += ["# in place of taggers, the options of contamination:", *(f"# {line}" for line in options)]
+    elif name in FILE_SETTINGS:
+        module_name, _, class_name = FILE_SETTINGS[name].partition(":")
+        lines = render_settings(getattr(importlib.import_module(module_name), class_name))
     else:
-        known = [*sorted([*SETTINGS, "train"]), *sorted({*TAGGERS, *PRESET_RULES})]
+        known = [*sorted([*SETTINGS, *FILE_SETTINGS, "train"]), *sorted({*TAGGERS, *PRESET_RULES})]
         raise ConfigError(
             "settings", name, f"expected a command, a tagger or a preset of rules, one of: {', '.join(known)}"
         )

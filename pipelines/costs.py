@@ -46,6 +46,8 @@ COSTS = {
     "dedup_minhash": Cost(18.0, 4.0, 4.0, 0.0),
     "dedup_substring": Cost(4.0, 2.0, 7.0, 0.01),  # its module has the rate of each way to search
     "train_tokenizer": Cost(1e6, 8.0, 0.0, 0.01),
+    "train_language_model": Cost(1e6, 8.0, 0.0, 0.5),
+    "partition": Cost(1e3, 3.0, 0.0, 0.01),
     "plan_mix": Cost(1e3, 2.0, 0.0, 0.0),
     "sample_mix": Cost(1e3, 2.0, 0.0, 0.01),
     "tokenize": Cost(3.0, 3.0, 8.0, 0.5),

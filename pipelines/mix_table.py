@@ -25,7 +25,7 @@ from pipelines.steps import StepContext, Unit, file_lists, split_name, split_par
 
 ROW_SCHEMA = pa.schema([
     ("address", pa.int64()), ("source", pa.string()), ("score", pa.float32()), ("tokens", pa.int64()),
-    ("bytes", pa.int64()), ("id_hash", pa.uint64()),
+    ("bytes", pa.int64()), ("id_hash", pa.uint64()), ("topic", pa.string()),
 ])  # fmt: skip
 CHANGES_NO_BYTE = ("max_docs",)
 DOC_BYTES = 160  # of the driver at the peak: 150 measured with 4 million documents and names of 12 bytes
@@ -38,6 +38,10 @@ class MixInputs(Config):
     tokens: str = Field(default="token_count-v1.tokens", description="SET.COLUMN with tokens, end-of-text included")
     score: str | None = Field(
         default="quality-v1.score", description="SET.COLUMN with quality, higher is better; null: all equal"
+    )
+    topic: str | None = Field(
+        default=None,
+        description="SET.COLUMN with the topic's name: quality is cut, and tokens are planned, within (source, topic); null: within the source",
     )
     heldout: HeldoutConfig = Field(
         default=HeldoutConfig(heldout_frac=0.01), description="documents for validation, never sampled"
@@ -54,7 +58,8 @@ def read_mix_table(context: StepContext, inputs: MixInputs) -> pa.Table:
     units = [
         Unit(
             split_name(split),
-            split_params(context, split) | {"tokens": inputs.tokens, "score": inputs.score, "work": context.work},
+            split_params(context, split)
+            | {"tokens": inputs.tokens, "score": inputs.score, "topic": inputs.topic, "work": context.work},
             split.text_bytes,
         )
         for split in context.plan_splits()
@@ -90,7 +95,7 @@ def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
     corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
     shard = corpus.read_listing().shards[split.shard]
 
-    def column(setting: str, group: int) -> np.ndarray:
+    def read(setting: str, group: int) -> pa.ChunkedArray:
         name = params[setting]
         attributes, dot, key = name.rpartition(".")
         if not dot:
@@ -98,7 +103,18 @@ def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
         table = views.read_attributes(corpus.root, attributes, shard, [group])
         if key not in table.column_names:
             raise ConfigError(setting, name, f"expected a column of {attributes}, one of {table.column_names}")
-        return table.column(key).to_numpy()
+        return table.column(key)
+
+    def column(setting: str, group: int) -> np.ndarray:
+        return read(setting, group).to_numpy()
+
+    def topics(group: int, rows: np.ndarray) -> pa.Array:
+        if params["topic"] is None:
+            return pa.array([""] * len(rows), pa.string())
+        found = read("topic", group)
+        if not pa.types.is_string(found.type):
+            raise ConfigError("topic", params["topic"], f"expected a column of text, it is {found.type}")
+        return found.take(pa.array(rows)).combine_chunks().fill_null("")
 
     def write(sink: HashingWriter) -> int:
         total, first_row = 0, split.first_row
@@ -121,7 +137,7 @@ def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
                 values = [
                     pa.array(pack_address(shard.number, first_row + rows)), chosen.column("source"), pa.array(score.astype(np.float32)),
                     pa.array(tokens.astype(np.int64)), pa.array(verdict.bytes_before[-1][rows]),
-                    pa.array(hashing.hash_ids(chosen.column("id"), seed=0, name="document")),
+                    pa.array(hashing.hash_ids(chosen.column("id"), seed=0, name="document")), topics(group, rows),
                 ]  # fmt: skip
                 parquet_files.write_row_group(writer, pa.table(values, schema=ROW_SCHEMA))
                 total, first_row = total + len(rows), first_row + keys.num_rows
@@ -134,14 +150,11 @@ def assign_cells(
     table: pa.Table, inputs: MixInputs, seed: int, num_buckets: int
 ) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
     """(groups, cell of each document or -1 when held out, is_heldout): cell = group * num_buckets + quality bucket."""
-    encoded = table.column("source").combine_chunks().dictionary_encode()
-    names = encoded.dictionary.to_pylist()
-    order = np.argsort(np.array(names))
-    rank = np.empty(len(names), np.int32)
-    rank[order] = np.arange(len(names))
-    group = rank[encoded.indices.to_numpy(zero_copy_only=False)].astype(np.int32)
+    names, group = _number_groups(table)
     id_hash = table.column("id_hash").to_numpy()
-    heldout = select_heldout(group, id_hash=id_hash, seed=seed, config=inputs.heldout)
+    sources = sorted({source for source, _ in names})
+    source_of = np.array([sources.index(source) for source, _ in names], np.int32)
+    heldout = select_heldout(source_of[group], id_hash=id_hash, seed=seed, config=inputs.heldout)
     cell = np.full(len(group), -1, np.int32)
     kept = ~heldout
     bucket = assign_buckets(
@@ -149,4 +162,17 @@ def assign_cells(
         id_hash=id_hash[kept], num_buckets=num_buckets,
     )  # fmt: skip
     cell[kept] = group[kept] * num_buckets + bucket
-    return [(name, "") for name in sorted(names)], cell, heldout
+    return names, cell, heldout
+
+
+def _number_groups(table: pa.Table) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """The (source, topic) pairs that occur, sorted, and each document's number among them, int32 (N,)."""
+    parts = [table.column(name).combine_chunks().dictionary_encode() for name in ("source", "topic")]
+    sources, topics = (part.dictionary.to_pylist() for part in parts)
+    first, second = (part.indices.to_numpy(zero_copy_only=False).astype(np.int64) for part in parts)
+    pairs, number = np.unique(first * max(len(topics), 1) + second, return_inverse=True)
+    found = [(sources[pair // len(topics)], topics[pair % len(topics)]) for pair in pairs.tolist()]
+    order = sorted(range(len(found)), key=found.__getitem__)
+    rank = np.empty(len(found), np.int32)
+    rank[order] = np.arange(len(found), dtype=np.int32)
+    return [found[index] for index in order], rank[number]

@@ -19,7 +19,7 @@ from pipelines.steps import StepContext, StepResult
 
 __all__ = ["CHANGES_NO_BYTE", "VERSION", "PlanMixConfig", "driver_memory_bytes", "run"]
 
-VERSION = 1
+VERSION = 2
 
 
 class PlanMixConfig(MixInputs):

@@ -33,6 +33,8 @@ KINDS = {
     "dedup_minhash": ("pipelines.dedup_minhash", "DedupMinhashConfig"),
     "dedup_substring": ("pipelines.dedup_substring", "DedupSubstringConfig"),
     "train_tokenizer": ("pipelines.train_tokenizer", "TrainTokenizerConfig"),
+    "train_language_model": ("pipelines.train_language_model", "TrainLanguageModelConfig"),
+    "partition": ("pipelines.partition_quality", "PartitionConfig"),
     "plan_mix": ("pipelines.plan_mix", "PlanMixConfig"),
     "sample_mix": ("pipelines.sample_mix", "SampleMixConfig"),
     "tokenize": ("pipelines.make_tokens", "MakeTokensConfig"),
@@ -46,8 +48,8 @@ SETTINGS = {
     "ingest": "ingest", "tag": "tag", "decontaminate": "tag", "classifier train": "train_classifier",
     "tokenizer train": "train_tokenizer", "dedup exact": "dedup_exact", "dedup urls": "dedup_urls",
     "dedup paragraphs": "dedup_paragraphs", "dedup minhash": "dedup_minhash", "dedup substring": "dedup_substring",
-    "materialize": "materialize", "mix plan": "plan_mix", "mix sample": "sample_mix", "tokenize": "tokenize",
-    "export dolma": "export_dolma",
+    "materialize": "materialize", "mix partition": "partition", "mix plan": "plan_mix", "mix sample": "sample_mix", "tokenize": "tokenize",
+    "export dolma": "export_dolma", "language-model train": "train_language_model",
 }  # fmt: skip
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"  # of a step
 FIRST_KINDS = ("ingest", "read_plain")  # after them there is a view of all documents

@@ -36,7 +36,7 @@ __all__ = [
     "run",
 ]
 
-VERSION = 2
+VERSION = 3
 SET = "sample-v1"
 SET_SCHEMA = pa.schema(
     [pa.field("copies", pa.int32()), pa.field("is_heldout", pa.bool_()), pa.field("bucket", pa.int32())]

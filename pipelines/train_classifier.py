@@ -24,11 +24,12 @@ from dolma_py.errors import ConfigError
 from dolma_py.formats import FieldMap, Limits, Rejection, read_any
 from dolma_py.input_files import describe_left_out
 from pipelines.steps import StepContext, StepResult, expand_inputs
+from taggers.labelled_texts import cut_text
 from taggers.train_classifier import ClassifierConfig, train_classifier
 
 logger = logging.getLogger("dolma_py.build")
 
-VERSION = 3  # 2: its manifest names no view; 3: and counts the examples that could not be read
+VERSION = 4  # 2: its manifest names no view; 3: and counts the examples that could not be read; 4: n-grams repeat
 READS_VIEW = False  # files of good and bad text alone: it gets no view and leaves none
 
 
@@ -101,11 +102,6 @@ def read_examples(
     if len(rows) < 2:
         raise ConfigError(context.setting_key(side), patterns, f"expected at least 2 documents, they have {len(rows)}")
     return [text for _, text in rows]
-
-
-def cut_text(text: str, max_bytes: int) -> str:
-    """The longest beginning of at most `max_bytes` UTF-8 bytes."""
-    return text.encode()[:max_bytes].decode(errors="ignore")
 
 
 def _read_batches(corpus: Corpus, patterns: list[str], unreadable: Counter[str]) -> Iterator[pa.RecordBatch]:

@@ -22,7 +22,6 @@ _parse: Any = re._parser.parse  # type: ignore[attr-defined]
 
 MAX_STATES = 20_000
 MAX_REPEATS = 1000
-_ASCII = (1 << 128) - 1
 _CONTINUES = sum(1 << byte for byte in range(0x80, 0xC0))
 # every character beyond ASCII: first byte, and how many follow
 _BEYOND_ASCII = (

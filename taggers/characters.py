@@ -50,7 +50,6 @@ _KATAKANA_RANGES = (
 
 
 _LETTER_CATEGORIES = {"Lu", "Ll", "Lt", "Lm", "Lo"}
-_NUMBER_CATEGORIES = {"Nd", "Nl", "No"}
 _CLASS_OF_CATEGORY = dict.fromkeys(_LETTER_CATEGORIES, LETTER | ALPHA_BIT | ALNUM_BIT) | {
     "Nd": NUMBER | ALNUM_BIT,
     "Nl": SINGLE | ALNUM_BIT,  # Roman numeral signs

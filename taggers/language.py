@@ -1,27 +1,41 @@
-"""Which language a document is in, by a library's detector or by a fastText language model."""
+"""Which language a document is in, by a library's detector or by a fastText language model; its paragraphs' languages and its scripts.
+
+Legend: N documents, L labels, S segments (lines or paragraphs) of all documents together.
+"""
 
 from __future__ import annotations
 
-import functools
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from py3langid import langid
 from pydantic import Field, model_validator
 
-from dolma_py.arrow_buffers import view_text
+from dolma_py.arrow_buffers import build_list, view_text
 from dolma_py.config import Config
+from dolma_py.documents import SPANS
 from dolma_py.errors import ConfigError
-from taggers.fasttext_model import load_model, predict_best
+from dolma_py.spans import Spans, build_spans
+from taggers import language_kernels as kernels
+from taggers.characters import character_table
+from taggers.fasttext_model import check_fingerprint, check_label, load_model, score_texts
+from taggers.langid import knows_nothing, load_langid, score_langid
+from taggers.scripts import CODES, count_scripts
 
 UNDETERMINED = "und"  # ISO 639-2
+OTHER = "other"  # label of a first model for languages that are not its own
+LANGID_BYTES = 1000  # more changes few answers and costs time in proportion
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 
 class LanguageTaggerConfig(Config):
-    """Detector and how much of a text it sees."""
+    """Detector, how much of a text it sees, and what is written besides the language."""
 
-    NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("model_path",)
+    NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("model_path", "first_model_path")
 
     detector: Literal["langid", "fasttext"] = Field(
         "langid", description="langid: py3langid's own model; fasttext: model_path"
@@ -30,8 +44,32 @@ class LanguageTaggerConfig(Config):
         "", description="local path of a fastText language model such as lid.176.bin or lid.176.ftz"
     )
     model_fingerprint: str = Field("", description="xxh3-128 of that file; checked when given, else filled in")
-    max_bytes: int = Field(1000, ge=16, description="UTF-8 bytes from the text's start that the detector reads")
+    max_bytes: int | None = Field(
+        None,
+        ge=16,
+        description=f"UTF-8 bytes from the text's start that the detector reads; null: {LANGID_BYTES} with langid, all with fasttext",
+    )
     min_chars: int = Field(20, ge=0, description='texts with fewer characters, outer white space apart, get "und"')
+    languages: list[str] = Field(
+        [],
+        description="the answers that are possible, as the model writes them; empty: all. langid's scores are then shares among them",
+    )
+    first_model_path: str = Field(
+        "",
+        description="local path of a fastText model of languages that the detector lacks, asked first: the most probable of its labels but "
+        f'"{OTHER}" stands if its probability is first_min_score or more; empty: none',
+    )
+    first_model_fingerprint: str = Field("", description="xxh3-128 of that file; checked when given, else filled in")
+    first_min_score: float = Field(
+        0.05, ge=0, le=1, description="probability from which the first model's answer stands"
+    )
+    scores: list[str] = Field([], description="languages whose probability is written too, as score_<language>")
+    segments: Literal["none", "lines", "paragraphs"] = Field(
+        "none", description="whether lines, or paragraphs parted by blank lines, get a language each"
+    )
+    scripts: bool = Field(
+        False, description="whether the most frequent script and its share of the letters are written"
+    )
 
     @model_validator(mode="after")
     def _check_model(self) -> LanguageTaggerConfig:
@@ -40,60 +78,182 @@ class LanguageTaggerConfig(Config):
         return self
 
 
-@functools.lru_cache(maxsize=1)
-def load_detector() -> Any:
-    """py3langid's detector with normalised probabilities; 1 s and about 100 MB, once per process."""
-    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
+class _Answers(NamedTuple):
+    labels: list[str | None]  # None: nothing is known
+    scores: Floats  # of that label; NaN with None
+    asked: Floats  # (rows, scores asked for)
 
 
 class LanguageTagger:
-    """Writes `lang` (ISO 639-1 or -3 as the model has it, "und" for short texts) and `lang_score` under attributes/language-v1.
+    """Writes `lang` (ISO 639-1 or -3 as the model has it, "und" for short texts) and `lang_score` under attributes/language-v2.
 
     lang_score is the probability of `lang`, float32 in [0, 1]; null with "und". Olmo 3's web pool keeps en with a score of
-    0.65 or more by fastText's lid.176 (report, section 3.4.1); scores of other detectors are not on that scale.
+    0.65 or more by fastText's lid.176 (report, section 3.4.1); scores of other detectors are not on that scale. By options also:
+
+    score_<language>    float32, probability of that language, whatever `lang` is; null with "und"
+    segments            spans of the lines or paragraphs that have a language, score: its probability
+    segment_langs       list of their languages, in the same order
+    lang_frac           float32, share of the segments' bytes that are in `lang`; null without segments
+    script              ISO 15924 code of the most frequent script ("Zyyy" without letters of any)
+    script_frac         float32, its share of the letters and marks; null with "Zyyy"
     """
 
     config_model = LanguageTaggerConfig
     name = "language"
-    version = 1
-    schema = pa.schema([("lang", pa.string()), ("lang_score", pa.float32())])
+    version = 2
 
     def __init__(self, config: LanguageTaggerConfig) -> None:
         self.config = config
         if config.detector == "langid":
-            self.detector = load_detector()
-            return
-        self.model = load_model(config.model_path)
-        if config.model_fingerprint not in ("", self.model.fingerprint):
-            rule = f"expected the fingerprint of {config.model_path}, which is {self.model.fingerprint}"
-            raise ConfigError("language.model_fingerprint", config.model_fingerprint, rule)
-        self.config = config.model_copy(update={"model_fingerprint": self.model.fingerprint})
+            self.langid = load_langid(tuple(config.languages))
+            self.labels = self.langid.labels
+            self._check_languages()
+        else:
+            self.model = load_model(config.model_path)
+            check_fingerprint(self.model, config.model_fingerprint, "language.model_fingerprint")
+            self.labels = self.model.labels
+            for language in config.languages + config.scores:
+                check_label(self.model, language, "language.languages")
+            self.config = config.model_copy(update={"model_fingerprint": self.model.fingerprint})
+        self.first = None
+        if config.first_model_path:
+            self.first = load_model(config.first_model_path)
+            check_fingerprint(self.first, config.first_model_fingerprint, "language.first_model_fingerprint")
+            self.config = self.config.model_copy(update={"first_model_fingerprint": self.first.fingerprint})
+        self.asked = [self.labels.index(language) for language in config.scores]
+        self.chosen = np.array([not config.languages or label in config.languages for label in self.labels])
+        self.schema = pa.schema(list(self._fields()))
+
+    def _check_languages(self) -> None:
+        for language in self.config.scores:
+            if language not in self.labels:
+                raise ConfigError(
+                    "language.scores", language, "no such language in the model, or not among `languages`"
+                )
+
+    def _fields(self) -> Any:
+        yield from [("lang", pa.string()), ("lang_score", pa.float32())]
+        yield from [(f"score_{language}", pa.float32()) for language in self.config.scores]
+        if self.config.segments != "none":
+            yield from [("segments", SPANS), ("segment_langs", pa.list_(pa.string())), ("lang_frac", pa.float32())]
+        if self.config.scripts:
+            yield from [("script", pa.string()), ("script_frac", pa.float32())]
 
     def tag(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """One language per document."""
+        """One language per document, and what the options ask for."""
         data, offsets = view_text(batch.column("text"))
-        ends = np.minimum(offsets[1:], offsets[:-1] + self.config.max_bytes)
+        answers = self._answer(data, offsets[:-1], offsets[1:])
+        langs = np.array([label or UNDETERMINED for label in answers.labels], object)
+        columns = [pa.array(langs, pa.string()), _nullable(answers.scores)]
+        columns += [_nullable(answers.asked[:, place]) for place in range(len(self.asked))]
+        if self.config.segments != "none":
+            columns += self._tag_segments(data, offsets, langs)
+        if self.config.scripts:
+            columns += _tag_scripts(data, offsets)
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _answer(self, data: Bytes, starts: Ints, ends: Ints) -> _Answers:
+        """Of each data[start:end]; nothing for texts that are too short."""
+        limit = self.config.max_bytes or (LANGID_BYTES if self.config.detector == "langid" else None)
+        cut = ends if limit is None else np.minimum(ends, starts + limit)
+        is_long = np.empty(len(starts), np.bool_)
+        kernels.long_enough_kernel(data, starts, ends, character_table(), self.config.min_chars, is_long)
+        rows = np.flatnonzero(is_long)
+        labels: list[str | None] = [None] * len(starts)
+        scores, asked = (
+            np.full(len(starts), np.nan, np.float32),
+            np.full((len(starts), len(self.asked)), np.nan, np.float32),
+        )
+        if len(rows):
+            find = self._ask_langid if self.config.detector == "langid" else self._ask_fasttext
+            best, scores[rows], asked[rows] = find(data, starts[rows], cut[rows])
+            for row, label in zip(rows.tolist(), best.tolist(), strict=True):
+                labels[row] = self.labels[label] if label >= 0 else None
+            if self.first is not None:
+                own = np.array([label != OTHER for label in self.first.labels])
+                bounds = starts[rows], self._whole_characters(data, starts[rows], cut[rows])
+                (first,) = score_texts([self.first], data, *bounds, chosen=[own])
+                shares = first.best_probabilities()
+                for place in np.flatnonzero(shares >= self.config.first_min_score).tolist():
+                    labels[rows[place]], scores[rows[place]] = self.first.labels[first.best[place]], shares[place]
+        return _Answers(labels, scores, asked)
+
+    def _ask_langid(self, data: Bytes, starts: Ints, ends: Ints) -> tuple[Ints, Floats, Floats]:
         # the cut may fall inside a character, whose first bytes are then ignored
         texts = [
             data[start:end].tobytes().decode("utf-8", "ignore").strip()
-            for start, end in zip(offsets[:-1].tolist(), ends.tolist(), strict=True)
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
         ]
-        # a text that fills max_bytes is long enough, whatever min_chars says
-        long_enough = [
-            row
-            for row, text in enumerate(texts)
-            if text and (len(text) >= self.config.min_chars or offsets[row + 1] > ends[row])
-        ]
-        languages: list[str] = [UNDETERMINED] * len(texts)
-        scores = np.full(len(texts), np.nan, np.float32)
-        for row, (language, score) in zip(long_enough, self._detect([texts[row] for row in long_enough]), strict=True):
-            if language is not None:
-                languages[row], scores[row] = language, score
-        columns = [pa.array(languages, pa.string()), pa.array(scores, pa.float32(), mask=np.isnan(scores))]
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        scores = score_langid(self.langid, texts)
+        best = np.argmax(scores, axis=1)
+        # white space that fills max_bytes says nothing, however long the text is
+        best[[not text for text in texts]] = -1
+        best[knows_nothing(self.langid, scores)] = -1
+        scores[best < 0] = np.nan
+        return best, scores[np.arange(len(best)), best], scores[:, self.asked]
 
-    def _detect(self, texts: list[str]) -> list[tuple[str | None, float]]:
-        if self.config.detector == "langid":
-            return [self.detector.classify(text) for text in texts]
-        labels, scores = predict_best(self.model, texts)
-        return list(zip(labels, scores.tolist(), strict=True))
+    def _ask_fasttext(self, data: Bytes, starts: Ints, ends: Ints) -> tuple[Ints, Floats, Floats]:
+        ends = self._whole_characters(data, starts, ends)
+        (found,) = score_texts([self.model], data, starts, ends, chosen=[self.chosen])
+        asked = [found.probabilities(label) for label in self.asked]
+        columns = np.stack(asked, axis=1) if asked else np.empty((len(starts), 0), np.float32)
+        return found.best, found.best_probabilities(), columns
+
+    @staticmethod
+    def _whole_characters(data: Bytes, starts: Ints, ends: Ints) -> Ints:
+        # a cut inside a character goes back to its start
+        ends = ends.copy()
+        if len(data):
+            inside = (ends < len(data)) & (data[np.minimum(ends, len(data) - 1)] & 0xC0 == 0x80)
+            for row in np.flatnonzero(inside):
+                while ends[row] > starts[row] and data[ends[row]] & 0xC0 == 0x80:
+                    ends[row] -= 1
+        return ends
+
+    def _tag_segments(self, data: Bytes, offsets: Ints, langs: npt.NDArray[Any]) -> list[pa.Array]:
+        segments = split_segments(data, offsets, by_lines=self.config.segments == "lines")
+        answers = self._answer(data, segments.starts, segments.ends)
+        known = np.array([label is not None for label in answers.labels], np.bool_)
+        found = np.array(answers.labels, object)
+        document = np.repeat(np.arange(len(offsets) - 1), np.diff(segments.offsets))
+        sizes = segments.ends - segments.starts
+        in_lang = np.bincount(document, sizes * (known & (found == langs[document])), len(langs))
+        whole = np.bincount(document, sizes * known, len(langs))
+        counts = np.bincount(document, known, len(langs)).astype(np.int64)
+        spans = Spans(
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
+            (segments.starts - offsets[:-1][document])[known],
+            (segments.ends - offsets[:-1][document])[known],
+        )
+        share = np.where(whole > 0, in_lang / np.maximum(whole, 1), np.nan).astype(np.float32)
+        names = pa.array(found[known].tolist(), pa.string())
+        return [build_spans(spans, answers.scores[known]), build_list(names, spans.offsets), _nullable(share)]
+
+
+def _nullable(values: Floats) -> pa.Array:
+    return pa.array(np.ascontiguousarray(values), pa.float32(), mask=np.isnan(values))
+
+
+def _tag_scripts(data: Bytes, offsets: Ints) -> list[pa.Array]:
+    letters = count_scripts(data, offsets)[:, 1:]
+    best, total = letters.argmax(axis=1), letters.sum(axis=1)
+    codes = [CODES[place] if count else "Zyyy" for place, count in zip(best.tolist(), total.tolist(), strict=True)]
+    share = np.where(total > 0, letters.max(axis=1) / np.maximum(total, 1), np.nan).astype(np.float32)
+    return [pa.array(codes, pa.string()), _nullable(share)]
+
+
+def split_segments(data: Bytes, offsets: Ints, *, by_lines: bool) -> Spans:
+    """Lines, or paragraphs parted by blank lines, that are not blank, without outer white space; starts and ends are positions in `data`.
+
+    Parameters
+    ----------
+    data : uint8 (B,)           texts, back to back
+    offsets : int64 (N + 1,)    text i is data[offsets[i]:offsets[i + 1]]
+    """
+    bounds = np.empty(len(offsets), np.int64)
+    starts, ends = np.empty(8 * len(offsets), np.int64), np.empty(8 * len(offsets), np.int64)
+    count = int(kernels.split_segments_kernel(data, offsets, by_lines, starts, ends, bounds))
+    if count > len(starts):
+        starts, ends = np.empty(count, np.int64), np.empty(count, np.int64)
+        kernels.split_segments_kernel(data, offsets, by_lines, starts, ends, bounds)
+    return Spans(bounds, starts[:count], ends[:count])

@@ -35,12 +35,11 @@ NUMBER_WORDS = (
     "isbn issn doi order orders invoice ref reference references reply serial patent id ids ticket case part model sku tracking account item "
     "lot batch ean upc gtin asin pmid arxiv oclc imei uuid hash checksum timestamp epoch seed code"
 )
-# endings of files that are no top-level domain, and the domains of documentation
+# endings of files that are no top-level domain, and the reserved ones
 NO_DOMAINS = (
     "png jpg jpeg gif svg webp bmp ico js css scss json html htm xml txt pdf exe dll tar gz yml yaml tsx jsx woff ttf mp4 mp3 log "
     "test invalid localhost example local internal lan"
 )
-RESERVED_DOMAINS = (b"example.com", b"example.org", b"example.net")
 
 _IBAN = (
     "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29 ES24 FI18 FK18 "

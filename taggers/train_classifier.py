@@ -4,7 +4,8 @@ How it repeats. fastText with one thread does the same steps in the same order e
 fill only the first tenth of the input matrix then and leave the rest as the memory was. Without word n-grams and character
 n-grams the matrix has one row per word of the vocabulary, and `pretrainedVectors` overwrites the rows of the words it
 lists. So the vocabulary is counted here by fastText's own rules, every word gets a seeded vector, and after training the
-model's words must be exactly the listed ones. With word n-grams, whose rows nobody can set, use repeatable: false.
+model's words must be exactly the listed ones. Rows of n-grams nobody can set: with them the matrix begins in fresh memory, as
+zeros (taggers.fasttext_memory), and after training the rows that no text reaches must still be so.
 
 Source of the defaults: DCLM's classifier (dimension, rate and epochs are fastText's defaults), except word_ngrams.
 """
@@ -15,13 +16,12 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import fasttext
 import numpy as np
-import numpy.typing as npt
 import xxhash
 from pydantic import Field, model_validator
 
@@ -30,6 +30,8 @@ from dolma_py.errors import DataError, DolmaError
 from dolma_py.hashing import derive_seed, uniform_hash
 from dolma_py.manifest import render_json
 from dolma_py.storage import checksum_file, copy_file, read_bytes, write_bytes
+from taggers.classifier_figures import area_under_curve
+from taggers.fasttext_memory import LEAST_BYTES, check_untouched, fresh_memory
 from taggers.fasttext_model import LABEL_PREFIX, FastTextModel, load_model, normalize_text, predict_label
 
 CARD_VERSION = 1
@@ -38,11 +40,9 @@ _END_OF_TEXT = "</s>"
 _NUM_LEVELS = 4096  # of the seeded start vectors: enough, and text of fixed width is written 20 times faster
 
 
-class ClassifierConfig(Config):
-    """How a classifier is trained; the texts come as arguments."""
+class FastTextOptions(Config):
+    """What fastText is told, and which texts are kept from it."""
 
-    positive_label: str = Field("hq", pattern=r"^\w+$", description="label of the wanted texts; DCLM: hq")
-    negative_label: str = Field("cc", pattern=r"^\w+$", description="label of the others; DCLM: cc")
     dim: int = Field(100, ge=1, le=1000, description="length of word vectors; fastText's default")
     epochs: int = Field(5, ge=1, description="passes over the training texts; fastText's default")
     learning_rate: float = Field(
@@ -51,21 +51,43 @@ class ClassifierConfig(Config):
     min_count: int = Field(
         1, ge=1, description="words that stand less often in the training texts are unknown; fastText's default"
     )
-    word_ngrams: int = Field(
-        1, ge=1, le=5, description="longest word n-gram; the released DCLM model has 2 (not repeatable)"
+    word_ngrams: int = Field(1, ge=1, le=5, description="longest word n-gram; the released DCLM model has 2")
+    char_ngrams_min: int = Field(0, ge=0, le=20, description="shortest character n-gram; lid.176 has 2")
+    char_ngrams_max: int = Field(0, ge=0, le=20, description="longest character n-gram, 0 for none; lid.176 has 4")
+    num_buckets: int = Field(
+        200_000, ge=1, description="hash rows of word and character n-grams; used when there are any"
     )
-    num_buckets: int = Field(200_000, ge=1, description="hash rows of word n-grams; used with word_ngrams of 2 or more")
     held_out_frac: float = Field(
         0.1, gt=0, lt=1, description="share of texts, chosen by their hash, kept for the card's figures"
     )
     repeatable: bool = Field(
-        True, description="same bytes every time, on one thread; false: 16 threads, any word_ngrams"
+        True, description="same bytes every time, on one thread; false: 16 threads, another model every time"
     )
 
     @model_validator(mode="after")
-    def _check_repeatable(self) -> ClassifierConfig:
-        if self.repeatable and self.word_ngrams > 1:
-            raise ValueError("word_ngrams of 2 or more needs repeatable: false (their start values cannot be set)")
+    def _check_ngrams(self) -> FastTextOptions:
+        if self.char_ngrams_max and not 1 <= self.char_ngrams_min <= self.char_ngrams_max:
+            raise ValueError("expected 1 <= char_ngrams_min <= char_ngrams_max, or char_ngrams_max 0")
+        if self.repeatable and self.has_hash_rows and 4 * self.dim * self.num_buckets < LEAST_BYTES:
+            raise ValueError(
+                f"num_buckets: expected {-(-LEAST_BYTES // (4 * self.dim))} or more for a model that repeats"
+            )
+        return self
+
+    @property
+    def has_hash_rows(self) -> bool:
+        """Whether there are n-grams."""
+        return self.word_ngrams > 1 or self.char_ngrams_max > 0
+
+
+class ClassifierConfig(FastTextOptions):
+    """How a classifier of two labels is trained; the texts come as arguments."""
+
+    positive_label: str = Field("hq", pattern=r"^\w+$", description="label of the wanted texts; DCLM: hq")
+    negative_label: str = Field("cc", pattern=r"^\w+$", description="label of the others; DCLM: cc")
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> ClassifierConfig:
         if self.positive_label == self.negative_label:
             raise ValueError("positive_label and negative_label must differ")
         return self
@@ -120,7 +142,7 @@ def train_classifier(
             problem = f"label {label} has {len(split.training)} training and {len(split.held_out)} held-out texts"
             raise DataError("classifier training", problem, hint="Give more texts of that label.")
     with tempfile.TemporaryDirectory(prefix="dolma-py-classifier-") as folder:
-        model = _train(splits, folder, seed, config)
+        model = train_model({label: split.training for label, split in splits.items()}, folder, seed, config)
         model.save_model(os.path.join(folder, "model.bin"))
         copy_file(os.path.join(folder, "model.bin"), output_path)
     load_model.cache_clear()  # the path may have held another model
@@ -166,16 +188,6 @@ def measure_classifier(
     }
 
 
-def area_under_curve(positive: npt.NDArray[np.float32], negative: npt.NDArray[np.float32]) -> float:
-    """Share of (positive, negative) pairs whose positive scores higher, ties counting half; 0.5 without pairs."""
-    if not len(positive) or not len(negative):
-        return 0.5
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, "left").sum(dtype=np.int64)
-    up_to = np.searchsorted(ordered, positive, "right").sum(dtype=np.int64)
-    return float(below + up_to) / (2.0 * len(positive) * len(negative))
-
-
 def split_words(text: str) -> list[str]:
     """Words of a normalised text as fastText reads them, without those that it would take for a label."""
     return [word for word in _SEPARATORS.split(text) if word and not word.startswith(LABEL_PREFIX)]
@@ -206,19 +218,23 @@ def _describe(split: Split) -> dict[str, Any]:
     }
 
 
-def _interleave(splits: dict[str, Split], seed: int) -> Iterator[tuple[str, list[str]]]:
+def _interleave(training: Mapping[str, Sequence[str]], seed: int) -> Iterator[tuple[str, list[str]]]:
     """(label, words) of all training texts in a seeded order: fastText steps through the file as it stands."""
-    pairs = [(label, text) for label, split in splits.items() for text in split.training]
+    pairs = [(label, text) for label, texts in training.items() for text in texts]
     order = np.random.Generator(np.random.PCG64(derive_seed(seed, "classifier", "order"))).permutation(len(pairs))
     for index in order.tolist():
         yield pairs[index][0], split_words(pairs[index][1])
 
 
-def _train(splits: dict[str, Split], folder: str, seed: int, config: ClassifierConfig) -> Any:
+def train_model(training: Mapping[str, Sequence[str]], folder: str, seed: int, config: FastTextOptions) -> Any:
+    """A trained fastText model of the library; `folder` gets the files that it reads.
+
+    training: normalised texts of each label; their order and that of the labels are part of what must repeat.
+    """
     training_path, vectors_path = os.path.join(folder, "training.txt"), os.path.join(folder, "start.vec")
     counts: Counter[str] = Counter()
     with Path(training_path).open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as stream:
-        for label, words in _interleave(splits, seed):
+        for label, words in _interleave(training, seed):
             counts.update(words)
             counts[_END_OF_TEXT] += 1
             stream.write(f"{LABEL_PREFIX}{label} {' '.join(words)}\n")
@@ -231,10 +247,24 @@ def _train(splits: dict[str, Split], folder: str, seed: int, config: ClassifierC
         "seed": derive_seed(seed, "classifier", "fasttext") % 2**31,
         "verbose": 0,
     }
+    if config.has_hash_rows:
+        options |= {"minn": config.char_ngrams_min, "maxn": config.char_ngrams_max, "bucket": config.num_buckets}
     if not config.repeatable:
         # 16 threads: the library fills a tenth of the matrix per thread, whatever the machine has
-        model = fasttext.train_supervised(training_path, thread=16, bucket=config.num_buckets, **options)
+        model = fasttext.train_supervised(training_path, thread=16, **options)
         _check_finite(model)
+        return model
+    if config.has_hash_rows:
+        with fresh_memory(4 * config.dim * config.num_buckets):
+            model = fasttext.train_supervised(training_path, thread=1, **options)
+        _check_finite(model)
+        check_untouched(
+            model,
+            (split_words(text) for texts in training.values() for text in texts),
+            word_ngrams=config.word_ngrams,
+            num_buckets=config.num_buckets,
+            has_char_ngrams=config.char_ngrams_max > 0,
+        )
         return model
     vocabulary = sorted(word for word, count in counts.items() if count >= config.min_count)
     _write_vectors(vectors_path, vocabulary, config.dim, derive_seed(seed, "classifier", "vectors"))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from dolma_py.documents import DOCUMENT_SCHEMA, make_document_id
@@ -28,6 +29,7 @@ class BatchBuilder:
         self.path, self.source, self.added, self.limits = path, source, added, limits
         self.rows: list[tuple[Any, ...]] = []
         self.texts: list[tuple[int, pa.LargeStringArray]] = []  # from which of the rows on they stand in which array
+        self.pieces: list[pa.RecordBatch] = []  # documents before the rows
         self.rejections: list[Rejection] = []
         self.num_bytes = 0
 
@@ -46,6 +48,21 @@ class BatchBuilder:
         self.rows.append((document_id, text, record.source, added, record.created, dump_metadata(record.metadata)))
         self.num_bytes += num_bytes + ROW_OVERHEAD_BYTES
 
+    def add_rows(self, documents: pa.RecordBatch, num_bytes: npt.NDArray[np.int64]) -> Iterator[None]:
+        """Append many documents, in columns, that cost `num_bytes` each; yields when it is time to drain."""
+        if self.rows:
+            self.pieces.append(self._take_rows())
+        ends = np.cumsum(num_bytes + ROW_OVERHEAD_BYTES)
+        start = begin = 0  # row, and bytes of the rows before it
+        while start < len(ends):
+            full = int(np.searchsorted(ends, begin + self.limits.batch_text_bytes - self.num_bytes)) + 1
+            stop = min(full, start + self.limits.batch_rows - self._num_held()[0], len(ends))
+            self.pieces.append(documents.slice(start, stop - start))
+            self.num_bytes += int(ends[stop - 1]) - begin
+            start, begin = stop, int(ends[stop - 1])
+            if self.is_full:
+                yield
+
     def reject(self, reason: str, excerpt: bytes, *, line: int, offset_bytes: int = -1) -> None:
         """Append one rejection."""
         self.rejections.append(Rejection(self.path, line, offset_bytes, reason, make_excerpt(excerpt)))
@@ -53,25 +70,41 @@ class BatchBuilder:
     @property
     def is_full(self) -> bool:
         """Whether it is time to drain."""
+        num_rows, num_bytes = self._num_held()
         return (
-            self.num_bytes >= self.limits.batch_text_bytes
-            or len(self.rows) >= self.limits.batch_rows
+            num_bytes >= self.limits.batch_text_bytes
+            or num_rows >= self.limits.batch_rows
             or len(self.rejections) >= MAX_PENDING_REJECTIONS
         )
 
     def drain(self) -> Iterator[pa.RecordBatch | Rejection]:
         """What has been collected, and start anew."""
-        rows, rejections, texts = self.rows, self.rejections, self.texts
-        self.rows, self.rejections, self.num_bytes = [], [], 0
-        self.texts = [(0, texts[-1][1])] if texts else []  # the rest of its rows may still come
-        if rows:
-            columns = list(zip(*rows, strict=True))
-            arrays = [
-                _gather_texts(values, texts) if field.name == "text" and texts else pa.array(values, field.type)
-                for values, field in zip(columns, DOCUMENT_SCHEMA, strict=True)
-            ]
-            yield pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA)
+        rejections, self.rejections = self.rejections, []
+        if self._num_held()[0]:
+            yield self._take_batch()
         yield from rejections
+
+    def _num_held(self) -> tuple[int, int]:
+        return sum(piece.num_rows for piece in self.pieces) + len(self.rows), self.num_bytes
+
+    def _take_batch(self) -> pa.RecordBatch:
+        """The rows that are held, as a batch; none are held afterwards."""
+        pieces, self.pieces = self.pieces, []
+        if self.rows:
+            pieces.append(self._take_rows())
+        self.num_bytes = 0
+        return pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+
+    def _take_rows(self) -> pa.RecordBatch:
+        rows, texts = self.rows, self.texts
+        self.rows = []
+        self.texts = [(0, texts[-1][1])] if texts else []  # the rest of its rows may still come
+        columns = list(zip(*rows, strict=True))
+        arrays = [
+            _gather_texts(values, texts) if field.name == "text" and texts else pa.array(values, field.type)
+            for values, field in zip(columns, DOCUMENT_SCHEMA, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA)
 
 
 def _gather_texts(rows: tuple[int, ...], texts: list[tuple[int, pa.LargeStringArray]]) -> pa.LargeStringArray:

@@ -1,7 +1,7 @@
 """Compressed bytes to plain bytes in bounded pieces: gzip, zstd and bzip2, many members or frames, torn and hostile files included.
 
-A piece is bounded because little input is fed at a time: gzip expands at most 1,032 times and zstd at most about 33,000
-times (four bytes of an RLE block stand for 128 KiB). bzip2 expands a million times, but gives no more than it is asked for.
+A piece is bounded because little input is fed at a time: gzip expands at most 1,032 times; of zstd, where four bytes may stand for a
+block of 128 KiB, a block or a few small ones. bzip2 expands a million times, but gives no more than it is asked for.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from dolma_py.formats.limits import Limits
 
 READ_BYTES = 1 << 20
 GZIP_STEP_BYTES = 16 << 10  # at most 16.5 MiB come out
-ZSTD_STEP_BYTES = 1 << 10  # at most 32 MiB come out
-ZSTD_WRITE_BYTES = 8 << 10  # what usually comes out; zstandard's own 128 KiB a step is a third slower
+ZSTD_STEP_BYTES = (
+    1 << 10
+)  # where the blocks are not known, at most 32 MiB come out; else blocks are fed until they are so many bytes,
+ZSTD_STEP_BLOCKS = 8  # or so many, at most 1 MiB comes out
+ZSTD_WRITE_BYTES = 128 << 10  # a block at most
 BZIP2_STEP_BYTES = 256 << 10
 BZIP2_PIECE_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b\x08"
@@ -110,6 +113,49 @@ class _Bzip2Engine:
             raise _BadBzip2Error(str(error)) from error
 
 
+class _ZstdBlocks:
+    """Where the blocks of a frame end (RFC 8878, 3.1.1), so that whole ones are fed; once lost, every step is ZSTD_STEP_BYTES."""
+
+    def __init__(self) -> None:
+        self.is_inside = self.is_lost = self.has_checksum = False
+        self.overhang = 0  # bytes of the block at hand that were not read yet
+
+    def step_bytes(self, data: bytes, position: int) -> int:
+        """How many bytes to feed from `position` on, at least one if one is there."""
+        at = position + self.overhang
+        if not self.is_inside and not self.is_lost:
+            at = self._skip_header(data, position)
+        num_blocks = 0
+        while not self.is_lost and num_blocks < ZSTD_STEP_BLOCKS and at - position < ZSTD_STEP_BYTES:
+            if at > len(data):
+                break
+            if at + 3 > len(data):
+                self.is_lost = num_blocks == 0
+                break
+            header = int.from_bytes(data[at : at + 3], "little")
+            at += 4 if header >> 1 & 3 == 1 else 3 + (header >> 3)  # a block of one byte repeated, or of its size
+            num_blocks += 1
+            if header & 1:
+                at += 4 * self.has_checksum
+                self.is_lost = True
+                break
+        if at == position:
+            return ZSTD_STEP_BYTES
+        end = min(at, len(data))
+        self.overhang = at - end
+        return end - position
+
+    def _skip_header(self, data: bytes, position: int) -> int:
+        """The position of the first block; lost where the header is not whole, or of no frame that holds blocks."""
+        self.is_lost = len(data) - position < 18 or not data.startswith(MAGIC["zst"], position)
+        if self.is_lost:
+            return position
+        described = data[position + 4]
+        is_single = described >> 5 & 1
+        self.is_inside, self.has_checksum = True, bool(described >> 2 & 1)
+        return position + 5 + (not is_single) + (0, 1, 2, 4)[described & 3] + (is_single, 2, 4, 8)[described >> 6]
+
+
 class _Decompressor:
     """State of one compressed stream: `pending[position:]` is read from the stream and not yet fed to the engine."""
 
@@ -147,6 +193,8 @@ class _Decompressor:
     def _skip_padding(self) -> bool:
         """Step over zero bytes between members (tape padding is legal after gzip); False at the end."""
         while self._fill():
+            if self.pending[self.position]:  # nearly always: nothing is copied
+                return True
             rest = self.pending[self.position :].lstrip(b"\0")
             self.position = len(self.pending) - len(rest)
             if rest:
@@ -160,6 +208,7 @@ class _Decompressor:
         """One member's bytes; returns its end's reason. After an error `position` stands one byte past the member's start
         where that is still in memory, so that the next magic number can be looked for."""
         engine = self._make_engine()
+        blocks = _ZstdBlocks() if self.codec == "zst" else None
         restart: int | None = self.position + 1
         fed_from = self.position
         self.member_out_bytes = 0
@@ -172,7 +221,8 @@ class _Decompressor:
                 if self.pending is not before:
                     restart = None
                 fed_from = self.position
-                step = memoryview(self.pending)[fed_from : fed_from + self.step_bytes]
+                step_bytes = self.step_bytes if blocks is None else blocks.step_bytes(self.pending, fed_from)
+                step = memoryview(self.pending)[fed_from : fed_from + step_bytes]
             try:
                 piece = engine.decompress(step)
             except (zlib.error, zstandard.ZstdError, _BadBzip2Error) as error:

@@ -5,15 +5,31 @@ The result is that of dolma_py.formats.fields.split_record over rows, which take
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any, NamedTuple
 
+import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dolma_py.arrow_buffers import view_text
+from dolma_py.documents import DOCUMENT_SCHEMA
+from dolma_py.formats.document_arrays import as_bytes, make_ids, make_origin, make_strings, write_again
+from dolma_py.formats.document_columns_kernels import write_objects_kernel
 from dolma_py.formats.fields import FieldMap, Record, as_object, make_record
-from dolma_py.formats.parquet_batches import is_text
+from dolma_py.formats.json_values_kernels import KEY_SLOTS, MAX_NUMBER_BYTES, ROOM
+from dolma_py.formats.parquet_batches import is_text, is_valid_text
 
 TIME = pa.timestamp("us", tz="UTC")
+
+
+class Reader(NamedTuple):
+    """What a reader knows of all documents of a file."""
+
+    path: str  # relative, of the file
+    source: str
+    added: dt.datetime | None
 
 
 class DocumentColumns(NamedTuple):
@@ -27,11 +43,9 @@ class DocumentColumns(NamedTuple):
     metadata: list[str | None]
 
 
-def take_columns(batch: pa.RecordBatch, fields: FieldMap) -> DocumentColumns | None:
-    """The columns of a batch that has no others than a document's, in types that need no second look; None for any other.
-
-    The texts must be known to be valid strings.
-    """
+def find_columns(batch: pa.RecordBatch, fields: FieldMap) -> dict[str, pa.Array | None] | None:
+    """The columns but for the text by our names, None where there is none; None for a batch that has others than a document's, or
+    other types. Times are TIME, strings valid."""
     paths = (fields.id, fields.text, fields.added, fields.created, fields.metadata)
     names = batch.schema.names
     if (
@@ -45,31 +59,103 @@ def take_columns(batch: pa.RecordBatch, fields: FieldMap) -> DocumentColumns | N
         return None
     if fields.text not in names or "source" in paths or fields.source not in (None, "source"):
         return None
-    columns: dict[str, list[Any]] = {}
-    for name in (fields.id, "source", fields.metadata, fields.added, fields.created):
-        if name not in names:
-            columns[name] = [None] * batch.num_rows
-            continue
-        column, kind = batch.column(name), batch.schema.field(name).type
-        is_time = name in (fields.added, fields.created)
-        if pa.types.is_null(kind):
-            columns[name] = [None] * batch.num_rows
-        elif is_time and pa.types.is_timestamp(kind) and kind.unit in ("s", "ms", "us"):
+    given = {
+        "id": fields.id, "source": "source", "metadata": fields.metadata, "added": fields.added, "created": fields.created
+    }  # fmt: skip
+    columns: dict[str, pa.Array | None] = {}
+    for ours, name in given.items():
+        column = batch.column(name) if name in names else None
+        if column is None or pa.types.is_null(column.type):
+            columns[ours] = None
+        elif ours in ("added", "created"):
+            if not (pa.types.is_timestamp(column.type) and column.type.unit in ("s", "ms", "us")):
+                return None
             try:
-                columns[name] = column.cast(TIME).cast(pa.int64()).to_pylist()
+                columns[ours] = column.cast(TIME)
             except pa.ArrowInvalid:  # beyond what 64 bits of microseconds hold
                 return None
-        elif not is_time and is_text(kind):
-            try:
-                column.validate(full=True)
-            except (pa.ArrowInvalid, UnicodeDecodeError):
-                return None
-            columns[name] = column.to_pylist()
+        elif is_text(column.type) and is_valid_text(column):
+            columns[ours] = column
         else:
             return None
+    return columns
+
+
+def take_columns(batch: pa.RecordBatch, fields: FieldMap) -> DocumentColumns | None:
+    """The columns of a batch that has no others than a document's, in types that need no second look; None for any other.
+
+    The texts must be known to be valid strings.
+    """
+    columns = find_columns(batch, fields)
+    if columns is None:
+        return None
+    lists: dict[str, list[Any]] = {}
+    for name, column in columns.items():
+        if column is None:
+            lists[name] = [None] * batch.num_rows
+        else:
+            lists[name] = (column.cast(pa.int64()) if name in ("added", "created") else column).to_pylist()
     has_text = pc.is_valid(batch.column(fields.text)).to_pylist()
-    lists = (columns[name] for name in (fields.id, "source", fields.added, fields.created, fields.metadata))
-    return DocumentColumns(has_text, *lists)
+    return DocumentColumns(has_text, lists["id"], lists["source"], lists["added"], lists["created"], lists["metadata"])
+
+
+def take_documents(
+    batch: pa.RecordBatch, texts: pa.LargeStringArray, fields: FieldMap, reader: Reader, first_row: int
+) -> pa.RecordBatch | None:
+    """The documents of a batch, one a row, as take_record makes them; None where a row of it needs a closer look.
+
+    texts: valid strings, every one of them short enough. first_row: number of the first row in its file, from 1.
+    """
+    columns = find_columns(batch, fields) if not texts.null_count else None
+    metadata = None if columns is None else _write_metadata(columns, batch.num_rows, fields, reader, first_row)
+    if columns is None or metadata is None:
+        return None
+    rows = batch.num_rows
+    own = pa.scalar(reader.source, pa.string())
+    sources = pa.repeat(own, rows)
+    if fields.source is not None and columns["source"] is not None:
+        given = columns["source"].cast(pa.string())
+        sources = pc.if_else(pc.fill_null(pc.equal(given, ""), True), own, given)
+    ids = pa.repeat("", rows) if columns["id"] is None else pc.fill_null(columns["id"].cast(pa.string()), "")
+    is_made = pc.equal(ids, "").to_numpy(zero_copy_only=False)
+    if is_made.any():
+        ids = make_ids(is_made, (ids, texts, sources, metadata), reader.path)
+    added, created = columns["added"], columns["created"]
+    if added is None:
+        added = pa.nulls(rows, TIME)
+    if reader.added is not None and added.null_count:
+        added = pc.fill_null(added, pa.scalar(reader.added, TIME))
+    created = pa.nulls(rows, TIME) if created is None else created
+    return pa.RecordBatch.from_arrays([ids, texts, sources, added, created, metadata], schema=DOCUMENT_SCHEMA)
+
+
+def _write_metadata(
+    columns: dict[str, pa.Array | None], rows: int, fields: FieldMap, reader: Reader, first_row: int
+) -> pa.StringArray | None:
+    """The column of metadata with what a reader adds; None where a row is no plain object, or has a `source` already."""
+    given = pa.repeat("", rows) if columns["metadata"] is None else pc.fill_null(columns["metadata"], "")
+    view = view_text(given)
+    first, end = int(view.offsets[0]), int(view.offsets[-1])
+    data = np.concatenate([view.data[first:end], np.zeros(ROOM + 1, np.uint8)])
+    numbers = np.full(rows, -1, np.int64)
+    kinds = [b""]
+    if fields.source is None and fields.keep_rest and columns["source"] is not None:
+        coded = columns["source"].dictionary_encode()
+        values = coded.dictionary.to_pylist()
+        kinds = [b'"source":' + orjson.dumps(value) for value in values] or [b""]
+        of_value = np.array([*(-1 if value == reader.source else number for number, value in enumerate(values)), -1])
+        numbers = of_value[pc.fill_null(coded.indices, len(values)).to_numpy(zero_copy_only=False)]
+    origin = make_origin(reader.path) if fields.keep_origin else b""
+    num_bytes = len(data) + rows * (len(origin) + max(map(len, kinds)) + 24) + ROOM + MAX_NUMBER_BYTES
+    out, out_offsets, is_odd = np.empty(num_bytes, np.uint8), np.zeros(rows + 1, np.int64), np.empty(rows, np.uint8)
+    written = write_objects_kernel(
+        data, view.offsets - first, as_bytes(b"".join(kinds)), np.cumsum([0, *map(len, kinds)]).astype(np.int64), numbers,
+        as_bytes(origin), first_row, out, out_offsets, is_odd, np.empty(KEY_SLOTS, np.int64),
+    )  # fmt: skip
+    if written < rows:
+        return None
+    metadata = make_strings(out[: out_offsets[-1]], out_offsets, pa.string(), np.diff(out_offsets) > 0)
+    return write_again(metadata, is_odd) if is_odd.any() else metadata
 
 
 def take_record(columns: DocumentColumns, row: int, fields: FieldMap, source: str) -> Record | None:

@@ -174,7 +174,8 @@ def keep_rest(metadata: dict[str, Any], record: dict[str, Any], source: str) -> 
 def join_messages(conversation: object) -> str | None:
     """The contents of a conversation's messages with blank lines between them; None when it is none, or says nothing.
 
-    A content is a string, or a list of parts with a `text` each; messages without one (calls of functions) are stepped over.
+    A content is a string, or a list of parts with a `text` each; messages without one (calls of functions) are stepped over. It stands
+    under `content`, or under `value` as ShareGPT's form has it (from, value).
 
     >>> join_messages([{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}])
     '2 + 2?\\n\\n4'
@@ -183,7 +184,7 @@ def join_messages(conversation: object) -> str | None:
         return None
     contents = []
     for message in conversation:
-        content = message.get("content")
+        content = message.get("content", message.get("value"))
         if isinstance(content, list):
             parts = [part.get("text") if isinstance(part, dict) else part for part in content]
             content = "\n".join(part for part in parts if isinstance(part, str))

@@ -11,6 +11,8 @@ import re
 
 import numpy as np
 
+from dolma_py.formats.html_shape_kernels import cut_raw_kernel, find_long_tags_kernel
+
 LONG_TAG_BYTES = 4_096
 MAX_ATTRIBUTES = 1_024
 MAX_TRAFILATURA_ELEMENTS = 20_000
@@ -20,12 +22,7 @@ VOID_ELEMENTS = frozenset(b"area base br col embed hr img input link meta param 
 # elements that the next of their kind closes, with or without a closing tag
 SELF_CLOSING = frozenset(b"p li dd dt option tr td th".split())
 FORMATTING = frozenset(b"a b big code em font i nobr s small strike strong tt u".split())
-# what starts a stretch without markup, and what ends it
-RAW_START = re.compile(rb"<(?:!--|(script|style|textarea|title)\b)", re.IGNORECASE)
-RAW_END = {name: re.compile(b"</" + name, re.IGNORECASE) for name in (b"script", b"style", b"textarea", b"title")}
 TAG = re.compile(rb"<(/?)([a-zA-Z][a-zA-Z0-9]*)[^<>]{0,200}")
-# from a tag's name to its end, quoted values included; possessive, so it takes linear time
-WHOLE_TAG = re.compile(rb"<[a-zA-Z](?:[^>\"']++|\"[^\"]*+\"|'[^']*+'|[\"'])*+")
 QUOTED = re.compile(rb"\"[^\"]*+\"|'[^']*+'")
 WORD = re.compile(rb"[^\s/]+")
 
@@ -67,32 +64,30 @@ def cut_raw(data: bytes) -> bytes:
     >>> cut_raw(b"<p>a<!-- <b> -->b<script>if (1<a) x</script>c")
     b'<p>a<!---->b<script</script>c'
     """
-    pieces = []
-    place = 0
-    while start := RAW_START.search(data, place):
-        pieces.append(data[place : start.end()])
-        name = start.group(1)
-        if name is None:
-            place = data.find(b"-->", start.end())
-        else:
-            end = RAW_END[name.lower()].search(data, start.end())
-            place = end.start() if end else -1
-        if place < 0:
-            return b"".join(pieces)
-    pieces.append(data[place:])
-    return b"".join(pieces)
+    if not data:
+        return data
+    out = np.empty(len(data), np.uint8)
+    num_bytes = cut_raw_kernel(np.frombuffer(data, np.uint8), out)
+    return out[:num_bytes].tobytes()
+
+
+def find_long_tags(data: bytes, min_bytes: int) -> list[tuple[int, int]]:
+    """(start, end) of tags of more than min_bytes, from `<` and a letter to before the `>` outside of quotes, or to the page's end."""
+    if not data:
+        return []
+    spans = np.empty((len(data) // (min_bytes + 1) + 1, 2), np.int64)
+    found = find_long_tags_kernel(np.frombuffer(data, np.uint8), min_bytes, spans)
+    return [(start, end) for start, end in spans[:found].tolist()]
 
 
 def _has_crowded_tag(data: bytes) -> bool:
-    for match in WHOLE_TAG.finditer(data):
-        start, end = match.span()
-        if end - start > LONG_TAG_BYTES:
-            tag = match.group()
-            num_words = sum(1 for _ in WORD.finditer(tag))
-            if num_words > MAX_TAG_WORDS:
-                return True
-            if num_words > MAX_ATTRIBUTES and sum(1 for _ in WORD.finditer(QUOTED.sub(b"", tag))) > MAX_ATTRIBUTES:
-                return True
+    for start, end in find_long_tags(data, LONG_TAG_BYTES):
+        tag = data[start:end]
+        num_words = sum(1 for _ in WORD.finditer(tag))
+        if num_words > MAX_TAG_WORDS:
+            return True
+        if num_words > MAX_ATTRIBUTES and sum(1 for _ in WORD.finditer(QUOTED.sub(b"", tag))) > MAX_ATTRIBUTES:
+            return True
     return False
 
 

@@ -13,16 +13,21 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
 from dolma_py.formats.batches import BatchBuilder
 from dolma_py.formats.decompress import READ_BYTES, Break, find_codec, iterate_members
 from dolma_py.formats.fields import FieldMap, Record, split_record
-from dolma_py.formats.json_records import Take, make_taker
+from dolma_py.formats.json_lines import PADDING, LineBuilder, find_roles
 from dolma_py.formats.limits import EXCERPT_BYTES, Limits, Rejection, make_relative
 
+NEWLINE = 0x0A
 UTF8_BOM = b"\xef\xbb\xbf"
+BLOCK_BYTES = (
+    1 << 18
+)  # of whole lines that are taken at once, where they do not come in larger pieces; they stay in the cache
 
 
 class LineRange(NamedTuple):
@@ -44,6 +49,16 @@ class LineBlock(NamedTuple):
     )
 
 
+class ByteBlock(NamedTuple):
+    """As LineBlock, in one piece."""
+
+    first_line: int
+    offset_bytes: int
+    data: bytes  # whole lines, each with its newline, and PADDING behind them; with a reason, what LineBlock has
+    num_bytes: int  # without the padding
+    reason: str = ""
+
+
 def cut_bytes(num_bytes: int, unit_bytes: int) -> list[tuple[int, int]]:
     """(start_byte, end_byte) of ranges of one to two units that cover a file; one range where it is smaller than two.
 
@@ -60,9 +75,13 @@ def count_newlines(stream: BinaryIO, start_byte: int, end_byte: int) -> int:
     stream.seek(start_byte)
     count, left = 0, end_byte - start_byte
     while left and (chunk := stream.read(min(READ_BYTES, left))):
-        count += chunk.count(b"\n")
+        count += _count_newlines(chunk)
         left -= len(chunk)
     return count
+
+
+def _count_newlines(data: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == NEWLINE))  # several times as fast as bytes.count
 
 
 def iterate_range(stream: BinaryIO, lines: LineRange) -> Iterator[tuple[int, bytes]]:
@@ -96,64 +115,81 @@ def iterate_lines(
 
     first_line, offset_bytes: number and place in the file of the first line, for a stream that begins inside it.
     """
+    for block in iterate_blocks(events, max_line_bytes, first_line=first_line, offset_bytes=offset_bytes):
+        lines = [block.data] if block.reason else block.data[: block.num_bytes - 1].split(b"\n")
+        yield LineBlock(block.first_line, block.offset_bytes, lines, block.reason)
+
+
+def iterate_blocks(
+    events: Iterator[bytes | Break], max_line_bytes: int, *, first_line: int = 1, offset_bytes: int = 0
+) -> Iterator[ByteBlock]:
+    """As iterate_lines, the lines of a block in one piece, each with its newline; the last line of a stream gets one."""
     cutter = _LineCutter(max_line_bytes, first_line, offset_bytes)
     for event in events:
         if not isinstance(event, Break):
             yield from cutter.cut(event)
         elif event.reason:
-            yield LineBlock(cutter.line, cutter.offset_bytes, [cutter.excerpt or b"".join(cutter.pieces)], event.reason)
+            yield from cutter.flush()
+            rest = cutter.excerpt or b"".join(cutter.pieces)
+            yield ByteBlock(cutter.line, cutter.offset_bytes, rest, len(rest), event.reason)
             return
+    if cutter.carried_bytes and cutter.excerpt is None:
+        yield from cutter.cut(b"\n")
+    yield from cutter.flush()
     if cutter.excerpt is not None:
-        yield LineBlock(cutter.line, cutter.offset_bytes, [cutter.excerpt], "too_long")
-    elif cutter.carried_bytes:
-        yield LineBlock(cutter.line, cutter.offset_bytes, [b"".join(cutter.pieces)])
+        yield ByteBlock(cutter.line, cutter.offset_bytes, cutter.excerpt, len(cutter.excerpt), "too_long")
 
 
 class _LineCutter:
-    """The unfinished line at the end of what was read: `pieces`, or its `excerpt` alone once it is too long."""
+    """Whole lines that were not given out yet, `whole`, and behind them the unfinished line at the end of what was read: `pieces`, or
+    its `excerpt` alone once it is too long. `line` and `offset_bytes` are of the first of them all."""
 
     def __init__(self, max_line_bytes: int, line: int, offset_bytes: int) -> None:
         self.max_line_bytes = max_line_bytes
         self.line = line
         self.offset_bytes = offset_bytes
-        self.pieces: list[bytes] = []
+        self.whole: list[bytes | memoryview] = []
+        self.whole_bytes = 0
+        self.pieces: list[bytes | memoryview] = []
         self.carried_bytes = 0
         self.excerpt: bytes | None = None
 
-    def cut(self, chunk: bytes) -> Iterator[LineBlock]:
+    def cut(self, chunk: bytes) -> Iterator[ByteBlock]:
+        start = 0
         if self.excerpt is not None:
-            end = chunk.find(b"\n")
-            if end < 0:
+            start = chunk.find(b"\n") + 1
+            if not start:
                 self.carried_bytes += len(chunk)
                 return
-            yield LineBlock(self.line, self.offset_bytes, [self.excerpt], "too_long")
-            self._start_line(1, self.carried_bytes + end + 1, b"")
-            self.excerpt = None
-            chunk = chunk[end + 1 :]
-        end = chunk.rfind(b"\n")
-        if end < 0:
-            self._carry(chunk)
-            return
-        block = b"".join([*self.pieces, chunk[:end]])
-        lines = block.split(b"\n")
-        yield LineBlock(self.line, self.offset_bytes, lines)
-        self._start_line(len(lines), len(block) + 1, b"")
-        self._carry(chunk[end + 1 :])
-
-    def _carry(self, piece: bytes) -> None:
-        if piece:
-            self.pieces.append(piece)
-            self.carried_bytes += len(piece)
+            yield ByteBlock(self.line, self.offset_bytes, self.excerpt, len(self.excerpt), "too_long")
+            self.line += 1
+            self.offset_bytes += self.carried_bytes + start
+            self.excerpt, self.carried_bytes = None, 0
+        end = chunk.rfind(b"\n") + 1
+        if end > start:
+            self.whole += [*self.pieces, memoryview(chunk)[start:end]]
+            self.whole_bytes += self.carried_bytes + end - start
+            self.pieces, self.carried_bytes = [], 0
+            if self.whole_bytes >= BLOCK_BYTES:
+                yield from self.flush()
+            start = end
+        if start < len(chunk):
+            self.pieces.append(memoryview(chunk)[start:])
+            self.carried_bytes += len(chunk) - start
         if self.carried_bytes > self.max_line_bytes:
+            yield from self.flush()
             # no longer than what is certainly there, so that it does not depend on how the stream was read
             self.excerpt = b"".join(self.pieces)[: min(EXCERPT_BYTES, self.max_line_bytes)]
             self.pieces = []
 
-    def _start_line(self, num_lines: int, num_bytes: int, rest: bytes) -> None:
-        self.line += num_lines
-        self.offset_bytes += num_bytes
-        self.pieces, self.carried_bytes = [], 0
-        self._carry(rest)
+    def flush(self) -> Iterator[ByteBlock]:
+        """The whole lines."""
+        if self.whole:
+            data, num_bytes = b"".join([*self.whole, PADDING]), self.whole_bytes
+            self.whole, self.whole_bytes = [], 0
+            yield ByteBlock(self.line, self.offset_bytes, data, num_bytes)
+            self.line += _count_newlines(data)
+            self.offset_bytes += num_bytes
 
 
 def read_documents(
@@ -173,59 +209,72 @@ def read_documents(
     `added` wins over the argument. part: only the lines of a range of a plain file, from a seekable stream; lines and offsets
     keep their numbers in the file.
     """
-    name = make_relative(path, root)
-    builder = BatchBuilder(name, source=source, added=added, limits=limits)
-    take = make_taker(fields, source)
+    name, roles = make_relative(path, root), find_roles(fields)
+    builder = (
+        BatchBuilder(name, source=source, added=added, limits=limits)
+        if roles is None
+        else LineBuilder(name, source=source, added=added, limits=limits, fields=fields, roles=roles)
+    )
     with open_stream(path) as stream:
         blocks = (
-            iterate_lines(iterate_members(stream, find_codec(path), limits=limits), limits.max_record_bytes)
+            iterate_blocks(iterate_members(stream, find_codec(path), limits=limits), limits.max_record_bytes)
             if part is None
-            else _iterate_range_lines(stream, part, limits)
+            else _iterate_range_blocks(stream, part, limits)
         )
         for block in blocks:
             if block.reason == "too_long":
-                builder.reject("too_long", block.lines[0], line=block.first_line, offset_bytes=block.offset_bytes)
+                builder.reject("too_long", block.data, line=block.first_line, offset_bytes=block.offset_bytes)
             elif block.reason:
                 _end_broken(builder, block, fields)
             else:
-                for _ in _add_lines(builder, block, fields, take):
+                for _ in _add_lines(builder, block, fields):
                     yield from builder.drain()
             if builder.is_full:
                 yield from builder.drain()
     yield from builder.drain()
 
 
-def _iterate_range_lines(stream: BinaryIO, part: LineRange, limits: Limits) -> Iterator[LineBlock]:
+def _iterate_range_blocks(stream: BinaryIO, part: LineRange, limits: Limits) -> Iterator[ByteBlock]:
     pieces = iterate_range(stream, part)
     for offset_bytes, first in pieces:
         # a line that began before the range ends with the newline at offset_bytes - 1, which is not among newlines_before
         line = part.newlines_before + 1 + (offset_bytes > part.start_byte)
         events = itertools.chain([first], (piece for _, piece in pieces))
-        yield from iterate_lines(events, limits.max_record_bytes, first_line=line, offset_bytes=offset_bytes)
+        yield from iterate_blocks(events, limits.max_record_bytes, first_line=line, offset_bytes=offset_bytes)
 
 
-def _add_lines(builder: BatchBuilder, block: LineBlock, fields: FieldMap, take: Take | None) -> Iterator[None]:
+def _add_lines(builder: BatchBuilder, block: ByteBlock, fields: FieldMap) -> Iterator[None]:
     """Add every line of a block; yields when the builder wants to be drained."""
-    offset_bytes = block.offset_bytes
     max_bytes = builder.limits.max_record_bytes
-    for line_number, line in enumerate(block.lines, block.first_line):
+    found = (
+        builder.take_block(block.data, block.num_bytes, block.first_line)
+        if isinstance(builder, LineBuilder)
+        else _iterate_places(block)
+    )
+    for start, stop, line_number in found:
+        line = block.data[start:stop]
         if line and not line.isspace():
+            offset_bytes = block.offset_bytes + start
             if len(line) > max_bytes:
                 builder.reject("too_long", line[:max_bytes], line=line_number, offset_bytes=offset_bytes)
-            else:
-                record = None if take is None else take(line)
-                if record is not None:
-                    _add_record(builder, record, len(line), line_number, fields)
-                elif reason := _add_line(builder, line, line_number, fields):
-                    builder.reject(reason, line, line=line_number, offset_bytes=offset_bytes)
-            if builder.is_full:
-                yield
-        offset_bytes += len(line) + 1
+            elif reason := _add_line(builder, line, line_number, fields):
+                builder.reject(reason, line, line=line_number, offset_bytes=offset_bytes)
+        if builder.is_full:
+            yield
 
 
-def _end_broken(builder: BatchBuilder, block: LineBlock, fields: FieldMap) -> None:
+def _iterate_places(block: ByteBlock) -> Iterator[tuple[int, int, int]]:
+    """(start, stop, number) of each line of a block."""
+    start, line = 0, block.first_line
+    while start < block.num_bytes:
+        stop = block.data.index(b"\n", start)
+        yield start, stop, line
+        start, line = stop + 1, line + 1
+
+
+def _end_broken(builder: BatchBuilder, block: ByteBlock, fields: FieldMap) -> None:
     """The stream broke: a record that was complete is kept, then one rejection tells of the break."""
-    rest = block.lines[0]
+    rest = block.data
     line_number = block.first_line
     if rest and not rest.isspace() and not _add_line(builder, rest, line_number, fields):
         block, line_number, rest = block._replace(offset_bytes=block.offset_bytes + len(rest)), line_number + 1, b""

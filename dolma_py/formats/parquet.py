@@ -7,15 +7,17 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dolma_py.arrow_buffers import view_text
 from dolma_py.formats.batches import BatchBuilder
-from dolma_py.formats.document_columns import take_columns, take_record
+from dolma_py.formats.document_columns import Reader, take_columns, take_documents, take_record
 from dolma_py.formats.fields import FieldMap, split_record
 from dolma_py.formats.limits import Limits, Rejection, make_relative
-from dolma_py.formats.parquet_batches import is_text, iter_bounded_batches, text_lengths
+from dolma_py.formats.parquet_batches import is_text, is_valid_text, iter_bounded_batches, text_lengths
 
 MAX_READ_ROWS = 1_024
 READ_BUFFER_BYTES = 1 << 20
@@ -120,6 +122,15 @@ def _reraise_io(error: Exception) -> None:
 def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fields: FieldMap) -> Iterator[None]:
     """Add every row; yields when the builder wants to be drained."""
     texts = _arrow_texts(batch, fields.text) if fields.messages is None else None
+    if texts is not None:
+        reader = Reader(builder.path, builder.source, builder.added)
+        lengths = np.diff(view_text(texts).offsets) if not texts.null_count else np.empty(0, np.int64)
+        plain = None
+        if lengths.max(initial=0) <= builder.limits.max_record_bytes:
+            plain = take_documents(batch, texts, fields, reader, first_row)
+        if plain is not None:
+            yield from builder.add_rows(plain, lengths)
+            return
     documents = None if texts is None else take_columns(batch, fields)
     take = None if documents is not None else _take_values(batch, fields, texts is not None)
     if texts is not None:
@@ -170,11 +181,7 @@ def _arrow_texts(batch: pa.RecordBatch, name: str) -> pa.LargeStringArray | None
     if index < 0 or not is_text(batch.schema.field(index).type):
         return None
     column = batch.column(index)
-    try:
-        column.validate(full=True)
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        return None
-    return column.cast(pa.large_string())
+    return column.cast(pa.large_string()) if is_valid_text(column) else None
 
 
 class _NotUtf8(bytes):

@@ -39,7 +39,8 @@ def iterate_frames(events: Iterator[bytes | Break], limits: Limits) -> Iterator[
             yield from framer.end_member(event.reason)
         else:
             framer.buffer += event
-            yield from framer.take_frames(end=None)
+            if len(framer.buffer) >= framer.wanted_bytes:
+                yield from framer.take_frames(end=None)
 
 
 class _Framer:
@@ -49,6 +50,7 @@ class _Framer:
         self.buffer_offset_bytes = 0  # of buffer[0] in the plain stream
         self.num_records = 0
         self.is_searching = False  # a bad record was reported; everything up to the next start goes unmentioned
+        self.wanted_bytes = 0  # of the buffer, before more can be said of the record at its start
 
     def end_member(self, reason: str) -> Iterator[Frame]:
         """The member or file is over, well (reason "") or not; what is left of a record in the buffer goes with it."""
@@ -91,13 +93,15 @@ class _Framer:
         if body_end > self.limits.max_record_bytes:
             return self._reject_start("too_long")
         if len(self.buffer) < body_end + 4 + len(START) and end is None:
+            self.wanted_bytes = body_end + 4 + len(START)
             return None
         if len(self.buffer) < body_end:
             return self._reject_start(end or "bad_length")
         if not self._is_boundary(body_end):
             return self._reject_start("bad_length")
         self.num_records += 1
-        data = bytes(self.buffer[:body_end]) + b"\r\n\r\n"
+        with memoryview(self.buffer) as view:
+            data = b"".join((view[:body_end], b"\r\n\r\n"))
         frame = Frame(self.num_records, self.buffer_offset_bytes, headers.get("warc-type", "").lower(), headers, data)
         self._drop(body_end)
         return frame
@@ -133,6 +137,7 @@ class _Framer:
         self._drop(num_blank)
 
     def _drop(self, num_bytes: int) -> None:
+        self.wanted_bytes = 0
         if num_bytes:
             del self.buffer[:num_bytes]
             self.buffer_offset_bytes += num_bytes

@@ -66,6 +66,9 @@ COPIES = {  # of the corpus of made_copies
     "code": Output("code", ["attributes/code-rules-v1/*/*.parquet"]),
     "plan": Output("plan", ["runs/copies/*-plan/plan.yaml"]),
     "sample": Output("sample", ["attributes/sample-v1/*/*.parquet"]),
+    "partition": Output("partition", [
+        "attributes/partition-v1/*/*.parquet", "runs/copies/*-partition/thresholds.json", "runs/copies/*-partition/cells.parquet",
+    ]),
     "shards": Output("shards", [
         "tokens/copies/*.npy", "tokens/copies/*.csv.gz", "tokens/copies/lineage.parquet", "tokens/copies/heldout/*.gz",
     ]),
@@ -103,6 +106,7 @@ def make_copies_recipe(folder: Path) -> dict[str, Any]:
              "heldout": {"heldout_docs": 6}, "plan": {"token_budget": 1, "default": {"curve": True}}},
             {"name": "sample", "kind": "sample_mix", "score": "lengths-v1.num_words", "num_buckets": 5,
              "cells": "artifact:cells", "heldout": {"heldout_docs": 6}},
+            {"name": "partition", "kind": "partition", "score": "lengths-v1.num_words", "num_buckets": 5, "max_docs": 40},
             {"name": "shards", "kind": "tokenize", "mix": "copies", "tokens_per_part": 40_000},
             {"name": "materialize", "kind": "materialize", "output": str(folder / "view"), "row_group_text_bytes": 30_000},
             {"name": "export", "kind": "export_dolma", "output": str(folder / "tree"), "attributes": ["lengths-v1"]},

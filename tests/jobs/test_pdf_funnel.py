@@ -16,6 +16,7 @@ import sys
 import time
 from contextlib import ExitStack
 
+import fasttext
 import pytest
 
 from dolma_py.corpus import Corpus, read_view
@@ -121,6 +122,40 @@ def test_the_funnel(tmp_path, caplog):
     assert ingest["facts"]["rejected"] == {"pdf": {"encrypted": 1}}
     assert ingest["facts"]["documents"] == 7
     assert [run.manifest for run in runs[0]] == [run.manifest for run in runs[1]]
+
+
+def train_models(folder) -> dict[str, str]:
+    """fastText models for the three questions, of words of DOCUMENTS."""
+    texts = {name: " ".join(lines) for name, lines in DOCUMENTS.items()}
+    prose = [texts["river"], texts["longer"]]
+    labels = {
+        "pii": {"pii": [texts["private"]], "none": [*prose, texts["resume"]]},
+        "public": {"public": [*prose, texts["resume"]], "closed": [texts["private"]]},
+        "type": {"resume": [texts["resume"]], "other": [*prose, texts["private"]]},
+    }
+    for name, sides in labels.items():
+        lines = [f"__label__{label} {text}" for _ in range(100) for label, found in sides.items() for text in found]
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
+        # 16 threads: builds of the library leave a part of the matrix unset with fewer
+        model = fasttext.train_supervised(
+            str(folder / f"{name}.txt"), dim=8, epoch=60, lr=1.0, minn=0, maxn=0, thread=16, verbose=0
+        )
+        model.save_model(str(folder / f"{name}.bin"))
+    return {f"{name}_model_path": str(folder / f"{name}.bin") for name in labels}
+
+
+def test_the_funnel_with_models_and_no_server(tmp_path):
+    """Own text in place of a vision model, fastText models in place of the endpoint."""
+    write_files(tmp_path / "papers")
+    options = json.dumps(train_models(tmp_path))
+    changes = [
+        f"steps.ingest.sources.pdf.inputs=[{json.dumps(str(tmp_path / 'papers'))}]", "steps.ingest.sources.pdf.pdf.route=text",
+        "steps.ingest.sources.pdf.pdf.endpoint=null", f"steps.privacy.taggers.0.options={options}",
+    ]  # fmt: skip
+    corpus = str(tmp_path / "corpus")
+    runs = build(load_recipe("olmo3-pdf", changes), corpus, BuildOptions(show_progress=False))
+    assert titles(corpus) == {"About the river", "On mills and meadows"}
+    assert "document-privacy-v1" in json.dumps(runs[-1].manifest)
 
 
 def test_the_plan_tells_the_cost(tmp_path, caplog):

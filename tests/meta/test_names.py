@@ -26,6 +26,8 @@ SISTERS = {
     "taggers/letter_block_kernels.py": "taggers/web_filter.py",
     "taggers/line_edits_kernels.py": "taggers/web_filter.py",
     "taggers/sentence_rules_kernels.py": "taggers/web_filter.py",
+    # from hidden vectors to labels is the model's second half
+    "taggers/fasttext_output_kernels.py": "taggers/fasttext_model.py",
     # one of the hashes of shingles
     "dedup/sha1_kernels.py": "dedup/shingles.py",
     # addresses and numbers are found in one sweep
@@ -37,6 +39,10 @@ SISTERS = {
     "taggers/ngram_score_kernels.py": "taggers/ngram_match.py",
     # and so is alignment
     "taggers/ngram_align_kernels.py": "taggers/ngram_match.py",
+    # strings, numbers and times are parts of a line, and are searched 32 bytes at once
+    "dolma_py/vector_bytes_kernels.py": "dolma_py/formats/json_lines.py",
+    "dolma_py/formats/json_values_kernels.py": "dolma_py/formats/json_lines.py",
+    "dolma_py/formats/iso_times_kernels.py": "dolma_py/formats/json_lines.py",
 }
 
 # kernel -> its twin, where the twin stands for the whole public function that calls it and carries that one's name
@@ -75,6 +81,19 @@ TWINS = {
     "split_spacy_words_kernel": "spacy_words.split_words",
     "bad_words_kernel": "bad_words.count_bad_words",
     "filter_documents_kernel": "web_filter.filter_documents",
+    # the table is what the twin has as a mapping of word tuples
+    "make_keys_kernel": "language_model.score_units",
+    "insert_ngrams_kernel": "language_model.score_units",
+    "hash_rows_kernel": "language_model.score_units",
+    "back_off_kernel": "language_model.score_word",
+    "read_entries_kernel": "fasttext.read_entries",
+    "fill_slots_kernel": "fasttext.hidden_vectors",
+    "read_words_kernel": "fasttext.split_words",
+    "hidden_vectors_kernel": "fasttext.hidden_vectors",
+    "score_labels_kernel": "fasttext.score_labels",
+    "best_labels_kernel": "fasttext.best_labels",
+    "langid_scores_kernel": "language.langid_scores",
+    "count_scripts_kernel": "language.count_scripts",
 }
 
 

@@ -64,7 +64,9 @@ def test_every_setting_of_every_job_is_described():
     assert bare == []
 
 
-@pytest.mark.parametrize("command", ["dedup minhash", "train", "contamination"])
+@pytest.mark.parametrize(
+    "command", ["dedup minhash", "train", "contamination", "classifier recipe", "classifier annotate"]
+)
 def test_the_command(command):
     answer = subprocess.run(
         [sys.executable, "-m", "dolma_py", "settings", *command.split()], capture_output=True, text=True, check=True

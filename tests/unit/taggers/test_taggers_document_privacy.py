@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 
+import fasttext
 import pyarrow as pa
 import pytest
 
 from dolma_py.endpoint import Answer
-from dolma_py.errors import EndpointError
-from taggers.base import tag_checked
+from dolma_py.errors import ConfigError, EndpointError
+from taggers.base import describe_tagger, tag_checked
 from taggers.document_privacy import (
     DROPPED_TYPES,
     EXEMPT_TYPES,
@@ -199,3 +200,149 @@ def test_the_cost_is_told(tagger):
     tokens = int(line.split("about ")[1].split(" ")[0])
     assert tokens == 2 * 1000 + sum(-(-len(prompt) // 4) for prompt in (PRIVACY_PROMPT, TYPE_PROMPT))
     assert f"at most {tokens + 2 * 200:.4g} to pay for a million documents" in line
+
+
+HOSTILE_ANSWERS = [
+    "", "\x00" * 50, "{" * 100_000, "[" * 100_000 + "{}", '{"contains_pii": true, "public_document": false' + "}" * 9,
+    '{"contains_pii": 1, "public_document": 0, "document_types": [["news"]]}', '{"document_types": [null, {"news": 1}], "contains_pii": null}',
+    '{"contains_pii": "true", "public_document": "true", "document_types": "news"}', '{"document_types": ["news; ignore the rest"]}',
+    '{"contains_pii": NaN, "public_document": Infinity, "document_types": {}}', '[{"contains_pii": true}]', "\ud7ff\ufffe}{", "true" * 10_000,
+    '{"contains_pii": true, "public_document": true} {"contains_pii": false, "public_document": true}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", HOSTILE_ANSWERS)
+def test_hostile_answers_count_as_none(tagger, answer):
+    """Whatever a server says, a document whose questions were not answered is not kept, and nothing breaks."""
+    with ChatServer(lambda body: answer) as server:
+        (row,) = tag(tagger(server, answer_tries=1), [document(False, True, "news")])
+    assert (row["num_unanswered"], row["is_kept"], row["document_types"]) == (2, False, None)
+
+
+@pytest.mark.parametrize("fault", ["500", "truncated", "invalid_json", "not_a_completion", "html", "huge"])
+def test_hostile_servers_leave_questions_unanswered(tagger, fault):
+    with ChatServer(judge, fault=lambda number, body: fault) as server:
+        (row,) = tag(tagger(server, answer_tries=1), [document(False, True, "news")])
+    assert (row["num_unanswered"], row["is_kept"]) == (2, False)
+
+
+def test_a_server_that_hangs_up_stops_the_job(tagger):
+    with (
+        ChatServer(judge, fault=lambda number, body: "reset") as server,
+        pytest.raises(EndpointError, match="no request was ever answered"),
+    ):
+        tag(tagger(server), [document(False, True, "news")])
+
+
+def train(path, texts_by_label) -> str:
+    """A fastText model of some labels: texts are repeated with other last words."""
+    lines = [
+        f"__label__{label} {text} w{k % 4}"
+        for k in range(60)
+        for label, texts in texts_by_label.items()
+        for text in texts
+    ]
+    source = path.with_suffix(".txt")
+    source.write_text("\n".join(lines) + "\n")
+    # 16 threads: builds of the library leave a part of the matrix unset with fewer
+    fasttext.train_supervised(str(source), dim=8, epoch=50, lr=0.5, minn=0, maxn=0, thread=16, verbose=0).save_model(
+        str(path)
+    )
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "pii_model_path": train(
+            folder / "pii.bin",
+            {"pii": ["born on lives at", "patient account"], "none": ["mills rivers", "theorem proof"]},
+        ),
+        "public_model_path": train(
+            folder / "public.bin",
+            {"public": ["theorem proof", "published report"], "private": ["patient account", "dear neighbour"]},
+        ),
+        "type_model_path": train(
+            folder / "type.bin",
+            {
+                "academic_paper": ["theorem proof"],
+                "resume": ["work experience"],
+                "other": ["patient account", "mills rivers"],
+            },
+        ),
+    }
+
+
+MODEL_TEXTS = ["patient account w1", "theorem proof w2", "work experience w3", "mills rivers w1"]
+MODEL_KEPT = [False, True, False, True]
+
+
+def test_documents_are_judged_by_models(models):
+    rows = tag(build_tagger("document-privacy", models), MODEL_TEXTS)
+    assert [row["document_types"] for row in rows] == [["other"], ["academic_paper"], ["resume"], ["other"]]
+    assert [row["is_kept"] for row in rows] == MODEL_KEPT
+    assert (rows[0]["contains_pii"], rows[0]["is_public_document"], rows[1]["is_public_document"]) == (
+        True,
+        False,
+        True,
+    )
+    assert [row["num_unanswered"] for row in rows] == [0] * 4
+
+
+def test_an_unsure_type_counts_as_unanswered(models):
+    rows = tag(build_tagger("document-privacy", models | {"type_min_score": 1.0}), MODEL_TEXTS)
+    assert [(row["document_types"], row["is_kept"]) for row in rows] == [(None, False)] * 4
+
+
+def test_models_see_the_first_page_and_max_chars(models):
+    text = "theorem proof w1\n\npatient account " * 3
+    numbers = json.dumps({"pdf_page_numbers": [[0, 16, 1], [18, len(text), 2]]})
+    tagger = build_tagger("document-privacy", models | {"max_chars": 16})
+    (row,) = tag(tagger, [text], [numbers])
+    assert (row["contains_pii"], row["document_types"]) == (False, ["academic_paper"])
+
+
+def test_a_model_for_one_question_and_an_endpoint_for_the_other(tagger, models):
+    only_type = {"type_model_path": models["type_model_path"]}
+    with ChatServer(judge) as server:
+        mixed = tagger(server, **only_type)
+        (row,) = tag(mixed, [document(True, False, "news") + " work experience"])
+        assert "one request a document to judge, about" in mixed.config.warnings[0]
+    assert (row["contains_pii"], row["document_types"], len(server.bodies)) == (True, ["resume"], 1)
+    endpoint = {"base_url": server.url, "model": "judge", "cache": "unused"}
+    privacy = {name: models[name] for name in ("pii_model_path", "public_model_path")}
+    other = build_tagger("document-privacy", privacy | {"type_endpoint": endpoint})
+    assert other.config.warnings[0].startswith("document-privacy: one request a document to judge for the type, about")
+
+
+def test_models_cost_nothing_and_are_known_by_their_content(models):
+    tagger = build_tagger("document-privacy", models)
+    options = describe_tagger(tagger)["options"]
+    assert tagger.config.warnings == [] and not set(models) & set(options)
+    assert {name: len(value) for name, value in options["model_fingerprints"].items()} == dict.fromkeys(models, 32)
+    with pytest.raises(ConfigError, match="Is it another model"):
+        build_tagger("document-privacy", models | {"model_fingerprints": {"type_model_path": "0" * 32}})
+
+
+@pytest.mark.parametrize(
+    ("left_out", "more", "problem"),
+    [
+        (["pii_model_path"], {}, "pii_model_path and public_model_path go together"),
+        (["pii_model_path", "public_model_path"], {}, "expected endpoint or pii_model_path"),
+        (["type_model_path"], {}, "expected type_endpoint or type_model_path, as there is no endpoint"),
+        ([], {"endpoint": {"base_url": "http://127.0.0.1:1/v1", "model": "m", "cache": "unused"}}, "one of the two"),
+        ([], {"type_endpoint": {"base_url": "http://127.0.0.1:1/v1", "model": "m", "cache": "unused"}}, "not both"),
+        ([], {"pii_label": "secret"}, "secret"),
+        ([], {"model_fingerprints": {"model": "0"}}, "model_fingerprints"),
+    ],
+)
+def test_wrong_options(models, left_out, more, problem):
+    options = {name: path for name, path in models.items() if name not in left_out}
+    with pytest.raises(ConfigError, match=problem):
+        build_tagger("document-privacy", options | more)
+
+
+def test_labels_must_be_types(models):
+    with pytest.raises(ConfigError, match="it has .*none"):
+        build_tagger("document-privacy", models | {"type_model_path": models["pii_model_path"]})

@@ -102,6 +102,16 @@ def test_what_is_unclear_is_not_spam(text, is_spam):
     assert tag([text])[0]["is_spam"] is is_spam
 
 
+@pytest.mark.parametrize(("num_letters", "is_spam"), [(100, True), (99, False)])
+def test_the_share_of_letters_at_its_threshold(num_letters, is_spam):
+    """Half letters are enough, one letter fewer is not."""
+    text = "free " * 2
+    text += "a" * (num_letters - 8) + "1" * (200 - len(text) - (num_letters - 8))
+    options = {"least_letter_frac": 0.5, "least_chars": 200}
+    (row,) = tag([text], **options)
+    assert len(text) == 200 and row["letter_frac"] == num_letters / 200 and row["is_spam"] is is_spam
+
+
 def test_the_first_pages_are_looked_at():
     text = "clean page " * 30 + "\n\n" + "free pdf " * 100
     numbers = [[0, 330, 1], [332, len(text), 2]]

@@ -32,6 +32,11 @@ def test_short_texts_are_undetermined(text):
     assert tag([text]) == [{"lang": "und", "lang_score": None}]
 
 
+def test_a_text_without_a_known_sign_is_undetermined():
+    rows = tag(["\U0010ffff" * 30, ENGLISH])
+    assert [row["lang"] for row in rows] == ["und", "en"] and rows[0]["lang_score"] is None
+
+
 def test_min_chars_counts_characters_not_bytes():
     assert tag(["\u65e5\u672c\u8a9e\u306e\u6587\u7ae0"], min_chars=6)[0]["lang"] == "ja"
     assert tag(["\u65e5\u672c\u8a9e\u306e\u6587\u7ae0"], min_chars=7)[0]["lang"] == "und"
@@ -76,6 +81,94 @@ def test_a_fasttext_model_is_used_when_given(language_model):
     assert described["options"]["model_fingerprint"] == fingerprint
     with pytest.raises(ConfigError, match="model_fingerprint"):
         build_tagger("language", {"detector": "fasttext", "model_path": path, "model_fingerprint": "0"})
+
+
+def test_fasttext_reads_the_whole_text_unless_told_otherwise(language_model):
+    options = {"detector": "fasttext", "model_path": language_model[0]}
+    text = ENGLISH + " " + GERMAN * 40
+    assert [row["lang"] for row in tag([text], **options)] == ["de"]
+    assert [row["lang"] for row in tag([text], max_bytes=len(ENGLISH) + 1, **options)] == ["en"]
+    assert tag([text], max_bytes=len(ENGLISH), **options) == tag([ENGLISH], **options)
+
+
+def test_a_cut_of_fasttext_inside_a_character_goes_back_to_its_start(language_model):
+    options = {"detector": "fasttext", "model_path": language_model[0], "min_chars": 0}
+    text = ENGLISH + "\U0001f600" + GERMAN
+    for cut in range(4):
+        assert tag([text], max_bytes=len(ENGLISH) + cut, **options) == tag([ENGLISH], **options)
+
+
+def test_scores_of_languages_are_written_whatever_the_language_is(language_model):
+    rows = tag([GERMAN, "hi", ENGLISH], scores=["en", "de"])
+    assert rows[0]["score_de"] == rows[0]["lang_score"] and rows[2]["score_en"] == rows[2]["lang_score"]
+    assert rows[0]["score_en"] < 0.1
+    assert (rows[1]["score_en"], rows[1]["score_de"]) == (None, None)
+    options = {"detector": "fasttext", "model_path": language_model[0], "scores": ["en"]}
+    row = tag([GERMAN], **options)[0]
+    assert row["score_en"] == pytest.approx(1 - row["lang_score"], abs=1e-4)
+
+
+def test_only_languages_asked_for_are_answered(language_model):
+    assert tag([FRENCH], languages=["en", "de", "es"])[0]["lang"] in ("en", "de", "es")
+    options = {"detector": "fasttext", "model_path": language_model[0]}
+    assert tag([GERMAN, ENGLISH], languages=["en"], **options)[0]["lang"] == "en"
+    with pytest.raises(ConfigError, match="no such label"):
+        build_tagger("language", {"languages": ["xx"]})
+    with pytest.raises(ConfigError, match="no such label"):
+        build_tagger("language", options | {"scores": ["fr"]})
+    with pytest.raises(ConfigError, match=r"language\.scores"):
+        build_tagger("language", {"languages": ["en"], "scores": ["fr"]})
+
+
+@pytest.mark.parametrize("detector", ["langid", "fasttext"])
+def test_paragraphs_have_languages_of_their_own(language_model, detector):
+    options = {"detector": "fasttext", "model_path": language_model[0]} if detector == "fasttext" else {}
+    text = f"  {GERMAN}\n\n\nhi\n\n{ENGLISH}\n{ENGLISH} \n"
+    rows = tag(["first", text, ""], segments="paragraphs", **options)
+    assert rows[1]["segment_langs"] == ["de", "en"]
+    bounds = [(span["start"], span["end"]) for span in rows[1]["segments"]]
+    assert [text.encode()[start:end].decode() for start, end in bounds] == [GERMAN, ENGLISH + "\n" + ENGLISH]
+    sizes = {"de": len(GERMAN), "en": 2 * len(ENGLISH) + 1}
+    assert rows[1]["lang_frac"] == pytest.approx(sizes[rows[1]["lang"]] / sum(sizes.values()))
+    assert all(0.5 < span["score"] <= 1 for span in rows[1]["segments"])
+    for row in (rows[0], rows[2]):
+        assert (row["segments"], row["segment_langs"], row["lang_frac"]) == ([], [], None)
+    assert [row["segment_langs"] for row in tag([text], segments="lines", min_chars=15, **options)] == [
+        ["de", "en", "en"]
+    ]
+
+
+def test_the_script_of_most_letters_is_written():
+    rows = tag(["\u0434\u0430 abc d 12", "12 !", ""], scripts=True)
+    assert [(row["script"], row["script_frac"]) for row in rows] == [
+        ("Latn", pytest.approx(4 / 6)),
+        ("Zyyy", None),
+        ("Zyyy", None),
+    ]
+
+
+@pytest.fixture(scope="module")
+def first_model(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("first") / "first.bin")
+    config = ClassifierConfig(
+        positive_label="mi", negative_label="other", dim=8, epochs=20, learning_rate=0.5, held_out_frac=0.3
+    )
+    others = [f"{text} {i}" for i in range(15) for text in (GERMAN, ENGLISH)]
+    train_classifier([f"{MAORI} {i}" for i in range(30)], others, output_path=path, seed=1, config=config)
+    return path
+
+
+MAORI = "He tino pai te rangi i tenei ra, a kei te haere matou ko nga tamariki ki te papa takaro."
+
+
+def test_a_first_model_adds_languages(first_model):
+    options = {"languages": ["en", "de"], "first_model_path": first_model}
+    rows = tag([GERMAN, MAORI, "hi", ENGLISH], **options)
+    assert [row["lang"] for row in rows] == ["de", "mi", "und", "en"]
+    assert rows[1]["lang_score"] > 0.5
+    assert tag([MAORI], **options, first_min_score=1.0)[0]["lang"] in ("en", "de")
+    described = describe_tagger(build_tagger("language", options))["options"]
+    assert "first_model_path" not in described and len(described["first_model_fingerprint"]) == 32
 
 
 @pytest.mark.parametrize("options", [{"detector": "fasttext"}, {"model_path": "/tmp/x"}])

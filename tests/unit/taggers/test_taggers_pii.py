@@ -226,3 +226,11 @@ def test_a_range_of_cards_ends_where_it_ends(first, last, lengths):
             )
             if not issued and not wider:
                 assert ("card", 0, length) not in find(make_card(outside, length).encode()), (outside, length)
+
+
+@pytest.mark.parametrize(("gap", "kind"), [(32 - 5, "none"), (33 - 5, "card")])
+def test_the_word_before_a_number_is_looked_for_in_32_bytes(gap, kind):
+    """ "order" speaks for the number as long as all of it lies within the 32 bytes before; its last letters alone are another word."""
+    card = make_card("4", 16)
+    text = "order" + "." * (gap - 1) + " " + card
+    assert [found[0] for found in find(text.encode())] == ([] if kind == "none" else [kind])

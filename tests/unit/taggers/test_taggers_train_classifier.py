@@ -1,4 +1,3 @@
-import itertools
 import random
 import re
 import subprocess
@@ -15,7 +14,7 @@ from taggers import train_classifier as module
 from taggers.base import describe_tagger, tag_checked
 from taggers.fasttext_model import load_model, normalize_text, predict_best, predict_label
 from taggers.registry import build_tagger
-from taggers.train_classifier import ClassifierConfig, area_under_curve, read_card, train_classifier
+from taggers.train_classifier import ClassifierConfig, read_card, train_classifier
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SMALL = ClassifierConfig(dim=16, epochs=10, learning_rate=0.5)
@@ -113,14 +112,10 @@ def test_min_count_is_respected(tmp_path):
     assert 0 < card["num_words"] < 200
 
 
-def test_bigrams_train_when_repeatability_is_given_up(tmp_path):
-    config = ClassifierConfig(dim=16, word_ngrams=2, num_buckets=1000, repeatable=False, learning_rate=0.5)
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_bigrams_train_on_one_thread_and_on_many(tmp_path, repeatable):
+    config = ClassifierConfig(dim=16, word_ngrams=2, num_buckets=20000, repeatable=repeatable, learning_rate=0.5)
     assert train(tmp_path / "m.bin", config=config)["held_out"]["auc"] > 0.7
-
-
-def test_bigrams_with_repeatability_are_refused():
-    with pytest.raises(ValueError, match="repeatable: false"):
-        ClassifierConfig(word_ngrams=2)
 
 
 def test_a_label_without_texts_is_refused(tmp_path):
@@ -133,16 +128,6 @@ def test_equal_texts_fall_on_the_same_side():
     split = module._split_texts(texts * 3, 5, 0.3)
     assert set(split.training).isdisjoint(split.held_out)
     assert len(split.training) + len(split.held_out) == 60
-
-
-@pytest.mark.parametrize(
-    ("positive", "negative", "area"),
-    [([3, 2], [1, 0], 1.0), ([0], [1], 0.0), ([1, 1], [1], 0.5), ([2, 0], [1], 0.5), ([], [1], 0.5)],
-)
-def test_area_under_curve(positive, negative, area):
-    pairs = [(p > n) + 0.5 * (p == n) for p, n in itertools.product(positive, negative)]
-    assert area_under_curve(np.array(positive, np.float32), np.array(negative, np.float32)) == area
-    assert (sum(pairs) / len(pairs) if pairs else 0.5) == area
 
 
 def test_normalisation_joins_lines_by_a_space_and_does_nothing_else():
@@ -158,7 +143,7 @@ def test_scores_are_the_librarys(model):
         dict(zip(names, values, strict=True))["__label__hq"]
         for names, values in zip(labels, probabilities, strict=True)
     ]
-    assert scores.tolist() == pytest.approx(np.clip(expected, 0, 1).tolist(), abs=0)
+    assert scores.tolist() == pytest.approx(np.clip(expected, 0, 1).tolist(), abs=1e-5)
     best, best_scores = predict_best(loaded, texts)
     assert best == ["hq" if score >= 0.5 else "cc" for score in scores]
     assert (best_scores >= 0.5).all()

@@ -1,0 +1,159 @@
+"""Train an n-gram language model on a sample of a view, chosen by hash of the ids: the same for any partitioning; or on plain files.
+
+Writes runs/<recipe>/<step>/<name>.lm and its card, and names the model as an artifact for the tagger `perplexity`.
+
+    spark-submit pipelines/train_language_model.py --config language_model.yaml
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import Field
+
+from dolma_py import config, parquet_files, storage
+from dolma_py.arrow_buffers import TextView, view_text
+from dolma_py.errors import ConfigError
+from dolma_py.formats import FieldMap, Limits, Rejection, read_any
+from dolma_py.input_files import describe_left_out, find_files
+from pipelines.sampled_texts import sample_texts
+from pipelines.steps import StepContext, StepResult, check_found, file_lists
+from taggers.language_model_training import LanguageModelConfig, train_language_model
+
+logger = logging.getLogger("dolma_py.build")
+
+VERSION = 1
+
+
+class TrainLanguageModelConfig(LanguageModelConfig):
+    """taggers.language_model_training's settings and the size of the sample."""
+
+    name: str = Field(
+        default="language_model", pattern=r"^[a-z0-9_-]+$", description="of the artifact and the model file"
+    )
+    sample_bytes: int = Field(
+        default=100_000_000, ge=1, description="text to train on, in bytes, about; whole documents are taken"
+    )
+
+
+def driver_memory_bytes(settings: TrainLanguageModelConfig, text_bytes: int) -> int:
+    """At most: every second byte of the sample a word, or max_tokens of them."""
+    tokens = min(settings.max_tokens, min(settings.sample_bytes, text_bytes))
+    return tokens * settings.token_memory_bytes
+
+
+def run(context: StepContext, settings: TrainLanguageModelConfig) -> StepResult:
+    """Sample on the executors, count and estimate on the driver."""
+    done, times = sample_texts(context, "language model sample", settings.sample_bytes)
+    paths = [context.corpus.path(file["path"]) for file in file_lists(done)]
+    path = f"{context.folder}/{settings.name}.lm"
+    storage.make_folder(context.corpus.path(context.folder))
+    card = train_language_model(
+        _read_sample(paths), output_path=context.corpus.path(path), config=model_config(settings)
+    )
+    artifacts = {settings.name: path, f"{settings.name}_card": f"{path}.card.json"}
+    if settings.arpa:
+        artifacts[f"{settings.name}_arpa"] = f"{path}.arpa"
+    return StepResult(artifacts=artifacts, facts={"card": card}, times=times._asdict())
+
+
+def model_config(settings: TrainLanguageModelConfig) -> LanguageModelConfig:
+    """What of the settings the model itself is told."""
+    return LanguageModelConfig.model_validate(settings.model_dump(exclude={"name", "sample_bytes"}))
+
+
+def _read_sample(paths: list[str]) -> Iterator[TextView]:
+    for path in paths:
+        with parquet_files.open_parquet(path) as file:
+            for group in range(file.num_row_groups):
+                yield view_text(file.read_row_group(group, columns=["text"], use_threads=False).column("text"))
+
+
+def train_from_files(
+    inputs: list[str], output: str, settings: LanguageModelConfig, *, text_column: str = "text"
+) -> dict[str, Any]:
+    """Train on plain files without Spark, in the order of their names; return the card, with what could not be read.
+
+    Raises
+    ------
+    ConfigError     a pattern without files
+    DataError       see train_language_model
+    """
+    files = {}
+    for pattern in inputs:
+        found = find_files(storage.resolve_path(pattern))
+        check_found(found, "--input", pattern)
+        if found.left_out:
+            logger.warning("%s", describe_left_out(found.left_out))
+        files.update({info.path: info for info in found.files})
+    unreadable: Counter[str] = Counter()
+    card = train_language_model(
+        _read_files(sorted(files), text_column, unreadable), output_path=storage.resolve_path(output), config=settings
+    )
+    return card | {"unreadable": dict(sorted(unreadable.items()))}
+
+
+def _read_files(paths: list[str], text_column: str, unreadable: Counter[str]) -> Iterator[TextView]:
+    for path in paths:
+        items = read_any(
+            path,
+            source="language-model",
+            limits=Limits(),
+            fields=FieldMap(text=text_column),
+            added=None,
+            open_stream=storage.open_read,
+            root="",
+        )
+        for item in items:
+            if isinstance(item, Rejection):
+                unreadable[item.reason] += 1
+                continue
+            column = item.column("text")
+            starts = range(0, len(column), 1000)
+            yield from (view_text(column.slice(start, 1000)) for start in starts)
+
+
+def run_command(*, inputs: list[str], output: str | None, text_column: str, corpus: str | None, **options: Any) -> None:
+    """`dolma-py language-model train`: over a corpus' view, or over plain files without Spark."""
+    from pipelines.commands import run_job_command
+
+    if (corpus is None) == (not inputs):
+        raise ConfigError("--corpus, --input", [corpus, inputs], "expected one of the two")
+    if corpus is not None:
+        if output is not None:
+            raise ConfigError("--output", output, "expected with --input only: a corpus has a place for its models")
+        run_job_command(corpus=corpus, **options)
+        return
+    if output is None:
+        raise ConfigError("--output", None, "expected a file for the model")
+    values = {} if options["config"] is None else config.load_yaml(options["config"])
+    settings = config.build_config(
+        LanguageModelConfig, config.apply_overrides(values, options["overrides"]), where=options["config"] or ""
+    )
+    if options["dry_run"]:
+        sys.stdout.write(f"at most {settings.max_memory_bytes / 1e6:.0f} MB of memory. Nothing was done.\n")
+        return
+    card = train_from_files(inputs, output, settings, text_column=text_column)
+    if card["unreadable"]:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in card["unreadable"].items())
+        logger.warning("%d records could not be read (%s)", sum(card["unreadable"].values()), reasons)
+    data, sizes = card["data"], ", ".join(f"{count:,}" for count in card["num_ngrams"])
+    sys.stdout.write(
+        f"{data['num_texts']:,} documents, {data['num_tokens']:,} tokens, {card['num_words']:,} words; n-grams of 1 to "
+        f"{len(card['num_ngrams'])} words: {sizes}\nwritten: {output} and {output}.card.json\n"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """spark-submit entry."""
+    from pipelines.job_main import run_job
+
+    return run_job("train_language_model", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""A table of n-grams with their probabilities and backoffs, and what texts score under it.
+
+Legend: S slots of the table, G n-grams of one order, N texts, U units (sentences), W tokens, K order of the model.
+An n-gram's key is made from its last word to its first, so that a longer n-gram's key continues a shorter one's. A slot is 16 bytes, so
+that a lookup touches one cache line: the key, then log10 probability and log10 backoff, float32 each, in one word.
+Source of the recursion: Katz backoff in ARPA form, p(w|c) = prob(c w) where listed, else backoff(c) p(w|c without its first word).
+"""
+
+from __future__ import annotations
+
+from dolma_py.numba_options import KERNEL, KERNEL_BORROWING, KERNEL_BORROWING_INNER
+
+import numpy as np  # isort: skip
+from numba import njit  # isort: skip
+
+from dolma_py.hashing_kernels import PRIME_1, U0, U1, U23, U32, mix64_kernel, rotate_left_kernel
+
+# columns of out_counts and out_sums of score_units_kernel
+TOKENS, UNITS, UNKNOWN = range(3)
+LOG_PROB, MIN_UNIT, MAX_UNIT, SUM_UNIT = range(4)
+_UNLISTED = -100.0  # log10 of an unknown word where the model has no <unk>; KenLM's
+
+
+@njit(inline="always", **KERNEL)
+def first_key_kernel(word):
+    """The key of the 1-gram of a word's hash; never 0, which marks an empty slot."""
+    key = mix64_kernel(word)
+    return U1 if key == U0 else key
+
+
+@njit(inline="always", **KERNEL)
+def longer_key_kernel(key, word):
+    """The key of the n-gram `word` + the n-gram of `key`."""
+    longer = mix64_kernel((rotate_left_kernel(key, U23) * PRIME_1) ^ word)
+    return U1 if longer == U0 else longer
+
+
+@njit(**KERNEL)
+def make_keys_kernel(shorter_keys, suffixes, words, out_keys):
+    """out_keys[g] = key of words[g] + the n-gram shorter_keys[suffixes[g]]; without suffixes, of the 1-gram words[g].
+
+    shorter_keys : uint64 (G',)   keys of the next lower order; empty: 1-grams are wanted
+    suffixes : int (G,)           rows of shorter_keys
+    words : uint64 (G,)           hashes of first words
+    """
+    for gram in range(len(out_keys)):
+        if len(shorter_keys) == 0:
+            out_keys[gram] = first_key_kernel(words[gram])
+        else:
+            out_keys[gram] = longer_key_kernel(shorter_keys[suffixes[gram]], words[gram])
+
+
+@njit(inline="always", **KERNEL)
+def find_slot_kernel(table, key):
+    """The slot of a key, else the free slot where it belongs, else -1 (a full table)."""
+    num_slots = np.uint64(len(table))
+    slot = np.int64(((key >> U32) * num_slots) >> U32)  # by the upper half: any number of slots below 2^32
+    for _ in range(len(table)):
+        found = table[slot, 0]
+        if found in (key, U0):
+            return slot
+        slot += 1
+        if slot == len(table):
+            slot = np.int64(0)
+    return np.int64(-1)
+
+
+@njit(**KERNEL)
+def insert_ngrams_kernel(table, values, keys, log_probs, backoffs):
+    """Put G n-grams into the table; -1, or the first row whose key is there already or finds no room.
+
+    table : uint64 (S, 2)         empty slots have key 0
+    values : float32 (S, 4)       the same memory
+    keys : uint64 (G,)            not 0
+    log_probs, backoffs : float32 (G,)
+    """
+    for gram in range(len(keys)):
+        slot = find_slot_kernel(table, keys[gram])
+        if slot < 0 or table[slot, 0] == keys[gram]:
+            return np.int64(gram)
+        table[slot, 0] = keys[gram]
+        values[slot, 2] = log_probs[gram]
+        values[slot, 3] = backoffs[gram]
+    return np.int64(-1)
+
+
+@njit(**KERNEL_BORROWING_INNER)
+def score_word_kernel(table, values, order, word, unknown_word, words, backoffs, fresh, num_words, num_backoffs):
+    """(log10 probability of a word after its context, is_unknown, num_words and num_backoffs of the next context).
+
+    words : uint64 (K,)            the words before, nearest first, num_words of them; gets the word
+    backoffs, fresh : float64 (K,) log10 backoffs of the listed n-grams of 1, 2, ... words that end before the word, num_backoffs of them;
+                                   gets those that end with it; fresh is room for them
+    """
+    key = first_key_kernel(word)
+    slot = find_slot_kernel(table, key)
+    is_unknown = slot < 0 or table[slot, 0] != key
+    if is_unknown:
+        word = unknown_word
+        key = first_key_kernel(word)
+        slot = find_slot_kernel(table, key)
+    log_prob = _UNLISTED
+    fresh[0] = 0.0
+    if slot >= 0 and table[slot, 0] == key:
+        log_prob, fresh[0] = np.float64(values[slot, 2]), np.float64(values[slot, 3])
+    length = np.int64(1)
+    while length <= num_words and length < order:
+        key = longer_key_kernel(key, words[length - 1])
+        slot = find_slot_kernel(table, key)
+        if slot < 0 or table[slot, 0] != key:
+            break
+        log_prob, fresh[length] = np.float64(values[slot, 2]), np.float64(values[slot, 3])
+        length += 1
+    # the contexts of `length` words and more had no n-gram with this word
+    for n in range(length - 1, num_backoffs):
+        log_prob += backoffs[n]
+    num_backoffs = min(length, order - 1)
+    for n in range(num_backoffs):
+        backoffs[n] = fresh[n]
+    num_words = min(num_words + 1, order - 1)
+    for n in range(num_words - 1, 0, -1):
+        words[n] = words[n - 1]
+    if num_words:
+        words[0] = word
+    return log_prob, is_unknown, num_words, num_backoffs
+
+
+@njit(**KERNEL_BORROWING)
+def score_units_kernel(
+    hashes, unit_offsets, text_offsets, table, values, order, marks, words, backoffs, fresh, out_counts, out_sums
+):
+    """What each text's units score, each after a sentence start and with its sentence end.
+
+    hashes, unit_offsets, text_offsets : uint64 (W,), int64 (U + 1,), int64 (N + 1,)   taggers.language_model_tokens.Units
+    table, values : uint64 (S, 2), float32 (S, 4)   the same memory
+    order : int                    K
+    marks : uint64 (3,)            hashes of sentence start, sentence end, unknown word
+    words, backoffs, fresh : uint64, float64, float64 (K + 1,)   room for the context
+    out_counts : int64 (N, 3)      tokens (ends of units not among them), units, unknown tokens
+    out_sums : float64 (N, 4)      log10 probability of the text; least, largest and sum of the units' -log10 probability per token, their
+                                   ends among them; zeros without units
+    """
+    start_slot = find_slot_kernel(table, first_key_kernel(marks[0]))
+    start_backoff = 0.0
+    if start_slot >= 0 and table[start_slot, 0] == first_key_kernel(marks[0]):
+        start_backoff = np.float64(values[start_slot, 3])
+    for row in range(len(text_offsets) - 1):
+        for unit in range(text_offsets[row], text_offsets[row + 1]):
+            first, last = unit_offsets[unit], unit_offsets[unit + 1]
+            words[0], backoffs[0] = marks[0], start_backoff
+            num_words = num_backoffs = min(np.int64(1), order - 1)
+            total = 0.0
+            for at in range(first, last + 1):
+                word = hashes[at] if at < last else marks[1]
+                log_prob, is_unknown, num_words, num_backoffs = score_word_kernel(
+                    table, values, order, word, marks[2], words, backoffs, fresh, num_words, num_backoffs
+                )
+                total += log_prob
+                if is_unknown and at < last:
+                    out_counts[row, UNKNOWN] += 1
+            out_counts[row, TOKENS] += last - first
+            loss = -total / (last - first + 1)
+            if out_counts[row, UNITS] == 0 or loss < out_sums[row, MIN_UNIT]:
+                out_sums[row, MIN_UNIT] = loss
+            if out_counts[row, UNITS] == 0 or loss > out_sums[row, MAX_UNIT]:
+                out_sums[row, MAX_UNIT] = loss
+            out_sums[row, SUM_UNIT] += loss
+            out_sums[row, LOG_PROB] += total
+            out_counts[row, UNITS] += 1

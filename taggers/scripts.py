@@ -1,0 +1,57 @@
+"""Scripts of texts: letters and marks by the script that Unicode's name of each begins with.
+
+Legend: N texts, K scripts.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+
+import numpy as np
+import numpy.typing as npt
+
+from taggers.characters import TABLE_SIZE
+from taggers.language_kernels import count_scripts_kernel
+
+# ISO 15924 code -> how names of its letters begin; letters of other scripts, and what is no letter or mark, have none
+SCRIPTS = {
+    "Latn": "LATIN", "Cyrl": "CYRILLIC", "Arab": "ARABIC", "Hani": "CJK", "Hira": "HIRAGANA", "Kana": "KATAKANA", "Hang": "HANGUL",
+    "Grek": "GREEK", "Hebr": "HEBREW", "Deva": "DEVANAGARI", "Beng": "BENGALI", "Guru": "GURMUKHI", "Gujr": "GUJARATI", "Orya": "ORIYA",
+    "Taml": "TAMIL", "Telu": "TELUGU", "Knda": "KANNADA", "Mlym": "MALAYALAM", "Sinh": "SINHALA", "Thai": "THAI", "Laoo": "LAO",
+    "Tibt": "TIBETAN", "Mymr": "MYANMAR", "Khmr": "KHMER", "Geor": "GEORGIAN", "Armn": "ARMENIAN", "Ethi": "ETHIOPIC", "Cher": "CHEROKEE",
+    "Cans": "CANADIAN", "Mong": "MONGOLIAN", "Syrc": "SYRIAC", "Thaa": "THAANA", "Tfng": "TIFINAGH", "Bopo": "BOPOMOFO", "Yiii": "YI",
+    "Nkoo": "NKO", "Olck": "OL", "Mtei": "MEETEI", "Java": "JAVANESE", "Goth": "GOTHIC", "Adlm": "ADLAM",
+}  # fmt: skip
+CODES = tuple(SCRIPTS)
+_WIDTHS = ("FULLWIDTH ", "HALFWIDTH ")
+
+
+@functools.lru_cache(maxsize=1)
+def script_table() -> npt.NDArray[np.uint8]:
+    """uint8 (TABLE_SIZE,): place of each character's script in SCRIPTS, from 1; 0: none of them. Read-only."""
+    numbers = {name: number for number, name in enumerate(SCRIPTS.values(), start=1)}
+    table = np.zeros(TABLE_SIZE, np.uint8)
+    for code in range(0x20000):
+        char = chr(code)
+        if unicodedata.category(char)[0] in "LM":
+            name = unicodedata.name(char, "")
+            for width in _WIDTHS:
+                name = name.removeprefix(width)
+            table[code] = numbers.get(name.partition(" ")[0].partition("-")[0], 0)
+    table[0x20000:] = numbers["CJK"]  # planes 2 and 3 have nothing else
+    table.flags.writeable = False
+    return table
+
+
+def count_scripts(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Letters and marks of each script in each text, int64 (N, K + 1): column 0 has all other characters.
+
+    Parameters
+    ----------
+    data : uint8 (B,)           texts in UTF-8, back to back
+    offsets : int64 (N + 1,)    text i is data[offsets[i]:offsets[i + 1]]
+    """
+    counts = np.zeros((len(offsets) - 1, len(CODES) + 1), np.int64)
+    count_scripts_kernel(data, offsets, script_table(), counts)
+    return counts

@@ -1,0 +1,318 @@
+"""Training of a fastText classifier with any number of labels from labelled sources: split, train, measure, quantise, card.
+
+A killed training leaves no model: the card and the picture of its calibration come first, and the model's file appears last, whole.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import posixpath
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from dolma_py import config as configuration
+from dolma_py.config import Config, dump_config
+from dolma_py.errors import ConfigError, DataError
+from dolma_py.manifest import render_json
+from dolma_py.storage import checksum_file, copy_file, file_bytes, path_exists, read_bytes, write_bytes
+from taggers.classifier_figures import are_scores, measure_labels, measure_scores
+from taggers.fasttext_model import LABEL_PREFIX, FastTextModel, load_model, normalize_text
+from taggers.labelled_texts import (
+    Drawn,
+    ExampleSource,
+    balance_labels,
+    draw_examples,
+    group_by_label,
+    is_held_out,
+)
+from taggers.train_classifier import FastTextOptions, train_model
+
+VERSION = 1  # of what the same texts, settings and seed give
+CARD_VERSION = 2
+NORMALISATION = "1: line feeds become spaces, nothing else"  # taggers.fasttext_model.normalize_text
+_BATCH_TEXTS = 2000
+_LIBRARIES = (
+    "fasttext-numpy2",
+    "fasttext",
+    "fasttext-wheel",
+    "fasttext-numpy2-wheel",
+)  # all bring the module `fasttext`
+
+
+class TrainLabelsConfig(Config):
+    """Sources of labelled texts, and how a classifier is made of them."""
+
+    about: str = Field(default="", description="what the classifier is for, and whose recipe it follows")
+    examples: list[ExampleSource] = Field(min_length=1, description="where the texts come from")
+    classifier: FastTextOptions = Field(default=FastTextOptions(), description="of fastText")
+    balance: bool = Field(
+        default=False,
+        description="labels are drawn down to as many texts as the rarest has, by hash (DCLM: equal numbers)",
+    )
+    max_docs_per_label: int | None = Field(
+        default=None, ge=2, description="labels with more texts are drawn down to so many, by hash"
+    )
+    positive_label: str | None = Field(
+        default=None, description="label that is looked for: its threshold is told first; null: none is special"
+    )
+    target_precision: float = Field(
+        default=0.9, gt=0, le=1, description="precision for which the card suggests a threshold"
+    )
+    score_cut: int | None = Field(
+        default=None,
+        description="labels are scores (0, 1, 2 ...): texts of that score or more are good; FineWeb-Edu: 3",
+    )
+    quantize: bool = Field(
+        default=False, description="write a quantised model (.ftz) too, and its figures beside those of the whole one"
+    )
+
+
+class Prepared(NamedTuple):
+    """Texts before training; `held_out` and `training` by label."""
+
+    drawn: dict[str, Drawn]  # by source
+    training: dict[str, list[str]]
+    held_out: dict[str, list[str]]
+    made_from: str  # fingerprint of the texts, settings, seed and version
+
+
+def prepare_labels(config: TrainLabelsConfig, *, seed: int, folder: str | None = None) -> Prepared:
+    """Draw and split.
+
+    Raises
+    ------
+    ConfigError, DataError      a source without files or texts; fewer than two labels, or one without training or held-out texts
+    """
+    names = [source.name for source in config.examples]
+    if len(set(names)) < len(names):
+        raise ConfigError("examples", names, "expected sources of different names")
+    drawn = {source.name: draw_examples(source, seed=seed, folder=folder) for source in config.examples}
+    groups = group_by_label(drawn.values())
+    if config.max_docs_per_label is not None:
+        groups = balance_labels(groups, config.max_docs_per_label, seed=seed)
+    if config.balance:
+        groups = balance_labels(groups, None, seed=seed)
+    training: dict[str, list[str]] = {}
+    held_out: dict[str, list[str]] = {}
+    for label, texts in groups.items():
+        apart = is_held_out(texts, seed=seed, held_out_frac=config.classifier.held_out_frac)
+        held_out[label] = [text for text, is_apart in zip(texts, apart, strict=True) if is_apart]
+        training[label] = [text for text, is_apart in zip(texts, apart, strict=True) if not is_apart]
+    if len(groups) < 2:
+        raise DataError("classifier training", f"one label only, {[*groups]}", hint="Give texts of two labels or more.")
+    for label in groups:
+        if not training[label] or not held_out[label]:
+            problem = f"label {label} has {len(training[label])} training and {len(held_out[label])} held-out texts"
+            raise DataError("classifier training", problem, hint="Give more texts of that label.")
+    if config.positive_label is not None and config.positive_label not in groups:
+        raise ConfigError("positive_label", config.positive_label, f"expected one of the labels {[*groups]}")
+    if config.score_cut is not None and not are_scores([*groups]):
+        raise ConfigError(
+            "score_cut", config.score_cut, f"expected labels that are whole numbers, they are {[*groups]}"
+        )
+    marks = {name: part.fingerprint for name, part in drawn.items()}
+    return Prepared(
+        drawn, training, held_out, configuration.fingerprint(VERSION, dump_config(_identity(config)), seed, marks)
+    )
+
+
+def _identity(config: TrainLabelsConfig) -> TrainLabelsConfig:
+    """Without what changes no byte of the model: words, and the places where the texts lie."""
+    examples = [source.model_copy(update={"about": "", "inputs": [], "corpus": None}) for source in config.examples]
+    return config.model_copy(update={"about": "", "examples": examples})
+
+
+def train_labels(
+    config: TrainLabelsConfig, *, output_path: str, seed: int = 0, folder: str | None = None, replace: bool = False
+) -> tuple[dict[str, Any], bool]:
+    """Train, measure and write; (card, whether a model was trained: False when the same one stood there already).
+
+    Writes `output_path` (.bin), `output_path`.card.json, `output_path`.calibration.svg and, when quantising, the .ftz beside it with a
+    card of its own.
+
+    Raises
+    ------
+    ConfigError     another model stands at output_path and `replace` is false; a mistake in the settings
+    DataError       texts that do not suffice
+    DolmaError      weights that are not finite
+    """
+    from taggers.calibration_chart import draw_calibration  # matplotlib is slow to import
+
+    if not output_path.endswith(".bin"):
+        raise ConfigError("--output", output_path, "expected a name that ends in .bin")
+    prepared = prepare_labels(config, seed=seed, folder=folder)
+    if path_exists(output_path):
+        standing = find_card(output_path)
+        if standing is not None and standing.get("made_from") == prepared.made_from and _is_whole(output_path, config):
+            return standing, False
+        if not replace:
+            hint = "Choose another name, or give --replace."
+            raise ConfigError("--output", output_path, "another model stands there", hint)
+    with tempfile.TemporaryDirectory(prefix="dolma-py-classifier-") as work:
+        made = os.path.join(work, "model.bin")
+        normalised = {label: [normalize_text(text) for text in texts] for label, texts in prepared.training.items()}
+        model = train_model(normalised, work, seed, config.classifier)
+        model.save_model(made)
+        card = _make_card(config, prepared, made, seed)
+        if config.quantize:
+            small = os.path.join(work, "model.ftz")
+            _quantize(model)
+            model.save_model(small)
+            small_card = _make_card(config, prepared, small, seed)
+            card["quantized"] = {
+                "model_bytes": small_card["model_bytes"],
+                "model_fingerprint": small_card["model_fingerprint"],
+                "held_out": small_card["held_out"],
+                "scores": small_card["scores"],
+            }
+            small_path = quantized_path(output_path)
+            write_bytes(small_path + ".card.json", render_json(small_card))
+            copy_file(small, small_path)
+        write_bytes(output_path + ".calibration.svg", draw_calibration(card["held_out"]).encode())
+        write_bytes(output_path + ".card.json", render_json(card))
+        copy_file(made, output_path)
+    load_model.cache_clear()  # the path may have held another model
+    return card, True
+
+
+def _quantize(model: Any) -> None:
+    """In place: product quantisation by k-means with a fixed seed of the library's own, no retraining."""
+    try:
+        model.quantize()
+    except ValueError as error:
+        problem = f"the model cannot be quantised ({error})"
+        raise DataError("classifier training", problem, hint="Give more texts, or quantize: false.") from error
+
+
+def _is_whole(output_path: str, config: TrainLabelsConfig) -> bool:
+    return not config.quantize or find_card(quantized_path(output_path)) is not None
+
+
+def quantized_path(output_path: str) -> str:
+    """Where the quantised model of a .bin lies."""
+    return posixpath.splitext(output_path)[0] + ".ftz"
+
+
+def find_card(model_path: str) -> dict[str, Any] | None:
+    """The card beside a model, None when there is none or it is another model's."""
+    import orjson
+
+    if not file_bytes(model_path) or not file_bytes(model_path + ".card.json"):
+        return None
+    try:
+        card: dict[str, Any] = orjson.loads(read_bytes(model_path + ".card.json"))
+    except orjson.JSONDecodeError:
+        return None
+    return card if card.get("model_fingerprint") == checksum_file(model_path) else None
+
+
+def _make_card(config: TrainLabelsConfig, prepared: Prepared, path: str, seed: int) -> dict[str, Any]:
+    trained = load_model(path)
+    sources = {
+        name: {
+            "counts": part.counts,
+            "fingerprint": part.fingerprint,
+            "about": next(source.about for source in config.examples if source.name == name),
+        }
+        for name, part in prepared.drawn.items()
+    }
+    figures, scores = measure_groups(
+        trained, prepared.held_out, seed=seed, target_precision=config.target_precision, score_cut=config.score_cut
+    )
+    return {
+        "format": "dolma-py-classifier",
+        "version": CARD_VERSION,
+        "about": config.about,
+        "config": dump_config(config),
+        "seed": seed,
+        "made_from": prepared.made_from,
+        "library": name_library(),
+        "normalisation": NORMALISATION,
+        "labels": sorted(trained.labels),
+        "model_bytes": file_bytes(path),
+        "model_fingerprint": checksum_file(path),
+        "num_words": len(trained.model.get_words(on_unicode_error="replace")),
+        "data": {
+            "sources": sources,
+            "labels": {
+                label: {"training": len(prepared.training[label]), "held_out": len(prepared.held_out[label])}
+                for label in prepared.training
+            },
+        },
+        "held_out": figures,
+        "scores": scores,
+    }
+
+
+def name_library() -> str:
+    """The distribution that brings the module `fasttext`, and its version: models differ from build to build."""
+    found = set(importlib.metadata.packages_distributions().get("fasttext", [])) & set(_LIBRARIES)
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(found)) or "unknown"
+
+
+def measure_groups(
+    model: FastTextModel,
+    groups: Mapping[str, Sequence[str]],
+    *,
+    seed: int = 0,
+    target_precision: float = 0.9,
+    score_cut: int | None = None,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """(figures, figures of labels that are scores or None) of texts grouped by the label that they have.
+
+    Raises ConfigError for a label that the model has not.
+    """
+    labels = sorted(model.labels)
+    unknown = sorted(set(groups) - set(labels))
+    if unknown:
+        raise ConfigError("label", unknown[0], f"expected labels of the model, {labels[:30]}", "Map them by labels.")
+    texts = [text for label in sorted(groups) for text in groups[label]]
+    truth = np.array([labels.index(label) for label in sorted(groups) for _ in groups[label]], np.int64)
+    probabilities = predict_probabilities(model, texts, labels)
+    figures = measure_labels(probabilities, truth, labels, seed=seed, target_precision=target_precision)
+    if score_cut is None:
+        return figures, None
+    return figures, measure_scores(probabilities, truth, labels, score_cut)
+
+
+def predict_probabilities(model: FastTextModel, texts: Iterable[str], labels: Sequence[str]) -> npt.NDArray[np.float32]:
+    """P of each of `labels` for each text, float32 (N, L) in [0, 1]; NaN where the model knows nothing of the text."""
+    rows = [normalize_text(text) for text in texts]
+    found = np.full((len(rows), len(labels)), np.nan, np.float32)
+    column = {LABEL_PREFIX + label: number for number, label in enumerate(labels)}
+    for first in range(0, len(rows), _BATCH_TEXTS):
+        names, values = model.model.predict(rows[first : first + _BATCH_TEXTS], k=len(model.labels))
+        for row, (of_text, probabilities) in enumerate(zip(names, values, strict=True), first):
+            if len(of_text):
+                found[row] = 0.0
+                for name, probability in zip(of_text, probabilities, strict=True):
+                    if name in column:
+                        found[row, column[name]] = probability
+    # softmax tables of the library give values such as 1.00001
+    return np.clip(found, 0.0, 1.0)
+
+
+def measure_model(
+    model_path: str, sources: Sequence[ExampleSource], *, seed: int = 0, folder: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """The figures of an existing model on labelled sources, and what was measured on."""
+    model = load_model(model_path)
+    drawn = {source.name: draw_examples(source, seed=seed, folder=folder) for source in sources}
+    figures, scores = measure_groups(model, group_by_label(drawn.values()), seed=seed, **options)
+    return {
+        "model": {
+            "fingerprint": model.fingerprint,
+            "model_bytes": file_bytes(model_path),
+            "labels": sorted(model.labels),
+        },
+        "sources": {name: {"counts": part.counts, "fingerprint": part.fingerprint} for name, part in drawn.items()},
+        "normalisation": NORMALISATION,
+        "figures": figures,
+        "scores": scores,
+    }

@@ -1,0 +1,57 @@
+"""Slow twins: short texts, lines and paragraphs, scripts, py3langid's scores. Python, one text at a time."""
+
+import math
+import re
+import unicodedata
+
+
+def long_enough(text, min_chars):
+    """Whether a text has something to see and enough characters without outer white space."""
+    return bool(text.strip()) and len(text.strip()) >= min_chars
+
+
+def split_segments(data, by_lines):
+    """(start, end) of every line or paragraph of one text (bytes) that is not blank, without outer white space."""
+    found = []
+    for match in re.finditer(rb"[^\n]+" if by_lines else rb"(?:[^\n]*[^ \t\r\v\f\n][^\n]*(?:\n|$))+", data):
+        inner = match[0].strip(b" \t\r\v\f\n")
+        if inner:
+            start = match.start() + match[0].index(inner)
+            found.append((start, start + len(inner)))
+    return found
+
+
+def count_scripts(text, names):
+    """Letters and marks of each script, first those of none; names: how Unicode's names of its letters begin."""
+    counts = [0] * (len(names) + 1)
+    for char in text:
+        words = re.split("[ -]", unicodedata.name(char, "").replace("FULLWIDTH ", "").replace("HALFWIDTH ", ""))
+        is_letter = unicodedata.category(char)[0] in "LM" and ord(char) < 0x20000
+        place = names.index(words[0]) + 1 if is_letter and words[0] in names else 0
+        if 0x20000 <= ord(char) < 0x40000:
+            place = names.index("CJK") + 1
+        counts[place] += 1
+    return counts
+
+
+def langid_scores(data, model):
+    """Probability of each class for the bytes of one text."""
+    state, counts = 0, {}
+    for byte in data:
+        state = int(model.moves[model.rows[state] + byte])
+        if model.features[state] >= 0:
+            counts[int(model.features[state])] = counts.get(int(model.features[state]), 0) + 1
+    num_classes = len(model.priors)
+    scores = [float(model.priors[label]) if counts else 0.0 for label in range(num_classes)]
+    for feature, count in counts.items():
+        for label in range(num_classes):
+            scores[label] += math.log1p(count) * float(model.weights[feature, label])
+    scores = [score / math.sqrt(max(len(data), 1)) for score in scores]
+    powers = [math.exp(score - max(scores)) for score in scores]
+    shares = [power / sum(powers) for power in powers]
+    for label in range(num_classes):
+        first = int(model.merged[label])
+        if first != label:
+            shares[first] += shares[label]
+            shares[label] = 0.0
+    return shares

@@ -1,0 +1,71 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from dolma_py.cli import app
+from dolma_py.errors import ConfigError, DataError
+from taggers.language_model import load_model
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows = [{"id": f"d{n}", "text": f"the {word} of {n}", "body": "other words here"} for n, word in enumerate("abcab")]
+    lines = [json.dumps(row) for row in rows]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines[:3]) + "\nnot json\n")
+    (tmp_path / "b.jsonl").write_text("\n".join(lines[3:]) + "\n")
+    return tmp_path
+
+
+def train(folder, *options):
+    command = [
+        "language-model",
+        "train",
+        "--input",
+        str(folder / "*.jsonl"),
+        "--output",
+        str(folder / "m.lm"),
+        *options,
+    ]
+    return runner.invoke(app, command, catch_exceptions=False)
+
+
+def test_plain_files_need_no_spark(folder):
+    answer = train(folder, "--set", "order=2", "--set", "arpa=true", "--set", "text.lower_case=false")
+    assert answer.exit_code == 0 and "5 documents, 20 tokens" in answer.stdout
+    model = load_model(str(folder / "m.lm"))
+    assert model.order == 2 and model.text.lower_case is False
+    card = json.loads((folder / "m.lm.card.json").read_text())
+    assert card["data"]["num_texts"] == 5 and card["model_fingerprint"] == model.fingerprint
+    assert (folder / "m.lm.arpa").read_text().startswith("\\data\\\nngram 1=")
+
+
+def test_another_column(folder):
+    train(folder, "--text-column", "body")
+    card = json.loads((folder / "m.lm.card.json").read_text())
+    assert card["num_words"] == 3 + 3
+
+
+def test_a_plan_writes_nothing(folder):
+    answer = train(folder, "--dry-run", "--set", "max_tokens=1000000", "--set", "order=5")
+    assert answer.stdout == "at most 340 MB of memory. Nothing was done.\n"
+    assert not (folder / "m.lm").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "problem"),
+    [
+        (["--input", "/no/such/*.jsonl", "--output", "m"], ConfigError, "/no/such"),
+        (["--output", "m"], ConfigError, "expected one of the two"),
+        (["--input", "{a}"], ConfigError, "expected a file for the model"),
+        (["--corpus", "{folder}", "--output", "m"], ConfigError, "expected with --input only"),
+        (["--input", "{a}", "--output", "m", "--set", "orders=3"], ConfigError, "orders"),
+        (["--input", "{a}", "--output", "m", "--set", "max_tokens=3"], DataError, "more than 3 tokens"),
+    ],
+)
+def test_wrong_options(folder, options, error, problem):
+    options = [option.format(a=folder / "a.jsonl", folder=folder) for option in options]
+    with pytest.raises(error, match=problem):
+        runner.invoke(app, ["language-model", "train", *options], catch_exceptions=False)

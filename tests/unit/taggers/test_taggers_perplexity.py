@@ -1,0 +1,138 @@
+import sys
+import types
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dolma_py.errors import ConfigError, DataError
+from taggers.base import describe_tagger, tag_checked
+from taggers.kenlm_model import load_kenlm
+from taggers.language_model_tokens import LanguageModelText
+from taggers.language_model_training import LanguageModelConfig, train_language_model
+from taggers.registry import build_tagger
+from tests.unit.taggers.test_taggers_language_model import view
+
+TRAINING = ["the cat sat on the mat\nthe dog sat on the cat", "a dog ran to the mat\n\na cat ran"]
+TEXTS = ["The cat ran to the mat", "mat the the to ran", "quark lepton\n\nthe cat", "", " \n ", "\U0001f600"]
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("model") / "cats.lm")
+    train_language_model([view(TRAINING)], output_path=path, config=LanguageModelConfig(order=3, arpa=True))
+    return path
+
+
+def batch(texts):
+    return pa.RecordBatch.from_pydict({"text": pa.array(texts, pa.large_string())})
+
+
+def tag(texts, **options):
+    return tag_checked(build_tagger("perplexity", options), batch(texts)).to_pylist()
+
+
+def test_columns(model_path):
+    rows = tag(TEXTS, model_path=model_path)
+    assert [row["num_tokens"] for row in rows] == [6, 5, 4, 0, 0, 1]
+    assert [row["unknown_frac"] for row in rows] == [0, 0, 0.5, None, None, 1]
+    assert rows[0]["perplexity"] < rows[1]["perplexity"]  # the same words in an order that the model has not seen
+    assert rows[2]["min_unit_perplexity"] < rows[2]["perplexity"] < rows[2]["max_unit_perplexity"]
+    mean = np.mean([rows[2]["min_unit_perplexity"], rows[2]["max_unit_perplexity"]])
+    assert rows[2]["mean_unit_perplexity"] < mean  # the mean of the losses
+    for row in rows[3:5]:
+        assert [value for name, value in row.items() if name != "num_tokens"] == [None] * 5
+
+
+def test_perplexity_by_its_definition(model_path):
+    """10 to the power of the mean -log10 probability of words and ends of lines, as CCNet has it; over the ARPA text."""
+    grams = {}
+    with open(model_path + ".arpa") as stream:
+        for fields in (line.rstrip("\n").split("\t") for line in stream):
+            if len(fields) > 1:
+                grams[tuple(fields[1].split())] = (float(fields[0]), float(fields[2]) if len(fields) > 2 else 0.0)
+    from tests.reference.language_model import score_units
+
+    lines = [["quark", "lepton"], ["the", "cat"]]
+    total = sum(log_prob for log_prob, _ in score_units(grams, 3, lines))
+    row = tag(["quark lepton\nthe cat"], model_path=model_path)[0]
+    assert row["perplexity"] == pytest.approx(10 ** (-total / 6), rel=1e-5)
+
+
+def test_rows_do_not_depend_on_batches(model_path):
+    together = tag(TEXTS, model_path=model_path)
+    assert [tag([text], model_path=model_path)[0] for text in TEXTS] == together
+
+
+def test_an_arpa_file_scores_as_the_model(model_path):
+    assert tag(TEXTS, model_path=model_path + ".arpa") == tag(TEXTS, model_path=model_path)
+
+
+def test_a_text_is_read_as_the_options_say(model_path):
+    plain = LanguageModelText.plain().model_dump()
+    row = tag(["The cat"], model_path=model_path, text=plain)[0]
+    assert row["unknown_frac"] == 0.5  # the model has lower case only
+
+
+def test_identity(model_path):
+    tagger = build_tagger("perplexity", {"model_path": model_path})
+    options = describe_tagger(tagger)["options"]
+    assert "model_path" not in options and len(options["model_fingerprint"]) == 32
+    with pytest.raises(ConfigError, match="which is " + options["model_fingerprint"]):
+        build_tagger("perplexity", {"model_path": model_path, "model_fingerprint": "0" * 32})
+
+
+@pytest.mark.parametrize(("content", "problem"), [(None, "no such file"), (b"x" * 99, "not a language model")])
+def test_no_model(tmp_path, content, problem):
+    path = tmp_path / "model"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=problem):
+        build_tagger("perplexity", {"model_path": str(path)})
+
+
+class FakeKenlm:
+    """KenLM's module over an ARPA file that the twin reads: same interface, for a machine without it."""
+
+    def __init__(self, path):
+        self.grams = {}
+        with open(path.removesuffix(".binary") + ".arpa") as stream:
+            for fields in (line.rstrip("\n").split("\t") for line in stream):
+                if len(fields) > 1:
+                    self.grams[tuple(fields[1].split())] = (
+                        float(fields[0]),
+                        float(fields[2]) if len(fields) > 2 else 0.0,
+                    )
+
+    def full_scores(self, sentence):
+        from tests.reference.language_model import score_word
+
+        context = ("<s>",)
+        for word in [*sentence.split(), "</s>"]:
+            known = word if (word,) in self.grams else "<unk>"
+            yield score_word(self.grams, context[-2:], known), 1, known == "<unk>"
+            context = (*context, known)
+
+
+@pytest.fixture
+def binary_path(model_path):
+    path = model_path + ".binary"
+    with open(path, "wb") as stream:
+        stream.write(b"mmap lm http://kheafield.com/code format version 5\n\0" + bytes(100))
+    load_kenlm.cache_clear()
+    return path
+
+
+def test_a_binary_model_without_the_module(binary_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kenlm", None)
+    with pytest.raises(ConfigError, match="expected KenLM's Python module"):
+        build_tagger("perplexity", {"model_path": binary_path})
+
+
+def test_a_binary_model_with_the_module(model_path, binary_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kenlm", types.SimpleNamespace(Model=FakeKenlm))
+    rows, expected = tag(TEXTS, model_path=binary_path), tag(TEXTS, model_path=model_path)
+    assert rows[3:5] == expected[3:5]
+    for at in (0, 1, 2, 5):
+        assert rows[at] == pytest.approx(expected[at], rel=1e-5)
+    load_kenlm.cache_clear()
