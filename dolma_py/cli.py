@@ -176,8 +176,12 @@ def build(
 def ingest(
     corpus: Corpus,
     input: Annotated[
-        list[str], typer.Option("--input", help="files, folders, globs: JSONL (gz, zst), Parquet, text, HTML, WARC")
-    ],
+        list[str] | None,
+        typer.Option(
+            "--input",
+            help="files, folders, globs: JSONL (gz, zst), Parquet, text, HTML, WARC; or sources with inputs in --config",
+        ),
+    ] = None,
     source: Annotated[
         str | None, typer.Option("--source", help="source name; default: first folder below the input")
     ] = None,
@@ -190,7 +194,7 @@ def ingest(
     bundle: BundleFolder = None,
 ) -> None:
     """Read files into a corpus; unreadable records are counted and kept in rejected/."""
-    call("ingest", corpus=corpus, inputs=input, source=source, config=config, overrides=set or [], name=name,
+    call("ingest", corpus=corpus, inputs=input or [], source=source, config=config, overrides=set or [], name=name,
          dry_run=dry_run, spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
 
 
@@ -441,7 +445,7 @@ def inspect(
 
 @app.command()
 def settings(
-    command: Annotated[list[str], typer.Argument(help="such as: dedup minhash; or the name of a tagger")],
+    command: Annotated[list[str], typer.Argument(help="such as: dedup minhash; or a tagger, or a preset of rules")],
 ) -> None:
     """What --config and --set of a command take: every setting with its default and its meaning, as YAML."""
     name = " ".join(command)

@@ -164,8 +164,10 @@ def _step_into(node: Any, part: str, key: str) -> Any:
 
 
 def _list_index(node: list[Any], part: str, key: str) -> int:
-    """A number, or the `name` of an item, or the `kind` of one without a name."""
-    names = [item.get("name") or item.get("kind") if isinstance(item, dict) else None for item in node]
+    """A number, or the `name` of an item, or the `kind` or `preset` of one without a name."""
+    names = [
+        item.get("name") or item.get("kind") or item.get("preset") if isinstance(item, dict) else None for item in node
+    ]
     if part in names:
         return names.index(part)
     if part.isdigit() and int(part) < len(node):
@@ -215,9 +217,14 @@ def _tell_mistakes(problems: list[Any], model: type[pydantic.BaseModel], where: 
             where,
         )
     if len(problems) == 1:
-        return ConfigError(key, first.get("input"), *_rule_and_hint(first, model), where=where)
+        return ConfigError(key, _got(first), *_rule_and_hint(first, model), where=where)
     lines = [_explain(problem, model, prefix) for problem in problems]
-    return ConfigError(key, first.get("input"), f"{len(lines)} mistakes: " + "; ".join(lines), where=where)
+    return ConfigError(key, _got(first), f"{len(lines)} mistakes: " + "; ".join(lines), where=where)
+
+
+def _got(problem: Any) -> Any:
+    """The value that is wrong; nothing where one is missing: pydantic names the whole mapping then."""
+    return None if problem["type"] == "missing" else problem.get("input")
 
 
 def _dotted(prefix: str, problem: Any) -> str:
@@ -227,7 +234,7 @@ def _dotted(prefix: str, problem: Any) -> str:
 def _rule_and_hint(problem: Any, model: type[pydantic.BaseModel]) -> tuple[str, str]:
     if problem["type"] == "extra_forbidden":
         known = _known_keys(model, problem["loc"][:-1])
-        return "no such key", name_known(problem["loc"][-1], known)
+        return "no such key", _say_space(problem["loc"][-1], known) or name_known(problem["loc"][-1], known)
     if problem["type"] == "missing":
         return "a value is needed", ""
     return str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, "), ""
@@ -235,7 +242,18 @@ def _rule_and_hint(problem: Any, model: type[pydantic.BaseModel]) -> tuple[str, 
 
 def _explain(problem: Any, model: type[pydantic.BaseModel], prefix: str) -> str:
     rule, hint = _rule_and_hint(problem, model)
-    return f"{_dotted(prefix, problem)}: {rule} (got {problem.get('input')!r}) {hint}".rstrip()
+    got = "" if problem["type"] == "missing" else f" (got {problem.get('input')!r})"
+    return f"{_dotted(prefix, problem)}: {rule}{got} {hint}".rstrip()
+
+
+def _say_space(key: Any, known: Collection[str]) -> str:
+    """What to write in place of `{kind:warc}`, which YAML reads as one key; empty for other keys.
+
+    >>> _say_space("kind:warc", ["kind"])
+    'Write a space after the colon: kind: warc.'
+    """
+    name, colon, value = str(key).partition(":")
+    return f"Write a space after the colon: {name}: {value}." if colon and name in known else ""
 
 
 def _known_keys(model: type[pydantic.BaseModel], path: tuple[Any, ...]) -> list[str]:

@@ -65,7 +65,12 @@ class Section(NamedTuple):
 def run_inspect(**values: Any) -> str:
     """Show on the terminal, or write the page; returns the last line."""
     options = InspectOptions(**values)
+    if options.html is not None:
+        pages.check_place(options.html, "--html")
     corpus = find_corpus(options)
+    if options.view is not None and options.rule is None and options.set is None:
+        names = [step.name for step in corpus.load_view(options.view).steps]
+        raise ConfigError("--rule", None, f"expected a rule of view {options.view} with --view, one of {names}")
     sections = collect_rule(corpus, options) if options.rule else collect_set(corpus, options)
     shown = sum(len(section.examples) for section in sections)
     if not shown and (options.id is not None or options.source is not None):

@@ -6,6 +6,7 @@ The packaged templates forbid scripts and loading anything.
 from __future__ import annotations
 
 import importlib.resources
+import posixpath
 import re
 import unicodedata
 from collections.abc import Callable
@@ -14,8 +15,20 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from dolma_py import storage
+from dolma_py.errors import ConfigError
+
 _NOT_PLAIN = re.compile(r"[^\n\t -~]")
 _SHOWN_JOINERS = "\u200c\u200d"  # letters of Persian and emoji families need them
+
+
+def check_place(path: str, option: str) -> None:
+    """Raise ConfigError for a local page more than one folder of whose path is not there: a slip of the pen, and not to be made."""
+    above = posixpath.dirname(posixpath.dirname(storage.resolve_path(path)))
+    if not storage.is_remote(path) and not storage.path_exists(above):
+        raise ConfigError(
+            option, path, "expected a file in a folder that is there, or in a new one of it", "Check the path."
+        )
 
 
 def make_environment(filters: dict[str, Callable[..., Any]]) -> jinja2.Environment:

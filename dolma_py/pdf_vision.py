@@ -46,6 +46,7 @@ class VisionResult(NamedTuple):
     num_turned: int
     prompt_tokens: int
     completion_tokens: int
+    failure: str = ""  # what the endpoint said of the first page that it failed on
 
 
 def parse_page(answer: Answer) -> PageReading:
@@ -111,6 +112,7 @@ def read_pages(
     turns = dict.fromkeys(range(num_pages), 0)
     problems: dict[str, int] = {}
     num_turned = prompt_tokens = completion_tokens = 0
+    failure = ""
     left = list(range(num_pages))
     for attempt in range(page_tries):
         asked: list[int] = []
@@ -121,6 +123,8 @@ def read_pages(
             prompt_tokens += answer.prompt_tokens
             completion_tokens += answer.completion_tokens
             reading = parse_page(answer)
+            if answer.failure:
+                failure = failure or f"page {page + 1}: {answer.failure} ({answer.detail})"
             texts[page] = reading.text
             if reading.text is None:
                 if not answer.failure:  # the endpoint has tried what it could
@@ -136,7 +140,7 @@ def read_pages(
         left = left_next
         if not left:
             break
-    return VisionResult(texts, problems, num_turned, prompt_tokens, completion_tokens)
+    return VisionResult(texts, problems, num_turned, prompt_tokens, completion_tokens, failure)
 
 
 def _draw(

@@ -76,8 +76,9 @@ def read_narrow_lines(path: str, name: str, narrow: Narrow) -> Iterator[pa.Recor
     yield from _drain(rows, rejections)
 
 
-def read_first_keys(path: str, limits: Limits) -> list[str]:
-    """The keys of the first record of a file, in its order; none where the first lines hold no object."""
+def read_first_keys(path: str, limits: Limits, num_records: int = 1) -> list[str]:
+    """The keys of the first records of a file, in their order; none where the first lines hold no object."""
+    keys: dict[str, None] = {}
     for block, _ in iterate_blocks(path, limits):
         for number, line in enumerate(block.lines, block.first_line):
             try:
@@ -85,9 +86,12 @@ def read_first_keys(path: str, limits: Limits) -> list[str]:
             except orjson.JSONDecodeError:
                 continue
             if type(value) is dict:
-                return list(value)
+                keys |= dict.fromkeys(value)
+                num_records -= 1
+            if num_records == 0:
+                return list(keys)
         break
-    return []
+    return list(keys)
 
 
 def _drain(rows: list[Row], rejections: list[Rejection]) -> Iterator[pa.RecordBatch | Rejection]:

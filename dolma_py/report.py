@@ -31,6 +31,7 @@ class FunnelLine(NamedTuple):
     leaving: Counts
     out_frac: float  # of the bytes before the first rule
     dropped_frac: float
+    alone: tuple[int, int] | None  # documents asked, and dropped, where no other rule is asked
 
 
 class Item(NamedTuple):
@@ -52,9 +53,10 @@ def write_report(*, corpus: str, run: str | None, output: str, recipe: str | Non
 
     Raises
     ------
-    ConfigError             a corpus without runs, an unknown or ambiguous recipe
+    ConfigError             a corpus without runs, an unknown or ambiguous recipe, a page in folders that are not there
     DataError               a file of a run that cannot be read
     """
+    pages.check_place(output, "--output")
     opened = Corpus(corpus)
     report = report_data.collect(opened, recipe=recipe, run=run)
     shown: list[list[Example]] = []
@@ -127,7 +129,9 @@ def list_funnel(funnel: Funnel | None) -> list[FunnelLine]:
     for rule in funnel.rules:
         entering, dropped, leaving = total(rule.entering), total(rule.dropped), total(rule.leaving)
         fracs = (leaving.num_bytes / original, dropped.num_bytes / original)
-        lines.append(FunnelLine(rule.name, rule.condition, rule.is_edit, entering, dropped, leaving, *fracs))
+        lines.append(
+            FunnelLine(rule.name, rule.condition, rule.is_edit, entering, dropped, leaving, *fracs, rule.alone)
+        )
     return lines
 
 

@@ -47,6 +47,8 @@ class Rule(NamedTuple):
     dropped: dict[str, Counts]  # for an edit: 0 documents, and the bytes it cut
     leaving: dict[str, Counts]
     examples: tuple[int, ...]  # packed addresses
+    # (documents asked, those that it would drop) where no other rule of its step is asked; None for edits and sizes
+    alone: tuple[int, int] | None = None
 
 
 class Funnel(NamedTuple):
@@ -246,6 +248,7 @@ def collect_funnel(steps: list[StepRun], view: View | None) -> Funnel | None:
                 dropped=_counts(line, "dropped_"),
                 leaving=_counts(after),
                 examples=_addresses(line),
+                alone=_alone(line),
             )  # fmt: skip
         )
     return Funnel(_counts(first), tuple(rules), _counts(kept), _addresses(kept))
@@ -281,6 +284,14 @@ def _counts(line: dict[str, Any], prefix: str = "") -> dict[str, Counts]:
         name: Counts(each[f"{prefix}documents"], each[f"{prefix}bytes"])
         for name, each in sorted(line["sources"].items())
     }
+
+
+def _alone(line: dict[str, Any]) -> tuple[int, int] | None:
+    """Over all sources."""
+    if "alone" not in line:
+        return None
+    counts = line["alone"].values()
+    return sum(each["documents"] for each in counts), sum(each["dropped"] for each in counts)
 
 
 def _addresses(line: dict[str, Any]) -> tuple[int, ...]:

@@ -312,12 +312,21 @@ def build_named(
 
 
 def replace_inputs(recipe: Recipe, inputs: list[str]) -> Recipe:
-    """The same recipe over the user's own files: its ingest step reads `inputs`, one source per folder below each."""
+    """The same recipe over the user's own files: its ingest step reads `inputs`, one source per folder below each.
+
+    A step of one source keeps what that says of kind, name and reading.
+    """
     steps = []
     for values in recipe.steps:
         if values.get("kind") == "ingest":
             settings = {key: value for key, value in values.items() if key != "sources"}
-            values = settings | {"sources": [{"inputs": inputs, "name": None}]}
+            given = values.get("sources")
+            kept = (
+                given[0]
+                if isinstance(given, list) and len(given) == 1 and isinstance(given[0], dict)
+                else {"name": None}
+            )
+            values = settings | {"sources": [kept | {"inputs": inputs}]}
         steps.append(values)
     if not any(values.get("kind") == "ingest" for values in steps):
         raise ConfigError("--input", inputs, f"expected a recipe with a step of kind ingest, {recipe.recipe} has none")

@@ -25,11 +25,13 @@ from pipelines.done_steps import DONE
 from pipelines.job_main import plan_ingest, plan_step_file, run_step_file
 from pipelines.outcomes import print_outcomes, print_plain, print_written
 from pipelines.plain_commands import PLAIN_KINDS, PlainOptions, plan_plain, run_plain
+from pipelines.preset_entries import PresetEntry, render_preset
 from pipelines.read_plain_files import ReadingConfig
 from pipelines.recipe import SETTINGS, settings_class
 from pipelines.session import SessionConfig
 from pipelines.steps import Rule, SettingsPlace
 from pipelines.tag_documents import TagConfig, check_taggers, name_set
+from taggers.preset_rules import PRESET_RULES, find_presets
 from taggers.registry import TAGGERS, find_tagger
 
 logger = logging.getLogger("dolma_py.build")
@@ -93,18 +95,34 @@ def run_ingest(
 ) -> None:  # fmt: skip
     """`dolma-py ingest`."""
     step = _load_settings(config, overrides)
-    paths = [os.path.abspath(path) if "://" not in path else path for path in inputs]
-    given = step.get("sources") or [{}]
-    if not isinstance(given, list) or len(given) != 1 or not isinstance(given[0], dict):
-        raise ConfigError("sources", given, "expected a list of one source, for the files of --input")
-    step["sources"] = [given[0] | {"name": source, "inputs": paths}]
+    given = step.get("sources")
+    if inputs or source is not None or not given:
+        step["sources"] = _name_sources(given, inputs, source)
     values = {"corpus": corpus, "name": name, "step": step}
     place = SettingsPlace("", config or "")
-    with name_inputs():
+    with name_inputs(bool(inputs)):
         if dry_run:
             print_plan(plan_ingest(values, place=place))
         else:
             print_outcomes(run_step_file("ingest", values, make_options(spark), place=place), corpus)
+
+
+def _name_sources(given: Any, inputs: list[str], source: str | None) -> list[dict[str, Any]]:
+    """The sources of an ingest when --input or --source stand above what the settings say of the only one."""
+    if not inputs and not given:
+        raise ConfigError("--input", None, "expected files, or sources with their inputs among the settings")
+    sources = given or [{}]
+    if not isinstance(sources, list) or not all(isinstance(item, dict) for item in sources):
+        raise ConfigError("sources", type(given).__name__, "expected a list of mappings")
+    if len(sources) > 1:
+        option, value = ("--input", inputs) if inputs else ("--source", source)
+        hint = "Leave it out: each source of the settings has its own inputs and name."
+        raise ConfigError(option, value, f"expected the settings of one source, there are {len(sources)}", hint)
+    paths = [os.path.abspath(path) if "://" not in path else path for path in inputs]
+    if paths and sources[0].get("inputs"):
+        logger.warning("sources.0.inputs: not read, --input stands in their place")
+    named = {} if source is None else {"name": source}
+    return [sources[0] | named | ({"inputs": paths} if paths else {})]
 
 
 def run_job_command(
@@ -256,12 +274,20 @@ FILE_SETTINGS = {
 
 
 def run_settings(*, name: str) -> None:
-    """`dolma-py settings COMMAND`: what --config and --set of that command take."""
+    """`dolma-py settings NAME`: what --config and --set of that command, or a tagger, take; the rules of a preset."""
     if name in TAGGERS:
         model: Any = getattr(find_tagger(name), "config_model", None)
         lines = [] if model is None else render_settings(model)
+        lines += [f"# {line}" for preset in find_presets(name) for line in ["", *render_preset(preset)]]
+    elif name in PRESET_RULES:
+        lines = render_preset(name)
     elif name in SETTINGS:
         lines = render_settings(DecontaminateConfig if name == "decontaminate" else settings_class(SETTINGS[name]))
+        if SETTINGS[name] == "tag":
+            entry = [
+                f"  {line}" for line in [*render_settings(PresetEntry), f"# presets: {', '.join(sorted(PRESET_RULES))}"]
+            ]
+            lines += [f"# {line}" for line in [f"among rules: {PresetEntry.__doc__}", *entry]]
         if SETTINGS[name] in PLAIN_KINDS:
             plain = [
                 f"plain: # with --input alone: {ReadingConfig.__doc__}",
@@ -275,8 +301,10 @@ def run_settings(*, name: str) -> None:
         module_name, _, class_name = FILE_SETTINGS[name].partition(":")
         lines = render_settings(getattr(importlib.import_module(module_name), class_name))
     else:
-        known = [*sorted([*SETTINGS, *FILE_SETTINGS, "train"]), *sorted(TAGGERS)]
-        raise ConfigError("settings", name, f"expected a command or a tagger, one of: {', '.join(known)}")
+        known = [*sorted([*SETTINGS, *FILE_SETTINGS, "train"]), *sorted({*TAGGERS, *PRESET_RULES})]
+        raise ConfigError(
+            "settings", name, f"expected a command, a tagger or a preset of rules, one of: {', '.join(known)}"
+        )
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 

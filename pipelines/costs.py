@@ -15,6 +15,7 @@ from pipelines.done_steps import DONE, RECOUNT, State, find_standing
 from pipelines.ingest_inputs import IngestConfig, NewInputs, describe_inputs
 from pipelines.recipe import Recipe, Step, name_settings
 from pipelines.session import SessionConfig, count_cores, driver_heap_bytes
+from pipelines.steps import Rule
 
 SESSION_SEC = 8.0  # start of a Spark session
 READING_KINDS = ("installed_text", "ingest", "read_plain")  # they handle what is new, the others all there is
@@ -161,10 +162,21 @@ def plan_recipe(
         lines.append(StepPlan(
             step.name, step.kind, standing.word, _estimate_seconds(standing.word, cost, text_bytes, cores, sampled),
             WORKER_BYTES + held, 0 if standing.word in (DONE, RECOUNT) else _estimate_disk(step, corpus, cost, text_bytes, sampled),
-            DRIVER_BYTES + _estimate_driver(step, text_bytes, sampled), sampled.details, sampled.driver_memory_bytes is not None,
+            DRIVER_BYTES + _estimate_driver(step, text_bytes, sampled), sampled.details | _tell_rules(step), sampled.driver_memory_bytes is not None,
             shared(step.settings, corpus, text_bytes) if shared else 0,
         ))  # fmt: skip
     return all_bytes, lines
+
+
+def _tell_rules(step: Step) -> dict[str, Any]:
+    """The rules of a tag step, those of presets among them, which the settings do not spell out."""
+    if step.kind != "tag" or not step.rules:
+        return {}
+    return {"rules": {rule.name: _tell_rule(rule) for rule in step.rules}}
+
+
+def _tell_rule(rule: Rule) -> str:
+    return rule.keep or (f"cut {rule.edit}" if rule.edit else f"at least {rule.min_text_bytes} bytes of text")
 
 
 def _estimate_disk(step: Step, corpus: Corpus, cost: Cost, text_bytes: int, sampled: Estimate) -> int:

@@ -18,15 +18,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dolma_py import config, storage
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus
-from dolma_py.errors import ConfigError
-from dolma_py.formats import FieldMap, Limits, detect_format, json_documents
+from dolma_py.errors import ConfigError, name_known
+from dolma_py.formats import READERS, FieldMap, Limits, detect_format, json_documents
 from dolma_py.formats.arxiv import ArxivConfig
-from dolma_py.formats.decompress import find_codec
+from dolma_py.formats.decompress import find_codec, strip_codec
 from dolma_py.formats.dispatch import explain_unread
 from dolma_py.formats.html_extractors import HtmlConfig
 from dolma_py.formats.in_place import check_parquet
@@ -35,7 +35,7 @@ from dolma_py.formats.parquet import GroupRange, cut_groups
 from dolma_py.formats.pdf import PdfConfig
 from dolma_py.formats.repository import RepositoryConfig
 from dolma_py.formats.wikipedia import WikipediaConfig
-from dolma_py.input_files import find_root, take_underscored
+from dolma_py.input_files import SHOWN_NAMES, find_root, take_underscored
 from dolma_py.listing import Listing
 from dolma_py.text_sizes import estimate_text_bytes
 from pipelines import pdf_costs
@@ -52,6 +52,25 @@ IN_PLACE_FIELDS = FieldMap(
 KIND_SETTINGS = {
     "html": "html", "warc": "html", "pdf": "pdf", "wikipedia": "wikipedia", "repository": "repository", "arxiv": "arxiv",
 }  # fmt: skip
+# endings of what holds many records, or none, but is no text to read as one document
+NOT_TEXT = frozenset(
+    (
+        ".csv",
+        ".tsv",
+        ".xml",
+        ".zip",
+        ".tar",
+        ".tgz",
+        ".rar",
+        ".bz2",
+        ".docx",
+        ".xlsx",
+        ".pptx",
+        ".epub",
+        ".sqlite",
+        ".db",
+    )
+)
 CODE_SUFFIXES = (
     ".py",
     ".c",
@@ -96,6 +115,13 @@ class SourceConfig(Config):
         description="list the files where they are, Dolma JSONL or Parquet with our columns; only files of which more than 256 MiB of text "
         "cannot be split (JSONL as a whole, a row group) are copied, as Parquet",
     )
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str) -> str:
+        if kind and kind not in READERS:
+            raise ValueError(f"no such kind. {name_known(kind, READERS)}")
+        return kind
 
 
 class IngestConfig(Config):
@@ -158,9 +184,9 @@ def list_inputs(corpus: Corpus, ingest: IngestConfig) -> Inputs:
     found: dict[tuple[str, str], InputFile] = {}
     left_out: set[str] = set()
     documents: set[tuple[str, str]] = set()
-    for source in ingest.sources:
+    for number, source in enumerate(ingest.sources):
         for pattern in source.inputs:
-            hidden, own = _match_pattern(corpus, source, pattern)
+            hidden, own = _match_pattern(corpus, source, pattern, f"sources.{number}.inputs")
             left_out |= hidden
             unclear = [file for key, file in own.items() if key not in known]  # what was read before holds records
             _refuse_unread(unclear)
@@ -183,7 +209,7 @@ def list_inputs(corpus: Corpus, ingest: IngestConfig) -> Inputs:
 
 
 def _match_pattern(
-    corpus: Corpus, source: SourceConfig, pattern: str
+    corpus: Corpus, source: SourceConfig, pattern: str, key: str
 ) -> tuple[set[str], dict[tuple[str, str], InputFile]]:
     """(names left out, the files by source and name) of one pattern."""
     path = storage.resolve_path(pattern.replace("{corpus}", corpus.root))
@@ -191,7 +217,7 @@ def _match_pattern(
     tree = root if root == path and is_tree(root) else ""
     if tree:
         root = pattern = storage.join_path(tree, "documents")
-    matches = expand_inputs([pattern], corpus=corpus)
+    matches = expand_inputs([pattern], corpus=corpus, key=key)
     if source.kind == "repository":
         matches = take_underscored(matches)
     _refuse_trees([folder for folder in matches.folders if folder != root])
@@ -316,6 +342,7 @@ def plan_units(corpus: Corpus, ingest: IngestConfig, listing: Listing, files: li
             "inputs: %s of %s files not read again: the corpus has files of that source, name (below --input) and content",
             known_files, len(files),
         )  # fmt: skip
+    tell_taken_as_text(sorted({file.name for own in new.values() for file in own if not file.kind}))
     units: list[Unit] = []
     for source, own in new.items():
         first = sum(shard.source == source for shard in listing.shards)
@@ -385,6 +412,19 @@ def copy_large(files: list[InputFile]) -> list[InputFile]:
         is_large = held_bytes > MAX_IN_PLACE_BYTES
         found.append(file._replace(in_place=file.in_place and not is_large, is_copied=is_large))
     return found
+
+
+def tell_taken_as_text(names: list[str]) -> None:
+    """A line about files that are read as plain text, each as one document, though their names say that they are something else."""
+    found = [
+        name for name in names if posixpath.splitext(strip_codec(name))[1] in NOT_TEXT and detect_format(name) == "text"
+    ]
+    if found:
+        logger.warning(
+            "inputs: %s files read as plain text, each as one document, though their names say otherwise: %s. Convert them "
+            "to JSON Lines or Parquet, or name the kind of the source.",
+            len(found), ", ".join(found[:SHOWN_NAMES]) + (" and more" if len(found) > SHOWN_NAMES else ""),
+        )  # fmt: skip
 
 
 def tell_copied(paths: Iterable[str]) -> None:

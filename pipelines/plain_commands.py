@@ -15,7 +15,7 @@ from dolma_py.errors import ConfigError
 from pipelines import costs
 from pipelines.build_recipe import BuildOptions, Outcome, build_from
 from pipelines.done_steps import State
-from pipelines.read_plain_files import WORK_FOLDER
+from pipelines.read_plain_files import WORK_FOLDER, ReadPlainConfig, check_first_file
 from pipelines.recipe import Recipe, build_step, build_steps, check_steps
 from pipelines.steps import COMMAND, SettingsPlace
 
@@ -39,6 +39,9 @@ def plan_plain(
     recipe, corpus = make_recipe(kind, settings, run, plain, place)
     steps = build_steps(recipe, _find_places(place))
     check_steps(steps)
+    reading = steps[0].settings
+    assert isinstance(reading, ReadPlainConfig), type(reading)
+    check_first_file(reading)
     return costs.make_plan(recipe, steps, corpus)
 
 

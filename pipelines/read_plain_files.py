@@ -24,14 +24,14 @@ from dolma_py.arrow_buffers import view_text
 from dolma_py.config import Config
 from dolma_py.corpus import SIZES_SCHEMA, SIZES_VERSION, Corpus
 from dolma_py.documents import DOCUMENT_SCHEMA
-from dolma_py.errors import ConfigError, TooManyRejectedError
+from dolma_py.errors import ConfigError, DataError, TooManyRejectedError
 from dolma_py.formats.json_documents import WHY_LEFT_OUT
 from dolma_py.formats.limits import Limits, Rejection
 from dolma_py.input_files import describe_left_out
 from dolma_py.listing import Listing, Shard, append_shards
 from dolma_py.plain_lines import read_first_keys, read_narrow_lines
 from dolma_py.plain_rows import Narrow
-from dolma_py.plain_tables import read_narrow_table
+from dolma_py.plain_tables import find_type, open_table, read_narrow_table
 from dolma_py.storage import HashingWriter, WrittenFile
 from dolma_py.text_sizes import estimate_text_bytes
 from dolma_py.views import SIZES
@@ -45,6 +45,7 @@ CHANGES_NO_BYTE = ("max_rejected_frac",)
 INPUT_SET = "input-v1"
 INPUT_SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("given_id", pa.string())])
 _ALL_SCHEMA = pa.schema([*DOCUMENT_SCHEMA, *INPUT_SCHEMA])
+FIRST_RECORDS = 100  # of a file of JSON lines, looked at before a run
 WORK_FOLDER = ".dolma-py"  # the working corpus inside the output folder
 
 
@@ -96,6 +97,30 @@ def expected_text_bytes(settings: ReadPlainConfig) -> int:
         estimate_text_bytes(file.path, file.num_bytes, kind=file.format, text_column=settings.text_column)
         for file in files
     )
+
+
+def check_first_file(settings: ReadPlainConfig) -> None:
+    """Raise ConfigError when the first file has no such text column, or none of its first records such a key; what a run would find later.
+
+    What cannot be read at all is left to the run.
+    """
+    files = list_plain_inputs(settings.inputs, "/").files
+    if not files:
+        return
+    column, file = settings.text_column, files[0]
+    if file.format == "jsonl":
+        keys = read_first_keys(file.path, settings.limits, FIRST_RECORDS)
+        is_there = not keys or column in keys or column.partition(".")[0] in keys
+    else:
+        try:
+            with open_table(file.path, file.format) as table:
+                keys, is_there = table.schema.names, find_type(table.schema, column) is not None
+        except DataError:
+            return
+    if not is_there:
+        what = "the first records have no such key" if file.format == "jsonl" else "the file has no such column"
+        hint = f"There are: {', '.join(keys)}."
+        raise ConfigError("--text-column", column, f"expected the name of the text, {what}", hint, file.path)
 
 
 def run(context: StepContext, settings: ReadPlainConfig) -> StepResult:

@@ -233,8 +233,11 @@ def expand_inputs(patterns: list[str], *, corpus: Corpus, key: str = "inputs") -
     """Files of paths, folders and globs; `{corpus}` stands for the corpus folder. ConfigError for a pattern without files, under `key`."""
     parts = []
     for pattern in patterns:
-        found = find_files(storage.resolve_path(pattern.replace("{corpus}", corpus.root)))
-        check_found(found, key, pattern)
+        is_own = "{corpus}" in pattern
+        path = pattern.replace("{corpus}", corpus.root)
+        found = find_files(storage.resolve_path(path))
+        hint = "Give --input, or put files there." if is_own and key.endswith("inputs") else ""
+        check_found(found, key, path, hint)
         parts.append(found)
     files = {info.path: info for found in parts for info in found.files}
     return Found(
@@ -245,11 +248,13 @@ def expand_inputs(patterns: list[str], *, corpus: Corpus, key: str = "inputs") -
     )
 
 
-def check_found(found: Found, key: str, pattern: str) -> None:
-    """Raise ConfigError when nothing is left of what a pattern names."""
+def check_found(found: Found, key: str, pattern: str, hint: str = "") -> None:
+    """Raise ConfigError when nothing is left of what a pattern names; hint: what to do, where that is known."""
     if not found.files:
-        hint = f"Of what is there, {describe_left_out(found.left_out)}." if found.left_out else ""
-        raise ConfigError(key, pattern, "expected at least one file", hint or "Check the path; quote globs.")
+        left_out = f"Of what is there, {describe_left_out(found.left_out)}." if found.left_out else ""
+        raise ConfigError(
+            key, pattern, "expected at least one file", left_out or hint or "Check the path; quote globs."
+        )
 
 
 def find_worst(rejected: Iterable[tuple[str, dict[str, int]]]) -> tuple[str, int]:

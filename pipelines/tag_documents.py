@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 
 from dolma_py import config, storage
 from dolma_py.config import Config
@@ -23,6 +23,7 @@ from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.errors import ConfigError, name_known
 from dolma_py.rules import parse_rule
 from pipelines.attribute_sets import write_attribute_sets
+from pipelines.preset_entries import expand_entries, is_entry
 from pipelines.short_circuit import ShortCircuit, check_order
 from pipelines.steps import (
     Rule,
@@ -58,7 +59,10 @@ class TagConfig(Config):
     """Which taggers run, and which rows leave the view after them."""
 
     taggers: list[TaggerChoice] = Field(min_length=1, description="run in one pass")
-    rules: list[Rule] = Field(default_factory=list, description="added to the view in order")
+    rules: list[Rule] = Field(
+        default_factory=list,
+        description="added to the view in order; {preset: NAME} among them stands for the rules of a preset",
+    )
     short_circuit: bool = Field(
         default=False,
         description="a document that a rule drops is not given to the taggers after it, and a tagger of several parts stops at the part whose "
@@ -69,6 +73,17 @@ class TagConfig(Config):
         description="with short_circuit: share of documents, by hash of id, that get every attribute, so that the funnel counts what each rule "
         "would drop by itself",
     )  # fmt: skip
+
+    @field_validator("rules", mode="wrap")
+    @classmethod
+    def _expand_presets(cls, rules: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        if not isinstance(rules, list | tuple) or not any(map(is_entry, rules)):
+            return handler(rules)
+        # what stands for an entry keeps the numbers of the other rules, by which their mistakes are named
+        given = handler([Rule(name="") if is_entry(rule) else rule for rule in rules])
+        if "taggers" not in info.data:  # wrong themselves, which is what the user reads
+            return given
+        return expand_entries(rules, given, info.data["taggers"])
 
 
 class TaggerMaker:
@@ -216,11 +231,22 @@ def check_taggers(tag: TagConfig, place: SettingsPlace) -> None:
             raise error.moved(f"{key}.tagger", where=place.where) from error
         artifacts = _list_artifacts(choice)
         check_options(found, choice.options, artifacts, prefix=f"{key}.options", where=place.where)
+        _check_files(found, choice, f"{key}.options", place)
         if not artifacts and hasattr(found, "list_input_files"):
             try:  # a registry that cannot be read is told before anything runs
                 found.list_input_files(choice.options)
             except ConfigError as error:
                 raise error.moved(f"{key}.options.{error.key}", where=place.where) from error
+
+
+def _check_files(found: type[Any], choice: TaggerChoice, key: str, place: SettingsPlace) -> None:
+    """Raise ConfigError for a file that an option of a tagger of ours names and that is not there; somebody else's may be yet to come."""
+    if found.__module__.partition(".")[0] not in OUR_PACKAGES:
+        return
+    for name, value in choice.options.items():
+        is_path = name.endswith("_path") and isinstance(value, str) and value != ""
+        if is_path and "artifact:" not in value and "{corpus}" not in value and not storage.path_exists(value):
+            raise ConfigError(f"{key}.{name}", value, "no such file", "Check the path.", place.where)
 
 
 def _find_warnings(choice: TaggerChoice) -> list[str]:

@@ -1,6 +1,7 @@
 """A server on this machine that speaks the chat completions interface, with every fault that a real one can have.
 
-For tests, and as a rehearsal before a dear run: `python tests/chat_server.py --port 8801 --fault 429:0.1 --every 5`.
+For tests, and as a rehearsal before a dear run: `python tests/chat_server.py --port 8801 --fault 429:0.1 --every 5`,
+which answers every fifth request with status 429 and asks for a pause of 0.1 s.
 It is no model: it says what a function of the request says, by default how long the question was.
 """
 

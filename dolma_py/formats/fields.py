@@ -255,14 +255,24 @@ def find_origin(metadata: dict[str, Any], path: str) -> str:
 
 
 def take_value(record: dict[str, Any], path: str) -> Any:
-    """Remove and return the value at `path`, None when absent. A key that has the dots in its name comes first."""
+    """Remove and return the value at `path`, None when absent. A key that has the dots in its name comes first.
+
+    An object of which nothing is left goes too.
+
+    >>> record = {"body": {"text": "a"}, "n": 1}
+    >>> take_value(record, "body.text"), record
+    ('a', {'n': 1})
+    """
     if path in record or "." not in path:
         return record.pop(path, None)
-    parts = path.split(".")
-    node: Any = record
-    for part in parts[:-1]:
-        node = node.get(part) if isinstance(node, dict) else None
-    return node.pop(parts[-1], None) if isinstance(node, dict) else None
+    first, _, rest = path.partition(".")
+    node = record.get(first)
+    if not isinstance(node, dict) or not node:
+        return None
+    value = take_value(node, rest)
+    if not node:
+        del record[first]
+    return value
 
 
 def as_object(value: Any) -> dict[str, Any]:

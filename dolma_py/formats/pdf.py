@@ -26,7 +26,7 @@ from dolma_py.formats.fields import FieldMap, Record
 from dolma_py.formats.limits import Limits, Rejection, make_relative
 from dolma_py.pdf_pages import SizedPage, drop_margins, join_lines, join_pages
 from dolma_py.pdf_process import Page, Parsed, PdfLimits, PdfProcess, share_process
-from dolma_py.pdf_vision import PROMPT_VERSION, read_pages
+from dolma_py.pdf_vision import PROMPT_VERSION, VisionResult, read_pages
 
 VERSION = 1  # of how text is made of a file's glyphs; recorded text guards it (tests/golden/make_pdf_outputs.py)
 MARK_BYTES = 1024  # at the beginning of a file, among which %PDF- stands
@@ -93,6 +93,7 @@ class PdfText(NamedTuple):
     text: str
     facts: dict[str, Any]
     reason: str = ""
+    said: str = ""  # of that reason, where the file itself does not show it
 
 
 def extract_pdf(data: bytes, pdf: PdfConfig, process: PdfProcess, endpoint: Endpoint | None = None) -> PdfText:
@@ -153,7 +154,7 @@ def _read_by_vision(data: bytes, pdf: PdfConfig, process: PdfProcess, endpoint: 
     num_fallbacks = texts.count(None)
     cut: dict[str, int] = {}
     if num_fallbacks > pdf.max_failed_frac * counted.num_pages:
-        return PdfText("", {}, "too_many_fallbacks")
+        return PdfText("", {}, "too_many_fallbacks", _tell_fallbacks(result, num_fallbacks))
     if num_fallbacks:
         parsed = process.read_text(data, tables=pdf.tables)
         cut = _count_cut([page for page, text in zip(parsed.pages, texts, strict=False) if text is None])
@@ -166,6 +167,13 @@ def _read_by_vision(data: bytes, pdf: PdfConfig, process: PdfProcess, endpoint: 
         "prompt_tokens": result.prompt_tokens, "completion_tokens": result.completion_tokens, **cut,
     }  # fmt: skip
     return _finish(texts, facts)
+
+
+def _tell_fallbacks(result: VisionResult, num_fallbacks: int) -> str:
+    """Why pages had no good answer: kept in place of the file's first bytes, which say nothing of it."""
+    counts = ", ".join(f"{name} {number}" for name, number in sorted(result.problems.items()))
+    first = f"; {result.failure}" if result.failure else ""
+    return f"no good answer for {num_fallbacks} of {len(result.texts)} pages: {counts}{first}"
 
 
 _OPENING = threading.Lock()
@@ -203,7 +211,7 @@ def read_documents(
         endpoint = None if settings.endpoint is None else share_endpoint(settings.endpoint)
         found = extract_pdf(data, settings, share_process(settings.limits), endpoint)
     if found.reason:
-        builder.reject(found.reason, data, line=1, offset_bytes=0)
+        builder.reject(found.reason, found.said.encode() or data, line=1, offset_bytes=0)
     else:
         digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
         metadata = {"path": name, "sha1": digest} | found.facts

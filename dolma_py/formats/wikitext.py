@@ -48,6 +48,11 @@ TOKEN = re.compile(
     re.VERBOSE | re.MULTILINE,
 )
 INTERWIKI = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,8}){0,2}:(?! )|simple:")
+# a comma that stood before a template, where another sign comes next
+COMMA_GAP = re.compile(rf"[,;] ?(?:{DROPPED} ?)+(?=[,;.)])")
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
 WORD_GAP = re.compile(rf"\([ ,;:]*{DROPPED}[ ,;:{DROPPED}]*")
 
 
@@ -272,6 +277,24 @@ def _number(values: list[str]) -> str:
     return " ".join(values[:2])
 
 
+def _date(values: list[str]) -> str:
+    """`{{as of|2024|4|5}}`: year, month and day, the month by number or name."""
+    year, month, day = (*values, "", "", "")[:3]
+    if month.isascii() and month.isdigit() and len(month) <= 2 and 1 <= int(month) <= 12:
+        month = MONTHS[int(month) - 1]
+    return "As of " + " ".join(part for part in (day, month, year) if part)
+
+
+def _value(values: list[str], named: dict[str, str]) -> str:
+    """`{{val|5.3|0.2|e=6|u=m}}`: a number with its uncertainty, power of ten and unit."""
+    number, uncertainty = (*values, "", "")[:2]
+    if not number:
+        return DROPPED
+    power = f"\u00d710^{named['e']}" if named.get("e") else ""
+    unit = named.get("u") or named.get("ul") or ""
+    return number + (f"\u00b1{uncertainty}" if uncertainty else "") + power + (f" {unit}" if unit else "")
+
+
 def _first(values: list[str]) -> str:
     return values[0] if values else DROPPED
 
@@ -294,14 +317,14 @@ WORDS: dict[str, Callable[[list[str]], str]] = dict.fromkeys(
         "nowrap", "nobr", "nobreak", "nwr", "small", "smaller", "big", "larger", "em", "strong", "sc", "smallcaps", "abbr", "abbrlink",
         "tooltip", "code", "kbd", "samp", "mono", "var", "mvar", "math", "sup", "sub", "not a typo", "as written", "sic", "visible anchor",
         "vanchor", "anchor text", "ill", "interlanguage link", "proper name", "quote", "blockquote", "quotation", "cquote", "nihongo",
-        "val", "gaps", "nts", "formatnum", "linktext", "resize", "center", "poem quote", "poemquote", "em dash", "title case", "lj", "bold",
+        "gaps", "nts", "formatnum", "linktext", "resize", "center", "poem quote", "poemquote", "em dash", "title case", "lj", "bold",
         "italic", "font", "keypress", "underline",
     ),
     _first,
 ) | {
     "lang": _second, "langx": _second, "transl": _second, "transliteration": _second, "translit": _second, "color": _second,
     "colored text": _second, "convert": _number, "cvt": _number, "circa": _prefixed("c. "), "c.": _prefixed("c. "),
-    "floruit": _prefixed("fl. "), "fl.": _prefixed("fl. "), "as of": _prefixed("As of "), "spaced ndash": _constant(" \u2013 "),
+    "floruit": _prefixed("fl. "), "fl.": _prefixed("fl. "), "as of": _date, "spaced ndash": _constant(" \u2013 "),
     "snd": _constant(" \u2013 "), "spnd": _constant(" \u2013 "), "ndash": _constant("\u2013"), "mdash": _constant("\u2014"),
     "spaced mdash": _constant(" \u2014 "), "nbsp": _constant(" "), "spaces": _constant(" "), "!": _constant("|"), "=": _constant("="),
     "'": _constant("'"), "'s": _constant("'s"), "\"": _constant("\""), "frac": lambda values: "/".join(values),
@@ -317,16 +340,18 @@ def _render_template(content: str) -> str:
     if name.startswith("formatnum:"):
         return name.removeprefix("formatnum:").strip()
     render = _first if name.startswith("lang-") and len(name) < 12 else WORDS.get(name)
-    if render is None:
+    if render is None and name != "val":
         return DROPPED
-    values = []
+    values, named = [], {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or not re.fullmatch(r"[\w -]{1,30}", key):
             values.append(argument.strip())
         elif key.strip() in ("1", "2", "text", "quote"):
             values.append(value.strip())
-    return render(values) or DROPPED
+        else:
+            named[key.strip()] = value.strip()
+    return (_value(values, named) if render is None else render(values)) or DROPPED
 
 
 LIST_ITEM = re.compile(r"^([*#:;]{1,20})[ \t]*(.*)$", re.DOTALL)
@@ -340,6 +365,8 @@ def _finish(text: str, held: list[str]) -> str:
     counters: list[int] = []
     for line in text.split("\n"):
         line = _tidy(line)
+        if line.startswith("----"):  # a rule across the page; text may follow it
+            line = line.lstrip("-").strip()
         heading = HEADING.match(line) if line.startswith("=") and len(line) < 1000 else None
         if heading:
             line, level = heading[2].strip(" =\t"), len(heading[1])
@@ -368,7 +395,9 @@ def _finish(text: str, held: list[str]) -> str:
 def _tidy(line: str) -> str:
     line = line.replace("&nbsp;", " ").replace("\xa0", " ")
     if DROPPED in line:
-        line = WORD_GAP.sub("(", line).replace("()", "").replace(" " + DROPPED, "").replace(DROPPED, "")
+        line = (
+            COMMA_GAP.sub("", WORD_GAP.sub("(", line)).replace("()", "").replace(" " + DROPPED, "").replace(DROPPED, "")
+        )
         if not line.strip("*#:;, ."):
             return ""
     return re.sub(r"[ \t]{2,}", " ", line).strip()

@@ -174,7 +174,7 @@ def test_later_overrides_win():
         ({"lr": 1, "names": [{}, {"num_bands": "x"}]}, "names.1.num_bands", "x", "integer"),
         ({"lr": "much"}, "lr", "much", "number"),
         ({"lr": math.inf}, "lr", math.inf, "finite"),
-        ({}, "lr", {}, "a value is needed"),
+        ({}, "lr", None, "a value is needed"),
     ],
 )
 def test_a_mistake_names_its_key_and_value(values, key, got, named):
@@ -330,3 +330,23 @@ def test_of_values_to_come_only_the_keys_are_checked(values, said):
         return
     with pytest.raises(ConfigError, match=said):
         check_known(Checked, values, ["path", "pat"], prefix="p")
+
+
+def test_a_missing_value_does_not_repeat_all_others():
+    class Outer(Config):
+        needed: int
+        other: str = ""
+
+    for values in ({"other": "long " * 50}, {"neded": 1, "other": "long " * 50}):
+        with pytest.raises(ConfigError, match="needed: .*a value is needed") as caught:
+            build_config(Outer, values)
+        assert "long" not in str(caught.value)
+        assert ("Did you mean needed" in str(caught.value)) == ("neded" in values)
+
+
+def test_a_key_that_swallowed_its_value_is_told():
+    class Outer(Config):
+        kind: str = ""
+
+    with pytest.raises(ConfigError, match="no such key, got None. Write a space after the colon: kind: warc"):
+        build_config(Outer, parse_yaml("{kind:warc}", "x.yaml"))

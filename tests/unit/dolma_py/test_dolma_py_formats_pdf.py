@@ -15,7 +15,7 @@ from dolma_py import pdf_worker
 from dolma_py.endpoint import Answer, Endpoint, EndpointConfig
 from dolma_py.errors import EndpointError
 from dolma_py.formats import FieldMap, Limits, Rejection, read_any
-from dolma_py.formats.pdf import PdfConfig, extract_pdf
+from dolma_py.formats.pdf import PdfConfig, extract_pdf, read_documents
 from dolma_py.pdf_process import PdfProcess
 from dolma_py.pdf_vision import PAGE_PROMPT, is_looping, parse_page
 from dolma_py.pdf_worker import MAX_PAGE_GLYPHS
@@ -245,10 +245,26 @@ def test_one_page_in_250_may_fall_back(process, vision, num_pages, reason):
                 endpoint,
             )
     assert found.reason == reason
+    if reason:
+        told = f"no good answer for 1 of {num_pages} pages: refused 1; page 1: refused (status 400: "
+        assert found.said.startswith(told) and "as was wished" in found.said
     if not reason:
         assert found.text.startswith("own text of page 0\n\nread\n\nread")
         assert (found.facts["pdf_fallback_pages"], found.facts["pdf_failed_pages"]) == (1, 0)
         assert found.facts["pdf_problems"] == {"refused": 1}
+
+
+def test_a_rejection_says_what_the_endpoint_said(tmp_path, vision):
+    (tmp_path / "a.pdf").write_bytes(pages(1))
+    with ChatServer(fault=lambda number, body: "500") as server:
+        settings = vision(server)
+        settings = settings.model_copy(update={"endpoint": settings.endpoint.model_copy(update={"max_tries": 1})})
+        (rejection,) = read_documents(
+            "a.pdf", source="s", limits=Limits(), fields=FieldMap(), added=None, settings=settings,
+            open_stream=lambda path: (tmp_path / path).open("rb"),
+        )  # fmt: skip
+    assert rejection.reason == "too_many_fallbacks"
+    assert "server_error 1; page 1: server_error (status 500" in str(rejection.excerpt)
 
 
 def test_an_empty_page_is_no_fallback(process, vision):

@@ -14,7 +14,7 @@ import zstandard
 from pydantic import ValidationError
 
 from dolma_py.formats import FieldMap, Limits, Rejection, read_any
-from dolma_py.formats.fields import PRESETS, join_messages
+from dolma_py.formats.fields import PRESETS, join_messages, split_record
 
 
 def read(path: str, data: bytes, preset: str, limits: Limits | None = None):
@@ -148,3 +148,18 @@ def test_presets_are_maps_and_others_are_told() -> None:
         FieldMap.model_validate(name)
     with pytest.raises(ValidationError, match="dolci-sft"):
         FieldMap.model_validate("dolci")
+
+
+@pytest.mark.parametrize(
+    ("record", "fields", "metadata"),
+    [
+        ({"Body": {"content": "a"}, "n": 1}, {"text": "Body.content"}, {"n": 1}),
+        ({"Body": {"content": "a", "more": {}}}, {"text": "Body.content"}, {"Body": {"more": {}}}),
+        ({"a": {"b": {"text": "a"}}, "c": {}}, {"text": "a.b.text"}, {"c": {}}),
+        ({"text": "a", "x": {"y": 1}}, {"rename": {"z": "x.y"}}, {"z": 1}),
+        ({"text": "a", "x": {"y": 1}}, {"drop": ["x.y"]}, {}),
+        ({"text": "a", "x": {"y": 1}}, {"drop": ["x.none"]}, {"x": {"y": 1}}),
+    ],
+)
+def test_what_a_field_map_empties_leaves_no_husk(record, fields, metadata):
+    assert split_record(record, FieldMap(**fields), "web").metadata == metadata

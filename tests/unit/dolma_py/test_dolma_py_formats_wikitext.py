@@ -36,6 +36,16 @@ CASES = {
     ),
     "words by number": ("{{abbr|1=St.|2=Saint}} {{lang-de|Rom}}", "St. Rom"),
     "gap": ("Rome ({{lang-x|}}; born {{birth date|1900}}) is ({{IPA|x}}) big {{fact}}.", "Rome (born) is big."),
+    "dates": (
+        "{{As of|2024|4}}, {{as of|2024|04|5}}, {{as of|2024|May}}, {{as of|2024}}, {{as of|2024|13}}, {{as of|2024|0129}}",
+        "As of April 2024, As of 5 April 2024, As of May 2024, As of 2024, As of 13 2024, As of 0129 2024",
+    ),
+    "values": (
+        "{{val|5.3|u=m}}, {{val|5.3|0.2|e=6|ul=km}}, {{val|7}}, {{val|u=m}}.",
+        "5.3 m, 5.3\u00b10.2\u00d710^6 km, 7.",
+    ),
+    "commas": ("{{circa|1900}}, {{IPAc-en|a}}, {{convert|3|km}}; {{x}}{{y}}. (a, {{z}}), b", "c. 1900, 3 km. (a), b"),
+    "rules": ("a\n----\nb\n-----c\n--- d\n<pre>\n----\n</pre>", "a\n\nb\nc\n--- d\n----"),
     "entities": ("a&nbsp;b &amp; &lt;c&gt; &#233;", "a b & <c> \u00e9"),
     "nowiki": ("<nowiki>[[a]] {{b}}</nowiki> &amp;", "[[a]] {{b}} &"),
     "tags": ("a<br/>b<sub>2</sub> <div class='x'>c</div> x < y <unknown>", "a\nb2\nc\nx < y <unknown>"),

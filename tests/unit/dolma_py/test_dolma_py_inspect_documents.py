@@ -130,6 +130,16 @@ def test_source_and_id_choose(corpus):
     assert pairs(corpus, id="d4") == []
 
 
+def test_a_view_without_a_rule_asks_for_one(corpus, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"^--rule: expected a rule of view after with --view, one of \[.*'long_enough'"
+    ):
+        run_inspect(**OPTIONS._replace(corpus=corpus.root, view="after")._asdict())
+    page = str(tmp_path / "no" / "such" / "page.html")
+    with pytest.raises(ConfigError, match=r"^--html: expected a file in a folder that is there"):
+        run_inspect(**OPTIONS._replace(corpus=corpus.root, html=page)._asdict())
+
+
 def test_a_rule_shows_what_it_dropped_and_what_it_kept(corpus):
     options = OPTIONS._replace(corpus=corpus.root, view="after", rule="long_enough")
     dropped, kept = collect_rule(corpus, options)

@@ -13,7 +13,7 @@ from hypothesis import given
 from dolma_py import pages, report
 from dolma_py.corpus import Corpus
 from dolma_py.documents import DOCUMENT_SCHEMA
-from dolma_py.errors import DataError
+from dolma_py.errors import ConfigError, DataError
 from tests.report_corpus import (
     CELL_SCHEMA,
     CELLS,
@@ -294,6 +294,25 @@ def test_the_message_names_file_and_size(corpus, tmp_path):
     output = tmp_path / "deep" / "page.html"
     message = report.write_report(corpus=corpus.root, run=None, output=str(output), recipe=None)
     assert message == f"wrote {output} ({output.stat().st_size / 1000:,.0f} kB)"
+
+
+def test_a_page_far_from_any_folder_is_a_slip(corpus, tmp_path):
+    output = tmp_path / "no" / "such" / "page.html"
+    with pytest.raises(ConfigError, match=r"^--output: expected a file in a folder that is there"):
+        report.write_report(corpus=corpus.root, run=None, output=str(output), recipe=None)
+    assert not (tmp_path / "no").exists()
+
+
+def test_what_each_rule_drops_alone_stands_in_the_funnel(corpus, tmp_path):
+    (path,) = [file for file in Path(corpus.root).glob("runs/*/*/manifest.json") if '"too_short"' in file.read_text()]
+    made = json.loads(path.read_text())
+    assert "of 1,234" not in plain(write(corpus, None, tmp_path))
+    made["funnel"]["steps"][0]["alone"] = {
+        "web": {"documents": 1200, "dropped": 300},
+        "notes": {"documents": 34, "dropped": 8},
+    }
+    path.write_text(json.dumps(made))
+    assert "24.96 % of 1,234" in plain(write(corpus, None, tmp_path))
 
 
 @pytest.mark.parametrize(

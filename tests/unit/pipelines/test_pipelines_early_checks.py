@@ -4,6 +4,7 @@ import json
 import re
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 from dolma_py.cli import app
 from dolma_py.config import Config
 from dolma_py.errors import ConfigError
+from pipelines import commands
+from pipelines.build_recipe import replace_inputs
 from pipelines.commands import run_build, run_ingest, run_job_command, run_plain_or_corpus_command
 from pipelines.job_main import run_job
 from pipelines.plain_commands import PlainOptions, plan_plain
@@ -81,6 +84,9 @@ def check(*steps):
         (make_tag([GOPHER, {"tagger": "quality", "options": {"model_pth": "artifact:quality"}}]),
          r"taggers\.1\.options\.model_path: 2 mistakes: .*model_pth: no such key"),
         (make_tag([{"tagger": "lengths", "options": {"a": 1}}]), r"^steps\.tag\.taggers\.0\.options\.a: no such key"),
+        (make_tag([GOPHER, {"tagger": "quality", "options": {"model_path": "/nope/x.bin"}}]),
+         r"^steps\.tag\.taggers\.1\.options\.model_path: no such file, got '/nope/x\.bin'"),
+        (make_tag([{"tagger": "web-filter", "options": {"cursed_path": "/nope/x.gz"}}]), r"options\.cursed_path: no such file"),
         (make_tag([GOPHER, GOPHER]), r"^steps\.tag\.taggers: expected each attribute set once"),
         ({"kind": "dedup_exact", "rules": [{"name": "r", "keep": "a b"}]}, r"^steps\.dedup_exact\.rules\.r\.keep: "),
     ],
@@ -258,3 +264,102 @@ def test_a_tokenizer_that_is_not_there_is_told_by_the_same_key(tmp_path):
             run_job_command(kind="dedup_minhash", corpus=corpus.root, view=None, config=None, overrides=overrides,
                             run={"name": "job", "seed": 0}, dry_run=dry_run, spark=SPARK)  # fmt: skip
     assert not list((tmp_path / "c").glob("runs/job/*/work/*"))
+
+
+def ingest(folder, config, inputs=(), source=None, overrides=()):
+    """A dry run of `ingest` with a file of settings, in which `{folder}` stands for the folder."""
+    (folder / "ingest.yaml").write_text(config.replace("{folder}", str(folder)))
+    run_ingest(corpus=str(folder / "c"), inputs=list(inputs), source=source, config=str(folder / "ingest.yaml"),
+               overrides=list(overrides), name="ingest", dry_run=True, spark=SPARK)  # fmt: skip
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """The settings of the ingest jobs that were planned."""
+    seen = []
+    monkeypatch.setattr(commands, "print_plan", lambda plan: None)
+    monkeypatch.setattr(commands, "plan_ingest", lambda values, place: seen.append(values["step"]))
+    return seen
+
+
+TWO = "sources:\n  - {name: a, inputs: ['{folder}/a']}\n  - {name: b, inputs: ['{folder}/b'], kind: text}\n"
+
+
+def test_sources_of_a_file_are_read_without_inputs(tmp_path, planned):
+    ingest(tmp_path, TWO)
+    assert [(item["name"], item["inputs"]) for item in planned[0]["sources"]] == [
+        ("a", [f"{tmp_path}/a"]), ("b", [f"{tmp_path}/b"])
+    ]  # fmt: skip
+    arguments = ["--corpus", str(tmp_path / "c"), "--config", str(tmp_path / "ingest.yaml"), "--dry-run"]
+    assert CliRunner().invoke(app, ["ingest", *arguments]).exit_code == 0 and len(planned) == 2
+
+
+def test_inputs_of_the_command_stand_above_those_of_the_only_source(tmp_path, planned, caplog):
+    one = "sources: [{name: wiki, kind: text, inputs: ['{folder}/a']}]\n"
+    ingest(tmp_path, one, inputs=["/x"])
+    ingest(tmp_path, one, inputs=["/x"], source="other")
+    ingest(tmp_path, one, source="third")
+    ingest(tmp_path, "unit_bytes: 9\n", inputs=["/x"])
+    found = [(item.get("name"), item["inputs"], item.get("kind")) for step in planned for item in step["sources"]]
+    assert found == [
+        ("wiki", ["/x"], "text"), ("other", ["/x"], "text"), ("third", [f"{tmp_path}/a"], "text"), (None, ["/x"], None)
+    ]  # fmt: skip
+    assert caplog.text.count("--input stands in their place") == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "said"),
+    [
+        (TWO, {"inputs": ["/x"]}, r"^--input: expected the settings of one source, there are 2, got \['/x'\]\. Leave it out"),
+        (TWO, {"source": "x"}, r"^--source: expected the settings of one source"),
+        ("unit_bytes: 9\n", {}, r"^--input: expected files, or sources"),
+        ("sources: 3\n", {"inputs": ["/x"]}, r"^sources: expected a list of mappings, got 'int'"),
+        ("sources: [{inputs: ['{folder}/none']}]\n", {}, r"^sources\.0\.inputs: expected at least one file, got '/"),
+        ("sources: [{kind: wark, inputs: ['{folder}']}]\n", {}, r"^sources\.0\.kind: no such kind\. Did you mean warc\?.* got 'wark'"),
+    ],
+)  # fmt: skip
+def test_sources_that_do_not_fit_are_told_in_one_sentence(tmp_path, config, options, said):
+    with pytest.raises(ConfigError, match=said) as error:
+        ingest(tmp_path, config, **options)
+    assert "unit_bytes" not in str(error.value) and "{'name'" not in str(error.value)
+
+
+@pytest.mark.parametrize("recipe", ["olmo3-web", "madlad400"])
+def test_a_recipe_without_inputs_asks_for_them(tmp_path, recipe):
+    with pytest.raises(ConfigError, match=rf"got '{tmp_path}/c/inputs'\. Give --input") as error:
+        run_build(recipe=recipe, corpus=str(tmp_path / "c"), flow=None, inputs=[], until=None, overrides=[],
+                  dry_run=True, spark=SPARK)  # fmt: skip
+    assert "{corpus}" not in str(error.value)
+
+
+def test_files_whose_names_say_that_they_are_no_text_are_told(tmp_path, caplog):
+    for name in ("a.csv", "simplewiki.xml", "notes.txt", "b.jsonl", "README"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_text('{"text": "a"}\n')
+    options = {"config": None, "overrides": [], "dry_run": True, "spark": SPARK}
+    run_ingest(corpus=str(tmp_path / "c"), inputs=[str(tmp_path / "in")], source=None, name="ingest", **options)
+    assert "2 files read as plain text" in caplog.text and "a.csv, simplewiki.xml." in caplog.text
+    caplog.clear()
+    ingest(tmp_path, "sources: [{kind: text, inputs: ['{folder}/in']}]\n")
+    assert "plain text" not in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_a_plan_over_plain_files_looks_for_the_text(tmp_path, suffix):
+    path = tmp_path / f"in.{suffix}"
+    table = pa.table({"content": ["a", "b"], "id": ["1", "2"]})
+    if suffix == "parquet":
+        pq.write_table(table, path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in [{"id": "0"}, *table.to_pylist()]))
+    settings = {"taggers": [{"tagger": "lengths"}]}
+    with pytest.raises(ConfigError, match=r"^--text-column: expected the name of the text.*There are: .*content"):
+        plan_plain("tag", settings, RUN, PlainOptions([str(path)], str(tmp_path / "out"), "text", None, False))
+    assert plan_plain("tag", settings, RUN, PlainOptions([str(path)], str(tmp_path / "out"), "content", None, False))
+
+
+def test_inputs_of_a_build_keep_how_its_only_source_is_read():
+    (source,) = build_steps(replace_inputs(load_recipe("olmo3-pdf", []), ["/x"]))[0].settings.sources
+    assert (source.name, source.kind, source.inputs, source.pdf.route) == ("pdf", "pdf", ["/x"], "vision")
+    (source,) = build_steps(replace_inputs(load_recipe("quickstart", []), ["/x"]))[1].settings.sources
+    assert (source.name, source.kind, source.inputs) == (None, "", ["/x"])

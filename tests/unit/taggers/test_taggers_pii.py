@@ -169,6 +169,20 @@ def test_columns_are_spans_and_counts_of_each_kind():
     assert read_spans(table.column("email_spans")).starts.tolist() == [3, 19]
 
 
+@pytest.mark.parametrize(
+    ("text", "ips", "private_ips"),
+    [
+        ("Version 1.2.3.4 released; 10.0.0.1 local; server 8.8.8.8", 0, 0), ("the host 10.0.0.1 and 8.8.4.4", 0, 1),
+        ("Version 1.2.3.4 was made long ago and then came 10.0.0.1", 0, 1), ("server 93.184.216.34", 1, 0),
+    ],
+)  # fmt: skip
+def test_addresses_that_read_like_versions(text, ips, private_ips):
+    """As docs/pii.md says of small octets, and of how far a word before reaches."""
+    batch = pa.record_batch({"text": pa.array([text], pa.large_string())})
+    (row,) = tag_checked(PiiTagger(PiiTaggerConfig()), batch).to_pylist()
+    assert (row["num_ips"], row["num_private_ips"]) == (ips, private_ips)
+
+
 def test_chosen_kinds_alone_are_cut():
     tagger = build_tagger("pii", {"kinds": ["private_ip"]})
     (row,) = tag_checked(
