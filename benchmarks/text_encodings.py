@@ -1,6 +1,6 @@
 """Texts of many languages in their old encodings, without a word of which: read right, refused, or read wrong.
 
-    DOLMA_PY_DATA=DIR python -m benchmarks.encodings [--docs 60] [--chars 2000]
+    DOLMA_PY_DATA=DIR python -m benchmarks.text_encodings [--docs 60] [--chars 2000]
 
 The texts are DATA/pool/multilingual/web_hplt_v2-*.jsonl.zst, web pages with a label of their language; of each the first characters, where
 the encoding has them all and a tenth of a percent of them are beyond ASCII. The same as pages that say their encoding is the second number.
