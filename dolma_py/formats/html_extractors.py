@@ -27,7 +27,7 @@ from dolma_py.config import Config
 Extractor = Literal["resiliparse", "trafilatura", "trafilatura-precision", "trafilatura-recall", "combined"]
 EXTRACTORS: tuple[Extractor, ...] = get_args(Extractor)
 AGREED_FRAC = 0.5  # of a line's word 3-grams that the other extractor must have
-LOST_FRAC = 0.5  # of the more complete text that the more precise one must have, and of the other's that what both agree on must have
+LOST_FRAC = 0.5  # of the more complete text that the more precise one must have
 
 
 class HtmlConfig(Config):
@@ -57,8 +57,7 @@ def combine_texts(precise: str, complete: str, other: str) -> str:
     """Lines of `precise` of which `other` has AGREED_FRAC; of `complete` where less than LOST_FRAC of its agreed lines is left.
 
     The two extractors work by different means, so what both take for the main text rarely is something else. A page of which
-    nothing is agreed on is what the first of the three that is not empty says. Where the outcome is shorter than LOST_FRAC of `other`, it is
-    `other`: no line that the first two lack could come back else.
+    nothing is agreed on is what the first of the three that is not empty says. What neither `precise` nor `complete` has stays lost.
 
     >>> combine_texts("the text of it\\nRead more here", "the text of it\\nRead more here", "Menu\\nThe text of it")
     'the text of it'
@@ -67,8 +66,7 @@ def combine_texts(precise: str, complete: str, other: str) -> str:
     seen = {length: set(_ngrams(words, length)) for length in (1, 2, 3)}
     precise_agreed, complete_agreed = (_keep_agreed(text, seen) for text in (precise, complete))
     agreed = precise_agreed if len(precise_agreed) >= LOST_FRAC * len(complete_agreed) else complete_agreed
-    found = next((text for text in (agreed, precise, complete) if text.strip()), "")
-    return other if len(found) < LOST_FRAC * len(other.strip()) else found
+    return next((text for text in (agreed, precise, complete, other) if text.strip()), "")
 
 
 def _keep_agreed(text: str, seen: dict[int, set[tuple[str, ...]]]) -> str:

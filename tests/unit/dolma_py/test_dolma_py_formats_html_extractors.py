@@ -41,8 +41,6 @@ def test_each_takes_the_article_and_leaves_the_menu(extractor):
         ("one two three four", "one two three four\nfive six seven ei", "one two three four five six seven ei", "one two three four"),
         ("one two three four", "one two three four\nfive six seven eig", "one two three four five six seven eig",
          "one two three four\nfive six seven eig"),
-        ("one two three", "one two three", "one two three\nfour five six seven eight", "one two three\nfour five six seven eight"),  # both did
-        ("one two three", "", "one two three\nfour five 6", "one two three"),  # 13 of 25 characters are more than half
         ("one two three\n\n- a", "", "ONE two three a", "one two three\n\n- a"),  # blank lines and case count for nothing
         ("a b c d e f", "", "a b c d x e f", "a b c d e f"),  # half of its 3-grams
         ("a b c d e f", "", "a b c x d e f", "a b c d e f"),  # 2 of 4
@@ -113,19 +111,7 @@ def test_real_pages_score_as_published(data_dir):
     assert scores["trafilatura"].segments.f1 == pytest.approx(0.908, abs=0.002)
     for name in EXTRACTORS[:-1]:
         assert scores["combined"].articles.f1 > scores[name].articles.f1
-        assert scores["combined"].segments.f1 > scores[name].segments.f1 or name == "trafilatura-recall"
-    # no article of which trafilatura lost most is left so
-    lost = [
-        page
-        for page, text in zip(pages, texts["combined"], strict=True)
-        if page.article and len(text) < len(page.article) / 2
-    ]
-    assert [
-        page
-        for page, text in zip(pages, texts["trafilatura"], strict=True)
-        if page.article and len(text) < len(page.article) / 2
-    ]
-    assert lost == []
+        assert scores["combined"].segments.f1 > scores[name].segments.f1
 
 
 def test_a_source_names_its_extractor(tmp_path, _spark_of_this_run):

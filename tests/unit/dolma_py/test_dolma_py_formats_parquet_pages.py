@@ -168,7 +168,7 @@ def test_a_row_with_a_billion_nulls_is_a_bomb():
 def test_columns_of_one_name_are_refused():
     table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
     (rejection,) = read(write(table))[1]
-    assert (rejection.reason, rejection.excerpt) == ("bad_parquet", "columns of one name: text")
+    assert (rejection.reason, rejection.excerpt) == ("bad_parquet", "two columns are called text")
 
 
 def test_times_that_python_does_not_know_are_kept_as_numbers():
@@ -181,13 +181,13 @@ def test_times_that_python_does_not_know_are_kept_as_numbers():
                                  open_stream=lambda path: io.BytesIO(write(table))))  # fmt: skip
     rows = events[0].to_pylist()
     assert rows[0]["created"] is None and json.loads(rows[0]["metadata"]) == {
-        "invalid_created": str(far),
-        "day": "2147483647",
+        "invalid_created": f"{far} us since 1970-01-01",
+        "day": "2147483647 days since 1970-01-01",
     }
     assert rows[1]["created"].year == 1970
     nested = pa.table({"text": ["a", "b"], "x": pa.array([[far], [0]], pa.list_(pa.timestamp("us")))})
     texts, rejections = read(write(nested))
-    assert (texts, [rejection.reason for rejection in rejections]) == (["b"], ["bad_parquet"])
+    assert (texts, rejections) == (["a", "b"], [])
 
 
 def test_ids_of_bytes_are_their_text_or_their_digits():

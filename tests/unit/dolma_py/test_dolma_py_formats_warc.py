@@ -102,7 +102,7 @@ def test_what_is_no_page_is_passed_over() -> None:
     ("charset", "encoding", "text"),
     [
         ("; charset=koi8-r", "koi8-r", "\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440."),
-        ("; charset=shift_jis", "shift_jis", "\u65e5\u672c\u8a9e\u306e\u6587"),
+        ("; charset=shift_jis", "cp932", "\u65e5\u672c\u8a9e\u306e\u6587"),
         (
             "; charset=koi8-r",
             "utf-8",

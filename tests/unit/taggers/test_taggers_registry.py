@@ -3,6 +3,7 @@ import sys
 import pyarrow as pa
 import pytest
 
+from dolma_py.config import Config
 from dolma_py.errors import ConfigError, SchemaError
 from taggers.base import Tagger, check_aligned, describe_tagger, tag_checked
 from taggers.lengths import LengthTagger, LengthTaggerConfig
@@ -38,7 +39,7 @@ def user_package(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", sorted(TAGGERS))
 def test_every_registered_name_leads_to_a_class_with_its_config(name):
     found = find_tagger(name)
-    assert found.config_model.__name__ == found.__name__ + "Config"
+    assert issubclass(found.config_model, Config) and found.config_model.__name__.endswith("TaggerConfig")
     assert isinstance(found.version, int)
 
 
