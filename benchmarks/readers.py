@@ -46,7 +46,8 @@ def write_pool(scratch: Path, pool: Path) -> dict[str, Path]:
     plain = b"\n".join(lines) + b"\n"
     paths["jsonl"].write_bytes(plain)
     paths["jsonl.zst"].write_bytes(zstandard.ZstdCompressor(level=3).compress(plain))
-    batches = [event for event in read(paths["jsonl"]) if isinstance(event, pa.RecordBatch)]
+    plain_fields = FieldMap(keep_origin=False)  # the table as others would write it, not one that this reader made
+    batches = [event for event in read(paths["jsonl"], fields=plain_fields) if isinstance(event, pa.RecordBatch)]
     with parquet_files.open_writer(str(paths["parquet"]), DOCUMENT_SCHEMA) as writer:
         for table in parquet_files.cut_row_groups(batches, DOCUMENT_SCHEMA):
             parquet_files.write_row_group(writer, table)
@@ -75,8 +76,8 @@ def write_warc(scratch: Path, pages: list[bytes]) -> Path:
 def read(path: Path, **options: object) -> Iterator[object]:
     """All events of a file's reader."""
     return find_reader(str(path))(
-        str(path), source="pool", limits=Limits(), fields=FieldMap(), added=None,
-        open_stream=storage.open_read, **options,
+        str(path), source="pool", limits=Limits(), added=None, open_stream=storage.open_read,
+        **({"fields": FieldMap()} | options),
     )  # fmt: skip
 
 
