@@ -21,7 +21,7 @@ from tests.tiny_corpus import Groups, write_corpus
 PRESETS = ("gopher-paper", "gopher-datatrove", "gopher-dolma", "fineweb")
 OTHERS = (
     "lengths", "gopher-dclm", "rule-presets", *PRESETS, "c4-paper", "c4-code", "c4-fineweb", "ngram-loops", "gzip-ratio", "code-content",
-    "pdf-text", "pii", "download-spam",
+    "code-endings", "pdf-text", "pii", "download-spam",
 )  # fmt: skip
 RULES = [
     {"name": "hosts", "attributes": "url-lists-v1", "keep": "num_domains <= 0"},

@@ -21,7 +21,10 @@ from tests.jobs import made_pages
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 # what has tests of its own: models that this repository does not hold, or an index
-ELSEWHERE = {"language", "quality", "code-rules", "contamination"}
+# those of a model or an index that is made first; their kernels' batches are cut anywhere in their own tests
+ELSEWHERE = {
+    "language", "quality", "topic", "classifiers", "toxicity", "adult", "perplexity", "code-rules", "contamination",
+}  # fmt: skip
 
 
 class Matrix(NamedTuple):
