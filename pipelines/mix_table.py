@@ -16,7 +16,7 @@ from dolma_py import hashing, parquet_files, views
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, evaluate_group
 from dolma_py.errors import ConfigError, DataError
-from dolma_py.listing import Split, pack_address
+from dolma_py.listing import Shard, Split, pack_address
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
 from mixers.percentiles import assign_buckets
@@ -95,26 +95,8 @@ def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
     corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
     shard = corpus.read_listing().shards[split.shard]
 
-    def read(setting: str, group: int) -> pa.ChunkedArray:
-        name = params[setting]
-        attributes, dot, key = name.rpartition(".")
-        if not dot:
-            raise ConfigError(setting, name, "expected SET.COLUMN, such as quality-v1.score")
-        table = views.read_attributes(corpus.root, attributes, shard, [group])
-        if key not in table.column_names:
-            raise ConfigError(setting, name, f"expected a column of {attributes}, one of {table.column_names}")
-        return table.column(key)
-
-    def column(setting: str, group: int) -> np.ndarray:
-        return read(setting, group).to_numpy()
-
-    def topics(group: int, rows: np.ndarray) -> pa.Array:
-        if params["topic"] is None:
-            return pa.array([""] * len(rows), pa.string())
-        found = read("topic", group)
-        if not pa.types.is_string(found.type):
-            raise ConfigError("topic", params["topic"], f"expected a column of text, it is {found.type}")
-        return found.take(pa.array(rows)).combine_chunks().fill_null("")
+    def column(setting: str, group: int, rows: np.ndarray) -> np.ndarray:
+        return read_column(corpus, setting, params[setting], shard, group, rows).to_numpy(zero_copy_only=False)
 
     def write(sink: HashingWriter) -> int:
         total, first_row = 0, split.first_row
@@ -122,8 +104,8 @@ def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
             for group in range(split.first_group, split.last_group + 1):
                 verdict, keys = evaluate_group(corpus, view, shard, group)
                 rows = np.flatnonzero(verdict.failed < 0)
-                tokens = column("tokens", group)[rows]
-                score = column("score", group)[rows] if params["score"] else np.zeros(len(rows), np.float32)
+                tokens = column("tokens", group, rows)
+                score = column("score", group, rows) if params["score"] else np.zeros(len(rows), np.float32)
                 if np.isnan(tokens.astype(np.float64)).any():
                     raise DataError(
                         shard.path,
@@ -137,13 +119,35 @@ def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile
                 values = [
                     pa.array(pack_address(shard.number, first_row + rows)), chosen.column("source"), pa.array(score.astype(np.float32)),
                     pa.array(tokens.astype(np.int64)), pa.array(verdict.bytes_before[-1][rows]),
-                    pa.array(hashing.hash_ids(chosen.column("id"), seed=0, name="document")), topics(group, rows),
+                    pa.array(hashing.hash_ids(chosen.column("id"), seed=0, name="document")),
+                    read_topics(corpus, params["topic"], shard, group, rows),
                 ]  # fmt: skip
                 parquet_files.write_row_group(writer, pa.table(values, schema=ROW_SCHEMA))
                 total, first_row = total + len(rows), first_row + keys.num_rows
         return total
 
     return [write_attempt(corpus.root, attempts, f"{params['work']}/table/{split_name(split)}.parquet", write)], {}
+
+
+def read_column(corpus: Corpus, setting: str, name: str, shard: Shard, group: int, rows: np.ndarray) -> pa.Array:
+    """SET.COLUMN of a row group's rows; ConfigError under `setting` for a name of another form, or a column that is not there."""
+    attributes, dot, key = name.rpartition(".")
+    if not dot:
+        raise ConfigError(setting, name, "expected SET.COLUMN, such as quality-v1.score")
+    table = views.read_attributes(corpus.root, attributes, shard, [group])
+    if key not in table.column_names:
+        raise ConfigError(setting, name, f"expected a column of {attributes}, one of {table.column_names}")
+    return table.column(key).take(pa.array(rows)).combine_chunks()
+
+
+def read_topics(corpus: Corpus, name: str | None, shard: Shard, group: int, rows: np.ndarray) -> pa.Array:
+    """The topic of each row, string; "" where a document has none, and for all where `name` is None."""
+    if name is None:
+        return pa.array([""] * len(rows), pa.string())
+    found = read_column(corpus, "topic", name, shard, group, rows)
+    if not pa.types.is_string(found.type) and not pa.types.is_large_string(found.type):
+        raise ConfigError("topic", name, f"expected a column of text, it is {found.type}")
+    return found.cast(pa.string()).fill_null("")
 
 
 def assign_cells(

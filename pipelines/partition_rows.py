@@ -14,15 +14,16 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from dolma_py import hashing, parquet_files, storage, views
+from dolma_py import hashing, parquet_files, storage
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, evaluate_group
-from dolma_py.errors import ConfigError, DataError
+from dolma_py.errors import DataError
 from dolma_py.listing import Shard, Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
 from mixers import quality_thresholds
 from mixers.quality_thresholds import Bins, Keys
+from pipelines.mix_table import read_column, read_topics
 from pipelines.steps import split_name
 
 ROW_SCHEMA = pa.schema([
@@ -122,15 +123,10 @@ def read_keys(
     source: pa.Array,
 ) -> tuple[list[tuple[str, str]], Keys]:
     """The groups (source, topic) that occur among a row group's kept rows, and the documents' keys; weights are 1."""
-    score = _read_column(corpus, "score", settings.score, shard, group, rows)
+    score = read_column(corpus, "score", settings.score, shard, group, rows)
     values = score.to_numpy(zero_copy_only=False).astype(np.float32)
     sources = source.to_pylist() if settings.by_source else [""] * len(rows)
-    topics: list[str] = [""] * len(rows)
-    if settings.topic is not None:
-        topic = _read_column(corpus, "topic", settings.topic, shard, group, rows)
-        if not pa.types.is_string(topic.type) and not pa.types.is_large_string(topic.type):
-            raise ConfigError("topic", settings.topic, f"expected a column of text, it is {topic.type}")
-        topics = ["" if name is None else name for name in topic.to_pylist()]
+    topics = read_topics(corpus, settings.topic, shard, group, rows).to_pylist()
     pairs = list(zip(sources, topics, strict=True))
     names = sorted(set(pairs))
     numbers = {name: number for number, name in enumerate(names)}
@@ -142,23 +138,12 @@ def read_keys(
 
 
 def _read_tokens(corpus: Corpus, settings: PartitionConfig, shard: Shard, group: int, rows: np.ndarray) -> np.ndarray:
-    column = _read_column(corpus, "tokens", str(settings.tokens), shard, group, rows)
+    column = read_column(corpus, "tokens", str(settings.tokens), shard, group, rows)
     if column.null_count:
         raise DataError(
             shard.path, f"a document of the view has no value of {settings.tokens}", hint="Count tokens over this view."
         )
     return column.to_numpy(zero_copy_only=False).astype(np.int64)
-
-
-def _read_column(corpus: Corpus, setting: str, name: str, shard: Shard, group: int, rows: np.ndarray) -> pa.Array:
-    """SET.COLUMN of a row group's kept rows."""
-    attributes, dot, key = name.rpartition(".")
-    if not dot:
-        raise ConfigError(setting, name, "expected SET.COLUMN, such as quality-v1.score")
-    table = views.read_attributes(corpus.root, attributes, shard, [group])
-    if key not in table.column_names:
-        raise ConfigError(setting, name, f"expected a column of {attributes}, one of {table.column_names}")
-    return table.column(key).take(pa.array(rows)).combine_chunks()
 
 
 @functools.lru_cache(maxsize=2)
