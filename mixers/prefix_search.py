@@ -89,7 +89,9 @@ def count_prefixes(docs: Ordered, search: Search) -> tuple[Ints, Ints, Ints]:
     inside = np.flatnonzero(is_open(docs, search))
     bits = sum(LEVEL_BITS[: search.level + 1])
     digit = (docs.high[inside] >> np.uint64(64 - bits)) & np.uint64((1 << LEVEL_BITS[search.level]) - 1)
-    places, where = np.unique(docs.pool[inside].astype(np.int64) * NUM_DIGITS + digit.astype(np.int64), return_inverse=True)
+    places, where = np.unique(
+        docs.pool[inside].astype(np.int64) * NUM_DIGITS + digit.astype(np.int64), return_inverse=True
+    )
     weights, counts = np.zeros(len(places), np.int64), np.zeros(len(places), np.int64)
     np.add.at(weights, where, docs.weight[inside])
     np.add.at(counts, where, 1)

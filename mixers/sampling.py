@@ -102,7 +102,11 @@ def order_for_heldout(source: npt.NDArray[np.int32], *, id_hash: UInt64s, place:
 
 
 def split_budget(
-    planned_tokens: Ints, *, available: Ints, names: Sequence[str], max_repetition: npt.NDArray[np.float64] | None = None
+    planned_tokens: Ints,
+    *,
+    available: Ints,
+    names: Sequence[str],
+    max_repetition: npt.NDArray[np.float64] | None = None,
 ) -> tuple[Ints, Ints]:
     """Copies of every document, and the tokens left for copies of some; int64 (P,) each. All arguments are of the P pools.
 
@@ -117,7 +121,7 @@ def split_budget(
     if len(impossible):
         first = int(impossible[0])
         rule = f"planned of {names[first]}, which has no document that may be sampled"
-        hint = "Make the plan from the documents that are sampled."
+        hint = "Make the plan from the documents that are sampled, or take more buckets."
         raise ConfigError("cells", int(planned_tokens[first]), rule, hint)
     if max_repetition is not None:
         many = np.flatnonzero(planned_tokens > max_repetition * available)
@@ -125,7 +129,8 @@ def split_budget(
             first = int(many[0])
             most = float(max_repetition[first])
             rule = f"{names[first]} has {int(available[first])} tokens, for at most {most:g} times as many planned"
-            raise ConfigError("selection.max_repetition", most, rule, f"{int(planned_tokens[first])} are planned: take more buckets, or plan less.")  # fmt: skip
+            hint = f"{int(planned_tokens[first])} are planned: take more buckets, or plan less."
+            raise ConfigError("selection.max_repetition", most, rule, hint)
     divisor = np.maximum(available, 1)
     whole = planned_tokens // divisor
     if len(whole) and int(whole.max()) >= MAX_COPIES:
@@ -198,7 +203,11 @@ def check_conservation(sampled: pa.Table) -> None:
     for row in pools.sort_by("pool").to_pylist():
         off, edge = row["sampled_tokens_sum"] - row["planned_tokens_sum"], row["edge_tokens_max"]
         if abs(off) > edge:
-            counts = {"planned_tokens": row["planned_tokens_sum"], "sampled_tokens": row["sampled_tokens_sum"], "one_document": edge}
+            counts = {
+                "planned_tokens": row["planned_tokens_sum"],
+                "sampled_tokens": row["sampled_tokens_sum"],
+                "one_document": edge,
+            }
             raise ConservationError(f"sample of {row['source']}, pool {row['pool']}", counts)
         found = sources.setdefault(row["source"], [0, 0])
         found[0] += off

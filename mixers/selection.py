@@ -32,15 +32,19 @@ class SelectionConfig(Config):
 
     mode: Literal["hash", "top", "reservoir"] = Field(
         default="hash",
-        description="who comes first: the smallest hash; the highest score; or a draw without replacement weighted by the score (Efraimidis and Spirakis 2006), as Olmo 3 takes code by educational score",
+        description="who comes first: the smallest hash; the highest score; or a draw without replacement weighted by the score "
+        "(Efraimidis and Spirakis 2006), as Olmo 3 takes code by educational score",
     )
     top_buckets: int | None = Field(
         default=None,
         ge=1,
-        description="only the highest buckets take part, and share what is planned of all: 2 of 20 are Dolmino's top two vigintiles, 4 of 20 the upper 20% of its code; null: all",
+        description="only the highest buckets take part, and share what is planned of all: 2 of 20 are Dolmino's top two "
+        "vigintiles, 4 of 20 the upper 20% of its code; null: all",
     )
     max_repetition: float = Field(
-        default=7.0, gt=0, description="most copies of a document on average over the buckets that take part; Olmo 3 report A.2.4"
+        default=7.0,
+        gt=0,
+        description="most copies of a document on average over the buckets that take part; Olmo 3 report A.2.4",
     )
 
 
@@ -57,7 +61,12 @@ class Pools(NamedTuple):
 
 
 def make_pools(
-    cells: list[tuple[str, str, int]], *, planned: Ints, num_buckets: int, selection: dict[str, SelectionConfig], seed: int
+    cells: list[tuple[str, str, int]],
+    *,
+    planned: Ints,
+    num_buckets: int,
+    selection: dict[str, SelectionConfig],
+    seed: int,
 ) -> Pools:
     """Each cell a pool of its own, and each (source, topic) of a source with a selection one pool of its highest buckets.
 
@@ -75,7 +84,9 @@ def make_pools(
         if name not in sources:
             raise ConfigError(f"selection.{name}", name, f"expected one of {sources}")
         if config.top_buckets is not None and config.top_buckets > num_buckets:
-            raise ConfigError(f"selection.{name}.top_buckets", config.top_buckets, f"at most num_buckets, {num_buckets}")
+            raise ConfigError(
+                f"selection.{name}.top_buckets", config.top_buckets, f"at most num_buckets, {num_buckets}"
+            )
     of_cell, of_budget = np.full(len(cells), -1, np.int32), np.zeros(len(cells), np.int32)
     numbers: dict[tuple[str, str, int], int] = {}
     rows: list[tuple[int, int, int, float]] = []

@@ -55,6 +55,13 @@ class MixInputs(Config):
 
 def read_mix_table(context: StepContext, inputs: MixInputs) -> pa.Table:
     """ROW_SCHEMA rows of the view in corpus order."""
+    files = write_mix_rows(context, inputs)
+    check_docs(context, inputs, sum(file["rows"] for file in files))
+    return load_mix_rows(context, files)
+
+
+def write_mix_rows(context: StepContext, inputs: MixInputs) -> list[dict[str, Any]]:
+    """Run the phase `table`: files of ROW_SCHEMA, one for each split, in corpus order."""
     units = [
         Unit(
             split_name(split),
@@ -66,14 +73,17 @@ def read_mix_table(context: StepContext, inputs: MixInputs) -> pa.Table:
     ]
     done, _ = context.run_units("table", units, table_split)
     files = file_lists(done)
-    check_docs(context, inputs, sum(file["rows"] for file in files))
-    tables = [parquet_files.read_row_groups(context.corpus.path(file["path"]), None, None) for file in files]
-    table = pa.concat_tables([ROW_SCHEMA.empty_table(), *tables]).combine_chunks()
-    if not table.num_rows:
+    if not sum(file["rows"] for file in files):
         raise ConfigError(
             "view", context.need_view().name, "expected documents to mix, every one was dropped", "Read the funnel."
         )
-    return table
+    return files
+
+
+def load_mix_rows(context: StepContext, files: list[dict[str, Any]]) -> pa.Table:
+    """The rows of these files on the driver."""
+    tables = [parquet_files.read_row_groups(context.corpus.path(file["path"]), None, None) for file in files]
+    return pa.concat_tables([ROW_SCHEMA.empty_table(), *tables]).combine_chunks()
 
 
 def check_docs(context: StepContext, inputs: MixInputs, num_docs: int) -> None:

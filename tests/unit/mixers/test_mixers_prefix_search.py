@@ -12,9 +12,12 @@ from mixers import prefix_search as search
 from mixers.prefix_search import NUM_DIGITS, Ordered
 from tests.reference import prefix_search as reference
 
-HIGHS = st.one_of(st.integers(0, 3), st.integers(0, (1 << 64) - 1), st.sampled_from([1 << 53, (1 << 53) + 1, (1 << 64) - 1]))
+HIGHS = st.one_of(
+    st.integers(0, 3), st.integers(0, (1 << 64) - 1), st.sampled_from([1 << 53, (1 << 53) + 1, (1 << 64) - 1])
+)
 DOCUMENTS = st.lists(
-    st.tuples(st.integers(-1, 2), HIGHS, st.integers(0, 2), st.one_of(st.integers(1, 3), st.integers(1, 1 << 40))), max_size=50
+    st.tuples(st.integers(-1, 2), HIGHS, st.integers(0, 2), st.one_of(st.integers(1, 3), st.integers(1, 1 << 40))),
+    max_size=50,
 )
 SHARES = st.lists(st.floats(0, 1), min_size=3, max_size=3)
 CHAINS = np.int32([0, 0, 1])

@@ -29,7 +29,13 @@ RATES = st.lists(st.floats(0, 9.5), min_size=NUM_POOLS, max_size=NUM_POOLS)
 
 def order(documents):
     pool, tokens, high, low = (np.array([row[i] for row in documents], np.int64) for i in range(4))
-    return Ordered(pool.astype(np.int32), high.astype(np.uint64) << np.uint64(60), low.astype(np.uint64), np.arange(len(pool)), tokens)
+    return Ordered(
+        pool.astype(np.int32),
+        high.astype(np.uint64) << np.uint64(60),
+        low.astype(np.uint64),
+        np.arange(len(pool)),
+        tokens,
+    )
 
 
 def plan(docs, rates):
@@ -88,7 +94,13 @@ def test_copies_do_not_depend_on_row_order_or_other_sources(documents, rates, ra
 def test_many_small_cells_give_what_they_should_together():
     """A thousand cells of one document of 10 tokens, 3 planned of each: rounding each by itself would give nothing at all."""
     num = 1000
-    docs = Ordered(np.arange(num, dtype=np.int32), np.zeros(num, np.uint64), np.zeros(num, np.uint64), np.arange(num), np.full(num, 10))
+    docs = Ordered(
+        np.arange(num, dtype=np.int32),
+        np.zeros(num, np.uint64),
+        np.zeros(num, np.uint64),
+        np.arange(num),
+        np.full(num, 10),
+    )
     copies, _ = draw(docs, np.full(num, 3), np.full(num, 10), np.zeros(num, np.int32))
     assert int(copies.sum()) == 300
     assert all(abs(int(copies[:part].sum()) * 10 - 3 * part) <= 5 for part in range(num))
@@ -96,7 +108,13 @@ def test_many_small_cells_give_what_they_should_together():
 
 def test_a_larger_budget_keeps_what_a_smaller_one_took_but_for_the_edge():
     num = 1000
-    docs = Ordered(np.zeros(num, np.int32), np.arange(num, dtype=np.uint64), np.zeros(num, np.uint64), np.arange(num), np.full(num, 10))
+    docs = Ordered(
+        np.zeros(num, np.int32),
+        np.arange(num, dtype=np.uint64),
+        np.zeros(num, np.uint64),
+        np.arange(num),
+        np.full(num, 10),
+    )
     taken = [draw(docs, np.int64([budget]), np.int64([10 * num]), CHAINS[:1])[0] for budget in (1000, 2500, 9990)]
     assert [int(copies.sum()) for copies in taken] == [100, 250, 999]
     assert (taken[0] <= taken[1]).all() and (taken[1] <= taken[2]).all()
@@ -110,7 +128,9 @@ def test_tokens_planned_of_nothing_are_an_error():
 
 def test_more_copies_than_a_selection_allows_are_an_error():
     most = np.float64([7, np.inf])
-    whole, rest = sampling.split_budget(np.int64([70, 900]), available=np.int64([10, 10]), names=["a", "b"], max_repetition=most)
+    whole, rest = sampling.split_budget(
+        np.int64([70, 900]), available=np.int64([10, 10]), names=["a", "b"], max_repetition=most
+    )
     assert whole.tolist() == [7, 90] and rest.tolist() == [0, 0]
     with pytest.raises(ConfigError, match="a has 10 tokens, for at most 7 times as many planned") as caught:
         sampling.split_budget(np.int64([71, 0]), available=np.int64([10, 10]), names=["a", "b"], max_repetition=most)

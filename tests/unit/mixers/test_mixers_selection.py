@@ -22,7 +22,9 @@ CELLS = [(source, topic, bucket) for source in ("code", "web") for topic in ("a"
 def pools_of(modes, seed=3):
     cells = [(mode, "", bucket) for mode in sorted(modes) for bucket in range(2)]
     chosen = {mode: SelectionConfig(mode=mode) for mode in modes if mode != "hash"}
-    return selection.make_pools(cells, planned=np.ones(len(cells), np.int64), num_buckets=2, selection=chosen, seed=seed)
+    return selection.make_pools(
+        cells, planned=np.ones(len(cells), np.int64), num_buckets=2, selection=chosen, seed=seed
+    )
 
 
 @given(st.lists(st.tuples(st.integers(-1, 3), SCORES), max_size=40))
@@ -87,19 +89,27 @@ def test_scores_of_nothing_come_last_by_hash():
 def test_each_cell_is_a_pool_unless_a_source_has_a_selection():
     planned = np.arange(16, dtype=np.int64)
     plain = selection.make_pools(CELLS, planned=planned, num_buckets=4, selection={}, seed=1)
-    assert plain.of_cell.tolist() == plain.of_budget.tolist() == list(range(16)) and plain.planned.tolist() == planned.tolist()
+    assert (
+        plain.of_cell.tolist() == plain.of_budget.tolist() == list(range(16))
+        and plain.planned.tolist() == planned.tolist()
+    )
     assert plain.chain.tolist() == [0] * 8 + [1] * 8 and len(set(plain.seeds.tolist())) == 16
     chosen = {"code": SelectionConfig(mode="reservoir", top_buckets=1)}
     pools = selection.make_pools(CELLS, planned=planned, num_buckets=4, selection=chosen, seed=1)
     assert pools.of_cell.tolist() == [-1, -1, -1, 0, -1, -1, -1, 1, *range(2, 10)]
     assert pools.of_budget.tolist() == [0] * 4 + [1] * 4 + list(range(2, 10))
     assert pools.planned.tolist() == [6, 22, *range(8, 16)] and pools.max_repetition[:3].tolist() == [7, 7, math.inf]
-    assert pools.seeds[2:].tolist() == plain.seeds[8:].tolist()  # a cell's draw is its own, whatever the other sources do
+    assert (
+        pools.seeds[2:].tolist() == plain.seeds[8:].tolist()
+    )  # a cell's draw is its own, whatever the other sources do
 
 
 @pytest.mark.parametrize(
     ("chosen", "key"),
-    [({"pdf": SelectionConfig()}, "selection.pdf"), ({"web": SelectionConfig(top_buckets=5)}, "selection.web.top_buckets")],
+    [
+        ({"pdf": SelectionConfig()}, "selection.pdf"),
+        ({"web": SelectionConfig(top_buckets=5)}, "selection.web.top_buckets"),
+    ],
 )
 def test_selections_of_nothing_are_errors(chosen, key):
     with pytest.raises(ConfigError) as caught:
