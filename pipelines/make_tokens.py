@@ -14,7 +14,7 @@ import gzip
 import io
 import json
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -28,7 +28,7 @@ from dolma_py.errors import ConservationError
 from dolma_py.listing import Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
-from mixers import shards
+from mixers import instruction_text, shards
 from mixers.shard_manifest import build_manifest
 from mixers.shards import LINEAGE_SCHEMA, PIECE_SCHEMA, PartSummary
 from mixers.tokenization import LoadedTokenizer, encode_batch, load_tokenizer, use_one_thread
@@ -51,6 +51,10 @@ class MakeTokensConfig(Config):
     max_heldout_docs: int = Field(
         default=1000, ge=0, description="held-out documents written per source: those with the smallest hash"
     )
+    special_tokens: Literal["text", "error"] = Field(
+        default="text",
+        description="what a special token's name in a text is: text like any other, or an error, as midtraining wants it (docs/sampling.md)",
+    )
 
 
 def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
@@ -68,6 +72,7 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
         "seed": context.seed,
         "num_buckets": num_buckets,
         "work": context.work,
+        "special_tokens": settings.special_tokens,
     }
     units = [Unit(split_name(split), split_params(context, split) | base, split.text_bytes) for split in splits]
     pieces, times = context.run_units("pieces", units, encode_split)
@@ -213,6 +218,9 @@ def _encode_rows(
 ) -> tuple[pa.Table, np.ndarray]:
     """PIECE_SCHEMA rows, one per copy, and each row's bucket; a document is encoded once."""
     documents = batch.documents.take(pa.array(chosen))
+    if params["special_tokens"] == "error":
+        markers = instruction_text.make_markers(instruction_text.list_special_tokens(tokenizer.backend), chat=False)
+        instruction_text.check_plain(documents.column("text"), documents.column("id"), markers)
     ids, offsets = encode_batch(tokenizer, documents.column("text"))
     index = np.repeat(np.arange(len(chosen)), number)
     copy = (np.arange(len(index)) - np.repeat(np.cumsum(number) - number, number)).astype(np.int32)

@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dolma_py.errors import ConfigError, ConservationError, DataError
+from dolma_py.errors import ConfigError, ConservationError, DataError, DolmaError
+from mixers.tokenization import BpeConfig, train_bpe
 from pipelines.build_recipe import BuildOptions
 from pipelines.job_main import run_step_file
+from pipelines.sample_mix import SET_SCHEMA
 from tests.dedup_jobs import flat_rows, list_output, read_set
 from tests.tiny_corpus import write_attributes, write_corpus
 
@@ -233,3 +235,26 @@ def test_a_planted_loss_stops_the_job(tmp_path, monkeypatch, max_docs):
     monkeypatch.setattr(kind, "draw", lose)
     with pytest.raises(ConservationError, match="sample of"):
         sample(tmp_path, {"heldout_docs": 1}, max_docs=max_docs)
+
+
+def test_a_special_token_in_midtraining_text_is_an_error(tmp_path):
+    """Cut by a rule of the view it is none; by default it is text like any other."""
+    documents = [[[{"text": "plain"}, {"text": "<|user|>\nA<|endoftext|>", "id": "planted"}]]]
+    corpus = write_corpus(str(tmp_path / "corpus"), documents)
+    (tmp_path / "tokenizer.json").write_bytes(train_bpe(["some plain text"], BpeConfig(vocab_size=300)))
+    write_attributes(corpus, "sample-v1", [[[{"copies": 1, "is_heldout": False, "bucket": 0}] * 2]], SET_SCHEMA)
+
+    def tokenize(name, view=None, **settings):
+        step = {"mix": name, "tokenizer": str(tmp_path / "tokenizer.json")} | settings
+        run_step_file("tokenize", {"corpus": corpus.root, "view": view, "name": name, "step": step}, OPTIONS)
+        return json.loads((tmp_path / "corpus/tokens" / name / "manifest.json").read_text())["tokens"]
+
+    assert tokenize("plain") > 20
+    with pytest.raises(DolmaError, match=r"document planted.*its text spells a special token, '<\|endoftext\|>'"):
+        tokenize("strict", special_tokens="error")
+    tagger = {"tagger": "mixers.instruction_text:InstructionTextTagger"}
+    rules = [{"name": "chat_markup", "edit": "markup"}]
+    run_step_file(
+        "tag", {"corpus": corpus.root, "name": "chat", "step": {"taggers": [tagger], "rules": rules}}, OPTIONS
+    )
+    assert tokenize("strict", "chat", special_tokens="error") == len("plain") + 1 + len("A") + 1
