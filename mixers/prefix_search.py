@@ -141,15 +141,16 @@ def find_edges(docs: Ordered, search: Search) -> Edges:
 
 
 def choose_ends(edges: Edges, *, budget: Ints, chain: npt.NDArray[np.int32]) -> Ends:
-    """Whether each pool takes its edge: so that the sum over the pools before it, of the same chain, comes closest to what was wanted.
+    """Whether each pool takes its edge: so that the sum over the pools decided before, of the same chain, comes closest to what was wanted.
 
-    What a pool gives too much or too little is carried to the next one of its chain, as far as one document there can mend it. So a
-    pool differs from its budget by less than its edge, and a chain from the sum of its budgets by at most half of its longest edge.
+    Pools are decided from the longest edge to the shortest (then by number), so that what a long document gives too much or too little
+    is mended by short ones. A pool differs from its budget by at most its edge, a chain from the sum of its budgets by at most half of
+    its longest edge, and commonly by half of its shortest.
 
     Parameters
     ----------
     edges, budget : (P,)        of find_edges
-    chain : int32 (P,)          pools of one number share what is carried; in the order of the pools
+    chain : int32 (P,)          pools of one number share what is carried
 
     Examples
     --------
@@ -159,9 +160,9 @@ def choose_ends(edges: Edges, *, budget: Ints, chain: npt.NDArray[np.int32]) -> 
     """
     carried: dict[int, int] = {}
     place = edges.place.copy()
-    for pool, key in enumerate(chain.tolist()):
-        if not int(budget[pool]):
-            continue
+    order = np.lexsort((np.arange(len(chain)), -edges.weight))
+    for pool in order[budget[order] > 0].tolist():
+        key = int(chain[pool])
         without = carried.get(key, 0) + int(edges.before[pool]) - int(budget[pool])
         within = without + int(edges.weight[pool])
         takes = abs(within) < abs(without)

@@ -1,7 +1,7 @@
 """Which documents, and how often: copies of every document of a pool, the held-out split, and the check that the plan was met.
 
 Nothing here depends on row order or partitions: a document's fate is a function of its pool, its keys and its tokens, and a pool's
-outcome a function of the set of its documents and of what the pools of its source before it gave. A pool is a cell of the plan, or
+outcome a function of the set of its documents and of the edges of its source's pools. A pool is a cell of the plan, or
 several (mixers.selection). Legend: N documents, C cells, P pools.
 """
 
@@ -144,14 +144,14 @@ def sample_copies(
     """How many copies of each document the mix takes, and the weight of each pool's edge.
 
     Every document of a pool gets its whole copies; for the tokens left, one copy more to the first documents by rising keys, up to the
-    one at which the budget ends, its edge, or with it, whichever keeps the sum over the pools of the chain so far closest to
-    what was wanted. So a pool is off by less than its edge, and a chain by at most half of its longest edge.
+    one at which the budget ends, its edge, or with it, whichever brings the sum over the chain closest to what was wanted
+    (prefix_search.choose_ends). So a pool is off by at most its edge, and a chain by at most half of its longest edge.
 
     Parameters
     ----------
     docs : N documents              pool -1 is not sampled (0 copies); weights are tokens as they will be written, so >= 1
     whole, rest : int64 (P,)        from split_budget
-    chain : int32 (P,)              pools of one number, a source's, share what is carried from pool to pool
+    chain : int32 (P,)              pools of one number, a source's, mend what they are off together
 
     Returns
     -------

@@ -5,22 +5,23 @@ from __future__ import annotations
 
 def fill_pools(documents, budgets, chains):
     """documents: (pool, high, low, place, weight). Per pool the set of places taken and the weight of its edge, 0 without one."""
-    taken, edges, carried = [], [], {}
-    for pool, (budget, chain) in enumerate(zip(budgets, chains, strict=True)):
+    taken, rests, carried = [], [], {}
+    for pool, budget in enumerate(budgets):
         mine = sorted(row[1:] for row in documents if row[0] == pool)
-        places, total, edge = set(), 0, 0
+        places, total, edge = set(), 0, None
         for _, _, place, weight in mine if budget else []:
-            if total + weight < budget:
-                places.add(place)
-                total += weight
-                continue
-            edge = weight
-            off = carried.get(chain, 0) + total - budget
-            if abs(off + weight) < abs(off):
-                places.add(place)
-                off += weight
-            carried[chain] = off
-            break
+            if total + weight >= budget:
+                edge = (place, weight, total - budget)
+                break
+            places.add(place)
+            total += weight
         taken.append(places)
-        edges.append(edge)
-    return taken, edges
+        rests.append(edge)
+    for pool in sorted((p for p, edge in enumerate(rests) if edge), key=lambda p: (-rests[p][1], p)):
+        place, weight, off = rests[pool]
+        off += carried.get(chains[pool], 0)
+        if abs(off + weight) < abs(off):
+            taken[pool].add(place)
+            off += weight
+        carried[chains[pool]] = off
+    return taken, [edge[1] if edge else 0 for edge in rests]
