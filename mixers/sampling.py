@@ -124,7 +124,7 @@ def split_budget(
         hint = "Make the plan from the documents that are sampled, or take more buckets."
         raise ConfigError("cells", int(planned_tokens[first]), rule, hint)
     if max_repetition is not None:
-        many = np.flatnonzero(planned_tokens > max_repetition * available)
+        many = np.flatnonzero(planned_tokens / max_repetition > available)
         if len(many):
             first = int(many[0])
             most = float(max_repetition[first])

@@ -20,7 +20,7 @@ from mixers import prefix_search, quality_thresholds, sampling
 from mixers.prefix_search import Edges, Ends, Ordered, Search
 from mixers.selection import Pools
 from pipelines import mix_tasks
-from pipelines.mix_table import MixInputs, assign_cells, load_mix_rows
+from pipelines.mix_table import MixInputs, assign_cells, check_sizes, is_sized, load_mix_rows
 from pipelines.steps import StepContext, Unit
 from pipelines.units import Work
 
@@ -114,7 +114,7 @@ class RowPasses:
         self.passes: list[dict[str, Any]] = []  # what each search left open, for run.json
         self.state: dict[str, Any] = {
             "seed": context.seed, "heldout": config.dump_config(inputs.heldout), "heldout_ends": None, "thresholds": None, "bins": None,
-            "pools": None, "search": None, "groups": [],
+            "pools": None, "search": None, "groups": [], "sized": [], "sizes": [],
         }  # fmt: skip
 
     def run_pass(self, phase: str, work: Work) -> tuple[list[pa.Table], list[dict[str, Any]]]:
@@ -143,6 +143,11 @@ class RowPasses:
         if least < 1:
             raise SchemaError("tokens", "counts of at least 1", least)
         self.state["groups"] = [list(group) for group in groups]
+        if self.inputs.duplicates is not None:
+            sources = sorted({source for source, _ in groups})
+            check_sizes(self.inputs.duplicates, sources, self.num_buckets)
+            sized = np.flatnonzero(is_sized(pa.array(sources), self.inputs.duplicates)).tolist()
+            self.state |= {"sized": sized, "sizes": self.inputs.duplicates.sizes}
         if self.inputs.heldout.heldout_docs is not None:
             self._find_heldout(groups, facts)
         tables, facts = self.run_pass("kept", mix_tasks.count_kept)

@@ -18,6 +18,7 @@ from dolma_py import parquet_files, storage
 from dolma_py.errors import SchemaError
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from mixers import prefix_search, quality_thresholds
+from mixers.duplicate_weights import find_size_buckets
 from mixers.prefix_search import Ends, Ordered, Search
 from mixers.quality_thresholds import Bins, Keys
 from mixers.sampling import HeldoutConfig, count_copies, order_for_heldout, select_heldout
@@ -119,10 +120,13 @@ def make_keys(state: dict[str, Any], rows: Rows) -> Keys:
 
 
 def find_cells(state: dict[str, Any], rows: Rows) -> npt.NDArray[np.int32]:
-    """group * buckets + bucket; -1 for who is held out."""
+    """group * buckets + bucket, of quality or of cluster size; -1 for who is held out."""
     found, _ = quality_thresholds.load_thresholds(state["thresholds"], "thresholds")
     keys = make_keys(state, rows)
     bucket = quality_thresholds.assign_by_thresholds(keys, found)
+    if state["sized"]:
+        sizes = find_size_buckets(rows.score.astype(np.int64), state["sizes"])
+        bucket = np.where(np.isin(rows.source, state["sized"]), sizes, bucket)
     return np.where(keys.group < 0, np.int32(-1), keys.group * np.int32(found.num_buckets) + bucket).astype(np.int32)
 
 

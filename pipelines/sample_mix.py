@@ -26,7 +26,7 @@ from pipelines.attribute_sets import write_attribute_sets
 from pipelines.excluded_documents import ExclusionConfig, checksum_ids, find_excluded
 from pipelines.mix_passes import CellSums, Drawn, open_rows, sum_pools
 from pipelines.mix_table import CHANGES_NO_BYTE, MEAN_TEXT_BYTES, MixInputs, driver_memory_bytes, write_mix_rows
-from pipelines.steps import StepContext, StepResult
+from pipelines.steps import StepContext, StepResult, file_lists
 
 __all__ = [
     "CHANGES_NO_BYTE",
@@ -70,13 +70,14 @@ class SampleMixConfig(MixInputs):
 
 def run(context: StepContext, settings: SampleMixConfig) -> StepResult:
     """Rows, cells, pools, copies; then the check, the table and the attributes."""
-    files = write_mix_rows(context, settings)
+    files = file_lists(write_mix_rows(context, settings))
     excluded = find_excluded(context, settings.exclude)
     rows = open_rows(context, settings, settings.num_buckets, files, excluded.files)
     counted = rows.count_cells()
     cells = parquet_files.read_row_groups(_find_cells(context, settings.cells), None, None)
     keys = _check_cells(cells, counted.groups, settings.num_buckets)
     planned = cells.column("planned_tokens").to_numpy()
+    _check_selection(settings)
     pools = make_pools(
         keys, planned=planned, num_buckets=settings.num_buckets, selection=settings.selection, seed=context.seed
     )
@@ -114,6 +115,15 @@ def _check_cells(cells: pa.Table, groups: list[tuple[str, str]], num_buckets: in
         rule = f"expected the {len(expected)} cells of this view"
         raise ConfigError("cells", len(keys), rule, "Plan again after changing the view.")
     return keys
+
+
+def _check_selection(settings: SampleMixConfig) -> None:
+    """Raise ConfigError for a source that would be chosen by score, where its scores are cluster sizes."""
+    by_size = settings.duplicates
+    for name, chosen in sorted(settings.selection.items()):
+        if by_size is not None and chosen.mode != "hash" and (by_size.sources is None or name in by_size.sources):
+            rule = "expected hash: buckets of this source are cluster sizes, not quality"
+            raise ConfigError(f"selection.{name}.mode", chosen.mode, rule)
 
 
 def _name_pools(keys: list[tuple[str, str, int]], pools: Pools) -> list[str]:

@@ -19,11 +19,21 @@ from pipelines.sample_mix import SET_SCHEMA
 from tests.dedup_jobs import flat_rows, list_output, read_set
 from tests.tiny_corpus import write_attributes, write_corpus
 
-SCORES = pa.schema([("score", pa.float32()), ("topic", pa.string()), ("tokens", pa.int64()), ("dirty", pa.bool_())])
+SCORES = pa.schema(
+    [
+        ("score", pa.float32()),
+        ("topic", pa.string()),
+        ("tokens", pa.int64()),
+        ("dirty", pa.bool_()),
+        ("size", pa.int32()),
+    ]
+)
+SIZED = {"duplicates": {"column": "scores-v1.size", "sizes": [1, 2, 5], "sources": ["web"]}}
 INPUTS = {"score": "scores-v1.score", "topic": "scores-v1.topic", "tokens": "scores-v1.tokens", "num_buckets": 5}
 OPTIONS = BuildOptions(show_progress=False)
 CELLS = "runs/plan/00-plan/cells.parquet"
 NUM_DOCS = 360
+PLAN_SIZED = {"plan": {"token_budget": 60_000, "sources": {"web": {"curve": False}}, "default": {"curve": True}}}
 
 
 def write(root, seed=1, num_docs=NUM_DOCS, **changes):
@@ -43,6 +53,7 @@ def write(root, seed=1, num_docs=NUM_DOCS, **changes):
                     "topic": made.choice(["art", "law"]),
                     "tokens": made.choice([1, 5, 40, 700]),
                     "dirty": made.random() < 0.1,
+                    "size": made.choice([1, 2, 3, 9]),
                 }
                 | changes
                 for _ in rows
@@ -68,7 +79,7 @@ def sample(root, heldout, partitions=None, seed=0, **settings):
 
 def make(root, heldout, **settings):
     rows = write(root)
-    plan(root, heldout)
+    plan(root, heldout, **(PLAN_SIZED | SIZED if "duplicates" in settings else {}))
     sample(root, heldout, **settings)
     return rows
 
@@ -78,6 +89,7 @@ def read_table(root):
 
 
 VARIANTS = {
+    "sized": ({"heldout_docs": 7}, SIZED),
     "plain": ({"heldout_docs": 20}, {}),
     "share": ({"heldout_frac": 0.1}, {}),
     "chosen": (
@@ -122,7 +134,7 @@ def test_the_table_says_what_the_attributes_say(made):
             found[1] = max(found[1], row["edge_tokens"])
     assert all(abs(off) <= edge <= 700 for off, edge in pools.values())
     assert all(2 * abs(off) <= edge for off, edge in sources.values())
-    assert len(pools) == (4 if settings else 20)
+    assert len(pools) == (4 if "selection" in settings else 20)
     facts = json.loads((root / "runs/sample/00-sample/manifest.json").read_text())["facts"]
     assert facts["sampled_tokens"] == sum(row["sampled_tokens"] for row in table)
     assert 2 * abs(facts["sampled_tokens"] - facts["planned_tokens"]) <= 2 * 700 and facts["planned_tokens"] == 60_000
@@ -145,7 +157,7 @@ def test_top_and_reservoir_take_who_they_should(made):
     for row in drawn:
         row["score"] = -1.0 if row["score"] is None else row["score"]
     best = [row for row in drawn if row["source"] == "web" and not row["dirty"]]
-    for topic in ("art", "law") if settings else ():
+    for topic in ("art", "law") if "selection" in settings else ():
         mine = [row for row in best if row["topic"] == topic]
         most = max(row["copies"] for row in mine)
         # those with the copy more have no smaller score than those without
@@ -153,8 +165,10 @@ def test_top_and_reservoir_take_who_they_should(made):
             (row["score"] for row in mine if row["copies"] < most), default=-1.0
         )
     low = [row for row in drawn if row["source"] == "code" and row["bucket"] < 3]
-    assert low and any(row["copies"] for row in low) == (not settings)
-    assert any(row["dirty"] and row["copies"] for row in drawn) == (not settings)
+    assert low and any(row["copies"] for row in low) == ("selection" not in settings)
+    assert any(row["dirty"] and row["copies"] for row in drawn) == ("exclude" not in settings)
+    sized = {(row["size"], row["bucket"]) for row in drawn if row["source"] == "web"}
+    assert (sized == {(1, 0), (2, 1), (3, 1), (9, 2)}) == ("duplicates" in settings)
 
 
 def test_held_out_and_flagged_documents_are_nowhere_in_the_mix(tmp_path):
@@ -192,6 +206,7 @@ def test_held_out_and_flagged_documents_are_nowhere_in_the_mix(tmp_path):
         ({"exclude": {"ids": ["{corpus}/bad.jsonl"]}}, DataError, "expected an id, or JSON with one"),
         ({"exclude": {"ids": ["{corpus}/empty.txt"]}}, ConfigError, "expected ids, the files have none"),
         ({"selection": {"pdf": {}}}, ConfigError, "expected one of"),
+        (SIZED | {"selection": {"web": {"mode": "top"}}}, ConfigError, "cluster sizes, not quality"),
         ({"selection": {"web": {"top_buckets": 6}}}, ConfigError, "at most num_buckets"),
         (
             {"selection": {"web": {"top_buckets": 4, "max_repetition": 0.25}}},

@@ -132,6 +132,8 @@ def test_more_copies_than_a_selection_allows_are_an_error():
         np.int64([70, 900]), available=np.int64([10, 10]), names=["a", "b"], max_repetition=most
     )
     assert whole.tolist() == [7, 90] and rest.tolist() == [0, 0]
+    empty = {"available": np.int64([10, 0]), "names": ["a", "b"], "max_repetition": most}
+    assert sampling.split_budget(np.int64([7, 0]), **empty)[0].tolist() == [0, 0]
     with pytest.raises(ConfigError, match="a has 10 tokens, for at most 7 times as many planned") as caught:
         sampling.split_budget(np.int64([71, 0]), available=np.int64([10, 10]), names=["a", "b"], max_repetition=most)
     assert caught.value.key == "selection.max_repetition"
