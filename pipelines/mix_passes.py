@@ -17,6 +17,7 @@ from dolma_py import config, parquet_files, storage
 from dolma_py.errors import SchemaError
 from dolma_py.manifest import render_json
 from mixers import prefix_search, quality_thresholds, sampling
+from mixers.percentiles import CELL_SCHEMA
 from mixers.prefix_search import Edges, Ends, Ordered, Search
 from mixers.selection import Pools
 from pipelines import mix_tasks
@@ -222,6 +223,15 @@ class RowPasses:
         for split in sorted(self.files):
             files.setdefault(int(split.split("-")[1]), []).append(f"{self.context.work}/drawn/rows/{split}.parquet")
         return Drawn(*sums, edge_tokens=edges.weight, files=files)
+
+
+def list_cells(counted: CellSums, num_buckets: int) -> pa.Table:
+    """CELL_SCHEMA rows, as mixers.percentiles.count_cells makes them."""
+    names = [name for name in counted.groups for _ in range(num_buckets)]
+    bucket = np.tile(np.arange(num_buckets, dtype=np.int32), len(counted.groups))
+    columns = [pa.array([name[part] for name in names], pa.string()) for part in (0, 1)]
+    numbers = map(pa.array, (bucket, counted.documents, counted.tokens, counted.bytes))
+    return pa.table([*columns, *numbers], schema=CELL_SCHEMA)
 
 
 def sum_pools(pools: Pools, cells: CellSums) -> tuple[Ints, Ints]:

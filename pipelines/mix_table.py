@@ -1,7 +1,7 @@
 """The narrow table that planning and sampling share: one row per document of the view, on the driver.
 
 A row is 40 bytes and the source's name: score, tokens, bytes of the edited text, hash of the id, address. Joining the tasks'
-tables and ranking inside the cells take DOC_BYTES a document at the peak; `max_docs` bounds it.
+tables and ranking inside the cells take DOC_BYTES a document at the peak; of more than `max_docs` nothing is joined (mix_passes).
 For sources whose buckets are classes of cluster sizes (MixInputs.duplicates), the score of a row is its cluster size.
 """
 
@@ -56,9 +56,9 @@ class MixInputs(Config):
         default=HeldoutConfig(heldout_frac=0.01), description="documents for validation, never sampled"
     )
     max_docs: int = Field(
-        default=100_000_000,
+        default=10_000_000,
         ge=1,
-        description="most documents of the view; each takes 160 bytes of the driver's memory, so 16 GB at 100 million",
+        description="most documents whose narrow rows the driver holds, 160 bytes each; of more, tasks find cells and copies, the same",
     )
 
 
@@ -69,20 +69,6 @@ class MixTable(NamedTuple):
     removals: dict[
         str, list[list[int]]
     ]  # source -> documents [that came out of deduplication, that later rules removed] by bucket
-
-
-def read_mix_table(context: StepContext, inputs: MixInputs) -> pa.Table:
-    """ROW_SCHEMA rows of the view in corpus order."""
-    return read_mix(context, inputs).rows
-
-
-def read_mix(context: StepContext, inputs: MixInputs) -> MixTable:
-    """The table of the view."""
-    done = write_mix_rows(context, inputs)
-    files = file_lists(done)
-    check_docs(context, inputs, sum(file["rows"] for file in files))
-    removals = add_removals(line["facts"]["removals"] for line in done.units.values())
-    return MixTable(load_mix_rows(context, files), removals)
 
 
 def write_mix_rows(context: StepContext, inputs: MixInputs) -> DoneFile:
@@ -115,17 +101,8 @@ def row_params(inputs: MixInputs) -> dict[str, Any]:
     return {name: values[name] for name in ("tokens", "score", "topic", "duplicates")}
 
 
-def check_docs(context: StepContext, inputs: MixInputs, num_docs: int) -> None:
-    """Raise ConfigError for more documents than the driver may hold, before it reads them."""
-    if num_docs > inputs.max_docs:
-        raise ConfigError(
-            context.setting_key("max_docs"), inputs.max_docs, f"expected at least the view's {num_docs} documents",
-            f"Raise it where the driver has {num_docs * DOC_BYTES / 1e9:.1f} GB of memory for them, or drop documents by a rule.",
-        )  # fmt: skip
-
-
 def driver_memory_bytes(inputs: MixInputs, text_bytes: int) -> int:
-    """What the driver holds at most for documents of MEAN_TEXT_BYTES or more on average."""
+    """What the driver holds of rows at most, for documents of MEAN_TEXT_BYTES or more on average."""
     return DOC_BYTES * min(inputs.max_docs, text_bytes // MEAN_TEXT_BYTES)
 
 

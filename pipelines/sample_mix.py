@@ -61,11 +61,6 @@ class SampleMixConfig(MixInputs):
         description="source -> how its documents are chosen, where not by hash within each cell",
     )
     exclude: ExclusionConfig = Field(default=ExclusionConfig(), description="documents that are never sampled")
-    max_docs: int = Field(
-        default=10_000_000,
-        ge=1,
-        description="most documents whose narrow rows the driver holds, 160 bytes each; beyond it tasks decide, by histograms, the same",
-    )
 
 
 def run(context: StepContext, settings: SampleMixConfig) -> StepResult:

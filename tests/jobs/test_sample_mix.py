@@ -79,7 +79,8 @@ def sample(root, heldout, partitions=None, seed=0, **settings):
 
 def make(root, heldout, **settings):
     rows = write(root)
-    plan(root, heldout, **(PLAN_SIZED | SIZED if "duplicates" in settings else {}))
+    passes = {name: settings[name] for name in ("max_docs",) if name in settings}
+    plan(root, heldout, **(PLAN_SIZED | SIZED if "duplicates" in settings else {}), **passes)
     sample(root, heldout, **settings)
     return rows
 
@@ -145,8 +146,9 @@ def test_partitions_and_passes_change_no_byte(made, tmp_path, partitions, max_do
     root, _, heldout, settings = made
     make(tmp_path, heldout, partitions=partitions, max_docs=max_docs, **settings)
     assert list_output(tmp_path) == list_output(root)
-    passes = json.loads((tmp_path / "runs/sample/00-sample/run.json").read_text())["passes"]
-    assert bool(passes) == (max_docs < NUM_DOCS)
+    for step in ("plan", "sample"):
+        passes = json.loads((tmp_path / f"runs/{step}/00-{step}/run.json").read_text())["passes"]
+        assert bool(passes) == (max_docs < NUM_DOCS)
 
 
 def test_top_and_reservoir_take_who_they_should(made):
