@@ -21,10 +21,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from dolma_py.arrow_buffers import TextView, view_text
+from dolma_py.arrow_buffers import view_text
 from dolma_py.config import Config
 from dolma_py.errors import ConfigError, DataError, SchemaError
-from dolma_py.hashing import derive_seed, mix_keys, uniform_hash
+from dolma_py.hashing import check_ranges, derive_seed, mix_keys, uniform_hash
 from mixers.fim_kernels import cut_texts_kernel
 from mixers.tokenization import LoadedTokenizer, check_unspoken, decode_ids, encode_texts
 
@@ -36,10 +36,15 @@ class FimConfig(Config):
     """Which copies are cut, and the tokens before their parts."""
 
     rate: float = Field(
-        default=0.0, ge=0, le=1, description="share of the copies of sources not named below; Olmo 3 took 0.5 of its code"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the copies of sources not named below; Olmo 3 took 0.5 of its code",
     )
     sources: dict[str, float] = Field(default_factory=dict, description="share of the copies of a source, 0 to 1")
-    spm_frac: float = Field(default=0.5, ge=0, le=1, description="share of the cut copies written suffix first; as Olmo 3")
+    spm_frac: float = Field(
+        default=0.5, ge=0, le=1, description="share of the cut copies written suffix first; as Olmo 3"
+    )
     prefix_token: str = Field(default="<|fim_prefix|>", description="special token before the text's beginning")
     middle_token: str = Field(default="<|fim_middle|>", description="special token before the middle")
     suffix_token: str = Field(default="<|fim_suffix|>", description="special token before the text's end")
@@ -81,7 +86,9 @@ def find_fim_tokens(tokenizer: LoadedTokenizer, config: FimConfig, key: str = "f
         token = getattr(config, name)
         number = tokenizer.backend.token_to_id(token)
         if number is None:
-            hint = f"Name the tokenizer's own, or train one with all of special_tokens <|endoftext|>, <|pad|> and {token}."
+            hint = (
+                f"Name the tokenizer's own, or train one with all of special_tokens <|endoftext|>, <|pad|> and {token}."
+            )
             raise ConfigError(f"{key}.{name}", token, "expected a token of the vocabulary", hint)
         check_unspoken(tokenizer.backend, number, f"{key}.{name}")
         found.append(int(number))
@@ -126,9 +133,111 @@ def choose_cuts(
     start, end = np.zeros(len(index), np.int64), np.zeros(len(index), np.int64)
     chosen = np.flatnonzero(is_cut)
     hashes = [mix_keys(own[chosen], seed=derive_seed(seed, "fim cut", place)) for place in range(2)]
-    for row in np.unique(index[chosen]).tolist():
-        copies = chosen[index[chosen] == row]
-        one = TextView(text.data[text.offsets[row] : text.offsets[row + 1]], np.zeros(1, np.int64))
-        del copies, one
-    start[chosen], end[chosen] = _cut_copies(text, index[chosen], *hashes)
+    start_byte, end_byte = text.offsets[:-1][index[chosen]], text.offsets[1:][index[chosen]]
+    start[chosen], end[chosen] = cut_texts(text.data, start_byte, end_byte, *hashes)
     return Cuts(mode, start, end)
+
+
+def cut_texts(
+    data: npt.NDArray[np.uint8],
+    start_byte: npt.NDArray[np.int64],
+    end_byte: npt.NDArray[np.int64],
+    first_hash: npt.NDArray[np.uint64],
+    second_hash: npt.NDArray[np.uint64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Two cuts of each text, uniform over the places before, between and after its characters.
+
+    Parameters
+    ----------
+    data : uint8 (B,)                       UTF-8
+    start_byte, end_byte : int64 (K,)       text i is data[start_byte[i]:end_byte[i]]; texts may overlap
+    first_hash, second_hash : uint64 (K,)   one place each
+
+    Returns
+    -------
+    start, end : int64 (K,)                 bytes from the start of the text, start <= end, never inside a character
+
+    Raises
+    ------
+    SchemaError                             a range outside the data, or other lengths
+    """
+    check_ranges(len(data), start_byte, end_byte)
+    if not len(start_byte) == len(first_hash) == len(second_hash):
+        raise SchemaError("hashes", f"{len(start_byte)} of each", (len(first_hash), len(second_hash)))
+    start, end = np.empty(len(start_byte), np.int64), np.empty(len(start_byte), np.int64)
+    cut_texts_kernel(data, start_byte, end_byte, first_hash, second_hash, start, end)
+    return start, end
+
+
+def encode_copies(
+    tokenizer: LoadedTokenizer, texts: pa.Array, *, index: npt.NDArray[np.int64], cuts: Cuts, tokens: FimTokens | None
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """Encode K copies of N texts, each text and each part of a cut copy once, an end token after each copy.
+
+    tokens: needed when any copy is cut. Returns (ids uint32 (T,), offsets int64 (K + 1,)) as encode_batch does; raises as it does.
+    """
+    rows = texts.to_pylist()
+    plain = np.unique(index[cuts.mode == PLAIN]).tolist()
+    todo = [rows[row] for row in plain]
+    for row, mode, start, end in zip(index.tolist(), *(values.tolist() for values in cuts), strict=True):
+        if mode != PLAIN:
+            text = rows[row].encode()
+            todo += [text[:start].decode(), text[start:end].decode(), text[end:].decode()]
+    parts = encode_texts(tokenizer, todo)
+    of_row = dict(zip(plain, parts[: len(plain)], strict=True))
+    cut_parts = iter(parts[len(plain) :])
+    copies = [
+        [of_row[row]] if mode == PLAIN else _arrange(mode, [next(cut_parts) for _ in range(3)], tokens)
+        for row, mode in zip(index.tolist(), cuts.mode.tolist(), strict=True)
+    ]
+    lengths = np.array([sum(map(len, copy)) + 1 for copy in copies], np.int64)
+    offsets = np.zeros(len(copies) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    ids = np.full(offsets[-1], tokenizer.eos_token_id, np.uint32)
+    for place, copy in zip(offsets[:-1].tolist(), copies, strict=True):
+        for part in copy:
+            ids[place : place + len(part)] = part
+            place += len(part)
+    return ids, offsets
+
+
+def _arrange(mode: int, parts: list[npt.NDArray[np.uint32]], tokens: FimTokens | None) -> list[npt.NDArray[np.uint32]]:
+    """The arrays of a cut copy in their order, its end token left out."""
+    if tokens is None:
+        raise SchemaError("mode", "no cut copies where no tokens are named", mode)
+    before, middle, after = (np.array([token], np.uint32) for token in tokens)
+    ends = [before, parts[0], after, parts[2]] if mode == PSM else [after, parts[2], before, parts[0]]
+    return [*ends, middle, parts[1]]
+
+
+class UndoneCopy(NamedTuple):
+    """What a copy says of its document."""
+
+    mode: int
+    start: int  # bytes before the middle, 0 for PLAIN
+    end: int
+    text: str
+
+
+def undo_fim(tokenizer: LoadedTokenizer, ids: npt.NDArray[np.unsignedinteger], tokens: FimTokens) -> UndoneCopy:
+    """The document's text from the ids of one copy, cut or not, the end token with them.
+
+    Raises
+    ------
+    DataError       the three tokens are there in another order, or not once each
+    """
+    places = np.flatnonzero(np.isin(ids, tokens))
+    if not len(places):
+        return UndoneCopy(PLAIN, 0, 0, decode_ids(tokenizer, ids))
+    order = tuple(ids[places].tolist())
+    orders = {(tokens.prefix, tokens.suffix, tokens.middle): PSM, (tokens.suffix, tokens.prefix, tokens.middle): SPM}
+    if places[0] != 0 or order not in orders:
+        raise DataError("tokens", f"fill-in-the-middle tokens {list(order)} at {places.tolist()} are no cut document")
+    ends = [*places[1:].tolist(), len(ids)]
+    found = {
+        token: decode_ids(tokenizer, ids[place + 1 : end])
+        for token, place, end in zip(order, places, ends, strict=True)
+    }
+    start = len(found[tokens.prefix].encode())
+    end = start + len(found[tokens.middle].encode())
+    return UndoneCopy(orders[order], start, end, found[tokens.prefix] + found[tokens.middle] + found[tokens.suffix])

@@ -9,16 +9,16 @@ from dolma_py.numba_options import KERNEL
 
 
 @njit(**KERNEL)
-def cut_texts_kernel(data, offsets, first_hash, second_hash, out_start, out_end):
+def cut_texts_kernel(data, start_byte, end_byte, first_hash, second_hash, out_start, out_end):
     """Two cuts per text, each uniform over the n + 1 places before, between and after its n characters.
 
-    data: uint8 (B,), UTF-8. offsets: int64 (N + 1,). first_hash, second_hash: uint64 (N,); the upper 32 bits choose a place each.
-    out_start, out_end: int64 (N,), bytes from the start of the text, start <= end.
+    data: uint8 (B,), UTF-8. start_byte, end_byte: int64 (K,), where each text lies. first_hash, second_hash: uint64 (K,), whose upper
+    32 bits choose a place each. out_start, out_end: int64 (K,), bytes from the start of the text, start <= end.
     Example: of the text "aé" (3 bytes) the places are 0, 1 and 3; hashes 2^64 - 1 and 0 give start 0, end 3.
     """
     shift = np.uint64(32)
-    for row in range(len(offsets) - 1):
-        begin, stop = offsets[row], offsets[row + 1]
+    for row in range(len(start_byte)):
+        begin, stop = start_byte[row], end_byte[row]
         num_chars = np.uint64(0)
         for place in range(begin, stop):
             num_chars += np.uint64((data[place] & 0xC0) != 0x80)  # every byte but those that continue a character

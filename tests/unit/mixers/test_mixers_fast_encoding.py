@@ -16,14 +16,17 @@ from mixers.fast_encoding import CL100K_PATTERN, FastEncoder, byte_letters, has_
 CORPUS = [
     "the quick brown fox doesn't jump over the lazy dog's back; they're we'll I'VE 12345 6\n" * 20,
     "def f(x):\n    return x + 1\r\n\r\n\tfor i in range(10):\n\t\tprint('a', i)\n" * 20,
-    "\u4e2d\u6587\u5b57\u7b26 na\u00efve \u0928\u092e\u0938\u094d\u0924\u0947 e\u0301 \U0001f600\U0001f468\u200d\U0001f469 \u0661\u0662\u0663" * 20,
+    "\u4e2d\u6587\u5b57\u7b26 na\u00efve \u0928\u092e\u0938\u094d\u0924\u0947 e\u0301 \U0001f600\U0001f468\u200d\U0001f469 \u0661\u0662\u0663"
+    * 20,
 ]
 WORDS = [
     "'s", "'LL", "'\u017f", "''", "a", "the", "Z", "\u00df", "\u0130", "e\u0301", "\u0301", "\u0928\u0947", "\u4e2d\u6587", "1", "12345", "\u00b2",
     "\u0663", "\u2167", ".", "...", "<|", "|>", "<|endoftext|>", "<|pad|>", "|||IP_ADDRESS|||", "|||", "IP_ADDRESS|||", " ", "  ", "\t", "\n", "\r\n",
     "\r", "\x85", "\xa0", "\u2028", "\u3000", "\u200b", "\x1c", "\x00", "\U0001f600", "\U0001f468\u200d\U0001f469", "\ufeff", "\ufffd", "\U000e0001",
 ]  # fmt: skip
-TEXT = st.lists(st.sampled_from(WORDS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=3), max_size=12).map("".join)
+TEXT = st.lists(
+    st.sampled_from(WORDS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=3), max_size=12
+).map("".join)
 SPECIAL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 
 
@@ -31,7 +34,12 @@ def train(pattern=None):
     """The JSON of a tokenizer of ours, cut by another pattern; the GPT-2 pattern is that of ByteLevel itself."""
     values = json.loads(tokenization.train_bpe(CORPUS, tokenization.BpeConfig(vocab_size=700)))
     if pattern == "gpt2":
-        values["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+        values["pre_tokenizer"] = {
+            "type": "ByteLevel",
+            "add_prefix_space": False,
+            "trim_offsets": True,
+            "use_regex": True,
+        }
     elif pattern:
         values["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": pattern}
     return values
@@ -43,7 +51,11 @@ def like_dolma2():
     split = values["pre_tokenizer"]["pretokenizers"][0]
     split["behavior"], split["invert"] = "Removed", True
     letters = byte_letters()
-    names = [name for name in values["model"]["vocab"] if all(letter in letters for letter in name) and not name.startswith("<|")]
+    names = [
+        name
+        for name in values["model"]["vocab"]
+        if all(letter in letters for letter in name) and not name.startswith("<|")
+    ]
     vocab = {name: number for number, name in enumerate(names)}
     values["model"]["vocab"] = vocab
     values["model"]["merges"] = [
@@ -120,7 +132,12 @@ def test_long_blanks_go_to_tokenizers(ours, monkeypatch):
 MERGE = st.tuples(st.text("abc", min_size=1, max_size=3), st.text("abc", min_size=1, max_size=3))
 
 
-@given(st.lists(MERGE, max_size=12, unique=True), st.lists(st.text("abc", max_size=14), min_size=1, max_size=8), st.booleans(), st.booleans())
+@given(
+    st.lists(MERGE, max_size=12, unique=True),
+    st.lists(st.text("abc", max_size=14), min_size=1, max_size=8),
+    st.booleans(),
+    st.booleans(),
+)
 @settings(max_examples=200)
 def test_any_merges_are_taken_only_where_ids_are_equal(merges, texts, in_order, ignore_merges):
     """Merges that no training would give: tokens that nothing makes, that only a part of their ways makes, ids in another order."""
@@ -150,7 +167,10 @@ def change(path, value):
 
 def swap_merges():
     values = train()
-    values["model"]["merges"][3], values["model"]["merges"][4] = values["model"]["merges"][4], values["model"]["merges"][3]
+    values["model"]["merges"][3], values["model"]["merges"][4] = (
+        values["model"]["merges"][4],
+        values["model"]["merges"][3],
+    )
     return values
 
 

@@ -82,6 +82,7 @@ def write_mix(folder, tokenizer, mix, *, num_buckets, piece_rows):
                 pa.array(np.zeros(len(rows), np.int32)),
                 pa.array(rows),
                 pa.array([len(TEXTS[r].encode()) for r in rows], pa.int64()),
+                *shards.without_fim(len(rows)),
                 shards.build_tokens(np.concatenate([np.empty(0, np.uint32), *spans]), offsets),
             ]
             sink = io.BytesIO()
