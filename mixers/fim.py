@@ -70,13 +70,13 @@ class Cuts(NamedTuple):
     end: npt.NDArray[np.int64]  # (K,) bytes of text before the suffix; 0 for PLAIN
 
 
-def check_rates(config: FimConfig, sources: Sequence[str], key: str = "fim") -> None:
-    """Raise ConfigError for a rate outside 0..1, or of a source that is not one of `sources`."""
+def check_rates(config: FimConfig, sources: Sequence[str] | None, key: str = "fim") -> None:
+    """Raise ConfigError for a rate outside 0..1, or of a source that is not one of `sources`; None where they are not known."""
     for source, rate in sorted(config.sources.items()):
         if not 0 <= rate <= 1:
             raise ConfigError(f"{key}.sources.{source}", rate, "expected a share from 0 to 1")
-        if source not in sources:
-            raise ConfigError(f"{key}.sources", source, f"expected one of the corpus's sources {sorted(sources)}")
+        if sources is not None and source not in sources:
+            raise ConfigError(f"{key}.sources", source, f"expected one of the sources {sorted(sources)}")
 
 
 def find_fim_tokens(tokenizer: LoadedTokenizer, config: FimConfig, key: str = "fim") -> FimTokens:

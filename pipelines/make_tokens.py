@@ -114,8 +114,8 @@ def check_fim(context: StepContext, settings: MakeTokensConfig, tokenizer: Loade
     """The tokens of fill-in-the-middle, None without it; ConfigError before any work for one that the vocabulary lacks."""
     if settings.fim is None:
         return None
-    listing = views.check_listing(context.need_view(), context.corpus.read_listing())
-    check_rates(settings.fim, sorted({shard.source for shard in listing.shards}), context.setting_key("fim"))
+    planned = find_planned_sources(context.corpus, settings.sample)  # by record; shards are named after their inputs
+    check_rates(settings.fim, None if planned is None else sorted(planned), context.setting_key("fim"))
     return find_fim_tokens(tokenizer, settings.fim, context.setting_key("fim"))
 
 
