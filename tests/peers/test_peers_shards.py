@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
         pa.array(np.arange(len(TEXTS), dtype=np.uint64) << np.uint64(60)), pa.array(names), pa.array(np.zeros(len(TEXTS), np.int32)),
         pa.array(["web"] * len(TEXTS)), pa.array(["a.jsonl"] * len(TEXTS)), pa.array(np.arange(1, len(TEXTS) + 1)),
         pa.array(np.zeros(len(TEXTS), np.int32)), pa.array(np.arange(len(TEXTS))),
-        pa.array([len(text.encode()) for text in TEXTS]), shards.build_tokens(ids, offsets),
+        pa.array([len(text.encode()) for text in TEXTS]), *shards.without_fim(len(TEXTS)), shards.build_tokens(ids, offsets),
     ]  # fmt: skip
     table = pa.Table.from_arrays(columns, schema=shards.PIECE_SCHEMA)
     with open(path / "part-00000.npy", "wb") as tokens, open(path / "part-00000.csv.gz", "wb") as sidecar:
@@ -120,7 +120,7 @@ def test_a_shard_is_the_one_dolma_tokens_wrote(tmp_path):
         pa.array(np.arange(len(rows), dtype=np.uint64) << np.uint64(59)), pa.array([row[2] for row in rows]),
         pa.array(np.zeros(len(rows), np.int32)), pa.array([row[2].split("-")[0] for row in rows]), pa.array([row[3] for row in rows]),
         pa.array([made[row[2]][1] for row in rows]), pa.array(np.zeros(len(rows), np.int32)), pa.array(np.arange(len(rows))),
-        pa.array([len(text.encode()) for text in texts]), shards.build_tokens(ids, offsets),
+        pa.array([len(text.encode()) for text in texts]), *shards.without_fim(len(rows)), shards.build_tokens(ids, offsets),
     ]  # fmt: skip
     typed = [column.cast(field.type) for column, field in zip(columns, shards.PIECE_SCHEMA, strict=True)]
     table = pa.Table.from_arrays(typed, schema=shards.PIECE_SCHEMA)
