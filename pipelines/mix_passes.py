@@ -7,6 +7,7 @@ decide about their documents; the driver holds 32 kB for each open bin and pool,
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from pipelines.steps import StepContext, Unit
 from pipelines.units import Work
 
 Ints = npt.NDArray[np.int64]
+MAX_UNITS = 512  # tasks of a pass that counts: the driver reads what each has counted
 
 
 class CellSums(NamedTuple):
@@ -118,23 +120,31 @@ class RowPasses:
             "pools": None, "search": None, "groups": [], "sized": [], "sizes": [],
         }  # fmt: skip
 
-    def run_pass(self, phase: str, work: Work) -> tuple[list[pa.Table], list[dict[str, Any]]]:
-        """(tables of the tasks' last files, facts) in the order of splits; the state goes to the tasks through a file."""
+    def run_pass(
+        self, phase: str, work: Work, *, by_split: bool = False
+    ) -> tuple[Iterator[pa.Table], list[dict[str, Any]]]:
+        """(tables of the tasks' last files, read one by one; facts) of at most MAX_UNITS tasks, or one for each split, in their order.
+
+        The state goes to the tasks through a file.
+        """
         corpus, name = self.context.corpus, f"{self.context.work}/{phase}.json"
         data = render_json(self.state)
         checksum = config.fingerprint(data.decode())
         storage.write_bytes(corpus.path(name), data)
+        splits = sorted(self.files)
+        num_units = len(splits) if by_split else min(MAX_UNITS, len(splits))
         units = []
-        for split, file in sorted(self.files.items()):
+        for number in range(num_units):
+            mine = splits[number * len(splits) // num_units : (number + 1) * len(splits) // num_units]
             params = {
-                "root": corpus.root, "rows": file["path"], "excluded": self.excluded.get(split), "state": name, "checksum": checksum,
-                "work": f"{self.context.work}/{phase}", "name": split,
+                "root": corpus.root, "splits": [[self.files[split]["path"], self.excluded.get(split)] for split in mine], "state": name,
+                "checksum": checksum, "work": f"{self.context.work}/{phase}", "name": mine[0],
             }  # fmt: skip
-            units.append(Unit(split, params, file["bytes"]))
-        done, _ = self.context.run_units(phase, units, work, layout=checksum)
+            units.append(Unit(mine[0], params, sum(self.files[split]["bytes"] for split in mine)))
+        done, _ = self.context.run_units(phase, units, work, layout=[checksum, num_units])
         lines = [done.units[unit.name] for unit in units]
-        tables = [read_table(self.context, line["files"][-1]["path"]) for line in lines if line["files"]]
-        return tables, [line["facts"] for line in lines]
+        paths = [line["files"][-1]["path"] for line in lines if line["files"]]
+        return (read_table(self.context, path) for path in paths), [line["facts"] for line in lines]
 
     def count_cells(self) -> CellSums:
         """Who is held out, then where buckets begin, then sums."""
@@ -217,7 +227,7 @@ class RowPasses:
         edges = self._find_edges("copies", search)
         ends: Ends = prefix_search.choose_ends(edges, budget=rest, chain=pools.chain)
         self.state |= {"ends": mix_tasks.dump_arrays(ends), "whole": whole.tolist()}
-        tables, _ = self.run_pass("drawn", mix_tasks.write_drawn)
+        tables, _ = self.run_pass("drawn", mix_tasks.write_drawn, by_split=True)
         sums = add_places(tables, len(pools.of_cell), mix_tasks.DRAWN_NAMES)
         files: dict[int, list[str]] = {}
         for split in sorted(self.files):
@@ -248,7 +258,7 @@ def read_table(context: StepContext, path: str) -> pa.Table:
     return parquet_files.read_row_groups(context.corpus.path(path), None, None)
 
 
-def add_places(tables: list[pa.Table], size: int, names: tuple[str, ...]) -> list[Ints]:
+def add_places(tables: Iterable[pa.Table], size: int, names: tuple[str, ...]) -> list[Ints]:
     """Sums of the columns over all tables, int64 (size,) each; a table has rows for the places that it counts alone."""
     sums = [np.zeros(size, np.int64) for _ in names]
     for table in tables:

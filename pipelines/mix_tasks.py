@@ -1,4 +1,4 @@
-"""Passes over a mix's narrow rows (pipelines.mix_table): tasks without Spark, one for each split, for more documents than a driver holds.
+"""Passes over a mix's narrow rows (pipelines.mix_table): tasks without Spark, each over some splits, for more documents than a driver holds.
 
 What is known so far, the state, comes from a file of the pass: groups, who is held out, where buckets begin, which pools there are, where
 each pool ends. A task works out of it what its own documents are. The driver gets sums and the few documents of open bins.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,15 +60,20 @@ def _load_state(path: str, checksum: str) -> dict[str, Any]:
     return state
 
 
-def _read(params: dict[str, Any]) -> tuple[dict[str, Any], Rows]:
-    """The pass' state and the rows of one split."""
+def _load(params: dict[str, Any]) -> tuple[dict[str, Any], Iterator[Rows]]:
+    """The pass' state and the rows of each split."""
     state = _load_state(storage.join_path(params["root"], params["state"]), params["checksum"])
-    table = parquet_files.read_row_groups(storage.join_path(params["root"], params["rows"]), None, None)
-    excluded = np.empty(0, np.int64)
-    if params["excluded"]:
-        path = storage.join_path(params["root"], params["excluded"])
-        excluded = parquet_files.read_row_groups(path, None, None).column("address").to_numpy()
-    return state, split_rows(table, [tuple(name) for name in state["groups"]], excluded)
+    return state, (_read_split(params["root"], state, *paths) for paths in params["splits"])
+
+
+def _read_split(root: str, state: dict[str, Any], rows: str, excluded: str | None) -> Rows:
+    table = parquet_files.read_row_groups(storage.join_path(root, rows), None, None)
+    addresses = np.empty(0, np.int64)
+    if excluded is not None:
+        addresses = (
+            parquet_files.read_row_groups(storage.join_path(root, excluded), None, None).column("address").to_numpy()
+        )
+    return split_rows(table, [tuple(name) for name in state["groups"]], addresses)
 
 
 def split_rows(table: pa.Table, groups: list[tuple[str, str]], excluded: npt.NDArray[np.int64]) -> Rows:
@@ -93,11 +99,15 @@ def find_groups(table: pa.Table) -> tuple[list[tuple[str, str]], npt.NDArray[np.
 
 def count_groups(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: documents by (source, topic), and the least number of tokens that one has."""
-    table = parquet_files.read_row_groups(storage.join_path(params["root"], params["rows"]), None, None)
-    names, inverse = find_groups(table)
-    counts = np.bincount(inverse, minlength=len(names)).tolist()
-    least = int(table.column("tokens").to_numpy().min()) if table.num_rows else 1
-    return [], {"groups": [[*name, count] for name, count in zip(names, counts, strict=True)], "least_tokens": least}
+    counted: dict[tuple[str, str], int] = {}
+    least = np.iinfo(np.int64).max
+    for path, _ in params["splits"]:
+        table = parquet_files.read_row_groups(storage.join_path(params["root"], path), None, None)
+        names, inverse = find_groups(table)
+        for name, count in zip(names, np.bincount(inverse, minlength=len(names)).tolist(), strict=True):
+            counted[name] = counted.get(name, 0) + count
+        least = min(least, int(table.column("tokens").to_numpy().min(initial=least)))
+    return [], {"groups": [[*name, count] for name, count in sorted(counted.items())], "least_tokens": least}
 
 
 def order_heldout(state: dict[str, Any], rows: Rows) -> Ordered:
@@ -146,36 +156,45 @@ def _order(state: dict[str, Any], rows: Rows) -> Ordered:
 
 def count_kept(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: documents and tokens by group of who is not held out, and of who is."""
-    state, rows = _read(params)
-    is_out = find_heldout(state, rows)
-    table = sum_by_place(
-        rows.group[~is_out], (rows.tokens[~is_out], np.ones(int((~is_out).sum()), np.int64)), PLACE_SCHEMA
-    )
-    return [_write(params, attempts, table)], {"heldout": [int(is_out.sum()), int(rows.tokens[is_out].sum())]}
+    state, parts = _load(params)
+    tables, heldout = [], [0, 0]
+    for rows in parts:
+        is_out = find_heldout(state, rows)
+        kept = ~is_out
+        columns = (rows.tokens[kept], np.ones(int(kept.sum()), np.int64))
+        tables.append(sum_by_place(rows.group[kept], columns, PLACE_SCHEMA))
+        heldout = [heldout[0] + int(is_out.sum()), heldout[1] + int(rows.tokens[is_out].sum())]
+    return [_write(params, attempts, merge_places(tables, PLACE_SCHEMA))], {"heldout": heldout}
 
 
 def count_bins(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: histograms of the open bins of the thresholds' search."""
-    state, rows = _read(params)
-    weights, counts = (
-        array.reshape(-1) for array in quality_thresholds.count_digits(make_keys(state, rows), load_bins(state["bins"]))
-    )
-    at = np.flatnonzero(counts)
-    return [_write(params, attempts, _table(PLACE_SCHEMA, at, weights[at], counts[at]))], {}
+    state, parts = _load(params)
+    bins = load_bins(state["bins"])
+    sums = [np.zeros(len(bins.high) * quality_thresholds.NUM_DIGITS, np.int64) for _ in range(2)]
+    for rows in parts:
+        for total, found in zip(sums, quality_thresholds.count_digits(make_keys(state, rows), bins), strict=True):
+            total += found.reshape(-1)
+    at = np.flatnonzero(sums[1])
+    return [_write(params, attempts, _table(PLACE_SCHEMA, at, sums[0][at], sums[1][at]))], {}
 
 
 def gather_bins(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: the keys of documents in open bins."""
-    state, rows = _read(params)
-    keys = make_keys(state, rows)
-    inside = quality_thresholds.find_bins(keys, load_bins(state["bins"])) >= 0
-    return [_write(params, attempts, _table(KEYS_SCHEMA, *(column[inside] for column in keys)))], {}
+    state, parts = _load(params)
+    bins, tables = load_bins(state["bins"]), [KEYS_SCHEMA.empty_table()]
+    for rows in parts:
+        keys = make_keys(state, rows)
+        inside = quality_thresholds.find_bins(keys, bins) >= 0
+        tables.append(_table(KEYS_SCHEMA, *(column[inside] for column in keys)))
+    return [_write(params, attempts, pa.concat_tables(tables))], {}
 
 
 def count_cells(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: CELL_SUMS of its documents."""
-    state, rows = _read(params)
-    return [_write(params, attempts, sum_cells(rows, find_cells(state, rows)))], {}
+    state, parts = _load(params)
+    tables = [sum_cells(rows, find_cells(state, rows)) for rows in parts]
+    return [_write(params, attempts, merge_places(tables, CELL_SUMS))], {}
 
 
 def sum_cells(rows: Rows, cell: npt.NDArray[np.int32]) -> pa.Table:
@@ -189,22 +208,27 @@ def sum_cells(rows: Rows, cell: npt.NDArray[np.int32]) -> pa.Table:
 
 def count_open(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: histograms of the open bins of a prefix search, of the copies or of who is held out."""
-    state, rows = _read(params)
-    found = prefix_search.count_prefixes(_order(state, rows), load_search(state["search"]))
-    return [_write(params, attempts, _table(PLACE_SCHEMA, *found))], {}
+    state, parts = _load(params)
+    search = load_search(state["search"])
+    tables = [_table(PLACE_SCHEMA, *prefix_search.count_prefixes(_order(state, rows), search)) for rows in parts]
+    return [_write(params, attempts, merge_places(tables, PLACE_SCHEMA))], {}
 
 
 def gather_open(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: the documents of its open bins."""
-    state, rows = _read(params)
-    docs = _order(state, rows)
-    inside = prefix_search.is_open(docs, load_search(state["search"]))
-    return [_write(params, attempts, _table(ORDERED_SCHEMA, *(column[inside] for column in docs)))], {}
+    state, parts = _load(params)
+    search, tables = load_search(state["search"]), [ORDERED_SCHEMA.empty_table()]
+    for rows in parts:
+        docs = _order(state, rows)
+        inside = prefix_search.is_open(docs, search)
+        tables.append(_table(ORDERED_SCHEMA, *(column[inside] for column in docs)))
+    return [_write(params, attempts, pa.concat_tables(tables))], {}
 
 
 def write_drawn(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
-    """One task: DRAWN_SCHEMA rows of its documents, and DRAWN_SUMS of them."""
-    state, rows = _read(params)
+    """One task, over one split: DRAWN_SCHEMA rows of its documents, and DRAWN_SUMS of them."""
+    state, parts = _load(params)
+    (rows,) = parts
     cell = find_cells(state, rows)
     docs = order_rows(load_pools(state["pools"]), rows, cell)
     copies = count_copies(docs, whole=np.array(state["whole"], np.int64), ends=load_ends(state["ends"]))
@@ -231,9 +255,7 @@ def sum_drawn(rows: Rows, cell: npt.NDArray[np.int32], copies: npt.NDArray[np.in
     return sum_by_place(cell[taken], (rows.tokens[taken] * number, np.ones(len(taken), np.int64), number), DRAWN_SUMS)
 
 
-def sum_by_place(
-    place: npt.NDArray[np.int32], columns: tuple[npt.NDArray[np.int64], ...], schema: pa.Schema
-) -> pa.Table:
+def sum_by_place(place: npt.NDArray[Any], columns: tuple[npt.NDArray[np.int64], ...], schema: pa.Schema) -> pa.Table:
     """Sums of the columns by place, those places alone that occur; place -1 is an error."""
     if len(place) and int(place.min()) < 0:
         raise SchemaError("place", "0 or more", int(place.min()))
@@ -242,6 +264,13 @@ def sum_by_place(
     for total, column in zip(sums, columns, strict=True):
         np.add.at(total, where, column)
     return _table(schema, at, *sums)
+
+
+def merge_places(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    """The sums of several tables of sums by place."""
+    table = pa.concat_tables([schema.empty_table(), *tables])
+    columns = tuple(table.column(name).to_numpy() for name in schema.names)
+    return sum_by_place(columns[0], columns[1:], schema)
 
 
 def _table(schema: pa.Schema, *columns: npt.NDArray[Any]) -> pa.Table:

@@ -62,6 +62,13 @@ def test_partitions_and_passes_change_no_byte(made, tmp_path, partitions, max_do
         assert bool(passes) == (max_docs < NUM_DOCS)
 
 
+def test_a_task_may_count_several_splits(made, tmp_path, monkeypatch):
+    root, _, heldout, settings = made
+    monkeypatch.setattr("pipelines.mix_passes.MAX_UNITS", 2)
+    make(tmp_path, heldout, max_docs=1, **settings)
+    assert list_output(tmp_path) == list_output(root)
+
+
 def test_top_and_reservoir_take_who_they_should(made):
     root, rows, _, settings = made
     drawn = [
