@@ -33,7 +33,7 @@ ROW_SCHEMA = pa.schema([
     ("bytes", pa.int64()), ("id_hash", pa.uint64()), ("topic", pa.string()),
 ])  # fmt: skip
 CHANGES_NO_BYTE = ("max_docs",)
-DOC_BYTES = 160  # of the driver at the peak: 150 measured with 4 million documents and names of 12 bytes
+DOC_BYTES = 200  # of the driver at the peak: 199 measured with 4 million documents, names of sources and topics of 12 and 13 bytes
 MEAN_TEXT_BYTES = 200  # a dry run's bound holds for documents of this many bytes of text on average, or more
 
 
@@ -58,7 +58,7 @@ class MixInputs(Config):
     max_docs: int = Field(
         default=10_000_000,
         ge=1,
-        description="most documents whose narrow rows the driver holds, 160 bytes each; of more, tasks find cells and copies, the same",
+        description="most documents whose narrow rows the driver holds, 200 bytes each; of more, tasks find cells and copies, the same",
     )
 
 
@@ -91,8 +91,16 @@ def write_mix_rows(context: StepContext, inputs: MixInputs) -> DoneFile:
 
 def load_mix_rows(context: StepContext, files: list[dict[str, Any]]) -> pa.Table:
     """The rows of these files on the driver."""
-    tables = [parquet_files.read_row_groups(context.corpus.path(file["path"]), None, None) for file in files]
-    return pa.concat_tables([ROW_SCHEMA.empty_table(), *tables]).combine_chunks()
+    columns = []
+    for field in ROW_SCHEMA:  # one by one: a column is held twice while it is joined, not the table
+        tables = [
+            parquet_files.read_row_groups(context.corpus.path(file["path"]), None, [field.name]) for file in files
+        ]
+        parts = [part for table in tables for part in table.column(0).chunks]
+        columns.append(pa.chunked_array(parts, field.type).combine_chunks())
+        del tables, parts
+        pa.default_memory_pool().release_unused()
+    return pa.Table.from_arrays(columns, schema=ROW_SCHEMA)
 
 
 def row_params(inputs: MixInputs) -> dict[str, Any]:
@@ -232,7 +240,7 @@ def assign_cells(
     table: pa.Table, inputs: MixInputs, seed: int, num_buckets: int
 ) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
     """(groups, cell of each document or -1 when held out, is_heldout): cell = group * num_buckets + bucket of quality or cluster size."""
-    names, group = _number_groups(table)
+    names, group = find_groups(table)
     id_hash = table.column("id_hash").to_numpy()
     sources = sorted({source for source, _ in names})
     source_of = np.array([sources.index(source) for source, _ in names], np.int32)
@@ -267,14 +275,20 @@ def check_sizes(by_size: DuplicatesConfig, known: list[str], num_buckets: int) -
         raise ConfigError("duplicates.sources", unknown[0], f"expected sources of the view, some of {sorted(known)}")
 
 
-def _number_groups(table: pa.Table) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """The (source, topic) pairs that occur, sorted, and each document's number among them, int32 (N,)."""
+def find_groups(table: pa.Table) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """The (source, topic) pairs that occur, sorted, and which of them each row has, int32 (N,)."""
     parts = [table.column(name).combine_chunks().dictionary_encode() for name in ("source", "topic")]
     sources, topics = (part.dictionary.to_pylist() for part in parts)
-    first, second = (part.indices.to_numpy(zero_copy_only=False).astype(np.int64) for part in parts)
-    pairs, number = np.unique(first * max(len(topics), 1) + second, return_inverse=True)
-    found = [(sources[pair // len(topics)], topics[pair % len(topics)]) for pair in pairs.tolist()]
+    pair = parts[0].indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    pair *= max(len(topics), 1)
+    pair += parts[1].indices.to_numpy(zero_copy_only=False)
+    # a table of all pairs, not a sort of all rows; a pair's number is its place among the names in order
+    occurs = np.zeros(len(sources) * len(topics), np.bool_)
+    occurs[pair] = True
+    found = [
+        (sources[number // len(topics)], topics[number % len(topics)]) for number in np.flatnonzero(occurs).tolist()
+    ]
     order = sorted(range(len(found)), key=found.__getitem__)
-    rank = np.empty(len(found), np.int32)
-    rank[order] = np.arange(len(found), dtype=np.int32)
-    return [found[index] for index in order], rank[number]
+    numbers = np.zeros(len(occurs), np.int32)
+    numbers[np.flatnonzero(occurs)[order]] = np.arange(len(found), dtype=np.int32)
+    return [found[index] for index in order], numbers[pair]

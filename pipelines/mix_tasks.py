@@ -24,6 +24,7 @@ from mixers.prefix_search import Ends, Ordered, Search
 from mixers.quality_thresholds import Bins, Keys
 from mixers.sampling import HeldoutConfig, count_copies, order_for_heldout, select_heldout
 from mixers.selection import Pools, order_keys
+from pipelines.mix_table import find_groups
 
 PLACE_SCHEMA = pa.schema([("place", pa.int64()), ("weight", pa.int64()), ("count", pa.int64())])
 ORDERED_SCHEMA = pa.schema(
@@ -86,15 +87,6 @@ def split_rows(table: pa.Table, groups: list[tuple[str, str]], excluded: npt.NDA
     address = table.column("address").to_numpy()
     columns = (table.column(name).to_numpy() for name in ("score", "tokens", "bytes", "id_hash"))
     return Rows(group[inverse], source[inverse], address, *columns, np.isin(address, excluded))
-
-
-def find_groups(table: pa.Table) -> tuple[list[tuple[str, str]], npt.NDArray[np.int64]]:
-    """The (source, topic) pairs that occur, and which of them each row has."""
-    parts = [table.column(name).combine_chunks().dictionary_encode() for name in ("source", "topic")]
-    sources, topics = (part.dictionary.to_pylist() for part in parts)
-    first, second = (part.indices.to_numpy(zero_copy_only=False).astype(np.int64) for part in parts)
-    pairs, inverse = np.unique(first * max(len(topics), 1) + second, return_inverse=True)
-    return [(sources[pair // len(topics)], topics[pair % len(topics)]) for pair in pairs.tolist()], inverse
 
 
 def count_groups(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
@@ -259,10 +251,17 @@ def sum_by_place(place: npt.NDArray[Any], columns: tuple[npt.NDArray[np.int64], 
     """Sums of the columns by place, those places alone that occur; place -1 is an error."""
     if len(place) and int(place.min()) < 0:
         raise SchemaError("place", "0 or more", int(place.min()))
-    at, where = np.unique(place.astype(np.int64), return_inverse=True)
-    sums = [np.zeros(len(at), np.int64) for _ in columns]
-    for total, column in zip(sums, columns, strict=True):
+    size = int(place.max(initial=-1)) + 1
+    if size <= max(1 << 16, 2 * len(place)):  # few places: no sort of the rows
+        at, where = np.flatnonzero(np.bincount(place, minlength=size)), place
+    else:
+        at, where = np.unique(place.astype(np.int64), return_inverse=True)
+        size = len(at)
+    sums = []
+    for column in columns:
+        total = np.zeros(size, np.int64)
         np.add.at(total, where, column)
+        sums.append(total if size == len(at) else total[at])
     return _table(schema, at, *sums)
 
 
