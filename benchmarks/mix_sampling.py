@@ -1,4 +1,5 @@
-"""What docs/sampling.md says in numbers: rounding of cells, copies in the final order, and what a search beyond memory leaves open.
+"""What docs/sampling.md says in numbers: memory of the driver, rounding of cells, copies in the final order, and what a search
+beyond memory leaves open.
 
     python -m benchmarks.mix_sampling [--corpus DIR]
 
@@ -8,17 +9,24 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dolma_py.hashing import hash_ids
+from dolma_py.machine import read_peak_bytes, reset_peak
 from mixers import prefix_search, sampling, selection
 from mixers.prefix_search import NUM_DIGITS, Ordered
+from mixers.sampling import HeldoutConfig
 from mixers.shards import order_hash
+from pipelines import mix_passes
+from pipelines.mix_table import ROW_SCHEMA, MixInputs
 
 
 def read_rows(root: Path) -> pa.Table:
@@ -116,10 +124,42 @@ def count_open(num_docs: int = 4_000_000, num_pools: int = 480) -> None:
         )
 
 
+def measure_memory(num_docs: int = 4_000_000, num_files: int = 40) -> None:
+    """Bytes of the driver for a document at the peak, when it holds and sorts all rows."""
+    generator = np.random.default_rng(0)
+    sources, topics = np.array(["web_source_a", "web_source_b"]), np.array(["topic_number1", "topic_number2"])
+    size = num_docs // num_files
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for number in range(num_files):
+            columns = [
+                np.arange(size) + number * size, sources[generator.integers(0, 2, size)], generator.random(size, np.float32),
+                generator.integers(1, 3000, size), generator.integers(1, 3000, size), generator.integers(0, 1 << 64, size, np.uint64),
+                topics[generator.integers(0, 2, size)],
+            ]  # fmt: skip
+            files.append({"path": f"{folder}/{number}.parquet", "rows": size})
+            pq.write_table(pa.table([pa.array(column) for column in columns], schema=ROW_SCHEMA), files[-1]["path"])
+        del columns
+        pa.default_memory_pool().release_unused()
+        reset_peak()
+        before = read_peak_bytes()
+        context: Any = SimpleNamespace(corpus=SimpleNamespace(path=str), seed=0, work=folder)
+        rows = mix_passes.RowsHere(context, MixInputs(heldout=HeldoutConfig(heldout_docs=1000)), 20, files, {})
+        counted = rows.count_cells()
+        keys = [(source, topic, bucket) for source, topic in counted.groups for bucket in range(20)]
+        planned = counted.tokens * 5 // 3
+        pools = selection.make_pools(keys, planned=planned, num_buckets=20, selection={}, seed=0)
+        available, _ = mix_passes.sum_pools(pools, counted)
+        whole, rest = sampling.split_budget(pools.planned, available=available, names=list(map(str, keys)))
+        rows.draw(pools, whole, rest)
+        print(f"{num_docs} documents on the driver: {(read_peak_bytes() - before) / num_docs:.0f} bytes each")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path)
     corpus = parser.parse_args().corpus
+    measure_memory()  # first: what others held would count as free
     if corpus is not None:
         compare_rounding(corpus)
     measure_distances()

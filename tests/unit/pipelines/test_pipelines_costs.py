@@ -50,7 +50,7 @@ def test_memory_of_a_task(tmp_path, text_bytes, step, expected):
 @pytest.mark.parametrize("step", [{"kind": "plan_mix", "plan": {"token_budget": 9}}, {"kind": "sample_mix"}])
 @pytest.mark.parametrize(
     ("text_bytes", "settings", "expected"),
-    [(40_000_000, {}, 200 * 200_000), (1 << 50, {}, 200 * 10_000_000), (1 << 50, {"max_docs": 1000}, 200_000)],
+    [(40_000_000, {}, 210 * 200_000), (1 << 50, {}, 210 * 10_000_000), (1 << 50, {"max_docs": 1000}, 210_000)],
 )
 def test_memory_of_the_driver(tmp_path, text_bytes, step, settings, expected):
     (tmp_path / "listing.jsonl").write_text("")
