@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 from dolma_py.arrow_buffers import view_text
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.formats.document_arrays import as_bytes, make_ids, make_origin, make_strings, write_again
-from dolma_py.formats.document_columns_kernels import write_objects_kernel
+from dolma_py.formats.document_columns_kernels import MAX_MOVES, PREFIX_BYTES, write_objects_kernel
 from dolma_py.formats.fields import FieldMap, Record, as_object, make_record
 from dolma_py.formats.json_values_kernels import KEY_SLOTS, MAX_NUMBER_BYTES, ROOM
-from dolma_py.formats.parquet_batches import is_text, is_valid_text
+from dolma_py.formats.parquet_batches import is_text
+from dolma_py.formats.utf8 import is_valid_text
 
 TIME = pa.timestamp("us", tz="UTC")
 MIN_TIME, MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds since 1970 of the years 1 and 9999
@@ -121,7 +122,7 @@ def take_documents(
     if fields.source is not None and columns["source"] is not None:
         given = columns["source"].cast(pa.string())
         sources = pc.if_else(pc.fill_null(pc.equal(given, ""), True), own, given)
-    ids = pa.repeat("", rows) if columns["id"] is None else pc.fill_null(columns["id"].cast(pa.string()), "")
+    ids = pa.repeat("", rows) if columns["id"] is None else _fill_empty(columns["id"].cast(pa.string()))
     is_made = pc.equal(ids, "").to_numpy(zero_copy_only=False)
     if is_made.any():
         ids = make_ids(is_made, (ids, texts, sources, metadata), reader.path)
@@ -137,21 +138,23 @@ def take_documents(
 def _write_metadata(
     columns: dict[str, pa.Array | None], rows: int, fields: FieldMap, reader: Reader, first_row: int
 ) -> pa.StringArray | None:
-    """The column of metadata with what a reader adds; None where a row is no plain object, or has a `source` already."""
-    given = pa.repeat("", rows) if columns["metadata"] is None else pc.fill_null(columns["metadata"], "")
+    """The column of metadata with what a reader adds; None where a row is no plain object."""
+    given = pa.repeat("", rows) if columns["metadata"] is None else _fill_empty(columns["metadata"])
     view = view_text(given)
     first, end = int(view.offsets[0]), int(view.offsets[-1])
-    data = np.concatenate([view.data[first:end], np.zeros(ROOM + 1, np.uint8)])
+    data = np.empty(end - first + ROOM + 1, np.uint8)
+    data[: end - first], data[end - first :] = view.data[first:end], 0
     numbers = np.full(rows, -1, np.int64)
     kinds = [b""]
     if fields.source is None and fields.keep_rest and columns["source"] is not None:
         coded = columns["source"].dictionary_encode()
         values = coded.dictionary.to_pylist()
-        kinds = [b'"source":' + orjson.dumps(value) for value in values] or [b""]
+        kinds = [orjson.dumps(value) for value in values] or [b""]
         of_value = np.array([*(-1 if value == reader.source else number for number, value in enumerate(values)), -1])
         numbers = of_value[pc.fill_null(coded.indices, len(values)).to_numpy(zero_copy_only=False)]
     origin = make_origin(reader.path) if fields.keep_origin else b""
-    num_bytes = len(data) + rows * (len(origin) + max(map(len, kinds)) + 24) + ROOM + MAX_NUMBER_BYTES
+    added_bytes = len(origin) + max(map(len, kinds)) + 2 * (MAX_MOVES * PREFIX_BYTES + 24)
+    num_bytes = len(data) + rows * added_bytes + int(np.diff(view.offsets).max(initial=0)) + ROOM + MAX_NUMBER_BYTES
     out, out_offsets, is_odd = np.empty(num_bytes, np.uint8), np.zeros(rows + 1, np.int64), np.empty(rows, np.uint8)
     written = write_objects_kernel(
         data, view.offsets - first, as_bytes(b"".join(kinds)), np.cumsum([0, *map(len, kinds)]).astype(np.int64), numbers,
@@ -161,6 +164,11 @@ def _write_metadata(
         return None
     metadata = make_strings(out[: out_offsets[-1]], out_offsets, pa.string(), np.diff(out_offsets) > 0)
     return write_again(metadata, is_odd) if is_odd.any() else metadata
+
+
+def _fill_empty(column: pa.Array) -> pa.Array:
+    """The strings, empty ones for nulls."""
+    return pc.fill_null(column, "") if column.null_count else column
 
 
 def take_record(columns: DocumentColumns, row: int, fields: FieldMap, source: str) -> Record | None:

@@ -18,8 +18,9 @@ from dolma_py.formats.document_columns import Reader, take_columns, take_documen
 from dolma_py.formats.fields import FieldMap, put_own, split_record
 from dolma_py.formats.json_values import TooDeepError
 from dolma_py.formats.limits import Limits, Rejection, make_relative
-from dolma_py.formats.parquet_batches import is_text, is_valid_text, iter_bounded_batches, text_lengths
+from dolma_py.formats.parquet_batches import is_text, iter_bounded_batches, text_lengths
 from dolma_py.formats.parquet_pages import is_bomb, measure_group
+from dolma_py.formats.utf8 import is_valid_text
 
 MAX_READ_ROWS = 1_024
 READ_BUFFER_BYTES = 1 << 20

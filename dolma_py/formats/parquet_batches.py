@@ -57,15 +57,6 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def is_valid_text(column: pa.Array) -> bool:
-    """Whether every string is UTF-8; Arrow does not look when it reads."""
-    try:
-        column.validate(full=True)
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        return False
-    return True
-
-
 def text_lengths(column: pa.Array) -> list[int]:
     """UTF-8 bytes of each string, 0 for null; a column of strings, or a dictionary of them."""
     if pa.types.is_dictionary(column.type):

@@ -16,14 +16,17 @@ from hypothesis import strategies as st
 
 from dolma_py.formats import FieldMap, Limits, jsonl, parquet
 from dolma_py.formats.document_columns import Reader, take_documents
-from dolma_py.formats.json_lines import PADDING, LineBuilder, find_roles, is_utf8
+from dolma_py.formats.document_columns_kernels import MAX_MOVES
+from dolma_py.formats.json_lines import PADDING, LineBuilder, find_roles
+from dolma_py.formats.utf8 import is_utf8
 from tests.reference import document_columns as column_reference
 from tests.reference import json_lines as reference
 
 WORDS = st.sampled_from(["", "a", "\U0001f600 \xe9\n", "web", "x" * 70, "0", "\x00", "\u2028"])
 TIMES = st.sampled_from(["2020-01-01T00:00:00Z", "2020-01-01", "never", "", "9999-12-31T23:59:59-12:00", 1554000000])
 VALUES = st.one_of(WORDS, st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.none(), st.booleans())
-METADATA = st.one_of(VALUES, st.dictionaries(st.sampled_from(["origin", "source", "k", "top_level_source"]), VALUES))
+OWN = ["origin", "source", "k", "top_level_source", "top_level_origin"]
+METADATA = st.one_of(VALUES, st.dictionaries(st.sampled_from(OWN), VALUES))
 RECORDS = st.dictionaries(st.sampled_from(["id", "text", "source", "metadata", "extra"]), st.one_of(VALUES, METADATA))
 MAPS = [
     FieldMap(), FieldMap(source="source"), FieldMap(keep_rest=False), FieldMap(keep_origin=False), FieldMap(text="extra"),
@@ -260,6 +263,14 @@ def test_maps_that_no_kernel_serves():
     assert find_roles(FieldMap(text="content")).names[0] == b"content"
 
 
+# what an object says under names that a reader writes to: the same as it or one another, or not
+OWNED = st.dictionaries(
+    st.sampled_from([*OWN, *(f"{'top_level_' * depth}{name}" for depth in range(2, 7) for name in ("source", "origin"))]),
+    st.sampled_from(["a", "web", "\xe9\n", "", "x" * 70, "a.parquet:1", "a.parquet:2", None, 1, 1.0, True, [1], {"a": "b"}, 1.50e-7]),
+    max_size=7,
+).map(lambda values: json.dumps(values, ensure_ascii=len(values) % 2 == 0))  # fmt: skip
+
+
 @st.composite
 def tables(draw):
     rows = draw(st.integers(0, 6))
@@ -272,7 +283,8 @@ def tables(draw):
 
     texts = [pa.string(), pa.large_string()]
     times = st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2200, 1, 1)).map(lambda time: time.replace(microsecond=0))
-    objects = st.one_of(WORDS, st.sampled_from(['{"k":1}', '{ "k": [1.50] }', '{"source":"s","origin":"o"}', "[1]"]))
+    plain = st.sampled_from(['{"k":1}', '{ "k": [1.50] }', '{"source":"s","origin":"o"}'])
+    objects = st.one_of(plain, OWNED) if draw(st.booleans()) else st.one_of(WORDS, plain, OWNED, st.just("[1]"))
     clocks = [pa.timestamp("us", "UTC"), pa.timestamp("ms"), pa.timestamp("s", "Asia/Tokyo"), pa.null()]
     made = {
         "id": column(WORDS, [*texts, pa.null()]), "text": column(WORDS, texts), "source": column(WORDS, [*texts, pa.null()]),
@@ -286,6 +298,7 @@ def tables(draw):
     return pa.table(made)
 
 
+@settings(max_examples=250)
 @given(
     table=tables(),
     fields=st.sampled_from(MAPS),
@@ -332,12 +345,14 @@ def test_every_object_in_a_column(source, fields):
             assert fast == read_table(table, fields), value
 
 
+@settings(max_examples=250)
 @given(
-    objects=st.lists(st.one_of(st.just(""), OBJECTS.map(json.dumps)), min_size=1, max_size=6), data=st.data(),
-    first_row=st.integers(1, 10**9),
+    objects=st.lists(st.one_of(st.just(""), OBJECTS.map(json.dumps), OWNED), min_size=1, max_size=6), data=st.data(),
+    first_row=st.sampled_from([1, 2, 10**9]),
 )  # fmt: skip
 def test_written_objects_equal_reference(objects, data, first_row):
-    objects = [text for text in objects if '"source"' not in text] or [""]
+    """All that is plain is taken by the kernel."""
+    objects = [text for text in objects if reference_takes(text)] or [""]
     rows = len(objects)
     sources = data.draw(st.lists(st.sampled_from([None, "web", "s", "\xe9\n"]), min_size=rows, max_size=rows))
     ids = data.draw(st.lists(st.sampled_from(["1", "2"]), min_size=rows, max_size=rows))
@@ -352,3 +367,11 @@ def test_written_objects_equal_reference(objects, data, first_row):
     ]
     assert pairs[0] == pairs[1]
     assert made.column("id").to_pylist() == ids
+
+
+def reference_takes(text):
+    """Without numbers with exponents, without two values that may be equal though they are no strings, and without long chains of names."""
+    values = json.loads(text) if text else {}
+    under = [value for name, value in values.items() if name.endswith(("source", "origin"))]
+    is_deep = any(name.count("top_level_") >= MAX_MOVES for name in values)
+    return "e-" not in text and not is_deep and all(isinstance(value, str) for value in under)
