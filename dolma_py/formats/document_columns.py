@@ -9,6 +9,7 @@ import datetime as dt
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,7 +48,7 @@ class DocumentColumns(NamedTuple):
 
 def find_columns(batch: pa.RecordBatch, fields: FieldMap) -> dict[str, pa.Array | None] | None:
     """The columns but for the text by our names, None where there is none; None for a batch that has others than a document's, or
-    other types. Times are TIME, strings valid."""
+    other types. Times are TIME, strings valid. Whether there is a text is the caller's to know."""
     paths = (fields.id, fields.text, fields.added, fields.created, fields.metadata)
     names = batch.schema.names
     if (
@@ -59,7 +60,7 @@ def find_columns(batch: pa.RecordBatch, fields: FieldMap) -> dict[str, pa.Array 
         or len(set(paths)) < 5
     ):
         return None
-    if fields.text not in names or "source" in paths or fields.source not in (None, "source"):
+    if "source" in paths or fields.source not in (None, "source"):
         return None
     given = {
         "id": fields.id, "source": "source", "metadata": fields.metadata, "added": fields.added, "created": fields.created
@@ -105,6 +106,29 @@ def take_columns(batch: pa.RecordBatch, fields: FieldMap) -> DocumentColumns | N
     return DocumentColumns(has_text, lists["id"], lists["source"], lists["added"], lists["created"], lists["metadata"])
 
 
+class OtherColumns(NamedTuple):
+    """All columns of documents but their texts, with what a reader adds."""
+
+    ids: pa.StringArray  # "" where there is none
+    has_no_id: npt.NDArray[np.bool_]
+    sources: pa.StringArray
+    added: pa.Array
+    created: pa.Array
+    metadata: pa.StringArray
+    path: str
+
+    def join(self, texts: pa.LargeStringArray, start: int = 0) -> pa.RecordBatch:
+        """The documents from the row `start` on that these are the texts of."""
+        rows = len(texts)
+        ids, sources, *times, metadata = (
+            column.slice(start, rows) for column in (self.ids, self.sources, self.added, self.created, self.metadata)
+        )
+        is_made = self.has_no_id[start : start + rows]
+        if is_made.any():
+            ids = make_ids(is_made, (ids, texts, sources, metadata), self.path)
+        return pa.RecordBatch.from_arrays([ids, texts, sources, *times, metadata], schema=DOCUMENT_SCHEMA)
+
+
 def take_documents(
     batch: pa.RecordBatch, texts: pa.LargeStringArray, fields: FieldMap, reader: Reader, first_row: int
 ) -> pa.RecordBatch | None:
@@ -112,7 +136,13 @@ def take_documents(
 
     texts: valid strings, every one of them short enough. first_row: number of the first row in its file, from 1.
     """
-    columns = find_columns(batch, fields) if not texts.null_count else None
+    others = None if texts.null_count else take_others(batch, fields, reader, first_row)
+    return None if others is None else others.join(texts)
+
+
+def take_others(batch: pa.RecordBatch, fields: FieldMap, reader: Reader, first_row: int) -> OtherColumns | None:
+    """The columns beside the texts, which need not stand in the batch; None where a row needs a closer look."""
+    columns = find_columns(batch, fields)
     metadata = None if columns is None else _write_metadata(columns, batch.num_rows, fields, reader, first_row)
     if columns is None or metadata is None:
         return None
@@ -123,16 +153,14 @@ def take_documents(
         given = columns["source"].cast(pa.string())
         sources = pc.if_else(pc.fill_null(pc.equal(given, ""), True), own, given)
     ids = pa.repeat("", rows) if columns["id"] is None else _fill_empty(columns["id"].cast(pa.string()))
-    is_made = pc.equal(ids, "").to_numpy(zero_copy_only=False)
-    if is_made.any():
-        ids = make_ids(is_made, (ids, texts, sources, metadata), reader.path)
+    has_no_id = pc.equal(ids, "").to_numpy(zero_copy_only=False)
     added, created = columns["added"], columns["created"]
     if added is None:
         added = pa.nulls(rows, TIME)
     if reader.added is not None and added.null_count:
         added = pc.fill_null(added, pa.scalar(reader.added, TIME))
     created = pa.nulls(rows, TIME) if created is None else created
-    return pa.RecordBatch.from_arrays([ids, texts, sources, added, created, metadata], schema=DOCUMENT_SCHEMA)
+    return OtherColumns(ids, has_no_id, sources, added, created, metadata, reader.path)
 
 
 def _write_metadata(

@@ -309,12 +309,86 @@ def test_columns_are_taken_over_as_rows_would_be(table, fields, rows, num_bytes)
     limits = Limits(max_record_bytes=60, batch_rows=rows, batch_text_bytes=num_bytes)
     fast = read_table(table, fields, limits)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parquet, "_read_others", lambda *args: None)
+        assert fast == read_table(table, fields, limits)
         patch.setattr(parquet, "take_documents", lambda *args: None)
         assert fast == read_table(table, fields, limits)
         patch.setattr(parquet, "take_columns", lambda batch, fields: None)
         assert fast == read_table(table, fields, limits)
         patch.setattr(parquet, "_arrow_texts", lambda batch, name: None)
         assert fast == read_table(table, fields, limits)
+
+
+def make_many(rows=2500, **changed):
+    """Documents of several row groups and batches, one in seven without an id, some with an origin of their own."""
+    columns = {
+        "id": [f"d{n}" if n % 7 else None for n in range(rows)], "text": [f"{n} \xe9" * (n % 90 + 1) for n in range(rows)],
+        "source": ["web", "s"] * (rows // 2),
+        "metadata": [json.dumps({"k": n} | ({"origin": f"o{n}"} if n % 3 else {})) for n in range(rows)],
+    }  # fmt: skip
+    return pa.table(columns | changed)
+
+
+def write_many(table, **options):
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=900, **options)
+    return sink.getvalue()
+
+
+def read_bytes(data, limits=None, part=None):
+    events = parquet.read_documents(
+        "/a.parquet", source="web", limits=limits or Limits(batch_rows=300), fields=FieldMap(), added=ADDED,
+        open_stream=lambda path: io.BytesIO(data), part=part,
+    )  # fmt: skip
+    return list(events)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"use_dictionary": False}, {"data_page_version": "2.0"}, {"compression": "gzip"}]
+)
+def test_texts_read_apart_from_the_other_columns_give_the_same(options, monkeypatch):
+    texts = [None if n % 500 == 77 else "x" * 999 if n % 800 == 5 else f"{n} words" for n in range(2500)]
+    files = [
+        write_many(table, **options) for table in (make_many(), make_many(text=texts), make_many().drop_columns(["id"]))
+    ]
+    limits = Limits(batch_rows=300, max_record_bytes=900)
+    taken = []
+    take = parquet.take_others
+    monkeypatch.setattr(parquet, "take_others", lambda *args: taken.append(args) or take(*args))
+    apart = [(read_bytes(data, limits), read_bytes(data, part=parquet.GroupRange(1, 3, 900))) for data in files]
+    assert len(taken) == 5 * len(files)
+    monkeypatch.setattr(parquet, "_read_others", lambda *args: None)
+    together = [(read_bytes(data, limits), read_bytes(data, part=parquet.GroupRange(1, 3, 900))) for data in files]
+    assert apart == together and len(taken) == 5 * len(files)
+    assert sum(not isinstance(event, pa.RecordBatch) for event in apart[1][0]) == 5 + 4  # without a text, and too long
+
+
+@pytest.mark.parametrize("name", ["id", "text", "metadata"])
+def test_a_broken_page_of_any_column_costs_what_it_did(name, monkeypatch):
+    data = bytearray(write_many(make_many(), compression="zstd", use_dictionary=False))
+    metadata = pq.ParquetFile(io.BytesIO(data)).metadata
+    column = metadata.row_group(1).column(["id", "text", "source", "metadata"].index(name))
+    middle = column.data_page_offset + column.total_compressed_size // 2
+    data[middle : middle + 20] = bytes(20)
+    apart = read_bytes(bytes(data))
+    monkeypatch.setattr(parquet, "_read_others", lambda *args: None)
+    assert apart == read_bytes(bytes(data))
+    assert sum(isinstance(event, pa.RecordBatch) and event.num_rows for event in apart) >= 1600
+    assert any(not isinstance(event, pa.RecordBatch) and event.reason == "bad_parquet" for event in apart)
+
+
+def test_wide_metadata_are_read_with_the_texts(monkeypatch):
+    """The other columns of a row group are held whole, so they must be small by their pages, and no nested ones."""
+    taken = []
+    take = parquet.take_others
+    monkeypatch.setattr(parquet, "take_others", lambda *args: taken.append(args) or take(*args))
+    read_bytes(write_many(make_many()), Limits(batch_text_bytes=1000))
+    read_bytes(
+        write_many(make_many(metadata=[json.dumps({"k": "x" * 100_000}), "{}"] * 1250)),
+        Limits(batch_text_bytes=1 << 20),
+    )
+    read_bytes(write_many(make_many().append_column("l", [[[1]] * 2500])))
+    assert taken == []
 
 
 @pytest.mark.parametrize("source", [None, "", "web", "s", '"\x01'])
@@ -341,6 +415,7 @@ def test_every_object_in_a_column(source, fields):
         table = pa.table({"text": ["t"], "metadata": [value], "source": pa.array([source], pa.string())})
         fast = read_table(table, fields)
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(parquet, "_read_others", lambda *args: None)
             patch.setattr(parquet, "take_documents", lambda *args: None)
             assert fast == read_table(table, fields), value
 
