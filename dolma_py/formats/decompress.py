@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import zstandard
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 
 from dolma_py.formats.limits import Limits
 
@@ -25,6 +25,7 @@ ZSTD_STEP_BLOCKS = 8  # or so many, at most 1 MiB comes out
 ZSTD_WRITE_BYTES = 128 << 10  # a block at most
 BZIP2_STEP_BYTES = 256 << 10
 BZIP2_PIECE_BYTES = 1 << 20
+IsalError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub has an instance there
 MAX_WHOLE_BYTES = 4 << 20  # of a gzip member that is taken as a whole
 GZIP_MAGIC = b"\x1f\x8b\x08"
 STEP_BYTES = {"gz": GZIP_STEP_BYTES, "zst": ZSTD_STEP_BYTES, "bz2": BZIP2_STEP_BYTES}
@@ -264,7 +265,7 @@ class _Decompressor:
                     return None
                 try:
                     pieces.append(engine.decompress(step))
-                except igzip_lib.IsalError:
+                except IsalError:
                     return None
                 at += len(step) - len(engine.unused_data)
                 num_bytes += len(pieces[-1])
