@@ -46,7 +46,10 @@ def write_pool(scratch: Path, pool: Path) -> dict[str, Path]:
     plain = b"\n".join(lines) + b"\n"
     paths["jsonl"].write_bytes(plain)
     paths["jsonl.zst"].write_bytes(zstandard.ZstdCompressor(level=3).compress(plain))
-    for kind, keeps_origin in (("parquet", False), ("origin.parquet", True)):  # as others would write it, and as this reader does
+    for kind, keeps_origin in (
+        ("parquet", False),
+        ("origin.parquet", True),
+    ):  # as others would write it, and as this reader does
         fields = FieldMap(keep_origin=keeps_origin)
         batches = [event for event in read(paths["jsonl"], fields=fields) if isinstance(event, pa.RecordBatch)]
         with parquet_files.open_writer(str(paths[kind]), DOCUMENT_SCHEMA) as writer:
@@ -123,7 +126,9 @@ def main() -> None:
     num_mb = drain(read(paths["parquet"])) / 1e6
     for kind, path in paths.items():
         bare, name = (
-            (bare_parquet, "pyarrow, all columns") if kind.endswith("parquet") else (bare_jsonl, "orjson, a line at a time")
+            (bare_parquet, "pyarrow, all columns")
+            if kind.endswith("parquet")
+            else (bare_jsonl, "orjson, a line at a time")
         )
         measure(kind, num_mb, lambda path=path: drain(read(path)), lambda path=path, bare=bare: bare(path), name)
     pages = [page.data for page in list_pages(data)]
