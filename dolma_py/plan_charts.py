@@ -84,7 +84,9 @@ def draw_heat(cells: PlannedCells) -> str:
         right.tick_params(labelleft=False)
         for axes, part, title in ((left, parts[0], "available"), (right, parts[1], "planned")):
             shown = np.ma.masked_equal(part, 0)
-            axes.pcolormesh(shown, cmap=_BLUES, norm=PowerNorm(0.5, 0, top), edgecolor="white", linewidth=0.4)
+            axes.pcolormesh(
+                shown, cmap=_BLUES, norm=PowerNorm(0.5, 0, top), edgecolor="white", linewidth=0.4, clip_on=False
+            )
             axes.set_title(title, fontsize=9, color=INK, loc="left")
             axes.set_xlabel("bucket, lowest quality first")
             axes.grid(visible=False)

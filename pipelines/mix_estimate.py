@@ -12,7 +12,7 @@ from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.views import View
 from mixers.plan import Plan
-from pipelines.costs import NO_ESTIMATE, Estimate
+from pipelines.costs import Estimate
 from pipelines.minhash_plan import choose_groups
 from pipelines.mix_table import ROW_SCHEMA, MixTable, add_removals, iterate_rows, row_params
 from pipelines.plan_mix import PlanMixConfig, plan_table
@@ -24,16 +24,16 @@ MAX_LINES = 40  # topics that are listed
 def estimate(settings: PlanMixConfig, corpus: Corpus, view: View, text_bytes: int, seed: int) -> Estimate:
     """The tables of a dry run: tokens by source, and by topic, that the plan would take of `text_bytes` of text.
 
-    Of a view with more than MAX_GROUPS row groups it reads those, always the same, and scales their tokens. NO_ESTIMATE where
-    the attributes are not there yet. ConfigError as the step would raise it, but over a sample only told.
+    Of a view with more than MAX_GROUPS row groups it reads those, always the same, and scales their tokens. Where attributes are
+    not there yet, it says which. ConfigError as the step would raise it, but over a sample only told.
     """
     listing = views.check_listing(view, corpus.read_listing())
     num_groups = sum(len(shard.row_groups) for shard in listing.shards)
     chosen = sorted(choose_groups(listing, MAX_GROUPS))
     try:
         parts = [part for split in chosen for part in iterate_rows(corpus, view, split, row_params(settings))]
-    except DataError:  # a step before this one makes them
-        return NO_ESTIMATE
+    except DataError as error:  # a step before this one makes them
+        return Estimate({"not counted": str(error)}, None, None, None)
     rows = pa.concat_tables([ROW_SCHEMA.empty_table(), *(table for table, _ in parts)]).combine_chunks()
     said = f"{rows.num_rows:,} documents of view {view.name}"
     if not rows.num_rows:
