@@ -143,13 +143,8 @@ def _find_ranks(model: dict[str, Any], backend: Tokenizer) -> dict[bytes, int]:
         raise _NotEqualError("it is no plain byte pair encoding")
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         raise _NotEqualError("it marks parts of words")
-    letters = byte_letters()
-    vocabulary = {
-        name: (bytes(letters[letter] for letter in name), number)
-        for name, number in model["vocab"].items()
-        if name and all(letter in letters for letter in name)
-    }
-    if not set(letters) <= set(vocabulary):
+    vocabulary = _read_vocabulary(model["vocab"])
+    if sum(len(content) == 1 for content, _ in vocabulary.values()) < 256:
         raise _NotEqualError("it lacks some single byte")
     if model.get("ignore_merges"):
         plain = {"version": "1.0", "added_tokens": [], "model": {**model, "ignore_merges": False}}
@@ -171,17 +166,32 @@ def _find_ranks(model: dict[str, Any], backend: Tokenizer) -> dict[bytes, int]:
     return ranks
 
 
+def _read_vocabulary(vocab: dict[str, int]) -> dict[str, tuple[bytes, int]]:
+    """Token -> its bytes and its id, of those that are written in the letters of bytes; text is encoded into no others."""
+    letters = byte_letters()
+    table = dict.fromkeys(range(0x200), 0x200) | {ord(letter): byte for letter, byte in letters.items()}
+    found = {}
+    for name, number in vocab.items():
+        try:
+            content = name.translate(table).encode("latin-1")
+        except UnicodeEncodeError:  # some other letter
+            continue
+        if content:
+            found[name] = (content, number)
+    return found
+
+
 def _spread_merges(merges: Sequence[Any]) -> dict[str, tuple[int, int]]:
     """Token -> numbers of the first and the last merge that makes it."""
-    seen: set[tuple[str, str]] = set()
-    spread: dict[str, tuple[int, int]] = {}
-    for number, merge in enumerate(merges):
-        left, right = merge.split(" ") if isinstance(merge, str) else merge
-        if (left, right) in seen:
-            raise _NotEqualError("a merge is there twice")
-        seen.add((left, right))
-        spread[left + right] = (spread.get(left + right, (number, number))[0], number)
-    return spread
+    pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
+    if len(set(pairs)) < len(pairs):
+        raise _NotEqualError("a merge is there twice")
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for number, name in enumerate(map("".join, pairs)):
+        first.setdefault(name, number)
+        last[name] = number
+    return {name: (first[name], last[name]) for name in first}
 
 
 def byte_letters() -> dict[str, int]:

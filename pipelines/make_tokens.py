@@ -28,7 +28,7 @@ from mixers import shards
 from mixers.fim import MODE_NAMES, FimConfig, FimTokens, check_rates, find_fim_tokens
 from mixers.shard_manifest import build_manifest
 from mixers.shards import LINEAGE_SCHEMA, PartSummary
-from mixers.tokenization import LoadedTokenizer, load_tokenizer
+from mixers.tokenization import LoadedTokenizer
 from pipelines.encode_split import cached_tokenizer, encode_split, write_lines
 from pipelines.merged_lineage import MERGE_BYTES, ROW_BYTES, merge_runs, write_run
 from pipelines.sample_mix import find_planned_sources
@@ -63,7 +63,7 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
     corpus, out = context.corpus, f"tokens/{settings.mix}"
     name = settings.tokenizer
     path = context.artifact(name.removeprefix("artifact:")) if name.startswith("artifact:") else name
-    tokenizer = load_tokenizer(path)
+    tokenizer = cached_tokenizer(path)
     fim_tokens = check_fim(context, settings, tokenizer)
     storage.remove_file(corpus.path(out, "manifest.json"))  # not complete from here on
     splits = context.plan_splits()

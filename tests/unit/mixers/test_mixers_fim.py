@@ -100,6 +100,20 @@ def test_a_copy_depends_on_nothing_but_its_document_and_number():
     assert set(np.flatnonzero(lower.mode)) < set(np.flatnonzero(whole.mode))
 
 
+def test_cuts_are_those_of_before():
+    """Other ones need another VERSION of pipelines.make_tokens: shards that were made keep what they say."""
+    num = 9
+    texts = pa.array(["def f(x):\n    return x \u00e9"] * num)
+    id_hash = hash_ids([f"d{row // 3}" for row in range(num)], seed=0, name="document")
+    cuts = fim.choose_cuts(
+        texts, index=np.arange(num), copy=np.arange(num, dtype=np.int32) % 3, id_hash=id_hash, rate=np.full(num, 0.6), spm_frac=0.5,
+        seed=5,
+    )  # fmt: skip
+    assert list(zip(*(values.tolist() for values in cuts), strict=True)) == [
+        (1, 3, 3), (0, 0, 0), (0, 0, 0), (2, 21, 23), (0, 0, 0), (1, 1, 18), (1, 8, 12), (2, 16, 17), (2, 8, 15),
+    ]  # fmt: skip
+
+
 def test_rates_and_cuts_are_uniform():
     """Of 20,000 copies: shares within five standard deviations, cuts over eleven places by a chi-square of ten degrees of freedom."""
     num = 20_000

@@ -19,6 +19,7 @@ from pipelines.shard_texts import compare_texts, main
 from pipelines.steps import StepContext
 from pipelines.units import UnitTimes
 from tests import tiny_corpus
+from tests.peers import olmo_core_reader
 
 ODD = [
     "", "\u00e9",
@@ -83,6 +84,8 @@ def test_every_document_comes_back_byte_for_byte(corpus, fim):
     made, view, _, copies = corpus
     result = tokenize(corpus, fim=fim)
     assert result.facts["documents"] == compare_texts(made, view, "mix") == copies
+    found = olmo_core_reader.check_folder(made.path("tokens", "mix"), vocab_size=result.facts["vocab_size"], eos=0)
+    assert len(found) > 1 and sum(map(len, found.values())) == copies
     with pytest.raises(DataError, match="not the text"):
         compare_texts(made, made.load_view(None), "mix")  # without the view's edits
 
