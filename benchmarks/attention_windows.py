@@ -58,7 +58,9 @@ def main() -> None:
         "window 256, documents of 1,024, chunks": with_layout(256, documents_BT),
         "window 1024, one mask of all tokens": with_mask(1024),
     }
-    print(f"torch {torch.__version__}, {tokens} tokens, heads {heads[0]} / {heads[1]} of 64, {arguments.threads} thread(s)\n")
+    print(
+        f"torch {torch.__version__}, {tokens} tokens, heads {heads[0]} / {heads[1]} of 64, {arguments.threads} thread(s)\n"
+    )
     print("| attention | forward, CPU s | to full | forward and backward, CPU s | to full |")
     print("|---|---|---|---|---|")
     whole_forward = whole = 0.0

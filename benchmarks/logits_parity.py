@@ -54,7 +54,9 @@ def both_logits(model: Olmo3, peer: Any, ids_BT: Tensor, documents_BT: Tensor | 
 
 
 def print_table(num_tokens: int) -> None:
-    print("| heads | window | YaRN | packed | largest logit | float32 | bfloat16 | ours to float32 | theirs to float32 |")
+    print(
+        "| heads | window | YaRN | packed | largest logit | float32 | bfloat16 | ours to float32 | theirs to float32 |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     ids_BT = torch.randint(1, VOCAB_SIZE, (1, num_tokens), generator=torch.Generator().manual_seed(5))
     cut = (torch.arange(num_tokens) >= num_tokens // 5).long() + (torch.arange(num_tokens) >= num_tokens // 2).long()
@@ -87,7 +89,9 @@ def print_faults(num_tokens: int) -> None:
         "norms' epsilon 1e-5 for 1e-6": {"rms_norm_eps": 1e-5},
         "one sliding layer full": {"layer_types": ["full_attention", *right["layer_types"][1:]]},
     }
-    print(f"\n| fault in the exported settings | difference over the largest logit (the gate allows {MAX_REL_DIFFERENCE:g}) |")
+    print(
+        f"\n| fault in the exported settings | difference over the largest logit (the gate allows {MAX_REL_DIFFERENCE:g}) |"
+    )
     print("|---|---|")
     for name, changes in faults.items():
         ours, theirs = both_logits(model, make_peer(model, **changes), ids_BT, None)

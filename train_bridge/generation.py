@@ -23,7 +23,10 @@ class SamplingConfig(Config):
     temperature: float = Field(0.8, ge=0, description="Divides the logits; 0 takes the likeliest token.")
     top_k: int = Field(0, ge=0, description="Only so many of the likeliest tokens; 0: all.")
     top_p: float = Field(
-        0.95, gt=0, le=1, description="Only the fewest likeliest tokens that sum to this (Olmo 3's own chat evaluation)."
+        0.95,
+        gt=0,
+        le=1,
+        description="Only the fewest likeliest tokens that sum to this (Olmo 3's own chat evaluation).",
     )
 
 
@@ -89,7 +92,9 @@ def generate_batch(
     vocab_size : int                    ids from here on only pad the model's vocabulary and are never drawn
     """
     if not prompts or not all(prompts) or len(seeds) != len(prompts):
-        raise ValueError(f"expected prompts of one id or more and a seed each, got {len(prompts)} and {len(seeds)} seeds")
+        raise ValueError(
+            f"expected prompts of one id or more and a seed each, got {len(prompts)} and {len(seeds)} seeds"
+        )
     device = model.embeddings.weight.device
     longest = max(len(prompt) for prompt in prompts)
     pads = [longest - len(prompt) for prompt in prompts]

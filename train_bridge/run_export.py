@@ -36,7 +36,9 @@ def export_hf(*, run: str, output: str, dtype: str) -> dict[str, Any]:
     if dtype not in DTYPES:
         raise ConfigError("--dtype", dtype, f"expected one of {', '.join(DTYPES)}")
     if target.exists():
-        raise ConfigError("--output", output, "expected a folder that is not there yet", "Remove it, or choose another.")
+        raise ConfigError(
+            "--output", output, "expected a folder that is not there yet", "Remove it, or choose another."
+        )
     config, model, checkpoint = load_run(run)
     tokens = _read_tokens(Path(run) / "tokens.json")
     values = hf_config_values(

@@ -82,7 +82,8 @@ def flash_stand_in():
     def flash_attn_func(q, k, v, *, causal, window_size):
         return torch.stack([twin(*row, causal, window_size) for row in zip(q, k, v, strict=True)])
 
-    def flash_attn_varlen_func(q, k, v, cu_q, cu_k, max_q, max_k, *, causal, window_size):
+    def flash_attn_varlen_func(q, k, v, *lengths, causal, window_size):
+        cu_q, cu_k, max_q, max_k = lengths
         assert cu_q.dtype == cu_k.dtype == torch.int32 and cu_q[0] == 0 and cu_q[-1] == len(q)
         assert max_q == max_k == int(cu_q.diff().max())
         pieces = [slice(a, b) for a, b in zip(cu_q.tolist(), cu_q.tolist()[1:], strict=False)]

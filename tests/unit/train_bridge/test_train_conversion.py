@@ -147,7 +147,11 @@ def test_transformers_reads_flat_settings_as_we_do():
         ({"rope_parameters": {**RELEASED, "rope_theta": 5e5, "truncate": False}}, "truncate is False"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 5e5}}, "lack factor, original_max"),
         (
-            {"rope_parameters": dict.fromkeys(("full_attention", "sliding_attention"), {**RELEASED, "rope_theta": 5e5})},
+            {
+                "rope_parameters": dict.fromkeys(
+                    ("full_attention", "sliding_attention"), {**RELEASED, "rope_theta": 5e5}
+                )
+            },
             "sliding_attention.rope_type is 'yarn'",
         ),
     ],
@@ -213,7 +217,7 @@ def test_padding_rows_hardly_move_the_loss():
     padded = pad_rows(weight, 128)
     assert padded.shape == (128, 32) and torch.equal(padded[:VOCAB], weight) and torch.equal(padded[90], padded[127])
     grown = torch.logsumexp(hidden @ padded.T, -1) - torch.logsumexp(hidden @ weight.T, -1)
-    assert 0 < float(grown.min()) and float(grown.max()) <= math.log(1 + 38 / 90) + 1e-5
+    assert float(grown.min()) > 0 and float(grown.max()) <= math.log(1 + 38 / 90) + 1e-5
 
 
 def test_folders_that_do_not_fit_are_refused(tmp_path):
@@ -286,5 +290,3 @@ def test_an_export_that_fails_the_gate_is_not_written(finished_run, tmp_path, mo
         export_hf(run=str(finished_run), output=str(output), dtype="float32")
     with pytest.raises(ConfigError, match="expected one of float32, bfloat16"):
         export_hf(run=str(finished_run), output=str(tmp_path / "x"), dtype="int8")
-
-

@@ -142,9 +142,7 @@ def test_a_batch_needs_an_id_and_a_seed_for_each(prompts, seeds):
 def finished_run(make_shards, train_config_file, tmp_path):
     shards = make_shards(vocab_size=300)
     byte_tokenizer(shards / "tokenizer.json")
-    train(
-        config=str(train_config_file), shards=str(shards), output=str(tmp_path / "run"), overrides=[], dry_run=False
-    )
+    train(config=str(train_config_file), shards=str(shards), output=str(tmp_path / "run"), overrides=[], dry_run=False)
     return tmp_path / "run"
 
 
@@ -156,7 +154,9 @@ def command(run, *, prompt=None, prompts=None, batch=32, seed=1, **sampling):
 def test_the_command_repeats_with_its_seed(finished_run):
     first = command(finished_run, prompt="A short")
     assert first == command(finished_run, prompt="A short") != command(finished_run, prompt="A short", seed=2)
-    assert command(finished_run, prompt="A", temperature=0.0) == command(finished_run, prompt="A", temperature=0.0, seed=2)
+    assert command(finished_run, prompt="A", temperature=0.0) == command(
+        finished_run, prompt="A", temperature=0.0, seed=2
+    )
     assert command(finished_run, prompt="", max_new_tokens=1) is not None
     for key, value in (("temperature", -1.0), ("top_p", 0.0), ("max_new_tokens", 0), ("top_k", -1)):
         with pytest.raises(ConfigError, match=key):

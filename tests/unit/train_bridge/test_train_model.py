@@ -63,6 +63,22 @@ def test_parameter_counts_are_the_published_ones(preset, vocab_size, total, with
     assert without_input in (None, counts.without_input_embedding)
 
 
+def test_the_documented_table_is_of_the_presets(repository):
+    """docs/model.md: width, MLP, layers, heads, head dimension, parameters, and those without the input embedding."""
+    rows = {}
+    for line in (repository / "docs" / "model.md").read_text().splitlines():
+        cells = [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        if cells[0] in MODEL_PRESETS:
+            rows[cells[0]] = [int(part.replace(",", "")) for cell in cells[1:] for part in cell.split("/")]
+    expected = {}
+    for name in MODEL_PRESETS:
+        config = ModelConfig(**preset_values(name))
+        counts, heads = count_parameters(config), [config.num_heads, config.num_kv_heads, config.head_dim]
+        shape = [config.d_model, config.mlp_hidden, config.num_layers, *heads]
+        expected[name] = [*shape, counts.total, counts.without_input_embedding]
+    assert rows == expected
+
+
 @pytest.mark.parametrize(("preset", "expected"), [("olmo3_7b", 6_476_533_760), ("olmo3_32b", 31_206_675_456)])
 def test_parameters_without_both_matrices_are_the_published_ones(preset, expected):
     assert count_parameters(ModelConfig(**preset_values(preset))).without_embeddings == expected
@@ -138,7 +154,7 @@ def test_qk_norm_spans_all_heads():
     with torch.no_grad():
         attention.w_q.weight[:12] *= 3
     after = attention.q_norm(attention.w_q(model.embeddings(ids)))
-    assert float((before - after)[..., 12:].abs().min()) > 0
+    assert float((before - after)[..., 12:].detach().abs().min()) > 0
 
 
 def test_qk_norm_comes_before_rotation():
@@ -203,10 +219,17 @@ def test_first_weights_follow_seed_and_bounds():
 
 
 def test_first_weights_are_drawn_in_the_documented_order():
+    """One generator through all matrices; norms draw nothing."""
     model = build_model(small_config(), seed=7)
     generator = torch.Generator().manual_seed(7)
-    block = model.blocks[0]
-    for matrix in (model.embeddings.weight, block.attention.w_q.weight, block.attention.w_k.weight):
+    matrices = [model.embeddings.weight]
+    for block in model.blocks:
+        attention, mlp = block.attention, block.feed_forward
+        for linear in (attention.w_q, attention.w_k, attention.w_v, attention.w_out, mlp.w1, mlp.w3, mlp.w2):
+            matrices.append(linear.weight)
+    matrices.append(model.lm_head.w_out.weight)
+    assert len(matrices) == sum(parameter.ndim == 2 for parameter in model.parameters())
+    for matrix in matrices:
         expected = torch.nn.init.trunc_normal_(torch.empty(matrix.shape), 0, 0.02, -0.06, 0.06, generator=generator)
         assert torch.equal(matrix.detach(), expected)
 
