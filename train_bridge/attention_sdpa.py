@@ -21,7 +21,11 @@ _MIN_CHUNK_TOKENS, _MAX_CHUNK_TOKENS = 64, 256
 
 
 def prepare_sdpa(visibility: Visibility, device: torch.device) -> Attend:
-    """See prepare_attention. Cost of a layer: T^2 / 2 pairs when full, at most T * (window + C) with a window."""
+    """See prepare_attention. Cost of a layer: T^2 / 2 pairs when full, at most T * (window + 2 C) with a window.
+
+    Masks, for all layers of the kind together: with a window alone a few of C * (window + C); with documents up to
+    T * (window + C) per row, or what documents leave of T^2 / 2.
+    """
     if visibility.window_tokens is None and visibility.documents_BT is None:
         return _attend_to_all
     return _ChunkedAttention(visibility, device)
@@ -54,11 +58,16 @@ class _ChunkedAttention:
             document_keys = document_starts(documents_BT)[:, ::size].amin(dim=0).tolist()
             first_keys = [max(pair) for pair in zip(first_keys, document_keys, strict=True)]
         positions_T = torch.arange(num_tokens, device=device)
+        # without documents all chunks but the first few and the last have one and the same mask
+        bands: dict[tuple[int, int], Tensor] = {}
         self.chunks = []
         for number, (start, first_key) in enumerate(zip(starts, first_keys, strict=True)):
-            first, end = first_key // size, start + size
-            queries_C, keys_S = positions_T[start:end], positions_T[first * size : end]
-            visible = visible_keys(queries_C, keys_S, window_tokens=window_tokens)
+            first, end = first_key // size, min(start + size, num_tokens)
+            shape = (end - start, end - first * size)
+            if shape not in bands:
+                queries_C, keys_S = positions_T[start:end], positions_T[first * size : end]
+                bands[shape] = visible_keys(queries_C, keys_S, window_tokens=window_tokens)
+            visible = bands[shape]
             if documents_BT is not None:
                 same_BCS = documents_BT[:, start:end, None] == documents_BT[:, None, first * size : end]
                 visible = (visible & same_BCS)[:, None]
@@ -78,8 +87,13 @@ class _ChunkedAttention:
     def _masks(self, dtype: torch.dtype) -> list[Tensor]:
         """0 where visible, else -inf; kept, because torch would make them again in every layer and keep each for the backward."""
         if dtype not in self.masks:
-            self.masks[dtype] = [_to_additive(chunk.visible, dtype) for chunk in self.chunks]
+            made = {id(chunk.visible): _to_additive(chunk.visible, dtype) for chunk in self._distinct()}
+            self.masks[dtype] = [made[id(chunk.visible)] for chunk in self.chunks]
         return self.masks[dtype]
+
+    def _distinct(self) -> list[_Chunk]:
+        """A chunk for each mask."""
+        return list({id(chunk.visible): chunk for chunk in self.chunks}.values())
 
 
 def _to_additive(visible: Tensor, dtype: torch.dtype) -> Tensor:

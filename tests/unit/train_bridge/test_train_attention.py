@@ -191,6 +191,14 @@ def test_a_chunk_meets_no_key_that_none_of_its_queries_sees():
     assert num_pairs(512, documents) < 4096 * 320
 
 
+def test_chunks_with_a_window_alone_share_their_masks():
+    """8 chunks of 64 grow to the window, one mask serves the other 55, the last is shorter: memory follows the window, not T."""
+    attend = prepare_sdpa(Visibility(64 * 64 + 5, 512), CPU)
+    attend(*random_parts(64 * 64 + 5, rows=1, heads=2, dim=2))
+    masks = attend.masks[torch.float32]
+    assert (len(masks), len({mask.data_ptr() for mask in masks})) == (65, 10)
+
+
 def test_document_numbers_that_fall_are_refused():
     q, k, v = random_parts(3)
     with pytest.raises(ValueError, match="never fall"):
