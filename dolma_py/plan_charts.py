@@ -99,7 +99,8 @@ def draw_heat(cells: PlannedCells) -> str:
         left.set_yticks([row + 0.5 for row in range(len(names))], name_groups(names))
         for row in range(len(names)):
             text = f"{_percent(parts[0][row].sum())} to {_percent(parts[1][row].sum())} %"
-            right.text(parts[1].shape[1] + 0.4, row + 0.5, text, va="center", fontsize=8, color=INK)
+            beside = right.get_yaxis_transform()  # x in widths of the panel
+            right.text(1.015, row + 0.5, text, va="center", fontsize=8, color=INK, transform=beside)
         _draw_scale(layout["scale"], top)
 
     return draw_figure("tokens before and after", draw, (9.4, 1.5 + ROW_INCHES * len(names)))

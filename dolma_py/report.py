@@ -200,7 +200,9 @@ def draw_pictures(report: Report) -> dict[str, Markup]:
         mix = report.mix
         pictures["rates"] = report_charts.draw_rates(mix.rates)
         drawn = plan_charts.draw_plan(mix.cells, mix.sources, mix.groups)
-        pictures |= drawn if len(mix.groups) > len(mix.sources) else {"heat": drawn["heat"], "shares": drawn["shares"]}
+        if mix.cells.group_by(["source", "topic"]).aggregate([]).num_rows == len(mix.sources):
+            del drawn["curves"]  # without topics they are the rates by source
+        pictures |= drawn
     if report.training is not None and report.training.points:
         points = report.training.points
         pictures["loss"] = report_charts.draw_loss(points, report.training.vocab_size)
