@@ -14,7 +14,7 @@ def cut_texts_kernel(data, start_byte, end_byte, first_hash, second_hash, out_st
 
     data: uint8 (B,), UTF-8. start_byte, end_byte: int64 (K,), where each text lies. first_hash, second_hash: uint64 (K,), whose upper
     32 bits choose a place each. out_start, out_end: int64 (K,), bytes from the start of the text, start <= end.
-    Example: of the text "aé" (3 bytes) the places are 0, 1 and 3; hashes 2^64 - 1 and 0 give start 0, end 3.
+    Example: of a text of one byte and a character of two (3 bytes) the places are 0, 1 and 3; hashes 2^64 - 1 and 0 give start 0, end 3.
     """
     shift = np.uint64(32)
     for row in range(len(start_byte)):

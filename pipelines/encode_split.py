@@ -25,12 +25,16 @@ from mixers.fim import MODE_NAMES, PLAIN, Cuts, FimConfig, FimTokens, choose_cut
 from mixers.instruction_text import check_plain, list_special_tokens, make_markers
 from mixers.shards import PIECE_SCHEMA
 from mixers.tokenization import LoadedTokenizer, load_tokenizer, use_one_thread
-from pipelines.steps import split_name
+from pipelines.steps import checksum_if_file, split_name
+
+
+def cached_tokenizer(path: str) -> LoadedTokenizer:
+    """The tokenizer, loaded once in a process for as long as its file stays the same."""
+    return _load_tokenizer(path, checksum_if_file(path))
 
 
 @functools.lru_cache(maxsize=2)
-def cached_tokenizer(path: str) -> LoadedTokenizer:
-    """The tokenizer, loaded once in a worker."""
+def _load_tokenizer(path: str, checksum: str) -> LoadedTokenizer:
     use_one_thread()
     return load_tokenizer(path)
 
