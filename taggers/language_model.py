@@ -25,6 +25,7 @@ MAGIC = b"dolmapLM"
 FORMAT_VERSION = 1
 MAX_ORDER = 8
 _SLOTS_AT_ONCE = 1 << 16  # that are written
+BLOCK_TOKENS = 256  # whose lookups are under way at once: their cache lines fill half of the innermost cache
 _PAGE = 4096
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_SLOTS = 2**32 - 1  # a slot is found by 32 bits of its key
@@ -163,8 +164,13 @@ def score_units(model: LanguageModel, units: Units) -> Scores:
         model.table.view(np.float32),
         model.order,
         MARKS,
-        np.zeros(model.order + 1, np.uint64),
-        *np.zeros((2, model.order + 1), np.float64),
+        np.zeros(model.order + BLOCK_TOKENS, np.uint64),
+        np.zeros(BLOCK_TOKENS, np.int64),
+        np.zeros(BLOCK_TOKENS, np.uint64),
+        np.zeros(BLOCK_TOKENS + 1, np.int64),
+        np.zeros((BLOCK_TOKENS + 1, model.order), np.float64),
+        np.zeros(BLOCK_TOKENS, np.float64),
+        np.zeros(BLOCK_TOKENS, np.bool_),
         counts,
         sums,
     )
