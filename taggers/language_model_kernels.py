@@ -225,20 +225,8 @@ def score_units_kernel(
             if at == last:
                 next_unit, next_place = next_unit + 1, np.int64(0)
         ahead ^= _score_block_kernel(
-            table,
-            values,
-            order,
-            marks[2],
-            start_backoff,
-            count,
-            words,
-            places,
-            keys,
-            lengths,
-            backoffs,
-            log_probs,
-            is_unknown,
-        )
+            table, values, order, marks[2], start_backoff, count, words, places, keys, lengths, backoffs, log_probs, is_unknown
+        )  # fmt: skip
         for i in range(count):
             if places[i] == 0:
                 total = 0.0
