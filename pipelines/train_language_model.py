@@ -28,6 +28,7 @@ from taggers.language_model_training import LanguageModelConfig, train_language_
 logger = logging.getLogger("dolma_py.build")
 
 VERSION = 1
+CHANGES_NO_BYTE = ("memory_bytes",)
 
 
 class TrainLanguageModelConfig(LanguageModelConfig):
@@ -42,7 +43,9 @@ class TrainLanguageModelConfig(LanguageModelConfig):
 
 
 def driver_memory_bytes(settings: TrainLanguageModelConfig, text_bytes: int) -> int:
-    """At most: every second byte of the sample a word, or max_tokens of them."""
+    """At most: every second byte of the sample a word, or max_tokens of them; or memory_bytes. The vocabulary apart."""
+    if settings.memory_bytes is not None:
+        return settings.memory_bytes
     tokens = min(settings.max_tokens, min(settings.sample_bytes, text_bytes))
     return tokens * settings.token_memory_bytes
 

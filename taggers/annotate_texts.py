@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
-import xxhash
 from pydantic import Field, model_validator
 
 from dolma_py import config as configuration
@@ -22,6 +21,7 @@ from dolma_py.errors import ConfigError, DataError
 from dolma_py.manifest import render_json, render_line
 from dolma_py.storage import path_exists, write_bytes, write_file
 from taggers.labelled_texts import Drawn, Example, ExampleSource, draw_examples, is_label
+from taggers.question_frames import frame_text
 
 VERSION = 1
 TEXT_HOLE, LABELS_HOLE = "{text}", "{labels}"
@@ -96,13 +96,9 @@ class Judged(NamedTuple):
 
 
 def make_request(text: str, config: AnnotateConfig, sample: int = 0) -> Request:
-    """What is asked about a text. Its frame is made from its hash and stands nowhere in it, so a text cannot end it."""
+    """What is asked about a text, which stands in a frame that it cannot end."""
     shown = text[: config.max_chars]
-    mark, number = "", 0
-    while not mark or mark in shown:
-        mark = f"{xxhash.xxh64_hexdigest(shown.encode('utf-8', 'surrogatepass'), seed=number)}"
-        number += 1
-    framed = f"<text {mark}>\n{shown}\n</text {mark}>"
+    framed = frame_text(shown)
     told = "\n".join(f"{label}: {meaning}" if meaning else label for label, meaning in config.labels.items())
     # the text goes in last: what stands in it is no hole of ours
     before, _, after = config.prompt.partition(TEXT_HOLE)

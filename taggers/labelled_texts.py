@@ -7,8 +7,9 @@ are drawn together and fall on the same side of the split.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +75,12 @@ class ExampleSource(Config):
     max_text_bytes: int | None = Field(
         default=None, ge=1, description="of each text its first bytes are taken; null: all"
     )
+    passages: int = Field(
+        default=1,
+        ge=1,
+        description="passages of max_text_bytes taken from a text, at equal distances, as many as stand beside each other in it; "
+        "all passages of a text are on one side of the split",
+    )
     about: str = Field(default="", description="what the data set is, and where it is found")
 
     @model_validator(mode="after")
@@ -84,6 +91,8 @@ class ExampleSource(Config):
             raise ValueError("view and attribute need a corpus")
         if sum(option is not None for option in (self.label, self.label_field, self.attribute)) > 1:
             raise ValueError("expected one of label, label_field and attribute")
+        if self.passages > 1 and self.max_text_bytes is None:
+            raise ValueError("passages need max_text_bytes")
         return self
 
 
@@ -101,6 +110,9 @@ class Drawn(NamedTuple):
     examples: list[Example]  # in the order of their hash
     counts: dict[str, int]  # read, left_out:<why>, unreadable:<reason>, drawn
     fingerprint: str  # xxh3-128 of (label, text) of the drawn ones in order; says which data a model was trained on
+    wholes: dict[
+        str, int
+    ]  # passage -> xxh64 of the text that it was taken from; empty where whole texts or beginnings are drawn
 
 
 def draw_examples(source: ExampleSource, *, seed: int, folder: str | None = None, needs_label: bool = True) -> Drawn:
@@ -118,12 +130,19 @@ def draw_examples(source: ExampleSource, *, seed: int, folder: str | None = None
     heap: list[tuple[int, str, str, str]] = []
     kept: list[tuple[int, str, str, str]] = []
     salt = derive_seed(seed, "classifier", "draw", source.name)
+    wholes: dict[str, int] = {}
     for example in read_examples(source, counts, folder=folder, needs_label=needs_label):
-        text = example.text if source.max_text_bytes is None else cut_text(example.text, source.max_text_bytes)
-        key = xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass"), seed=salt)
-        if source.max_docs is None:
-            kept.append((key, text, example.label, example.id))
-        else:
+        passages = [example.text]
+        if source.max_text_bytes is not None:
+            passages = cut_passages(example.text, source.max_text_bytes, source.passages)
+        for text in passages:
+            if source.passages > 1:
+                # a passage of two texts goes where the one of the smaller hash goes
+                wholes[text] = min(text_key(example.text)[0], wholes.get(text, 1 << 64))
+            key = xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass"), seed=salt)
+            if source.max_docs is None:
+                kept.append((key, text, example.label, example.id))
+                continue
             # among equal keys, which are equal texts, any may stay: the label decides before the id
             item = (-key, text, example.label, example.id)
             if len(heap) < source.max_docs:
@@ -136,7 +155,8 @@ def draw_examples(source: ExampleSource, *, seed: int, folder: str | None = None
     if not examples:
         told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "no records"
         raise DataError(source.name, f"no texts to learn from ({told})", hint="Check labels, where and text.")
-    return Drawn(examples, dict(sorted(counts.items())), fingerprint_examples(examples))
+    wholes = {example.text: wholes[example.text] for example in examples if wholes}
+    return Drawn(examples, dict(sorted(counts.items())), fingerprint_examples(examples), wholes)
 
 
 def read_examples(
@@ -274,6 +294,22 @@ def cut_text(text: str, max_bytes: int) -> str:
     return text.encode("utf-8", "surrogatepass")[:max_bytes].decode("utf-8", "ignore")
 
 
+def cut_passages(text: str, max_bytes: int, most: int) -> list[str]:
+    """At most `most` passages of at most `max_bytes` UTF-8 bytes at equal distances, the first at the beginning; none reaches into the next.
+
+    >>> cut_passages("abcdefghij", 2, 3), cut_passages("abc", 2, 3)
+    (['ab', 'de', 'gh'], ['ab'])
+    """
+    encoded = text.encode("utf-8", "surrogatepass")
+    count = min(most, max(len(encoded) // max_bytes, 1))
+    starts = [len(encoded) * number // count for number in range(count + 1)]
+    return [
+        # a character that a bound cuts is in neither passage
+        encoded[start : min(start + max_bytes, end)].decode("utf-8", "ignore")
+        for start, end in itertools.pairwise(starts)
+    ]
+
+
 def fingerprint_examples(examples: Iterable[Example]) -> str:
     """xxh3-128 over the labels and texts in order, 32 hex digits."""
     digest = xxhash.xxh3_128()
@@ -311,8 +347,23 @@ def _draw(texts: list[str], size: int, salt: int) -> list[str]:
     return [texts[index] for index in np.sort(order).tolist()]
 
 
-def is_held_out(texts: Sequence[str], *, seed: int, held_out_frac: float) -> list[bool]:
-    """Which texts are kept for measuring: a function of the text and the seed, so that equal texts stay together."""
-    keys = np.array([xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass")) for text in texts], np.uint64)
+def join_wholes(drawn: Iterable[Drawn]) -> dict[str, int]:
+    """Passage -> hash of its text, over several sources."""
+    wholes: dict[str, int] = {}
+    for part in drawn:
+        for text, key in part.wholes.items():
+            wholes[text] = min(key, wholes.get(text, key))
+    return wholes
+
+
+def is_held_out(
+    texts: Sequence[str], *, seed: int, held_out_frac: float, wholes: Mapping[str, int] | None = None
+) -> list[bool]:
+    """Which texts are kept for measuring: a function of the text and the seed, so that equal texts stay together.
+
+    wholes          of join_wholes: passages of one text stay together
+    """
+    known = wholes or {}
+    keys = np.array([known[text] if text in known else text_key(text)[0] for text in texts], np.uint64)
     chosen = uniform_hash(keys, seed=derive_seed(seed, "classifier", "held-out")) < held_out_frac
     return [bool(value) for value in chosen]
