@@ -26,9 +26,12 @@ from dolma_py.formats import FieldMap, Limits, Rejection, read_any
 from dolma_py.hashing import derive_seed, mix_keys, uniform_hash
 from dolma_py.input_files import Found, describe_left_out, find_files
 from dolma_py.listing import plan_splits
+from taggers import label_files
 from taggers.evaluation_fields import find_value
 
 _SPLIT_BYTES = 16 << 20
+NO_TEXT = "left_out:no_text"
+_HINT = "Check labels, where and text. Labelled texts are JSON Lines, Parquet, CSV, TSV, or lines that begin with __label__."
 
 
 class ExampleSource(Config):
@@ -37,7 +40,8 @@ class ExampleSource(Config):
     name: str = Field(pattern=r"^[\w.-]+$", description="of the source, in the card and in messages")
     inputs: list[str] = Field(
         default_factory=list,
-        description="files, folders and globs, hf:// included; {folder} is --folder; the formats of docs/inputs.md",
+        description="files, folders and globs, hf:// included; {folder} is --folder; the formats of docs/inputs.md, CSV and TSV with a line "
+        "of names, and fastText's lines that begin with __label__ (fields label and text)",
     )
     corpus: str | None = Field(default=None, description="a corpus folder in place of inputs")
     view: str | None = Field(default=None, description="view of the corpus; null: all documents")
@@ -154,7 +158,7 @@ def draw_examples(source: ExampleSource, *, seed: int, folder: str | None = None
     counts["drawn"] = len(examples)
     if not examples:
         told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "no records"
-        raise DataError(source.name, f"no texts to learn from ({told})", hint="Check labels, where and text.")
+        raise DataError(source.name, f"no texts to learn from ({told})", hint=_HINT)
     wholes = {example.text: wholes[example.text] for example in examples if wholes}
     return Drawn(examples, dict(sorted(counts.items())), fingerprint_examples(examples), wholes)
 
@@ -163,23 +167,32 @@ def read_examples(
     source: ExampleSource, counts: Counter[str], *, folder: str | None = None, needs_label: bool = True
 ) -> Iterator[Example]:
     """Every usable text of a source in the order of its files; adds to `counts`."""
-    records = _read_corpus(source) if source.corpus is not None else _read_files(source, folder, counts)
+    records = _read_corpus(source) if source.corpus is not None else _read_files(source, folder, counts, needs_label)
     for record, text, name in records:
         if source.max_read_docs is not None and counts["read"] >= source.max_read_docs:
             return
         counts["read"] += 1
-        if any(_value_at(record, key) != value for key, value in source.where.items()):
+        if not all(_is_wanted(_value_at(record, key), value) for key, value in source.where.items()):
             counts["left_out:where"] += 1
             continue
         parts = [_value_at(record, path) for path in source.before]
         if not all(isinstance(part, str) for part in parts):
             counts["left_out:before_missing"] += 1
             continue
+        if not has_text(text):
+            counts[NO_TEXT] += 1
+            continue
         label = _find_label(source, record) if needs_label else ""
         if label is None:
             counts["left_out:label"] += 1
             continue
         yield Example("\n\n".join([part for part in parts if part] + [text]), label, name)
+
+
+def _is_wanted(found: Any, value: str | int | bool) -> bool:
+    """Cells of CSV and TSV are words: 1 and true stand there as such."""
+    is_word = isinstance(found, str) and not isinstance(value, str)
+    return bool(found == value) or (is_word and found.lower() == str(value).lower())
 
 
 def _find_label(source: ExampleSource, record: dict[str, Any]) -> str | None:
@@ -212,6 +225,15 @@ def _value_at(record: dict[str, Any], path: str) -> Any:
     return find_value(record, path.removeprefix("metadata.")) if found is None else found
 
 
+def has_text(text: str) -> bool:
+    """Whether there is a sign to be seen: not white space, controls, marks of no width or halves of surrogate pairs alone.
+
+    >>> has_text(" \\n\\u200b"), has_text(" a")
+    (False, True)
+    """
+    return any(sign.isprintable() and not sign.isspace() for sign in text)
+
+
 def is_label(value: str) -> bool:
     """Whether fastText, whose labels end at a blank, and a rule of ours can have this label."""
     return bool(value) and all(sign.isalnum() or sign in "_-.&" for sign in value) and len(value) <= 100
@@ -221,13 +243,20 @@ _ATTRIBUTE = "\0attribute"  # no record has such a field
 
 
 def _read_files(
-    source: ExampleSource, folder: str | None, counts: Counter[str]
+    source: ExampleSource, folder: str | None, counts: Counter[str], needs_label: bool
 ) -> Iterator[tuple[dict[str, Any], str, str]]:
     found = find_inputs(source, folder)
     if found.left_out:
         counts["left_out:files"] += len(found.left_out)
     fields = FieldMap(text=source.text, messages=source.messages, keep_origin=False)
     for info in found.files:
+        form = label_files.find_form(info.path)
+        if form:
+            needed = (source.label_field,) if source.label_field is not None and needs_label else ()
+            yield from label_files.read_label_file(
+                info.path, form, source=source.name, text=source.text, needed=needed, counts=counts
+            )
+            continue
         events = read_any(
             info.path,
             source=source.name,
