@@ -26,6 +26,7 @@ from mixers.percentiles import CELL_SCHEMA
 from mixers.quality_thresholds import Bins, Thresholds
 from pipelines import partition_rows
 from pipelines.attribute_sets import write_attribute_sets
+from pipelines.mix_table import read_column
 from pipelines.partition_rows import VIGINTILES, PartitionConfig
 from pipelines.steps import StepContext, StepResult, Unit, file_lists, split_name, split_params
 from pipelines.units import Work
@@ -55,6 +56,7 @@ FILE_ROW_BYTES = 40  # of a narrow row on the disk
 
 def run(context: StepContext, settings: PartitionConfig) -> StepResult:
     """Rows, thresholds, cells, attributes."""
+    _check_columns(context.corpus, settings)
     rows = _Rows(context, settings)
     if not rows.groups:
         view = context.need_view().name
@@ -87,6 +89,16 @@ def run(context: StepContext, settings: PartitionConfig) -> StepResult:
         facts=facts,
         times=times._asdict() | {"passes": passes},
     )
+
+
+def _check_columns(corpus: Corpus, settings: PartitionConfig) -> None:
+    """Raise ConfigError or DataError for attributes that are not there or of another type: before the tasks, which would all say it."""
+    shards, nothing = corpus.read_listing().shards, np.empty(0, np.int64)
+    if shards:
+        of_documents = pa.array([], pa.string())
+        partition_rows.read_keys(corpus, settings, shards[0], 0, nothing, of_documents, of_documents)
+        if settings.tokens is not None:
+            read_column(corpus, "tokens", settings.tokens, shards[0], 0, nothing)
 
 
 def fingerprint_inputs(corpus: Corpus, settings: PartitionConfig) -> str | None:

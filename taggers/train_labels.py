@@ -243,9 +243,9 @@ def _remove_earlier(output_path: str) -> None:
     """Take away what an earlier training left, the .bin first: what stands beside a .bin is then always of its training."""
     remove_file(output_path)
     small_path = quantized_path(output_path)
-    if find_card(small_path) is not None:  # a .ftz without a card of ours is somebody's own
-        remove_file(small_path)
-    for path in (small_path + ".card.json", _picture_path(output_path), output_path + ".card.json"):
+    # a .ftz without a card of ours is somebody's own
+    of_small = [small_path, small_path + ".card.json"] if find_card(small_path) or not path_exists(small_path) else []
+    for path in (*of_small, _picture_path(output_path), output_path + ".card.json"):
         remove_file(path)
 
 

@@ -175,7 +175,7 @@ def test_the_commands_label_train_and_measure(tmp_path):
         "--set=positive_label=good",
     ]
     told = dolma_py("train", "--input=labels.jsonl", "--dry-run", *options, cwd=tmp_path)
-    assert "Nothing was done" in told.stdout and not list(tmp_path.glob("*.bin")), told.stderr
+    assert "MB of memory. Nothing was done" in told.stdout and not list(tmp_path.glob("*.bin")), told.stderr
     told = dolma_py("train", "--input=labels.jsonl", "--output=m.bin", *options, cwd=tmp_path)
     assert "wrote m.bin" in told.stdout and "good: P >= " in told.stdout, told.stderr
     told = dolma_py("train", "--input=labels.jsonl", "--output=m.bin", *options, cwd=tmp_path)
@@ -184,6 +184,10 @@ def test_the_commands_label_train_and_measure(tmp_path):
     told = dolma_py("measure", "--model=m.bin", "--input", path, mapped, "--output=figures.json", cwd=tmp_path)
     figures = orjson.loads((tmp_path / "figures.json").read_bytes())["figures"]
     assert figures["texts"] == 120 and figures["accuracy"] > 0.9, told.stderr
+    assert "the model was trained on these texts, on about 100% of its training texts" in told.stdout
+    (tmp_path / "broken.jsonl").write_bytes((tmp_path / "labels.jsonl").read_bytes() + b'no JSON\n{"text": "x"}\n')
+    told = dolma_py("train", "--input=broken.jsonl", "--output=n.bin", *options, cwd=tmp_path)
+    assert "labels: of 121 read not taken: left_out:label 1, unreadable:invalid_json 1" in told.stdout, told.stdout
     told = dolma_py("measure", "--model=m.bin", "--input", path, cwd=tmp_path)
     assert told.returncode == 2 and "expected labels of the model" in told.stderr and "Traceback" not in told.stderr
 
