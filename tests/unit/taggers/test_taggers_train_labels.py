@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import orjson
 import pytest
 
 from dolma_py.errors import ConfigError, DataError, DolmaError
+from taggers import calibration_chart
 from taggers import train_labels as module
 from taggers.fasttext_model import load_model, normalize_text, predict_best
 from taggers.labelled_texts import ExampleSource, is_held_out
@@ -197,69 +199,83 @@ def die_after(monkeypatch, count):
 QUICK = {"dim": 4, "epochs": 2}
 
 
+@pytest.fixture
+def _quick_picture(monkeypatch):
+    """The picture's file without its drawing, which is most of a small training's time."""
+    monkeypatch.setattr(calibration_chart, "draw_calibration", lambda figures: f"picture of {figures['accuracy']}")
+
+
 @pytest.fixture(scope="module")
-def wholes(trained, tmp_path_factory):
-    """What trainings of either seed leave behind, quantised and not."""
+def wholes(tmp_path_factory):
+    """The data, and what trainings of either seed leave behind, quantised and not."""
+    data = write_lines(tmp_path_factory.mktemp("rows") / "rows.jsonl", make_rows(count=300))
     found = {}
-    for seed in (3, 4):
-        for quantize in (True, False):
-            folder = tmp_path_factory.mktemp("whole")
-            config = settings(trained[1], classifier=QUICK, quantize=quantize)
-            train_labels(config, output_path=str(folder / "m.bin"), seed=seed)
-            found[seed, quantize] = files_of(folder)
-    return found
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(calibration_chart, "draw_calibration", lambda figures: f"picture of {figures['accuracy']}")
+        for seed in (3, 4):
+            for quantize in (True, False):
+                folder = tmp_path_factory.mktemp("whole")
+                config = settings(data, classifier=QUICK, quantize=quantize)
+                train_labels(config, output_path=str(folder / "m.bin"), seed=seed)
+                found[seed, quantize] = files_of(folder)
+    return data, found
 
 
-@pytest.mark.parametrize("stands", [None, True, False], ids=["nothing", "quantised", "unquantised"])
-@pytest.mark.parametrize("quantize", [True, False], ids=["to quantised", "to unquantised"])
+@pytest.mark.usefixtures("_quick_picture")
+@pytest.mark.parametrize(
+    ("stands", "quantize"), [(None, True), (True, True), (True, False), (False, True)],
+    ids=["quantised over nothing", "over a quantised one", "unquantised over a quantised one", "over an unquantised one"],
+)  # fmt: skip
 def test_a_training_killed_at_any_file_leaves_no_model_of_two_trainings(
-    trained, wholes, tmp_path, monkeypatch, stands, quantize
+    wholes, tmp_path, monkeypatch, stands, quantize
 ):
     """Before each of its files; the model of another seed stood there. The same command again, without --replace, mends it."""
-    config = settings(trained[1], classifier=QUICK, quantize=quantize)
+    data, whole = wholes
+    config = settings(data, classifier=QUICK, quantize=quantize)
     arguments = {"output_path": str(tmp_path / "m.bin"), "seed": 3}
+    finished = False
     for count in range(30):
         for name in files_of(tmp_path):
             (tmp_path / name).unlink()
-        for name, content in wholes.get((4, stands), {}).items():
+        for name, content in whole.get((4, stands), {}).items():
             (tmp_path / name).write_bytes(content)
-        with monkeypatch.context() as patched:
-            done = die_after(patched, count)
-            try:
-                train_labels(config, **arguments, replace=stands is not None)
-                break
-            except Killed:
-                pass
-        assert len(done) == count
+        with monkeypatch.context() as patched, contextlib.suppress(Killed):
+            die_after(patched, count)
+            train_labels(config, **arguments, replace=stands is not None)
+            finished = True
         left = files_of(tmp_path)
-        if "m.bin" in left:  # nothing was done yet
-            assert count == 0 and left == wholes[4, stands]
+        if finished:
+            break
+        # the .bin that stood goes first, the new one comes last
+        assert ("m.bin" in left) == (count == 0 and stands is not None)
         train_labels(config, **arguments, replace="m.bin" in left)
-        assert files_of(tmp_path) == wholes[3, quantize]
-    assert count >= 7
-    assert files_of(tmp_path) == wholes[3, quantize]
+        assert files_of(tmp_path) == whole[3, quantize]
+    assert finished and count >= 7
+    assert left == whole[3, quantize]
 
 
-def test_a_quantised_model_of_another_training_is_not_taken_for_this_ones(trained, wholes, tmp_path):
-    for name, content in wholes[3, True].items():
+@pytest.mark.usefixtures("_quick_picture")
+def test_a_quantised_model_of_another_training_is_not_taken_for_this_ones(wholes, tmp_path):
+    data, whole = wholes
+    for name, content in whole[3, True].items():
         (tmp_path / name).write_bytes(content)
     for name in ("m.ftz", "m.ftz.card.json"):
-        (tmp_path / name).write_bytes(wholes[4, True][name])
-    config = settings(trained[1], classifier=QUICK, quantize=True)
+        (tmp_path / name).write_bytes(whole[4, True][name])
+    config = settings(data, classifier=QUICK, quantize=True)
     with pytest.raises(ConfigError, match="another model stands there"):
         train_labels(config, output_path=str(tmp_path / "m.bin"), seed=3)
     _, is_new = train_labels(config, output_path=str(tmp_path / "m.bin"), seed=3, replace=True)
-    assert is_new and files_of(tmp_path) == wholes[3, True]
+    assert is_new and files_of(tmp_path) == whole[3, True]
 
 
-def test_a_quantised_model_of_somebody_else_is_left_alone(trained, tmp_path):
+@pytest.mark.usefixtures("_quick_picture")
+def test_a_quantised_model_of_somebody_else_is_left_alone(wholes, tmp_path):
     (tmp_path / "m.ftz").write_bytes(b"precious")
-    config = settings(trained[1], classifier=QUICK, quantize=True)
+    config = settings(wholes[0], classifier=QUICK, quantize=True)
     with pytest.raises(ConfigError, match="--replace"):
         train_labels(config, output_path=str(tmp_path / "m.bin"), seed=3)
-    train_labels(
-        config.model_copy(update={"quantize": False}), output_path=str(tmp_path / "m.bin"), seed=3, replace=True
-    )
+    config = config.model_copy(update={"quantize": False})
+    train_labels(config, output_path=str(tmp_path / "m.bin"), seed=3, replace=True)
     assert (tmp_path / "m.ftz").read_bytes() == b"precious"
 
 
