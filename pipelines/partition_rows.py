@@ -122,7 +122,7 @@ def read_keys(
     group: int,
     rows: np.ndarray,
     ids: pa.Array,
-    source: pa.Array,
+    source: pa.Array | pa.ChunkedArray,
 ) -> tuple[list[tuple[str, str]], Keys]:
     """The groups (source, topic) that occur among a row group's kept rows, and the documents' keys; weights are 1."""
     score = read_column(corpus, "score", settings.score, shard, group, rows)
@@ -138,9 +138,14 @@ def read_keys(
     return names, keys
 
 
-def _number_pairs(sources: pa.Array, topics: pa.Array) -> tuple[list[tuple[str, str]], np.ndarray]:
+def _one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    plain = column.cast(pa.string())
+    return plain.combine_chunks() if isinstance(plain, pa.ChunkedArray) else plain
+
+
+def _number_pairs(sources: pa.Array | pa.ChunkedArray, topics: pa.Array) -> tuple[list[tuple[str, str]], np.ndarray]:
     """The pairs that occur, sorted, and each row's place among them, int32; no Python object a row."""
-    first, second = sources.dictionary_encode(), topics.dictionary_encode()
+    first, second = (_one_array(column).dictionary_encode() for column in (sources, topics))
     code = first.indices.to_numpy().astype(np.int64) * max(len(second.dictionary), 1) + second.indices.to_numpy()
     codes, place = np.unique(code, return_inverse=True)
     left, right = first.dictionary.to_pylist(), second.dictionary.to_pylist()

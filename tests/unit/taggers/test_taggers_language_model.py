@@ -151,8 +151,14 @@ def break_file(path, change):
         (lambda content: content.replace(b'"order": 5', b'"order":-5'), "cannot be read"),
         (lambda content: content.replace(b'"counts": [', b'"Counts": ['), "cannot be read .KeyError"),
         (lambda content: content.replace(b'"counts": [', b'"counts":["'), "cannot be read"),
-        (lambda content: re.sub(rb'"counts": \[\d+', b'"counts": [true', content), "cannot be read .ValueError: counts"),
-        (lambda content: re.sub(rb'"counts": \[\d+, ', b'"counts": [', content), "cannot be read .ValueError: counts"),
+        (
+            lambda content: re.sub(rb'"counts": \[\d+', b'"counts": [true', content),
+            "cannot be read .ValueError: counts",
+        ),
+        (
+            lambda content: re.sub(rb'"counts": \[\d+, ', lambda found: b'"counts": ['.ljust(len(found[0])), content),
+            "cannot be read .ValueError: counts",
+        ),
         (
             lambda content: content.replace(b'"counts": [', b'"counts": null, "c": ['),
             "cannot be read .TypeError|bytes, got",
