@@ -24,12 +24,15 @@ def _console() -> Console:
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def _interval(figures: dict[str, Any], name: str, between: str = " ") -> str:
-    """A figure and its interval; without one where the method gives it no width, as of an AUC of 1: that is no certainty."""
+def _interval(figures: dict[str, Any], name: str, *, in_cell: bool = False) -> str:
+    """A figure and its interval, in a table's cell below it; none where the method gives it no width, as of an AUC of 1: that is no certainty."""
     if figures[name] is None:
         return "no figure"
     low, high = figures[f"{name}_interval"]
-    return f"{figures[name]:.3f}" + (f"{between}({low:.3f}-{high:.3f})" if high > low else "")
+    between = f"{low:.3f}-{high:.3f}"
+    if high <= low:
+        return f"{figures[name]:.3f}"
+    return f"{figures[name]:.3f}\n{between}" if in_cell else f"{figures[name]:.3f} ({between})"
 
 
 def run_train(
@@ -212,10 +215,15 @@ def print_figures(figures: dict[str, Any], what: str, positive: str | None = Non
     )
     if figures["without_answer"]:
         console.print(f"{figures['without_answer']} texts hold no word that the model knows: they got no label")
-    table = Table("label", *(Column(name, justify="right") for name in ("texts", "precision", "recall", "F1", "AUC")))
+    # figure over interval: a row fits a terminal of 80 columns
+    figure: dict[str, Any] = {"justify": "right", "no_wrap": True, "min_width": 11}
+    table = Table(
+        Column("label", overflow="fold"),
+        Column("texts", justify="right", no_wrap=True),
+        *(Column(name, **figure) for name in ("precision", "recall", "F1", "AUC")),
+    )
     for label, row in figures["labels"].items():
-        # figure over interval: a row fits a terminal of 80 columns
-        cells = [_interval(row, name, "\n") for name in ("precision", "recall", "f1", "auc")]
+        cells = [_interval(row, name, in_cell=True) for name in ("precision", "recall", "f1", "auc")]
         table.add_row(label, str(row["texts"]), *cells)
     console.print(table)
     called = [label for label, row in figures["labels"].items() if row["called"]]
