@@ -35,8 +35,8 @@ RUNS = 3
 
 
 def write_pool(scratch: Path, pool: Path) -> dict[str, Path]:
-    """The pool as one file of each kind."""
-    paths = {kind: scratch / f"pool.{kind}" for kind in ("jsonl.zst", "jsonl", "parquet")}
+    """The pool as one file of each kind, and as Parquet whose metadata have an origin already."""
+    paths = {kind: scratch / f"pool.{kind}" for kind in ("jsonl.zst", "jsonl", "parquet", "origin.parquet")}
     if all(path.exists() for path in paths.values()):
         return paths
     lines = []
@@ -46,11 +46,15 @@ def write_pool(scratch: Path, pool: Path) -> dict[str, Path]:
     plain = b"\n".join(lines) + b"\n"
     paths["jsonl"].write_bytes(plain)
     paths["jsonl.zst"].write_bytes(zstandard.ZstdCompressor(level=3).compress(plain))
-    plain_fields = FieldMap(keep_origin=False)  # the table as others would write it, not one that this reader made
-    batches = [event for event in read(paths["jsonl"], fields=plain_fields) if isinstance(event, pa.RecordBatch)]
-    with parquet_files.open_writer(str(paths["parquet"]), DOCUMENT_SCHEMA) as writer:
-        for table in parquet_files.cut_row_groups(batches, DOCUMENT_SCHEMA):
-            parquet_files.write_row_group(writer, table)
+    for kind, keeps_origin in (
+        ("parquet", False),
+        ("origin.parquet", True),
+    ):  # as others would write it, and as this reader does
+        fields = FieldMap(keep_origin=keeps_origin)
+        batches = [event for event in read(paths["jsonl"], fields=fields) if isinstance(event, pa.RecordBatch)]
+        with parquet_files.open_writer(str(paths[kind]), DOCUMENT_SCHEMA) as writer:
+            for table in parquet_files.cut_row_groups(batches, DOCUMENT_SCHEMA):
+                parquet_files.write_row_group(writer, table)
     return paths
 
 
@@ -122,7 +126,9 @@ def main() -> None:
     num_mb = drain(read(paths["parquet"])) / 1e6
     for kind, path in paths.items():
         bare, name = (
-            (bare_parquet, "pyarrow, all columns") if kind == "parquet" else (bare_jsonl, "orjson, a line at a time")
+            (bare_parquet, "pyarrow, all columns")
+            if kind.endswith("parquet")
+            else (bare_jsonl, "orjson, a line at a time")
         )
         measure(kind, num_mb, lambda path=path: drain(read(path)), lambda path=path, bare=bare: bare(path), name)
     pages = [page.data for page in list_pages(data)]

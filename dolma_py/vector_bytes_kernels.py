@@ -71,6 +71,61 @@ def _find_newline(typingctx, source, at):
     return types.int64(source, types.int64), codegen
 
 
+def _is_ascii(typingctx, source, at):
+    """Whether source[at:at + LANES] are bytes below 128."""
+
+    def codegen(context, builder, signature, args):
+        loaded = _load(builder, _pointer(context, builder, signature.args[0], args[0], args[1]))
+        high = builder.bitcast(builder.icmp_unsigned(">=", loaded, _splat(0x80)), _BITS)
+        return builder.icmp_unsigned("==", high, ir.Constant(_BITS, 0))
+
+    return types.boolean(source, types.int64), codegen
+
+
+def _is_utf8_run(typingctx, source, at):
+    """Whether source[at:at + LANES] goes on as UTF-8 behind the three bytes before it, which are looked at, as far as it goes: a
+    character may be cut off by its end.
+    """
+
+    def codegen(context, builder, signature, args):
+        here, back1, back2, back3 = (
+            _load(
+                builder,
+                _pointer(context, builder, signature.args[0], args[0], builder.sub(args[1], ir.Constant(_INT64, back))),
+            )
+            for back in range(4)
+        )
+
+        def above(loaded, byte):
+            return builder.icmp_unsigned(">=", loaded, _splat(byte))
+
+        def below(loaded, byte):
+            return builder.icmp_unsigned("<", loaded, _splat(byte))
+
+        def equal(loaded, byte):
+            return builder.icmp_unsigned("==", loaded, _splat(byte))
+
+        goes_on = builder.and_(above(here, 0x80), below(here, 0xC0))
+        has_to = builder.or_(above(back1, 0xC0), builder.or_(above(back2, 0xE0), above(back3, 0xF0)))
+        bad = [
+            builder.xor(goes_on, has_to),
+            above(here, 0xF5),
+            builder.and_(above(here, 0xC0), below(here, 0xC2)),  # two bytes for what one holds
+            builder.and_(equal(back1, 0xE0), below(here, 0xA0)),  # three for what two hold
+            builder.and_(equal(back1, 0xED), above(here, 0xA0)),  # half of a surrogate pair
+            builder.and_(equal(back1, 0xF0), below(here, 0x90)),  # four for what three hold
+            builder.and_(equal(back1, 0xF4), above(here, 0x90)),  # beyond U+10FFFF
+        ]
+        found = bad[0]
+        for other in bad[1:]:
+            found = builder.or_(found, other)
+        return builder.icmp_unsigned("==", builder.bitcast(found, _BITS), ir.Constant(_BITS, 0))
+
+    return types.boolean(source, types.int64), codegen
+
+
 # untyped, for a caller leaves out the first argument
 copy_run: Any = intrinsic(_copy_run)
 find_newline: Any = intrinsic(_find_newline)
+is_ascii: Any = intrinsic(_is_ascii)
+is_utf8_run: Any = intrinsic(_is_utf8_run)

@@ -40,6 +40,7 @@ from dolma_py.listing import Listing
 from dolma_py.text_sizes import estimate_text_bytes
 from pipelines import pdf_costs
 from pipelines.import_attributes import find_attributes, is_tree
+from pipelines.ingest_tasks import KIND_SETTINGS
 from pipelines.steps import Rule, Unit, expand_inputs
 
 logger = logging.getLogger("dolma_py.build")
@@ -48,10 +49,6 @@ MAX_IN_PLACE_BYTES = 256 << 20  # text of a file of JSON lines, or of a Parquet 
 IN_PLACE_FIELDS = FieldMap(
     source="source"
 )  # what stands in place is read by its own columns, each row's source included
-# kind -> the group of a source's settings that its reader takes
-KIND_SETTINGS = {
-    "html": "html", "warc": "html", "pdf": "pdf", "wikipedia": "wikipedia", "repository": "repository", "arxiv": "arxiv",
-}  # fmt: skip
 # endings of what holds many records, or none, but is no text to read as one document
 NOT_TEXT = frozenset(
     (
@@ -235,7 +232,8 @@ def _match_pattern(
 def _find_settings(source: SourceConfig, path: str, corpus: Corpus) -> Config | None:
     """What the source says of files of this kind alone."""
     kind = source.kind or detect_format(path)
-    settings: Config | None = getattr(source, KIND_SETTINGS[kind]) if kind in KIND_SETTINGS else None
+    groups = {field.annotation: name for name, field in SourceConfig.model_fields.items()}
+    settings: Config | None = getattr(source, groups[KIND_SETTINGS[kind]]) if kind in KIND_SETTINGS else None
     return settings.place(corpus.root) if isinstance(settings, PdfConfig) else settings
 
 

@@ -33,8 +33,8 @@ from pipelines.shard_files import ShardCounts, add_sizes, text_lengths, write_sh
 
 Event = pa.RecordBatch | Rejection | Skipped
 RANGES = {"jsonl": LineRange, "parquet": GroupRange}
-# of kinds that have their own
-SETTINGS = {
+# kind -> the group of a source's settings that its reader takes
+KIND_SETTINGS = {
     "html": HtmlConfig, "warc": HtmlConfig, "pdf": PdfConfig, "wikipedia": WikipediaConfig, "repository": RepositoryConfig,
     "arxiv": ArxivConfig,
 }  # fmt: skip
@@ -168,7 +168,7 @@ def _read_piece(params: dict[str, Any], piece: dict[str, Any]) -> Iterator[Event
     if piece["part"] is not None:
         options["part"] = RANGES[piece["kind"]](*piece["part"])
     if "settings" in piece:
-        options["settings"] = SETTINGS[piece["kind"]].model_validate(piece["settings"])
+        options["settings"] = KIND_SETTINGS[piece["kind"]].model_validate(piece["settings"])
     return find_reader(piece["path"], piece["kind"])(
         piece["path"], source=params["source"], limits=limits, fields=fields, added=added,
         open_stream=storage.open_read, root=piece["root"], **options,

@@ -15,6 +15,7 @@ from numba import njit  # isort: skip
 from dolma_py.hashing_kernels import xxh64_kernel
 from taggers.character_kernels import character_class_kernel, decode_kernel
 from taggers.characters import ALPHA_BIT, SPACE_BIT
+from taggers.stop_words import PACKED_STOP_WORDS
 
 # columns of out_counts that this file fills
 SPACED_WORDS, SPACED_WORD_CHARS, ALPHA_WORDS, STOP_WORDS, SYMBOLS, LINES, BULLET_LINES, ELLIPSIS_LINES = range(8)
@@ -23,10 +24,7 @@ NUM_QUALITY_COUNTS = 8
 _SEED = np.uint64(0)
 _LINE_FEED, _SPACE, _HASH_SIGN, _STAR, _HYPHEN, _DOT = 10, 32, 35, 42, 45, 46
 _ELLIPSIS = 0x2026
-# the stop words, packed as little-endian bytes
-_THE, _BE, _TO, _OF, _AND, _THAT, _HAVE, _WITH = (
-    int.from_bytes(word, "little") for word in (b"the", b"be", b"to", b"of", b"and", b"that", b"have", b"with")
-)
+_THE, _BE, _TO, _OF, _AND, _THAT, _HAVE, _WITH = PACKED_STOP_WORDS
 
 
 @njit(inline="always", **KERNEL)

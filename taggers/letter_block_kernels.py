@@ -11,6 +11,7 @@ import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
 from dolma_py.hashing_kernels import load64_kernel, mix64_kernel
+from taggers.stop_words import PACKED_STOP_WORDS
 
 _SPACE = 32
 _NO_BITS, _ONE = np.uint64(0), np.uint64(1)
@@ -24,8 +25,8 @@ _STOP_SHIFT = np.uint64(60)
 
 
 def _stop_table() -> tuple[np.ndarray, np.uint64]:
-    """(uint64 (16,), factor): each stop word, as little-endian bytes, at the top four bits of its product with the factor."""
-    keys = [int.from_bytes(word, "little") for word in (b"the", b"be", b"to", b"of", b"and", b"that", b"have", b"with")]
+    """(uint64 (16,), factor): each stop word as a number, at the top four bits of its product with the factor."""
+    keys = PACKED_STOP_WORDS
     factor = 0x9E3779B97F4A7C15
     while len({key * factor % 2**64 >> 60 for key in keys}) < len(keys):
         factor = factor * 0x5851F42D4C957F2D % 2**64  # any odd number would do; a few steps suffice

@@ -46,7 +46,11 @@ PRESET_RULES: dict[str, tuple[_Part, ...]] = {
     **{name: (_Part(name, f"taggers.c4:C4_RULES.{name}"),) for name in _C4},
     "code-rules": (_CODE,),
     "code-santacoder": (_CODE, _Part("code-content", "taggers.code_content:CONTENT_RULES.santacoder")),
-    "code-starcoder": (_CODE, _Part("code-content", "taggers.code_content:CONTENT_RULES.starcoder")),
+    # limits by file ending in place of those for all
+    "code-starcoder": (
+        _Part("code-endings", "taggers.code_endings:ENDING_RULES"),
+        _Part("code-content", "taggers.code_content:CONTENT_RULES.starcoder"),
+    ),
     # it has limits of lines by language in place of those for all, and letters in place of letters and digits
     "code-starcoder2": (
         _Part("code-rules", "taggers.preset_rules:_STARCODER2_LETTERS"),

@@ -32,6 +32,7 @@ from taggers.preset_ngrams_kernels import (
 )
 from taggers.spacy_signs_kernels import LETTER, PUNCTUATION, SYMBOL
 from taggers.spacy_words_kernels import split_document_kernel
+from taggers.stop_words import PACKED_STOP_WORDS
 
 # columns of out_counts behind those of preset_lines_kernels
 (
@@ -61,9 +62,7 @@ NUM_COUNTS = TWO + 1
 WANT_DATATROVE, WANT_FINEWEB, WANT_DOLMA, WANT_PAPER = 1, 2, 4, 8
 
 HISTOGRAM = 256
-_THE, _BE, _TO, _OF, _AND, _THAT, _HAVE, _WITH = (
-    int.from_bytes(word, "little") for word in (b"the", b"be", b"to", b"of", b"and", b"that", b"have", b"with")
-)
+_THE, _BE, _TO, _OF, _AND, _THAT, _HAVE, _WITH = PACKED_STOP_WORDS
 
 
 @njit(**KERNEL_BORROWING_INNER)

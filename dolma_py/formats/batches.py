@@ -10,12 +10,42 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dolma_py.arrow_buffers import view_text
 from dolma_py.documents import DOCUMENT_SCHEMA, make_document_id
+from dolma_py.formats.document_arrays import make_strings
 from dolma_py.formats.fields import Record, dump_metadata, find_origin
 from dolma_py.formats.limits import Limits, Rejection, make_excerpt
 
 ROW_OVERHEAD_BYTES = 128  # id, source, offsets: what a row of one letter still costs
 MAX_PENDING_REJECTIONS = 1_000
+FIRST_BYTES = 1 << 16  # of a buffer before anything is known of the texts
+
+
+class TextBuffer:
+    """Texts back to back, of columns that come one after the other."""
+
+    def __init__(self) -> None:
+        self.data = np.empty(FIRST_BYTES, np.uint8)
+        self.ends: list[npt.NDArray[np.int64]] = [np.zeros(1, np.int64)]
+
+    def add(self, texts: pa.LargeStringArray) -> None:
+        """Copy the texts of a column behind those that are held."""
+        view, used = view_text(texts), int(self.ends[-1][-1])
+        first, last = int(view.offsets[0]), int(view.offsets[-1])
+        end = used + last - first
+        if end > len(self.data):
+            data = np.empty(max(end, 2 * len(self.data)), np.uint8)
+            data[:used] = self.data[:used]
+            self.data = data
+        self.data[used:end] = view.data[first:last]
+        self.ends.append(view.offsets[1:] + (used - first))
+
+    def take(self) -> pa.LargeStringArray:
+        """All that is held, as a column; none is held afterwards."""
+        offsets = np.concatenate(self.ends)
+        texts = make_strings(self.data[: offsets[-1]], offsets, pa.large_string())
+        self.data, self.ends = np.empty(len(self.data), np.uint8), [np.zeros(1, np.int64)]
+        return texts
 
 
 class BatchBuilder:
@@ -29,7 +59,8 @@ class BatchBuilder:
         self.path, self.source, self.added, self.limits = path, source, added, limits
         self.rows: list[tuple[Any, ...]] = []
         self.texts: list[tuple[int, pa.LargeStringArray]] = []  # from which of the rows on they stand in which array
-        self.pieces: list[pa.RecordBatch] = []  # documents before the rows
+        self.pieces: list[pa.RecordBatch] = []  # documents before the rows, without their texts
+        self.held = TextBuffer()  # which stand here
         self.rejections: list[Rejection] = []
         self.num_bytes = 0
 
@@ -54,13 +85,13 @@ class BatchBuilder:
     def add_rows(self, documents: pa.RecordBatch, num_bytes: npt.NDArray[np.int64]) -> Iterator[None]:
         """Append many documents, in columns, that cost `num_bytes` each; yields when it is time to drain."""
         if self.rows:
-            self.pieces.append(self._take_rows())
+            self._hold(self._take_rows())
         ends = np.cumsum(num_bytes + ROW_OVERHEAD_BYTES)
         start = begin = 0  # row, and bytes of the rows before it
         while start < len(ends):
             full = int(np.searchsorted(ends, begin + self.limits.batch_text_bytes - self.num_bytes)) + 1
             stop = min(full, start + self.limits.batch_rows - self._num_held()[0], len(ends))
-            self.pieces.append(documents.slice(start, stop - start))
+            self._hold(documents.slice(start, stop - start))
             self.num_bytes += int(ends[stop - 1]) - begin
             start, begin = stop, int(ends[stop - 1])
             if self.is_full:
@@ -90,13 +121,23 @@ class BatchBuilder:
     def _num_held(self) -> tuple[int, int]:
         return sum(piece.num_rows for piece in self.pieces) + len(self.rows), self.num_bytes
 
+    def _hold(self, documents: pa.RecordBatch) -> None:
+        """Documents to wait for more; their texts are copied at once, while the processor has them at hand and so that their memory is free."""
+        self.held.add(documents.column("text"))
+        self.pieces.append(documents.drop_columns(["text"]))
+
     def _take_batch(self) -> pa.RecordBatch:
         """The rows that are held, as a batch; none are held afterwards."""
-        pieces, self.pieces = self.pieces, []
-        if self.rows:
-            pieces.append(self._take_rows())
         self.num_bytes = 0
-        return pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+        if not self.pieces:
+            return self._take_rows()
+        if self.rows:
+            self._hold(self._take_rows())
+        pieces, self.pieces = self.pieces, []
+        others = pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+        texts = self.held.take()
+        columns = [texts if name == "text" else others.column(name) for name in DOCUMENT_SCHEMA.names]
+        return pa.RecordBatch.from_arrays(columns, schema=DOCUMENT_SCHEMA)
 
     def _take_rows(self) -> pa.RecordBatch:
         rows, texts = self.rows, self.texts

@@ -9,6 +9,7 @@ import datetime as dt
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,10 +17,11 @@ import pyarrow.compute as pc
 from dolma_py.arrow_buffers import view_text
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.formats.document_arrays import as_bytes, make_ids, make_origin, make_strings, write_again
-from dolma_py.formats.document_columns_kernels import write_objects_kernel
+from dolma_py.formats.document_columns_kernels import MAX_MOVES, PREFIX_BYTES, write_objects_kernel
 from dolma_py.formats.fields import FieldMap, Record, as_object, make_record
 from dolma_py.formats.json_values_kernels import KEY_SLOTS, MAX_NUMBER_BYTES, ROOM
-from dolma_py.formats.parquet_batches import is_text, is_valid_text
+from dolma_py.formats.parquet_batches import is_text
+from dolma_py.formats.utf8 import is_valid_text
 
 TIME = pa.timestamp("us", tz="UTC")
 MIN_TIME, MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds since 1970 of the years 1 and 9999
@@ -46,7 +48,7 @@ class DocumentColumns(NamedTuple):
 
 def find_columns(batch: pa.RecordBatch, fields: FieldMap) -> dict[str, pa.Array | None] | None:
     """The columns but for the text by our names, None where there is none; None for a batch that has others than a document's, or
-    other types. Times are TIME, strings valid."""
+    other types. Times are TIME, strings valid. Whether there is a text is the caller's to know."""
     paths = (fields.id, fields.text, fields.added, fields.created, fields.metadata)
     names = batch.schema.names
     if (
@@ -58,7 +60,7 @@ def find_columns(batch: pa.RecordBatch, fields: FieldMap) -> dict[str, pa.Array 
         or len(set(paths)) < 5
     ):
         return None
-    if fields.text not in names or "source" in paths or fields.source not in (None, "source"):
+    if "source" in paths or fields.source not in (None, "source"):
         return None
     given = {
         "id": fields.id, "source": "source", "metadata": fields.metadata, "added": fields.added, "created": fields.created
@@ -104,6 +106,29 @@ def take_columns(batch: pa.RecordBatch, fields: FieldMap) -> DocumentColumns | N
     return DocumentColumns(has_text, lists["id"], lists["source"], lists["added"], lists["created"], lists["metadata"])
 
 
+class OtherColumns(NamedTuple):
+    """All columns of documents but their texts, with what a reader adds."""
+
+    ids: pa.StringArray  # "" where there is none
+    has_no_id: npt.NDArray[np.bool_]
+    sources: pa.StringArray
+    added: pa.Array
+    created: pa.Array
+    metadata: pa.StringArray
+    path: str
+
+    def join(self, texts: pa.LargeStringArray, start: int = 0) -> pa.RecordBatch:
+        """The documents from the row `start` on that these are the texts of."""
+        rows = len(texts)
+        ids, sources, *times, metadata = (
+            column.slice(start, rows) for column in (self.ids, self.sources, self.added, self.created, self.metadata)
+        )
+        is_made = self.has_no_id[start : start + rows]
+        if is_made.any():
+            ids = make_ids(is_made, (ids, texts, sources, metadata), self.path)
+        return pa.RecordBatch.from_arrays([ids, texts, sources, *times, metadata], schema=DOCUMENT_SCHEMA)
+
+
 def take_documents(
     batch: pa.RecordBatch, texts: pa.LargeStringArray, fields: FieldMap, reader: Reader, first_row: int
 ) -> pa.RecordBatch | None:
@@ -111,7 +136,13 @@ def take_documents(
 
     texts: valid strings, every one of them short enough. first_row: number of the first row in its file, from 1.
     """
-    columns = find_columns(batch, fields) if not texts.null_count else None
+    others = None if texts.null_count else take_others(batch, fields, reader, first_row)
+    return None if others is None else others.join(texts)
+
+
+def take_others(batch: pa.RecordBatch, fields: FieldMap, reader: Reader, first_row: int) -> OtherColumns | None:
+    """The columns beside the texts, which need not stand in the batch; None where a row needs a closer look."""
+    columns = find_columns(batch, fields)
     metadata = None if columns is None else _write_metadata(columns, batch.num_rows, fields, reader, first_row)
     if columns is None or metadata is None:
         return None
@@ -121,37 +152,37 @@ def take_documents(
     if fields.source is not None and columns["source"] is not None:
         given = columns["source"].cast(pa.string())
         sources = pc.if_else(pc.fill_null(pc.equal(given, ""), True), own, given)
-    ids = pa.repeat("", rows) if columns["id"] is None else pc.fill_null(columns["id"].cast(pa.string()), "")
-    is_made = pc.equal(ids, "").to_numpy(zero_copy_only=False)
-    if is_made.any():
-        ids = make_ids(is_made, (ids, texts, sources, metadata), reader.path)
+    ids = pa.repeat("", rows) if columns["id"] is None else _fill_empty(columns["id"].cast(pa.string()))
+    has_no_id = pc.equal(ids, "").to_numpy(zero_copy_only=False)
     added, created = columns["added"], columns["created"]
     if added is None:
         added = pa.nulls(rows, TIME)
     if reader.added is not None and added.null_count:
         added = pc.fill_null(added, pa.scalar(reader.added, TIME))
     created = pa.nulls(rows, TIME) if created is None else created
-    return pa.RecordBatch.from_arrays([ids, texts, sources, added, created, metadata], schema=DOCUMENT_SCHEMA)
+    return OtherColumns(ids, has_no_id, sources, added, created, metadata, reader.path)
 
 
 def _write_metadata(
     columns: dict[str, pa.Array | None], rows: int, fields: FieldMap, reader: Reader, first_row: int
 ) -> pa.StringArray | None:
-    """The column of metadata with what a reader adds; None where a row is no plain object, or has a `source` already."""
-    given = pa.repeat("", rows) if columns["metadata"] is None else pc.fill_null(columns["metadata"], "")
+    """The column of metadata with what a reader adds; None where a row is no plain object."""
+    given = pa.repeat("", rows) if columns["metadata"] is None else _fill_empty(columns["metadata"])
     view = view_text(given)
     first, end = int(view.offsets[0]), int(view.offsets[-1])
-    data = np.concatenate([view.data[first:end], np.zeros(ROOM + 1, np.uint8)])
+    data = np.empty(end - first + ROOM + 1, np.uint8)
+    data[: end - first], data[end - first :] = view.data[first:end], 0
     numbers = np.full(rows, -1, np.int64)
     kinds = [b""]
     if fields.source is None and fields.keep_rest and columns["source"] is not None:
         coded = columns["source"].dictionary_encode()
         values = coded.dictionary.to_pylist()
-        kinds = [b'"source":' + orjson.dumps(value) for value in values] or [b""]
+        kinds = [orjson.dumps(value) for value in values] or [b""]
         of_value = np.array([*(-1 if value == reader.source else number for number, value in enumerate(values)), -1])
         numbers = of_value[pc.fill_null(coded.indices, len(values)).to_numpy(zero_copy_only=False)]
     origin = make_origin(reader.path) if fields.keep_origin else b""
-    num_bytes = len(data) + rows * (len(origin) + max(map(len, kinds)) + 24) + ROOM + MAX_NUMBER_BYTES
+    added_bytes = len(origin) + max(map(len, kinds)) + 2 * (MAX_MOVES * PREFIX_BYTES + 24)
+    num_bytes = len(data) + rows * added_bytes + int(np.diff(view.offsets).max(initial=0)) + ROOM + MAX_NUMBER_BYTES
     out, out_offsets, is_odd = np.empty(num_bytes, np.uint8), np.zeros(rows + 1, np.int64), np.empty(rows, np.uint8)
     written = write_objects_kernel(
         data, view.offsets - first, as_bytes(b"".join(kinds)), np.cumsum([0, *map(len, kinds)]).astype(np.int64), numbers,
@@ -161,6 +192,11 @@ def _write_metadata(
         return None
     metadata = make_strings(out[: out_offsets[-1]], out_offsets, pa.string(), np.diff(out_offsets) > 0)
     return write_again(metadata, is_odd) if is_odd.any() else metadata
+
+
+def _fill_empty(column: pa.Array) -> pa.Array:
+    """The strings, empty ones for nulls."""
+    return pc.fill_null(column, "") if column.null_count else column
 
 
 def take_record(columns: DocumentColumns, row: int, fields: FieldMap, source: str) -> Record | None:

@@ -27,6 +27,7 @@ from dolma_py.config import Config
 Extractor = Literal["resiliparse", "trafilatura", "trafilatura-precision", "trafilatura-recall", "combined"]
 EXTRACTORS: tuple[Extractor, ...] = get_args(Extractor)
 AGREED_FRAC = 0.5  # of a line's word 3-grams that the other extractor must have
+BULLET = "- "  # before an item of a list, as trafilatura writes it
 LOST_FRAC = 0.5  # of the more complete text that the more precise one must have
 
 
@@ -54,7 +55,8 @@ def extract_main_text(tree: HTMLTree, page: str, extractor: Extractor) -> str:
 
 
 def combine_texts(precise: str, complete: str, other: str) -> str:
-    """Lines of `precise` of which `other` has AGREED_FRAC; of `complete` where less than LOST_FRAC of its agreed lines is left.
+    """Lines of `precise` of which `other` has AGREED_FRAC, and lists among them; of `complete` where less than LOST_FRAC of its agreed
+    lines is left.
 
     The two extractors work by different means, so what both take for the main text rarely is something else. A page of which
     nothing is agreed on is what the first of the three that is not empty says. What neither `precise` nor `complete` has stays lost.
@@ -70,13 +72,34 @@ def combine_texts(precise: str, complete: str, other: str) -> str:
 
 
 def _keep_agreed(text: str, seen: dict[int, set[tuple[str, ...]]]) -> str:
-    kept = []
-    for line in text.split("\n"):
-        words = _words(line)
-        ngrams = _ngrams(words, min(3, len(words))) if words else []
-        if not ngrams or sum(ngram in seen[len(ngram)] for ngram in ngrams) >= AGREED_FRAC * len(ngrams):
-            kept.append(line)
-    return "\n".join(kept).strip("\n")
+    """The lines that are agreed on, blank ones, and whole lists behind an agreed line and not in front of one that is not: what is missing
+    of a bulleted list says nothing, for resiliparse leaves all of them out.
+    """
+    lines = text.split("\n")
+    agreed = [_is_agreed(_words(line), seen) for line in lines]
+    kept = [is_agreed is not False for is_agreed in agreed]
+    before: bool | None = False  # whether the last line with words that is of no list is agreed on
+    start = 0
+    while start < len(lines):
+        end = start + 1
+        if not lines[start].lstrip().startswith(BULLET):
+            before = before if agreed[start] is None else agreed[start]
+        else:
+            while end < len(lines) and (lines[end].lstrip().startswith(BULLET) or agreed[end] is None):
+                end += 1
+            behind = agreed[end] if end < len(lines) else True
+            if before and behind:
+                kept[start:end] = [True] * (end - start)
+        start = end
+    return "\n".join(line for line, is_kept in zip(lines, kept, strict=True) if is_kept).strip("\n")
+
+
+def _is_agreed(words: list[str], seen: dict[int, set[tuple[str, ...]]]) -> bool | None:
+    """Whether a line has AGREED_FRAC of its n-grams in the other text; None for a line without words."""
+    if not words:
+        return None
+    ngrams = _ngrams(words, min(3, len(words)))
+    return sum(ngram in seen[len(ngram)] for ngram in ngrams) >= AGREED_FRAC * len(ngrams)
 
 
 def _words(text: str) -> list[str]:

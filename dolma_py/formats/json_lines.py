@@ -31,6 +31,7 @@ from dolma_py.formats.document_arrays import (
 from dolma_py.formats.fields import FieldMap, Record, dump_metadata
 from dolma_py.formats.json_values_kernels import KEY_SLOTS, ROOM
 from dolma_py.formats.limits import Limits
+from dolma_py.formats.utf8 import is_utf8
 
 PADDING = bytes(ROOM)  # behind a block
 FIRST_BYTES, FIRST_ROWS = 1 << 16, 1 << 10  # of an output before anything is known of the file
@@ -214,16 +215,6 @@ def _find_valid(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, 
             end, is_valid = middle, is_utf8(data, start, middle)
         yield start, end, is_valid
         start = end
-
-
-def is_utf8(data: bytes, start: int, stop: int) -> bool:
-    """Whether data[start:stop] is UTF-8, as Arrow and Python see it: no halves of surrogate pairs."""
-    offsets = pa.py_buffer(np.array([start, stop], np.int64))
-    try:
-        pa.Array.from_buffers(pa.large_string(), 1, [None, offsets, pa.py_buffer(data)]).validate(full=True)
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        return False
-    return True
 
 
 def _as_microseconds(time: dt.datetime | int | None) -> int | None:

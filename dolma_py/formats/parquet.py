@@ -14,14 +14,23 @@ import pyarrow.parquet as pq
 
 from dolma_py.arrow_buffers import view_text
 from dolma_py.formats.batches import BatchBuilder
-from dolma_py.formats.document_columns import Reader, take_columns, take_documents, take_record
+from dolma_py.formats.document_columns import (
+    OtherColumns,
+    Reader,
+    find_columns,
+    take_columns,
+    take_documents,
+    take_others,
+    take_record,
+)
 from dolma_py.formats.fields import FieldMap, put_own, split_record
 from dolma_py.formats.json_values import TooDeepError
 from dolma_py.formats.limits import Limits, Rejection, make_relative
-from dolma_py.formats.parquet_batches import is_text, is_valid_text, iter_bounded_batches, text_lengths
-from dolma_py.formats.parquet_pages import is_bomb, measure_group
+from dolma_py.formats.parquet_batches import is_text, iter_bounded_batches, text_lengths
+from dolma_py.formats.parquet_pages import GroupShape, is_bomb, measure_group
+from dolma_py.formats.utf8 import is_valid_text
 
-MAX_READ_ROWS = 1_024
+MAX_READ_ROWS = 512
 READ_BUFFER_BYTES = 1 << 20
 # what Arrow raises for a time outside Python's years, and for one of an unknown zone (of pytz or of zoneinfo)
 NO_TIME = (OverflowError, LookupError)
@@ -130,8 +139,12 @@ def _read_group(
         yield from builder.drain()
         return
     max_bytes, max_rows = builder.limits.batch_text_bytes, min(MAX_READ_ROWS, shape.max_rows)
-    batches = iter_bounded_batches(file, max_bytes=max_bytes, max_rows=max_rows, row_groups=[group])
-    plain_bytes = 0
+    others = _read_others(builder, file, group, row, fields, shape)
+    batches = iter_bounded_batches(
+        file, max_bytes=max_bytes, max_rows=max_rows, row_groups=[group], first_rows=shape.first_rows,
+        columns=None if others is None else [fields.text],
+    )  # fmt: skip
+    plain_bytes, first_row = 0, row
     while True:
         try:
             batch = next(batches, None)
@@ -149,9 +162,48 @@ def _read_group(
             builder.reject("bomb", f"{shape.packed_bytes} bytes hold {plain_bytes} and more".encode(), line=row)
             yield from builder.drain()
             return
-        for _ in _add_rows(builder, batch, row, fields):
+        for _ in _add_rows(builder, batch, row, fields, None if others is None else (others, row - first_row)):
             yield from builder.drain()
         row += batch.num_rows
+        del batch  # its memory serves the next one
+
+
+class _Others(NamedTuple):
+    """The columns of a row group beside its texts."""
+
+    raw: pa.RecordBatch
+    taken: OtherColumns
+    names: list[str]  # of all columns, in their order
+
+    def complete(self, batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
+        """All columns of the rows from `start` on whose texts are in a batch."""
+        others = self.raw.slice(start, batch.num_rows)
+        columns = [(others if name in self.raw.schema.names else batch).column(name) for name in self.names]
+        return pa.RecordBatch.from_arrays(columns, names=self.names)
+
+
+def _read_others(
+    builder: BatchBuilder, file: pq.ParquetFile, group: int, row: int, fields: FieldMap, shape: GroupShape
+) -> _Others | None:
+    """All columns but the texts of a row group, where they are a document's, small and plain: the cost of taking them over is one of batches.
+
+    None otherwise, and where they cannot be read: then they are read together with the texts.
+    """
+    schema, rows = file.schema_arrow, file.metadata.row_group(group).num_rows
+    names = [name for name in schema.names if name != fields.text]
+    empty = pa.RecordBatch.from_pylist([], schema=schema)
+    if fields.text not in schema.names or not names or not rows or find_columns(empty, fields) is None:
+        return None
+    if shape.column_bytes is None or sum(map(shape.column_bytes.__getitem__, names)) > builder.limits.batch_text_bytes:
+        return None
+    try:
+        raw = next(file.iter_batches(rows, row_groups=[group], columns=names, use_threads=False))
+    except (pa.ArrowException, OSError) as error:
+        _reraise_io(error)
+        return None
+    reader = Reader(builder.path, builder.source, builder.added)
+    taken = take_others(raw, fields, reader, row) if raw.num_rows == rows and raw.schema.names == names else None
+    return None if taken is None else _Others(raw, taken, schema.names)
 
 
 def _reraise_io(error: Exception) -> None:
@@ -160,18 +212,32 @@ def _reraise_io(error: Exception) -> None:
         raise error
 
 
-def _add_rows(builder: BatchBuilder, batch: pa.RecordBatch, first_row: int, fields: FieldMap) -> Iterator[None]:
-    """Add every row; yields when the builder wants to be drained."""
+def _add_rows(
+    builder: BatchBuilder,
+    batch: pa.RecordBatch,
+    first_row: int,
+    fields: FieldMap,
+    others: tuple[_Others, int] | None = None,
+) -> Iterator[None]:
+    """Add every row; yields when the builder wants to be drained.
+
+    others: what the batch lacks, and the row of it that is the batch's first.
+    """
     texts = _arrow_texts(batch, fields.text) if fields.messages is None else None
     if texts is not None:
-        reader = Reader(builder.path, builder.source, builder.added)
         lengths = np.diff(view_text(texts).offsets) if not texts.null_count else np.empty(0, np.int64)
         plain = None
-        if lengths.max(initial=0) <= builder.limits.max_record_bytes:
-            plain = take_documents(batch, texts, fields, reader, first_row)
+        if lengths.max(initial=0) <= builder.limits.max_record_bytes and not texts.null_count:
+            if others is not None:
+                plain = others[0].taken.join(texts, others[1])
+            else:
+                reader = Reader(builder.path, builder.source, builder.added)
+                plain = take_documents(batch, texts, fields, reader, first_row)
         if plain is not None:
             yield from builder.add_rows(plain, lengths)
             return
+    if others is not None:
+        batch = others[0].complete(batch, others[1])
     documents = None if texts is None else take_columns(batch, fields)
     take = None if documents is not None else _take_values(batch, fields, texts is not None)
     if texts is not None:

@@ -20,14 +20,15 @@ def iter_bounded_batches(
     max_rows: int,
     row_groups: list[int] | None = None,
     columns: list[str] | None = None,
+    first_rows: int = FIRST_ROWS,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of row groups (all when None) in order, in batches of about max_bytes in memory and at most max_rows.
 
-    The first batch has FIRST_ROWS rows; each says how many rows the next may have: as many as would fit if they were as large
+    The first batch has first_rows rows; each says how many rows the next may have: as many as would fit if they were as large
     as its own on average, at most GROWTH times its own. Nothing is decoded twice. The cut depends on batches alone, so callers
     must not let their output depend on it. A batch that ends a row group may be shorter.
     """
-    rows = min(FIRST_ROWS, max_rows)
+    rows = min(first_rows, max_rows)
     batches = file.iter_batches(rows, row_groups=row_groups, columns=columns, use_threads=False)
     while True:
         batch = next(batches, None)
@@ -55,15 +56,6 @@ def _decoded_bytes(batch: pa.RecordBatch) -> int:
 def is_text(kind: pa.DataType) -> bool:
     """Whether a type is a string of 32 or 64 bit offsets."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def is_valid_text(column: pa.Array) -> bool:
-    """Whether every string is UTF-8; Arrow does not look when it reads."""
-    try:
-        column.validate(full=True)
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        return False
-    return True
 
 
 def text_lengths(column: pa.Array) -> list[int]:

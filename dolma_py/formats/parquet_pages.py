@@ -10,17 +10,21 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dolma_py.formats.limits import Limits
+from dolma_py.formats.parquet_batches import FIRST_ROWS
+from dolma_py.formats.parquet_pages_kernels import longest_word_kernel
 
 HEADER_BYTES = 4096  # read at a time; a header with long statistics takes more
 MAX_HEADER_BYTES = 16 << 20  # as Arrow
 MAX_REPEATED_BYTES = 256 << 20  # of one batch, where each row were the longest text that may be repeated
-SMALL_BYTES = 128 << 10  # a dictionary whose longest word no batch is cut for
-MAX_LOOKED_BYTES = 16 << 20  # one that is looked into; of a larger one the whole counts as a word
+SMALL_BYTES = 1 << 10  # a dictionary that is not looked into: the whole counts as a word
+MAX_LOOKED_BYTES = 16 << 20  # nor is a larger one
 CODECS = {"SNAPPY": "snappy", "GZIP": "gzip", "ZSTD": "zstd", "BROTLI": "brotli"}
+VALUE_BYTES = 16  # of a number, or of a string beside its letters, at most
 LEVEL_BYTES = 4  # of a value in a nested column, in memory: two levels of 16 bits
 DATA_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = 0, 2, 3
 DELTA_BYTE_ARRAY = 7  # the encoding whose values begin as the one before them
@@ -49,6 +53,10 @@ class GroupShape(NamedTuple):
     detail: str
     max_rows: int  # of a batch, so that texts which are repeated stay within MAX_REPEATED_BYTES
     packed_bytes: int  # of all its columns
+    first_rows: int = (
+        FIRST_ROWS  # of its first batch, so that they take about limits.batch_text_bytes whatever they are
+    )
+    column_bytes: dict[str, int] | None = None  # most that all rows of each column take, None where that is not known
 
 
 class CompactReader:
@@ -112,31 +120,44 @@ def measure_group(stream: BinaryIO, file: pq.ParquetFile, group: int, limits: Li
     What is no Parquet has the shape of an ordinary group: reading it tells. Errors of the stream raise.
     """
     metadata = file.metadata.row_group(group)
-    packed = plain = repeated = 0
+    packed = plain = repeated = words = 0
+    is_known = True  # what a row takes, at most
+    column_bytes: dict[str, int] = {}
     for index in range(metadata.num_columns):
         column, is_nested = metadata.column(index), file.schema.column(index).max_repetition_level > 0
-        values = 0
+        values = word = own = 0
+        is_known &= not is_nested
         try:
             for page in iterate_pages(stream, column):
                 decoded = max(page.plain_bytes, LEVEL_BYTES * page.num_values if is_nested else page.num_values)
                 if is_bomb(decoded, page.packed_bytes, limits):
                     detail = f"a page of {page.packed_bytes} bytes holds {decoded} bytes of {column.path_in_schema}"
                     return GroupShape("bomb", detail, 1, packed)
-                packed, plain = packed + page.packed_bytes, plain + decoded
+                packed, plain, own = packed + page.packed_bytes, plain + decoded, own + decoded
                 if page.kind == DICTIONARY_PAGE:
-                    repeated = max(repeated, _measure_longest_word(stream, page, column))
+                    longest = _measure_longest_word(stream, page, column)
+                    repeated = max(repeated, longest)
+                    if column.physical_type.endswith("BYTE_ARRAY"):  # those of a fixed length are not looked into
+                        word = max(word, longest or page.plain_bytes)
                 elif page.encoding == DELTA_BYTE_ARRAY:
-                    repeated = max(repeated, page.plain_bytes)
+                    repeated, word = max(repeated, page.plain_bytes), max(word, page.plain_bytes)
                 values += page.num_values if page.kind != DICTIONARY_PAGE else 0
         except PagesError:
             packed += max(0, column.total_compressed_size)
+            is_known = False
             continue
+        words += word
+        column_bytes[column.path_in_schema] = own + metadata.num_rows * (word + VALUE_BYTES)
         if not is_nested and values != metadata.num_rows:
             detail = f"pages of {column.path_in_schema} hold {values} values, the footer says {metadata.num_rows} rows"
             return GroupShape("bad_parquet", detail, 1, packed)
     if is_bomb(plain, packed, limits):
         return GroupShape("bomb", f"{packed} bytes hold {plain}", 1, packed)
-    return GroupShape("", "", max(1, MAX_REPEATED_BYTES // max(1, repeated)), packed)
+    max_rows = max(1, MAX_REPEATED_BYTES // max(1, repeated))
+    if not is_known:
+        return GroupShape("", "", max_rows, packed)
+    first_rows = max(FIRST_ROWS, (2 * limits.batch_text_bytes - plain) // max(1, words))
+    return GroupShape("", "", max_rows, packed, first_rows, column_bytes)
 
 
 def is_bomb(plain_bytes: int, packed_bytes: int, limits: Limits) -> bool:
@@ -154,11 +175,8 @@ def _measure_longest_word(stream: BinaryIO, page: PageHeader, column: Any) -> in
             data = pa.decompress(data, page.plain_bytes, codec=CODECS[column.compression], asbytes=True)
         except (pa.ArrowException, OSError):
             return page.plain_bytes
-    longest = at = 0
-    while at + 4 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "little")
-        longest, at = max(longest, length), at + 4 + length
-    return min(longest, page.plain_bytes) if at == page.plain_bytes else page.plain_bytes
+    longest = int(longest_word_kernel(np.frombuffer(data, np.uint8)))
+    return longest if len(data) == page.plain_bytes and longest >= 0 else page.plain_bytes
 
 
 def iterate_pages(stream: BinaryIO, column: Any) -> Any:

@@ -6,6 +6,7 @@ import io
 import json
 from contextlib import suppress
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,8 +23,10 @@ from dolma_py.formats.parquet_pages import (
     measure_group,
     read_page_header,
 )
+from dolma_py.formats.parquet_pages_kernels import longest_word_kernel
 from tests import made_parquet
 from tests.made_parquet import Page, make_parquet, plain_texts, repeat_index
+from tests.reference import parquet_pages as reference
 
 ROWS = 3000
 TABLE = pa.table({
@@ -54,6 +57,34 @@ def read(data: bytes, limits: Limits | None = None):
 
 def reasons(data: bytes, limits: Limits | None = None) -> list[str]:
     return [rejection.reason for rejection in read(data, limits)[1]]
+
+
+@given(
+    words=st.lists(st.binary(max_size=300), max_size=20), cut=st.integers(0, 9),
+    behind=st.sampled_from([b"", b"\x00", b"\xff" * 4, b"\xff\xff\xff\x7f" * 3]),
+)  # fmt: skip
+def test_the_longest_word_of_a_dictionary(words, cut, behind):
+    data = b"".join(len(word).to_bytes(4, "little") + word for word in words)
+    for page in (data, data[: max(0, len(data) - cut)], data + behind):
+        assert longest_word_kernel(np.frombuffer(page, np.uint8)) == reference.longest_word(page)
+    assert reference.longest_word(data) == max(map(len, words), default=0)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_what_columns_take_is_at_least_what_they_take(settings):
+    table = TABLE.drop_columns(["list"]).append_column("w", pa.array([b"abcd" * 9] * ROWS, pa.binary(36)))
+    data = write(table, **settings)
+    file = pq.ParquetFile(io.BytesIO(data))
+    for group in range(file.num_row_groups):
+        shape, rows = measure_group(io.BytesIO(data), file, group, Limits()), file.read_row_group(group)
+        assert {name: rows.column(name).nbytes <= most for name, most in shape.column_bytes.items()} == {
+            "text": True,
+            "n": True,
+            "w": True,
+        }
+        assert shape.column_bytes["n"] < 60 * ROWS
+    nested = write(TABLE, **settings)
+    assert measure_group(io.BytesIO(nested), pq.ParquetFile(io.BytesIO(nested)), 0, Limits()).column_bytes is None
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

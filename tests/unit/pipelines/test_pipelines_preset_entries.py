@@ -47,12 +47,14 @@ def test_an_entry_is_its_rules_over_the_set_of_its_tagger(name, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name, parts in PRESET_RULES.items() if len(parts) > 1])
 def test_an_entry_may_be_over_two_sets(name):
-    rules = make([{"tagger": "code-rules"}, {"tagger": "code-content"}], [{"preset": name}]).rules
-    assert {rule.attributes.rpartition("-v")[0] for rule in rules} == {"code-rules", "code-content"}
+    first, second = (part.tagger for part in PRESET_RULES[name])
+    assert (first, second) == ("code-endings" if name == "code-starcoder" else "code-rules", "code-content")
+    rules = make([{"tagger": first}, {"tagger": second}], [{"preset": name}]).rules
+    assert {rule.attributes.rpartition("-v")[0] for rule in rules} == {first, second}
     with pytest.raises(ConfigError, match=rf"rules\.0\.attributes: {name} reads more than one set"):
-        make([{"tagger": "code-rules"}], [{"preset": name, "attributes": "code-v1"}])
+        make([{"tagger": first}], [{"preset": name, "attributes": "code-v1"}])
     with pytest.raises(ConfigError, match=r"rules\.0\.preset: expected its tagger .* code-content"):
-        make([{"tagger": "code-rules"}], [{"preset": name}])
+        make([{"tagger": first}], [{"preset": name}])
 
 
 def test_a_rule_by_hand_takes_the_place_of_the_presets():

@@ -1,11 +1,15 @@
 """Every preset that a rule may name: its rules are the constants of its tagger, and the tagger writes what they read."""
 
+import json
+
+import pyarrow as pa
 import pytest
 
 from dolma_py.documents import SPANS
 from dolma_py.rules import parse_rule
 from taggers.c4 import C4_RULES
 from taggers.code_content import CONTENT_RULES
+from taggers.code_endings import ENDING_RULES
 from taggers.code_rules import CODE_RULES
 from taggers.gopher import GOPHER_RULES
 from taggers.ngram_loops import LOOP_RULES
@@ -24,7 +28,8 @@ EXPECTED = {
     "gopher-dolma-released": GOPHER_DOLMA_RELEASED_RULES,
     "fineweb-paper": FINEWEB_PAPER_RULES,
     "code-rules": CODE_RULES,
-    **{f"code-{name}": (*CODE_RULES, *CONTENT_RULES[name]) for name in ("santacoder", "starcoder", "codeparrot", "redpajama")},
+    **{f"code-{name}": (*CODE_RULES, *CONTENT_RULES[name]) for name in ("santacoder", "codeparrot", "redpajama")},
+    "code-starcoder": (*ENDING_RULES, *CONTENT_RULES["starcoder"]),
     "ngram-loops": LOOP_RULES,
     "olmo3-pdf": PDF_RULES,
     **{f"url-{name}": rules for name, rules in URL_RULES.items()},
@@ -62,6 +67,29 @@ def test_starcoder2_has_its_own_limits_of_lines():
     keeps = [rule.keep for rule in list_preset_rules("code-starcoder2")]
     assert keeps[0] == "alphabetic_char_frac >= 0.25"
     assert keeps[1:] == [rule.expression for rule in CONTENT_RULES["starcoder2"]]
+
+
+def test_starcoder_asks_each_ending_what_its_table_says():
+    """A file of Markdown may have lines of any length, one of C may not; JSON is half letters; what is not listed is not kept."""
+    lines = "word " * 300 + "\n"
+    files = {"a.md": lines, "a.c": lines, "b.c": "int x;\n" * 20, "a.json": '{"a": 1234567890123456789012345678901234567890123456789}\n',
+             "b.json": '{"word": "a word and another word, all of them letters"}\n', "a.exe": "int x;\n" * 20}  # fmt: skip
+    batch = pa.record_batch(
+        {
+            "text": pa.array(files.values(), pa.large_string()),
+            "metadata": [json.dumps({"path": name}) for name in files],
+        }
+    )
+    columns: dict[str, dict[str, list]] = {}
+    failed: dict[str, list[str]] = {name: [] for name in files}
+    for rule in list_preset_rules("code-starcoder"):
+        found = columns.setdefault(rule.tagger, build_tagger(rule.tagger, {}).tag(batch).to_pydict())
+        for clause in parse_rule(rule.keep):
+            for name, value in zip(files, found[clause.column], strict=True):
+                if not {"<=": value <= clause.value, ">=": value >= clause.value}[clause.op]:
+                    failed[name].append(rule.name)
+    assert failed == {"a.md": [], "a.c": ["max_line", "mean_line"], "b.c": [], "a.json": ["data_letters"], "b.json": [],
+                      "a.exe": ["listed_ending"]}  # fmt: skip
 
 
 def test_every_preset_is_tested():
