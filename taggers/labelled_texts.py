@@ -1,7 +1,7 @@
 """Texts with labels for a classifier: read from files, data sets of the Hub and views of a corpus, drawn by hash, split by hash.
 
 What is drawn depends on the texts, the seed and the settings alone: not on the order of files, of records or of sources. Equal texts
-are drawn together and fall on the same side of the split.
+are drawn together, and texts of equal words fall on the same side of the split.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from dolma_py.input_files import Found, describe_left_out, find_files
 from dolma_py.listing import plan_splits
 from taggers import label_files
 from taggers.evaluation_fields import find_value
+from taggers.fasttext_model import SEPARATORS
 
 _SPLIT_BYTES = 16 << 20
 NO_TEXT = "left_out:no_text"
@@ -142,7 +143,7 @@ def draw_examples(source: ExampleSource, *, seed: int, folder: str | None = None
         for text in passages:
             if source.passages > 1:
                 # a passage of two texts goes where the one of the smaller hash goes
-                wholes[text] = min(text_key(example.text)[0], wholes.get(text, 1 << 64))
+                wholes[text] = min(words_key(example.text), wholes.get(text, 1 << 64))
             key = xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass"), seed=salt)
             if source.max_docs is None:
                 kept.append((key, text, example.label, example.id))
@@ -376,6 +377,21 @@ def _draw(texts: list[str], size: int, salt: int) -> list[str]:
     return [texts[index] for index in np.sort(order).tolist()]
 
 
+def count_contradicting(groups: dict[str, list[str]]) -> int:
+    """Texts, equal in their words, that stand under two labels or more: no classifier can be right about them all."""
+    labels: dict[int, set[str]] = {}
+    for label, texts in groups.items():
+        for text in texts:
+            labels.setdefault(words_key(text), set()).add(label)
+    return sum(len(found) > 1 for found in labels.values())
+
+
+def words_key(text: str) -> int:
+    """xxh64 of a text's words as fastText parts them: equal for texts that are the same to it."""
+    words = [word for word in SEPARATORS.split(text) if word]
+    return xxhash.xxh64_intdigest(" ".join(words).encode("utf-8", "surrogatepass"))
+
+
 def join_wholes(drawn: Iterable[Drawn]) -> dict[str, int]:
     """Passage -> hash of its text, over several sources."""
     wholes: dict[str, int] = {}
@@ -388,11 +404,12 @@ def join_wholes(drawn: Iterable[Drawn]) -> dict[str, int]:
 def is_held_out(
     texts: Sequence[str], *, seed: int, held_out_frac: float, wholes: Mapping[str, int] | None = None
 ) -> list[bool]:
-    """Which texts are kept for measuring: a function of the text and the seed, so that equal texts stay together.
+    """Which texts are kept for measuring: a function of the text's words and the seed, so that what is one text to fastText
+    stays together.
 
     wholes          of join_wholes: passages of one text stay together
     """
     known = wholes or {}
-    keys = np.array([known[text] if text in known else text_key(text)[0] for text in texts], np.uint64)
+    keys = np.array([known[text] if text in known else words_key(text) for text in texts], np.uint64)
     chosen = uniform_hash(keys, seed=derive_seed(seed, "classifier", "held-out")) < held_out_frac
     return [bool(value) for value in chosen]

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dolma_py.arrow_buffers import TextView
-from dolma_py.errors import DataError, DolmaError
+from dolma_py.errors import ConfigError, DataError, DolmaError
 from dolma_py.storage import checksum_file, file_bytes, is_remote, open_read, write_file
 from taggers import language_model_kernels as kernels
-from taggers.language_model_tokens import MARKS, LanguageModelText, Units, split_units
+from taggers.language_model_tokens import MARKS, LanguageModelText, Units, fingerprint_tokenizer, split_units
 
 MAGIC = b"dolmapLM"
 FORMAT_VERSION = 1
@@ -48,6 +48,7 @@ class LanguageModel(NamedTuple):
     text: LanguageModelText | None  # how its text was read; None for a model of another program
     table: npt.NDArray[np.uint64]  # uint64 (S, 2)  see language_model_kernels
     fingerprint: str = ""  # xxh3-128 of the file
+    tokenizer_fingerprint: str = ""  # of the tokenizer whose pieces were counted
 
 
 class Scores(NamedTuple):
@@ -95,6 +96,7 @@ def save_model(path: str, model: LanguageModel, facts: dict[str, Any]) -> None:
         "counts": list(model.counts),
         "num_slots": len(model.table),
         "text": None if model.text is None else model.text.model_dump(),
+        "tokenizer_fingerprint": fingerprint_tokenizer(model.text) if model.text is not None else "",
         "facts": facts,
     }
     encoded = json.dumps(header, sort_keys=True, ensure_ascii=True).encode()
@@ -111,7 +113,7 @@ def load_model(path: str) -> LanguageModel:
 
     Raises
     ------
-    DataError       no such file, not a model of ours, or cut short
+    DataError       no such file, not a model of ours, cut short, or with values that no model has
     """
     num_bytes = file_bytes(path)
     if not num_bytes:
@@ -129,12 +131,20 @@ def load_model(path: str) -> LanguageModel:
             table = np.frombuffer(stream.read(), "<u8").reshape(num_slots, 2)
         else:
             table = np.memmap(os.path.abspath(path), "<u8", "r", offset=16 + length, shape=(num_slots, 2))
+    table = np.asarray(table)
+    filled = int(kernels.check_table_kernel(table, table.view(np.float32)))
+    if filled < 0:
+        raise DataError(path, "a probability or backoff that no model has", hint=_HINT)
+    if filled != sum(header["counts"]) or filled * 3 > num_slots * 2:
+        problem = f"{filled} n-grams in {num_slots} slots, where its header counts {sum(header['counts'])}"
+        raise DataError(path, problem, hint=_HINT)
     return LanguageModel(
         order=header["order"],
-        counts=tuple(map(int, header["counts"])),
+        counts=tuple(header["counts"]),
         text=text,
-        table=np.asarray(table),
+        table=table,
         fingerprint=checksum_file(path),
+        tokenizer_fingerprint=header.get("tokenizer_fingerprint", ""),
     )
 
 
@@ -146,10 +156,44 @@ def _read_header(path: str, encoded: bytes) -> tuple[dict[str, Any], LanguageMod
         whole = [header["order"], header["num_slots"]]
         if not all(type(number) is int and number > 0 for number in whole) or header["order"] > MAX_ORDER:
             raise ValueError(f"order {header['order']}, slots {header['num_slots']}")
+        counts = header["counts"]
+        if len(counts) != header["order"] or not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError(f"counts {str(counts)[:100]}")
+        if type(header.get("tokenizer_fingerprint", "")) is not str:
+            raise ValueError("tokenizer_fingerprint")
         text = None if header["text"] is None else LanguageModelText.model_validate(header["text"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(path, f"its header cannot be read ({error})", hint=_HINT) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise DataError(path, f"its header cannot be read ({type(error).__name__}: {told})", hint=_HINT) from error
     return header, text
+
+
+def resolve_text(model: LanguageModel, text: LanguageModelText | None, tokenizer: str = "") -> LanguageModelText:
+    """How texts are read for a model: by `text`, else as its own was.
+
+    A model's file names the tokenizer of its pieces, but a file of somebody else decides of no path that is opened and no name that is
+    fetched: the tokenizer must come from the caller, and be the one that the model was trained with.
+
+    Parameters
+    ----------
+    tokenizer       a tokenizer.json, a folder that holds one, or a name on the hub; empty: that of `text`
+
+    Raises
+    ------
+    ConfigError     a model of pieces without a tokenizer, or with another one
+    """
+    found = text or model.text or LanguageModelText()
+    if tokenizer:
+        found = found.model_copy(update={"tokenizer": tokenizer})
+    if found.tokens != "pieces":
+        return found
+    if text is None and not tokenizer:
+        rule = "expected the tokenizer of the model's pieces"
+        raise ConfigError("perplexity.tokenizer", "", rule, f"The model's file calls it {found.tokenizer[:200]!r}.")
+    if model.text is not None and fingerprint_tokenizer(found) != model.tokenizer_fingerprint:
+        rule = "expected the tokenizer that the model was trained with, it is another one"
+        raise ConfigError("perplexity.tokenizer", found.tokenizer, rule)
+    return found
 
 
 def score_units(model: LanguageModel, units: Units) -> Scores:
@@ -196,9 +240,9 @@ def score_texts(model: LanguageModel, texts: TextView, text: LanguageModelText |
 
     Raises
     ------
-    ConfigError         see split_units
+    ConfigError         see resolve_text and split_units
 
     Guarantees          same bits for any batch split
     Cost                O(order) lookups a token; the memory of split_units
     """
-    return score_units(model, split_units(texts, text or model.text or LanguageModelText()))
+    return score_units(model, split_units(texts, resolve_text(model, text)))

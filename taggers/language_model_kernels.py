@@ -19,6 +19,11 @@ from dolma_py.hashing_kernels import PRIME_1, U0, U1, U23, U32, mix64_kernel, ro
 TOKENS, UNITS, UNKNOWN = range(3)
 LOG_PROB, MIN_UNIT, MAX_UNIT, SUM_UNIT = range(4)
 _UNLISTED = -100.0  # log10 of an unknown word where the model has no <unk>; KenLM's
+MAX_LOG = 100.0  # what a log10 may be away from 0
+_ROUNDING = 1e-4  # of a probability of 1
+# slots that a search looks at: a table is two thirds full, where chance needs some 300 for three billion n-grams; one that a file fills so
+# that searches would go on and on ends them all the same
+MAX_PROBES = 1 << 11
 
 
 @njit(inline="always", **KERNEL)
@@ -52,10 +57,10 @@ def make_keys_kernel(shorter_keys, suffixes, words, out_keys):
 
 @njit(inline="always", **KERNEL)
 def find_slot_kernel(table, key):
-    """The slot of a key, else the free slot where it belongs, else -1 (a full table)."""
+    """The slot of a key, else the free slot where it belongs, else -1 (none of both within MAX_PROBES slots)."""
     num_slots = np.uint64(len(table))
     slot = np.int64(((key >> U32) * num_slots) >> U32)  # by the upper half: any number of slots below 2^32
-    for _ in range(len(table)):
+    for _ in range(min(len(table), MAX_PROBES)):
         found = table[slot, 0]
         if found in (key, U0):
             return slot
@@ -82,6 +87,24 @@ def insert_ngrams_kernel(table, values, keys, log_probs, backoffs):
         values[slot, 2] = log_probs[gram]
         values[slot, 3] = backoffs[gram]
     return np.int64(-1)
+
+
+@njit(**KERNEL)
+def check_table_kernel(table, values):
+    """How many slots are filled; -1: one holds a log10 probability above 0 or below -MAX_LOG, a backoff outside [-MAX_LOG, MAX_LOG], or no number.
+
+    table : uint64 (S, 2)         a file's
+    values : float32 (S, 4)       the same memory
+    """
+    filled = np.int64(0)
+    for slot in range(len(table)):
+        if table[slot, 0] != U0:
+            filled += 1
+            log_prob, backoff = values[slot, 2], values[slot, 3]
+            # NaN is in no range
+            if not (-MAX_LOG <= log_prob <= _ROUNDING and -MAX_LOG <= backoff <= MAX_LOG):
+                return np.int64(-1)
+    return filled
 
 
 @njit(**KERNEL_BORROWING_INNER)

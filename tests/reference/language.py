@@ -19,6 +19,25 @@ def weighs(char, names):
     return unicodedata.category(char)[0] in "LM" and word in names
 
 
+def sample_pieces(data, max_bytes, num_pieces):
+    """What is read of one text (bytes)."""
+    if len(data) <= max_bytes:
+        return data
+    size, found = max_bytes // num_pieces, []
+    for piece in range(num_pieces):
+        start = (len(data) - size) * piece // max(num_pieces - 1, 1)
+        end = start + size
+        continued = [0x80 <= byte < 0xC0 for byte in data] + [False]
+        start = (
+            next(place for place in range(start, start + 4) if place == start + 3 or not continued[place])
+            if piece
+            else start
+        )
+        end = next(place for place in range(end, end - 4, -1) if place in (start, end - 3) or not continued[place])
+        found.append(data[start:end])
+    return b"\n".join(found)
+
+
 def split_segments(data, by_lines):
     """(start, end) of every line or paragraph of one text (bytes) that is not blank, without outer white space."""
     found = []

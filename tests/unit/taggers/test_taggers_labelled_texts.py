@@ -204,6 +204,16 @@ def test_passages_of_one_text_are_on_one_side(tmp_path):
         source(path, label="x", passages=2)
 
 
+def test_texts_of_equal_words_fall_on_the_same_side():
+    """A line feed, a tab or two blanks: the same to fastText."""
+    plain = is_held_out([f"alpha {number} beta" for number in range(500)], seed=0, held_out_frac=0.3)
+    for form in ("alpha {}\nbeta", " alpha\t{}  beta ", "alpha\0{} \r\n beta\n"):
+        assert is_held_out([form.format(number) for number in range(500)], seed=0, held_out_frac=0.3) == plain
+    assert 100 < sum(plain) < 200
+    other = is_held_out([f"alpha{number} beta" for number in range(500)], seed=0, held_out_frac=0.3)
+    assert other != plain
+
+
 def test_groups_have_an_order_of_their_own(tmp_path):
     path = write_lines(tmp_path / "a.jsonl", ROWS)
     drawn = draw_examples(source(path, label_field="label"), seed=1)

@@ -4,12 +4,14 @@ import shlex
 import subprocess
 import sys
 
+import numpy as np
 import orjson
 import pytest
 
 from dolma_py.errors import ConfigError, DolmaError
 from taggers import recipes_by_name as module
-from taggers.classifier_commands import describe_threshold, print_check, run_annotate, run_train
+from taggers.classifier_commands import describe_threshold, print_check, print_figures, run_annotate, run_train
+from taggers.classifier_figures import measure_labels
 from taggers.labelled_texts import ExampleSource, is_label
 from taggers.recipes_by_name import check_source, check_sources, list_recipes, load_recipe
 from taggers.train_labels import train_labels
@@ -114,10 +116,37 @@ def test_a_threshold_is_told_in_words():
         "target": 0.9, "threshold": 0.25, "precision": 0.91, "precision_interval": [0.85, 0.95], "recall": 0.7,
         "recall_interval": [0.6, 0.8], "is_sure": False, "best_precision": 1.0, "called": 50,
     }  # fmt: skip
-    told = describe_threshold("hq", found)
+    told = describe_threshold("hq", found, 50)
     assert "P >= 0.250000" in told and "wanted 0.9, not sure" in told and "recall of 0.700 (0.600-0.800)" in told
-    told = describe_threshold("hq", found | {"threshold": None, "best_precision": 0.8})
-    assert told == "hq: no threshold gives a precision of 0.9 on 10 texts or more; the best is 0.800"
+    none = found | {"threshold": None, "best_precision": 0.8}
+    assert describe_threshold("hq", none, 10) == (
+        "hq: no threshold gives a precision of 0.9 on 10 texts or more; the best is 0.800"
+    )
+    assert describe_threshold("hq", none, 9) == "hq: no threshold, 9 texts are too few: one must call 10 or more"
+
+
+def test_a_table_fits_a_narrow_terminal_and_says_no_more_than_is_known(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    truth = np.array([0] * 30 + [1] * 30)
+    probabilities = np.stack([np.where(truth == 0, 0.9, 0.2), np.where(truth == 0, 0.1, 0.8)], axis=1)
+    probabilities[:5] = probabilities[-5:][:, ::1]
+    labels = ["educational", "conversation", "law"]
+    probabilities = np.concatenate([probabilities, np.zeros((60, 1))], axis=1)
+    print_figures(measure_labels(probabilities, truth, labels), "texts")
+    out = capsys.readouterr().out
+    assert "\u2026" not in out and "..." not in out
+    assert "no figure" in out  # of law, which no text has
+    assert max(map(len, [line for line in out.splitlines() if line.startswith("\u2502")])) <= 80
+    print_figures(measure_labels(np.eye(2)[truth], truth, labels[:2]), "texts")
+    assert "(1.000-1.000)" not in capsys.readouterr().out
+
+
+def test_a_model_that_calls_everything_one_label_is_told(capsys):
+    probabilities = np.tile(np.array([0.6, 0.4]), (40, 1))
+    print_figures(measure_labels(probabilities, np.array([0, 1] * 20), ["a", "b"]), "texts")
+    assert "every text is called a" in capsys.readouterr().out
+    print_figures(measure_labels(probabilities, np.zeros(40, np.int64), ["a", "b"]), "texts")
+    assert "every text is called" not in capsys.readouterr().out
 
 
 def dolma_py(*arguments, cwd):
@@ -149,7 +178,7 @@ def test_the_commands_label_train_and_measure(tmp_path):
         "--set=positive_label=good",
     ]
     told = dolma_py("train", "--input=labels.jsonl", "--dry-run", *options, cwd=tmp_path)
-    assert "Nothing was done" in told.stdout and not list(tmp_path.glob("*.bin")), told.stderr
+    assert "MB of memory. Nothing was done" in told.stdout and not list(tmp_path.glob("*.bin")), told.stderr
     told = dolma_py("train", "--input=labels.jsonl", "--output=m.bin", *options, cwd=tmp_path)
     assert "wrote m.bin" in told.stdout and "good: P >= " in told.stdout, told.stderr
     told = dolma_py("train", "--input=labels.jsonl", "--output=m.bin", *options, cwd=tmp_path)
@@ -158,6 +187,10 @@ def test_the_commands_label_train_and_measure(tmp_path):
     told = dolma_py("measure", "--model=m.bin", "--input", path, mapped, "--output=figures.json", cwd=tmp_path)
     figures = orjson.loads((tmp_path / "figures.json").read_bytes())["figures"]
     assert figures["texts"] == 120 and figures["accuracy"] > 0.9, told.stderr
+    assert "the model was trained on these texts, on about 100% of its training texts" in told.stdout
+    (tmp_path / "broken.jsonl").write_bytes((tmp_path / "labels.jsonl").read_bytes() + b'no JSON\n{"text": "x"}\n')
+    told = dolma_py("train", "--input=broken.jsonl", "--output=n.bin", *options, cwd=tmp_path)
+    assert "labels: of 121 read not taken: left_out:label 1, unreadable:invalid_json 1" in told.stdout, told.stdout
     told = dolma_py("measure", "--model=m.bin", "--input", path, cwd=tmp_path)
     assert told.returncode == 2 and "expected labels of the model" in told.stderr and "Traceback" not in told.stderr
 

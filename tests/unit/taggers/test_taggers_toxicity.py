@@ -9,9 +9,9 @@ from dolma_py.errors import ConfigError
 from taggers.base import describe_tagger, tag_checked
 from taggers.registry import build_tagger
 from taggers.text_units import find_units
-from taggers.train_classifier import ClassifierConfig, train_classifier
 from tests.reference import text_units as reference
 from tests.strategies import any_bytes, texts
+from tests.tiny_classifier import train_two
 
 UNITS = st.sampled_from(["sentence", "line", "paragraph"])
 PIECES = [
@@ -78,11 +78,9 @@ def model_path(tmp_path_factory):
         ["thank you friend", "good morning", "a kind friend"],
     )
     path = str(tmp_path_factory.mktemp("model") / "rude.bin")
-    config = ClassifierConfig(
-        positive_label="toxic", negative_label="non_toxic", dim=8, epochs=60, learning_rate=0.5, held_out_frac=0.3
-    )
+    options = {"labels": ("toxic", "non_toxic"), "dim": 8, "epochs": 60, "learning_rate": 0.5, "held_out_frac": 0.3}
     many = [[f"{text} w{k % 3}" for k in range(9) for text in side] for side in (rude, kind)]
-    train_classifier(*many, output_path=path, seed=2, config=config)
+    train_two(*many, output_path=path, seed=2, **options)
     return path
 
 
@@ -170,6 +168,6 @@ def test_wrong_options(model_path, options, problem):
 def test_a_model_whose_label_must_be_named(tmp_path):
     path = str(tmp_path / "m.bin")
     rows = [f"word{k % 5} here" for k in range(40)], [f"other{k % 5} there" for k in range(40)]
-    train_classifier(*rows, output_path=path, seed=1, config=ClassifierConfig(dim=4, epochs=1, held_out_frac=0.3))
+    train_two(*rows, output_path=path, seed=1, dim=4, epochs=1, held_out_frac=0.3)
     with pytest.raises(ConfigError, match="It has: .*'hq'"):
         build_tagger("toxicity", {"model_path": path})
