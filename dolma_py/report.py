@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from dolma_py import pages, report_charts, report_data, report_examples, storage
+from dolma_py import pages, plan_charts, report_charts, report_data, report_examples, storage
 from dolma_py.corpus import Corpus
 from dolma_py.report_contamination import Finding
 from dolma_py.report_data import Counts, Funnel, Report, total
@@ -197,7 +197,12 @@ def draw_pictures(report: Report) -> dict[str, Markup]:
     """SVG elements by name."""
     pictures = {}
     if report.mix is not None and report.mix.rates:
-        pictures["rates"] = report_charts.draw_rates(report.mix.rates)
+        mix = report.mix
+        pictures["rates"] = report_charts.draw_rates(mix.rates)
+        drawn = plan_charts.draw_plan(mix.cells, mix.sources, mix.groups)
+        if mix.cells.group_by(["source", "topic"]).aggregate([]).num_rows == len(mix.sources):
+            del drawn["curves"]  # without topics they are the rates by source
+        pictures |= drawn
     if report.training is not None and report.training.points:
         points = report.training.points
         pictures["loss"] = report_charts.draw_loss(points, report.training.vocab_size)

@@ -23,6 +23,7 @@ INCHES = (
     2.7,
 )  # text is as large as on the page where a picture is 340 px wide: three beside each other, or a phone
 INK, GRID = "#4b5563", "#e5e7eb"
+_NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text; the page chooses the font
     "text.parse_math": False,  # a source called $x$ is a name
@@ -31,11 +32,16 @@ SETTINGS: dict[Any, Any] = {
 }  # fmt: skip
 
 
-def draw_svg(name: str, draw: Callable[[Axes], None]) -> str:
+def draw_svg(name: str, draw: Callable[[Axes], None], inches: tuple[float, float] = INCHES) -> str:
     """An <svg> element of what `draw` puts on the axes. `name` keeps the ids of several pictures on a page apart."""
+    return draw_figure(name, lambda figure: draw(figure.add_subplot()), inches)
+
+
+def draw_figure(name: str, draw: Callable[[Figure], None], inches: tuple[float, float]) -> str:
+    """draw_svg for a picture of several axes."""
     with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": f"dolma-py {name}"}):
-        figure = Figure(figsize=INCHES, layout="constrained")
-        draw(figure.add_subplot())
+        figure = Figure(figsize=inches, layout="constrained")
+        draw(figure)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True)
     text = stream.getvalue()
@@ -48,6 +54,11 @@ def draw_svg(name: str, draw: Callable[[Axes], None]) -> str:
     head, _, rest = text.partition(">")
     head = re.sub(r' (?:width|height|version|xmlns(?::xlink)?)="[^"]*"', "", head)
     return f'{head} role="img" aria-label="{name}">{rest}'.strip()
+
+
+def as_file(picture: str) -> str:
+    """An <svg> element as the text of a file, which stands alone and needs its namespaces."""
+    return f"{picture.replace('<svg', f'<svg {_NAMESPACES}', 1)}\n"
 
 
 def plain_label(text: str) -> str:

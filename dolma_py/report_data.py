@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
 from dolma_py import manifest, parquet_files, storage
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError, DataError
@@ -77,6 +79,8 @@ class Mix(NamedTuple):
     token_budget: int
     sources: tuple[dict[str, Any], ...]  # source tokens wanted_tokens planned_tokens repetition binds
     rates: tuple[Rate, ...]  # most planned tokens first
+    cells: pa.Table  # source, topic, bucket, tokens, planned_tokens
+    groups: tuple[dict[str, Any], ...]  # of source and topic, with their curves
     sample: dict[str, Any] | None  # what sample_mix drew
 
 
@@ -305,7 +309,7 @@ def collect_mix(corpus: Corpus, steps: list[StepRun]) -> Mix | None:
         return None
     facts = plans[-1]["facts"]
     cells = parquet_files.read_row_groups(
-        corpus.path(plans[-1]["artifacts"]["cells"]), None, ["source", "bucket", "tokens", "planned_tokens"]
+        corpus.path(plans[-1]["artifacts"]["cells"]), None, ["source", "topic", "bucket", "tokens", "planned_tokens"]
     )
     sums: dict[tuple[str, int], list[int]] = {}
     for cell in cells.to_pylist():
@@ -318,7 +322,10 @@ def collect_mix(corpus: Corpus, steps: list[StepRun]) -> Mix | None:
         values = tuple(planned / tokens if tokens else None for tokens, planned in pairs)
         rates.append(Rate(source, values, sum(planned for _, planned in pairs)))
     rates.sort(key=lambda rate: (-rate.planned_tokens, rate.source))
-    return Mix(facts["token_budget"], tuple(facts["sources"]), tuple(rates), last_facts(steps, "sample_mix"))
+    groups = tuple(facts.get("groups", ()))
+    return Mix(
+        facts["token_budget"], tuple(facts["sources"]), tuple(rates), cells, groups, last_facts(steps, "sample_mix")
+    )
 
 
 def check_all(funnel: Funnel | None, mix: Mix | None, shards: dict[str, Any] | None) -> tuple[Check, ...]:

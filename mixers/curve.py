@@ -4,7 +4,7 @@ The three constraints (the integral is the wanted share, the mean over the top b
 lambda open: even a flat line can meet them. So the rule that picks one curve is part of the method. Here it is the one of the
 released solver ("as written"): p from 20 values between 0.01 and 2, lambda from 0 to 2; the largest p that can be met with
 lambda = 0, then the largest lambda by 50 halvings. (The published rates of the 6T mix do not
-follow these ranges: `rule: as-released`, see mixers.released_curve.)
+follow these ranges: `rule: as-released`, see mixers.released_curve. The plain exponential is the same solver with p = 0.)
 Legend: G curves solved at once, B buckets.
 """
 
@@ -22,6 +22,8 @@ from dolma_py.errors import ConfigError, SchemaError
 
 Floats = npt.NDArray[np.float64]
 
+Rule = Literal["as-written", "as-released", "exponential", "flat-filter", "duplicates"]
+RULES_WITH_CUT = ("as-written", "as-released", "exponential", "flat-filter")
 NUM_HALVINGS = 50  # released solver
 TOLERANCE = 1e-6  # released solver: allowed excess of the top bucket's rate
 EDGE_TOLERANCE = 1e-9  # a bucket edge this close to the throw-away point counts as on it
@@ -38,10 +40,11 @@ class CurveConfig(Config):
     max_power: float = Field(2.0, ge=0, le=100, description="largest p tried; released solver")
     num_powers: int = Field(20, ge=1, le=10_000, description="values of p tried, evenly spaced; released solver")
     max_growth: float = Field(2.0, ge=0, le=100, description="largest lambda tried; released solver")
-    rule: Literal["as-written", "as-released"] = Field(
+    rule: Rule = Field(
         "as-written",
-        description="as-written: the released solver's choice of p and lambda under the cap; as-released: what was done for the 6T mix, p = 0.40 and "
-        "a steepness for each topic, which no cap bounds",
+        description="as-written: the released solver's choice of p and lambda under the cap; as-released: what was done for the 6T mix, p = 0.40 "
+        "and a steepness for each topic, which no cap bounds; exponential: p = 0, the largest lambda under the cap; flat-filter: one rate for "
+        "what is not thrown away; duplicates: by plan.duplicates, where the step's `duplicates` makes buckets of cluster sizes",
     )
     steepness: dict[str, float] = Field(
         default_factory=dict,
@@ -95,13 +98,17 @@ class _Layout(NamedTuple):
     top_width: Floats  # (G,)
 
 
-def lay_out_buckets(tokens: npt.NDArray[np.int64], throwaway_frac: float) -> _Layout:
-    """Edges of the buckets, and the curve's start: buckets wholly inside the lowest share go, the one that crosses it stays."""
+def lay_out_buckets(tokens: npt.NDArray[np.int64], throwaway_frac: float | Floats) -> _Layout:
+    """Edges of the buckets, and the curve's start: buckets wholly inside the lowest share go, the one that crosses it stays.
+
+    throwaway_frac : one number, or float64 (G,) of each group
+    """
     sums = np.cumsum(tokens, axis=1)
     total = np.maximum(sums[:, -1:], 1).astype(np.float64)
     right = sums / total
     left = (sums - tokens) / total
-    kept = (tokens > 0) & (right > throwaway_frac + EDGE_TOLERANCE)
+    cut = np.broadcast_to(np.asarray(throwaway_frac, np.float64), (len(tokens),))
+    kept = (tokens > 0) & (right > cut[:, None] + EDGE_TOLERANCE)
     rows = np.arange(len(tokens))
     first = np.argmax(kept, axis=1)
     last = tokens.shape[1] - 1 - np.argmax(kept[:, ::-1], axis=1)
@@ -109,13 +116,14 @@ def lay_out_buckets(tokens: npt.NDArray[np.int64], throwaway_frac: float) -> _La
 
 
 def max_curve_tokens(
-    tokens: npt.NDArray[np.int64], *, max_rate: npt.NDArray[np.float64], config: CurveConfig
-) -> Floats:
+    tokens: npt.NDArray[np.int64], *, max_rate: npt.NDArray[np.float64], config: CurveConfig,
+    throwaway_frac: Floats | None = None,
+) -> Floats:  # fmt: skip
     """Tokens, float64 (G,), that each group can give at most: the flattest curve (smallest p, lambda 0) at top rate max_rate.
 
-    tokens : int64 (G, B), max_rate : float64 (G,)
+    tokens : int64 (G, B), max_rate : float64 (G,), throwaway_frac : float64 (G,) in place of the config's
     """
-    layout = lay_out_buckets(tokens, config.throwaway_frac)
+    layout = lay_out_buckets(tokens, config.throwaway_frac if throwaway_frac is None else throwaway_frac)
     unit = _top_rate_of_mean(layout, np.full(len(tokens), config.min_power), np.zeros(len(tokens)))
     return np.where(unit > 0, tokens.sum(axis=1) * max_rate / np.where(unit > 0, unit, 1), 0.0)
 
@@ -135,6 +143,7 @@ def solve_curves(
     max_rate: Floats,
     config: CurveConfig,
     names: Sequence[str],
+    throwaway_frac: Floats | None = None,
 ) -> Curves:
     """Fit one curve per group by the rule of the released solver.
 
@@ -144,6 +153,7 @@ def solve_curves(
     target_tokens : float64 (G,)    tokens wanted of each group, >= 0
     max_rate : float64 (G,)         M: most the top bucket may be repeated on average, > 0
     names : G str                   for messages
+    throwaway_frac : float64 (G,)   in place of the config's
 
     Returns
     -------
@@ -160,7 +170,7 @@ def solve_curves(
                                     a series and not adaptive quadrature
     """
     _check_inputs(tokens, target_tokens, max_rate, names)
-    layout = lay_out_buckets(tokens, config.throwaway_frac)
+    layout = lay_out_buckets(tokens, config.throwaway_frac if throwaway_frac is None else throwaway_frac)
     mean = target_tokens / tokens.sum(axis=1)  # Z / X: the integral of f
     powers = np.linspace(config.min_power, config.max_power, config.num_powers)
     flat_rates = mean * _top_rate_of_mean(layout, powers[:, None], np.zeros((1, len(tokens))))
@@ -180,13 +190,14 @@ def draw_steep_curves(
     power: float,
     config: CurveConfig,
     names: Sequence[str],
+    throwaway_frac: Floats | None = None,
 ) -> Curves:
     """Curves of a given power and steepness, float64 (G,): lambda times the kept width; no cap bounds them, is_capped is False.
 
     Other arguments, errors and the outcome as in solve_curves.
     """
     _check_inputs(tokens, target_tokens, np.ones(len(names)), names)
-    layout = lay_out_buckets(tokens, config.throwaway_frac)
+    layout = lay_out_buckets(tokens, config.throwaway_frac if throwaway_frac is None else throwaway_frac)
     growth = steepness / (1.0 - layout.start)
     mean = target_tokens / tokens.sum(axis=1)
     return _draw_curves(layout, np.full(len(names), power), growth, mean, np.zeros(len(names), np.bool_))

@@ -1,60 +1,40 @@
 """The plan of a mix: how many tokens come from each cell, at what rate, and which constraint decides.
 
 A budget is divided between sources (by given shares, the rest in proportion to their tokens), inside a source between its
-topics in the same way, and inside a (source, topic) group between its quality buckets: evenly, or by the curve.
+topics in the same way, and inside a (source, topic) group between its buckets by a rule (mixers.rates).
 No document is repeated more often than its source's max_repetition; what a source cannot give goes to the others or is an error.
 Legend: G groups, B buckets per group, C = G * B cells, S sources.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field
 
-from dolma_py.config import Config
-from dolma_py.errors import ConfigError, SchemaError
-from mixers.curve import CurveConfig, Curves, draw_steep_curves, max_curve_tokens, solve_curves
 from mixers.percentiles import CELL_SCHEMA
-from mixers.released_curve import RELEASED_POWER, fit_topic, load_released
+from mixers.plan_checks import Shortage, list_shortages
+from mixers.plan_groups import Groups, read_groups
+from mixers.plan_settings import PlanConfig, SourceConfig
+from mixers.plan_targets import Targets, divide_budget
+from mixers.rates import Rated, limit_tokens, rate_buckets
+from mixers.shares import fill_to_caps, round_rows, round_to_total
+
+__all__ = [
+    "PLAN_SCHEMA",
+    "Plan",
+    "PlanConfig",
+    "SourceConfig",
+    "describe_plan",
+    "fill_to_caps",
+    "make_plan",
+    "round_to_total",
+]
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-
-class SourceConfig(Config):
-    """How one source takes part."""
-
-    share: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="share of the budget, 0 to 1; null: the rest, in proportion to the sources' tokens",
-    )
-    max_repetition: float = Field(
-        7.0, gt=0, description="most copies of a document on average over any cell; Olmo 3 report 3.4.4 (4 to 7), A.2.4"
-    )
-    curve: bool = Field(False, description="rates by quality along the curve; false: one rate for all buckets")
-    topics: dict[str, float] = Field(
-        default_factory=dict,
-        description="share of the source's tokens by topic, 0 to 1; topics that are not named divide the rest in proportion to their tokens",
-    )
-
-
-class PlanConfig(Config):
-    """What the mix shall be."""
-
-    token_budget: int = Field(gt=0, description="tokens of the whole mix, end-of-text tokens included")
-    sources: dict[str, SourceConfig] = Field(default_factory=dict, description="settings by source name")
-    default: SourceConfig = Field(SourceConfig(), description="for sources that are not named")
-    curve: CurveConfig = Field(CurveConfig(), description="ranges of the curve")
-    on_shortage: Literal["redistribute", "error"] = Field(
-        "redistribute", description="when a source cannot give its share: the others give more in proportion, or stop"
-    )
-
 
 # CELL_SCHEMA and what the plan decides
 PLAN_SCHEMA = pa.schema(
@@ -62,9 +42,19 @@ PLAN_SCHEMA = pa.schema(
         *CELL_SCHEMA,
         pa.field("rate", pa.float64(), nullable=False),  # copies per document on average
         pa.field("planned_tokens", pa.int64(), nullable=False),
-        pa.field("binds", pa.string(), nullable=False),  # empty throwaway max_repetition steepness share natural
+        pa.field("binds", pa.string(), nullable=False),  # one of BINDINGS
     ]
 )
+BINDINGS = {
+    "empty": "the cell has no tokens",
+    "given": "its rate is given by hand",
+    "no_share": "its source or topic has the share 0",
+    "throwaway": "the rule throws it away: quality below the cut, or weight 0",
+    "steepness": "the curve as released, which no cap bounds",
+    "max_repetition": "it is repeated as often as it may be",
+    "share": "the share of its source or topic decides how much",
+    "natural": "its source and topic get tokens in proportion to theirs",
+}
 
 
 class Plan(NamedTuple):
@@ -73,24 +63,17 @@ class Plan(NamedTuple):
     cells: pa.Table
     groups: list[dict[str, Any]]
     sources: list[dict[str, Any]]
+    shortages: list[Shortage] = []
 
 
-class _Groups(NamedTuple):
-    """The cells as matrices, and the settings of each group's source."""
-
-    names: list[tuple[str, str]]  # G of (source, topic)
-    tokens: Ints  # (G, B)
-    sources: list[str]  # S
-    source_of: npt.NDArray[np.int64]  # (G,)
-    configs: list[SourceConfig]  # S
-
-
-def make_plan(cells: pa.Table, config: PlanConfig) -> Plan:
+def make_plan(cells: pa.Table, config: PlanConfig, size_weights: Mapping[str, Floats] = {}) -> Plan:
     """Decide the tokens of every cell.
 
     Parameters
     ----------
     cells : table of CELL_SCHEMA        from percentiles.count_cells: sorted, every group with all its buckets
+    size_weights : source -> float64    weights of the buckets of sources whose buckets are classes of cluster sizes, for rule
+                                        duplicates (duplicate_weights.weigh_sizes)
 
     Returns
     -------
@@ -102,261 +85,106 @@ def make_plan(cells: pa.Table, config: PlanConfig) -> Plan:
     ConfigError                         a named source that does not exist, shares above 1, a budget or (on_shortage: error) a
                                         share that cannot be met, with the amount
 
-    Guarantees                          a function of the cells and the config; 100,000 cells in about a second
+    Guarantees                          a function of its arguments; no cell has more than max_repetition * tokens + 1 tokens,
+                                        but for rule as-released; 100,000 cells in about a second
     Source                              Olmo 3 report 3.4.4 and A.2.4; largest-remainder rounding as in OLMo-core
     """
-    groups = _read_groups(cells, config)
-    max_rate = np.array([groups.configs[s].max_repetition for s in groups.source_of], np.float64)
-    has_curve = np.array([groups.configs[s].curve for s in groups.source_of], np.bool_)
-    group_tokens = groups.tokens.sum(axis=1)
-    caps = group_tokens * max_rate
-    if has_curve.any() and config.curve.rule == "as-written":
-        caps[has_curve] = max_curve_tokens(groups.tokens[has_curve], max_rate=max_rate[has_curve], config=config.curve)
-    wanted, source_targets = _divide_between_sources(groups, caps, config)
-    targets = np.zeros(len(caps))
-    for source in range(len(groups.sources)):
-        mine = np.flatnonzero(groups.source_of == source)
-        weights = _weigh_topics(groups, source, mine, group_tokens[mine])
-        filled = fill_to_caps(float(source_targets[source]), weights=weights, caps=caps[mine])
-        targets[mine] = round_to_total(filled, int(source_targets[source]))
+    groups = read_groups(cells, config, size_weights)
+    limits = limit_tokens(groups, config.curve)
+    targets = divide_budget(groups, limits, config)
     # rounding must not push a curve beyond what its top bucket allows
-    solvable = np.minimum(targets, caps)
-    rates, curves, curved = _rate_cells(groups, solvable, max_rate, has_curve, config)
-    planned = (
-        np.stack([round_to_total(row, int(total)) for row, total in zip(rates * groups.tokens, targets, strict=True)])
-        if len(targets)
-        else np.zeros(groups.tokens.shape, np.int64)
-    )
-    binds = _name_bindings(groups, rates, max_rate, has_curve & (config.curve.rule == "as-released"))
+    rated = rate_buckets(groups, np.minimum(targets.planned, limits), config.curve)
+    planned = round_rows(rated.rates * groups.tokens, targets.planned)
+    binds = _name_bindings(groups, rated, targets)
     columns = [
-        pa.array(rates.ravel()),
+        pa.array(rated.rates.ravel()),
         pa.array(planned.ravel()),
-        pa.array(binds.ravel().tolist(), pa.string()),
+        pa.DictionaryArray.from_arrays(pa.array(binds.ravel()), pa.array(list(BINDINGS), pa.string())).cast(
+            pa.string()
+        ),
     ]
     table = pa.Table.from_arrays([*cells.columns, *columns], schema=PLAN_SCHEMA)
-    group_rows = _describe_groups(groups, rates, planned, curves, curved, config.curve.rule)
-    return Plan(table, group_rows, _describe_sources(groups, wanted, source_targets))
-
-
-def _read_groups(cells: pa.Table, config: PlanConfig) -> _Groups:
-    if not cells.schema.equals(CELL_SCHEMA):
-        raise SchemaError("cells", CELL_SCHEMA.names, cells.schema.names)
-    bucket = cells.column("bucket").to_numpy()
-    num_buckets = int(bucket.max()) + 1 if len(bucket) else 1
-    if len(bucket) == 0 or len(bucket) % num_buckets:
-        raise SchemaError("cells", "every group with all its buckets", f"{len(bucket)} rows")
-    if not np.array_equal(bucket, np.tile(np.arange(num_buckets), len(bucket) // num_buckets)):
-        raise SchemaError("bucket", f"0 to {num_buckets - 1} in order for every group", "another order")
-    pairs = list(zip(cells.column("source").to_pylist(), cells.column("topic").to_pylist(), strict=True))
-    names = pairs[::num_buckets]
-    if names != sorted(set(names)) or pairs != [name for name in names for _ in range(num_buckets)]:
-        raise SchemaError("cells", "unique groups sorted by (source, topic)", "another order")
-    sources = sorted({source for source, _ in names})
-    unknown = sorted(set(config.sources) - set(sources))
-    if unknown:
-        raise ConfigError("plan.sources", unknown[0], f"expected one of {sources}")
-    index = {source: i for i, source in enumerate(sources)}
-    source_of = np.array([index[source] for source, _ in names], np.int64)
-    tokens = cells.column("tokens").to_numpy().reshape(-1, num_buckets)
-    if int(tokens.min()) < 0:
-        raise SchemaError("tokens", "non-negative counts", int(tokens.min()))
-    return _Groups(names, tokens, sources, source_of, [config.sources.get(s, config.default) for s in sources])
-
-
-def _divide_between_sources(groups: _Groups, caps: Floats, config: PlanConfig) -> tuple[Floats, Ints]:
-    """Tokens wanted (S,) by the shares alone, and tokens planned (S,) after the caps; the planned ones sum to the budget."""
-    num_sources = len(groups.sources)
-    tokens = np.zeros(num_sources, np.int64)
-    np.add.at(tokens, groups.source_of, groups.tokens.sum(axis=1))
-    source_caps = np.zeros(num_sources)
-    np.add.at(source_caps, groups.source_of, caps)
-    shares = np.array([np.nan if c.share is None else c.share for c in groups.configs])
-    is_natural = np.isnan(shares)
-    given = float(np.nansum(shares))
-    if given > 1 + 1e-9:
-        raise ConfigError("plan.sources.share", given, "the shares sum to at most 1")
-    if not is_natural.any() and given < 1 - 1e-6:
-        raise ConfigError("plan.sources.share", given, "the shares of all sources sum to 1")
-    natural_tokens = np.where(is_natural, tokens, 0).astype(np.float64)
-    rest = max(0.0, 1 - given) / max(float(natural_tokens.sum()), 1.0)
-    weights = np.where(is_natural, natural_tokens * rest, shares)
-    wanted = weights * config.token_budget
-    most = float(source_caps[weights > 0].sum())
-    if config.token_budget > most * (1 + 1e-12):
-        rule = f"the sources give at most {int(most)} tokens under their max_repetition"
-        hint = f"Lower it by {config.token_budget - int(most)}, raise max_repetition or add text."
-        raise ConfigError("plan.token_budget", config.token_budget, rule, hint)
-    short = np.flatnonzero(wanted > source_caps * (1 + 1e-9))
-    if len(short) and config.on_shortage == "error":
-        s = int(short[0])
-        rule = f"{groups.sources[s]} gives at most {int(source_caps[s])} of the {int(wanted[s])} tokens of its share"
-        hint = f"{int(wanted[s] - source_caps[s])} are missing: lower the share or set on_shortage to redistribute."
-        raise ConfigError(f"plan.sources.{groups.sources[s]}.share", groups.configs[s].share, rule, hint)
-    filled = fill_to_caps(float(config.token_budget), weights=weights, caps=source_caps)
-    return wanted, round_to_total(filled, config.token_budget)
-
-
-def _weigh_topics(groups: _Groups, source: int, mine: npt.NDArray[np.int64], tokens: Ints) -> Floats:
-    """Weights (K,) of the source's K topics: their shares, and natural parts of what the shares leave."""
-    shares, name = groups.configs[source].topics, groups.sources[source]
-    topics = [groups.names[number][1] for number in mine]
-    unknown = sorted(set(shares) - set(topics))
-    if unknown:
-        raise ConfigError(
-            f"plan.sources.{name}.topics", unknown[0], f"expected topics of the source, some of {topics[:30]}"
-        )
-    given = sum(shares.values())
-    if min(shares.values(), default=0.0) < 0 or given > 1 + 1e-9:
-        raise ConfigError(f"plan.sources.{name}.topics", given, "the shares are 0 or more and sum to at most 1")
-    named = np.array([topic in shares for topic in topics], np.bool_)
-    if named.all() and given < 1 - 1e-6:
-        raise ConfigError(f"plan.sources.{name}.topics", given, "the shares of all topics sum to 1")
-    natural = np.where(named, 0, tokens).astype(np.float64)
-    rest = max(0.0, 1 - given) * natural / max(float(natural.sum()), 1.0)
-    return np.array([shares.get(topic, 0.0) for topic in topics]) + rest
-
-
-def fill_to_caps(budget: float, *, weights: Floats, caps: Floats) -> Floats:
-    """Divide `budget` in proportion to `weights`, nobody above its cap; what is cut off goes to the others in proportion.
-
-    That is min(cap, weight * level) with one level for all, float64 (n,). When all caps are reached, the caps.
-
-    Examples
-    --------
-    >>> fill_to_caps(10.0, weights=np.array([1.0, 1.0, 2.0]), caps=np.array([1.0, 9.0, 9.0])).tolist()
-    [1.0, 3.0, 6.0]
-    """
-    filled = np.zeros(len(weights))
-    active = np.flatnonzero(weights > 0)
-    if len(active) == 0:
-        return filled
-    order = active[np.argsort(caps[active] / weights[active], kind="stable")]
-    cap, weight = caps[order], weights[order]
-    # with the first k at their caps the level is (budget - their caps) / (weights of the others); the first k that holds is it
-    capped_before = np.cumsum(cap) - cap
-    weight_from = np.cumsum(weight[::-1])[::-1]
-    levels = (budget - capped_before) / weight_from
-    holds = levels <= cap / weight
-    level = levels[int(np.argmax(holds))] if holds.any() else np.inf
-    filled[order] = np.minimum(cap, weight * level)
-    return filled
-
-
-def round_to_total(values: Floats, total: int) -> Ints:
-    """Whole numbers near `values` that sum to `total`: all rounded down, then one more to the largest remainders.
-
-    Where `values` do not sum to within len(values) of `total` (a float sum), the difference goes by the same order in rounds;
-    zeros stay zero. ConfigError when all values are zero and total is not.
-    """
-    whole = np.floor(values).astype(np.int64)
-    missing = total - int(whole.sum())
-    used = np.flatnonzero(values > 0)
-    if missing == 0:
-        return whole
-    if len(used) == 0:
-        raise ConfigError("plan", total, "expected something to divide the tokens between")
-    each, extra = divmod(missing, len(used))
-    order = used[np.argsort(-(values[used] - whole[used]), kind="stable")]
-    whole[used] += each
-    whole[order[:extra]] += 1
-    return whole
-
-
-def _rate_cells(
-    groups: _Groups, targets: Floats, max_rate: Floats, has_curve: npt.NDArray[np.bool_], config: PlanConfig
-) -> tuple[Floats, Curves | None, dict[int, int]]:
-    """Rates (G, B), the solved curves, and which of them belongs to which group."""
-    group_tokens = groups.tokens.sum(axis=1)
-    flat = targets / np.maximum(group_tokens, 1)
-    rates = np.where(groups.tokens > 0, flat[:, None], 0.0)
-    rows = np.flatnonzero(has_curve & (group_tokens > 0))
-    if len(rows) == 0:
-        return rates, None, {}
-    wanted, names = targets[rows].astype(np.float64), ["/".join(filter(None, groups.names[row])) for row in rows]
-    if config.curve.rule == "as-released":
-        steepness = np.array([_find_steepness(groups.names[row][1], config.curve) for row in rows])
-        curves = draw_steep_curves(
-            groups.tokens[rows],
-            target_tokens=wanted,
-            steepness=steepness,
-            power=RELEASED_POWER,
-            config=config.curve,
-            names=names,
-        )
-        rates[rows] = curves.rates
-        return rates, curves, {int(row): i for i, row in enumerate(rows)}
-    curves = solve_curves(
-        groups.tokens[rows], target_tokens=wanted, max_rate=max_rate[rows], config=config.curve, names=names
+    return Plan(
+        table, _describe_groups(groups, rated, planned, targets), _describe_sources(groups, targets), targets.shortages
     )
-    # the solver allows the top rate an excess of 1e-6; no document gets a copy more for that
-    rates[rows] = np.minimum(curves.rates, max_rate[rows, None])
-    return rates, curves, {int(row): i for i, row in enumerate(rows)}
 
 
-def _find_steepness(topic: str, config: CurveConfig) -> float:
-    if topic in config.steepness:
-        return config.steepness[topic]
-    if topic in load_released():
-        return fit_topic(topic).steepness
-    raise ConfigError(
-        f"plan.curve.steepness.{topic}", None, "expected the steepness of a topic that the released mix does not have",
-        f"Released are: {', '.join(load_released())}.",
-    )  # fmt: skip
-
-
-def _name_bindings(
-    groups: _Groups, rates: Floats, max_rate: Floats, is_steep: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.str_]:
-    has_share = np.array([groups.configs[s].share is not None for s in groups.source_of], np.bool_)
-    by_source = np.where(has_share, "share", "natural")[:, None]
-    conditions = [
-        groups.tokens == 0, (rates > 0) & is_steep[:, None], rates >= max_rate[:, None] - 1e-5, rates == 0,
-    ]  # fmt: skip
-    names = ["empty", "steepness", "max_repetition", "throwaway"]
-    return np.select(conditions, names, np.broadcast_to(by_source, rates.shape))
+def _name_bindings(groups: Groups, rated: Rated, targets: Targets) -> npt.NDArray[np.int32]:
+    """Of each cell the number of its name in BINDINGS, int32 (G, B)."""
+    by_share = np.array([c.share is not None for c in groups.configs], np.bool_)[groups.source_of]
+    for s, settings in enumerate(groups.configs):
+        if settings.topics:
+            mine = groups.of_source(s)
+            by_share[mine] |= np.array([topic in settings.topics for _, topic in groups.names[mine]], np.bool_)
+    names = list(BINDINGS)
+    conditions = {
+        "empty": groups.tokens == 0,
+        "given": (groups.rules == "given")[:, None],
+        "no_share": (targets.wanted == 0)[:, None],
+        "throwaway": ~rated.kept,
+        "steepness": (groups.rules == "as-released")[:, None],
+        "max_repetition": rated.rates >= groups.max_rate[:, None] - 1e-5,
+        "share": by_share[:, None],
+    }
+    shape = rated.rates.shape
+    return np.select(
+        [np.broadcast_to(condition, shape) for condition in conditions.values()],
+        [np.full(shape, names.index(name), np.int32) for name in conditions],
+        np.full(shape, names.index("natural"), np.int32),
+    )
 
 
 def _describe_groups(
-    groups: _Groups, rates: Floats, planned: Ints, curves: Curves | None, curved: dict[int, int], rule: str
+    groups: Groups, rated: Rated, planned: npt.NDArray[np.int64], targets: Targets
 ) -> list[dict[str, Any]]:
     rows = []
+    tokens, sums = groups.tokens.sum(axis=1).tolist(), planned.sum(axis=1).tolist()
+    rates, by_bucket = rated.rates.tolist(), planned.tolist()
+    wanted, max_rate = np.rint(targets.wanted).astype(np.int64).tolist(), groups.max_rate.tolist()
     for g, (source, topic) in enumerate(groups.names):
-        row: dict[str, Any] = {"source": source, "topic": topic, "tokens": int(groups.tokens[g].sum())}
-        row["planned_tokens"] = int(planned[g].sum())
+        row: dict[str, Any] = {"source": source, "topic": topic, "rule": str(groups.rules[g]), "tokens": tokens[g]}
+        row["wanted_tokens"], row["planned_tokens"] = wanted[g], sums[g]
+        row["repetition"] = round(sums[g] / tokens[g], 6) if tokens[g] else 0.0
+        row["max_repetition"] = max_rate[g]
+        if groups.rules[g] == "duplicates":
+            row["weights"] = [float(f"{weight:.6g}") for weight in groups.weights[g].tolist()]
         row["rates"] = [float(f"{rate:.6g}") for rate in rates[g]]
-        row["planned_by_bucket"] = planned[g].tolist()
-        if curves is not None and g in curved:
-            i = curved[g]
-            row["curve"] = {
-                "power": float(curves.power[i]),
-                "growth": float(curves.growth[i]),
-                "scale": float(curves.scale[i]),
-                "start": float(curves.start[i]),
-                "top_width": float(curves.top_width[i]),
-                "top_rate": float(curves.top_rate[i]),
-                "binds": "steepness"
-                if rule == "as-released"
-                else "max_repetition"
-                if curves.is_capped[i]
-                else "max_growth",
-            }
+        row["planned_by_bucket"] = by_bucket[g]
+        if g in rated.curves:
+            row["curve"] = rated.curves[g]
         rows.append(row)
     return rows
 
 
-def _describe_sources(groups: _Groups, wanted: Floats, planned: Ints) -> list[dict[str, Any]]:
+def _describe_sources(groups: Groups, targets: Targets) -> list[dict[str, Any]]:
     rows = []
     for s, source in enumerate(groups.sources):
-        tokens = int(groups.tokens[groups.source_of == s].sum())
-        row: dict[str, Any] = {"source": source, "tokens": tokens, "wanted_tokens": round(float(wanted[s]))}
-        row["planned_tokens"] = int(planned[s])
-        row["repetition"] = round(int(planned[s]) / tokens, 6) if tokens else 0.0
-        given = "natural" if groups.configs[s].share is None else "share"
-        row["binds"] = "max_repetition" if planned[s] < wanted[s] - 1 else given
+        mine = groups.of_source(s)
+        tokens, planned = int(groups.tokens[mine].sum()), int(targets.source_planned[s])
+        row: dict[str, Any] = {"source": source, "tokens": tokens}
+        row["wanted_tokens"] = round(float(targets.source_wanted[s]))
+        row["planned_tokens"] = planned
+        row["repetition"] = round(planned / tokens, 6) if tokens else 0.0
+        row["binds"] = _name_source_binding(groups, s, planned < targets.source_wanted[s] - 1)
         rows.append(row)
     return rows
+
+
+def _name_source_binding(groups: Groups, source: int, is_short: bool) -> str:
+    mine = groups.of_source(source)
+    has_tokens = groups.tokens[mine].sum(axis=1) > 0
+    if not has_tokens.any():
+        return "empty"
+    if is_short:
+        return "max_repetition"
+    if bool((groups.rules[mine][has_tokens] == "given").all()):
+        return "given"
+    return "natural" if groups.configs[source].share is None else "share"
 
 
 def describe_plan(plan: Plan, config: PlanConfig) -> dict[str, Any]:
-    """The plan as plain data for YAML: the settings, then sources, then groups with their rates and curves."""
-    return {"config": config.model_dump(mode="json"), "sources": plan.sources, "groups": plan.groups}
+    """The plan as plain data for YAML: the settings, then sources, shares that are not met, groups with their rates and curves."""
+    return {
+        "config": config.model_dump(mode="json"), "sources": plan.sources, "shortages": list_shortages(plan.shortages),
+        "groups": plan.groups,
+    }  # fmt: skip

@@ -342,7 +342,10 @@ def print_plan(plan: dict[str, Any]) -> None:
         console.print(f"{name}: left out, {key} is empty", highlight=False, soft_wrap=True)
     for step in plan["steps"]:
         for name, value in step["details"].items():
-            console.print(f"{step['name']}: {format_detail(name, value)}", highlight=False)
+            if isinstance(value, list):
+                console.print(make_table(value))
+            else:
+                console.print(f"{step['name']}: {format_detail(name, value)}", highlight=False, soft_wrap=True)
     if all(step["standing"] == DONE for step in plan["steps"]):
         console.print("Every step is done: the command would only look. Nothing was done.", highlight=False)
         return
@@ -358,6 +361,16 @@ def print_plan(plan: dict[str, Any]) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def make_table(rows: list[dict[str, str]]) -> Table:
+    """Rows of one kind under the names of their values; numbers to the right."""
+    names = list(rows[0]) if rows else []
+    is_number = {name: all(row[name][:1].isdigit() for row in rows) for name in names}
+    table = Table(*(Column(name, justify="right" if is_number[name] else "left") for name in names))
+    for row in rows:
+        table.add_row(*row.values())
+    return table
 
 
 def format_detail(name: str, value: Any) -> str:

@@ -157,7 +157,9 @@ def plan_recipe(
         held = int(cost.memory_per_split * min(in_flight, text_bytes))
         if hasattr(step.module, "worker_memory_bytes"):  # of tasks that hold something else than a split
             held = max(held, step.module.worker_memory_bytes(step.settings, text_bytes))
-        sampled = NO_ESTIMATE if standing.is_done else sample_step(step, corpus, standing.state.view, text_bytes)
+        sampled = (
+            NO_ESTIMATE if standing.is_done else sample_step(step, corpus, standing.state.view, text_bytes, recipe.seed)
+        )
         shared = getattr(step.module, "shared_memory_bytes", None)
         lines.append(StepPlan(
             step.name, step.kind, standing.word, _estimate_seconds(standing.word, cost, text_bytes, cores, sampled),
@@ -203,10 +205,15 @@ def _estimate_seconds(standing: str, cost: Cost, text_bytes: int, cores: int, sa
     return cost.fixed_sec + (by_text if sampled.seconds is None else sampled.seconds)
 
 
-def sample_step(step: Step, corpus: Corpus, view: View | None, text_bytes: int) -> Estimate:
+def sample_step(step: Step, corpus: Corpus, view: View | None, text_bytes: int, seed: int = 0) -> Estimate:
     """Of a step whose kind can tell from a sample and whose corpus has documents; text_bytes: of these and those to come."""
-    if step.kind != "dedup_minhash" or not corpus.read_listing().shards:
+    if step.kind not in ("dedup_minhash", "plan_mix") or not corpus.read_listing().shards:
         return NO_ESTIMATE
+    if step.kind == "plan_mix":
+        from pipelines import mix_estimate
+
+        with name_settings(step):
+            return mix_estimate.estimate(step.settings, corpus, view or corpus.load_view(None), text_bytes, seed)
     from pipelines import minhash_plan  # compiled kernels, which no other plan needs
 
     with name_settings(step):

@@ -86,12 +86,12 @@ def sample_view(
     return measure_sample(batches, id_bytes=id_bytes, config=settings), size
 
 
-def choose_groups(listing: Listing) -> Iterator[Split]:
-    """Up to MAX_GROUPS row groups, each as a split of its own, in the order of a hash of where they lie."""
+def choose_groups(listing: Listing, max_groups: int = MAX_GROUPS) -> Iterator[Split]:
+    """Up to max_groups row groups, each as a split of its own, in the order of a hash of where they lie."""
     places = [(shard, group) for shard in listing.shards for group in range(len(shard.row_groups))]
     names = pa.array([f"{shard.path}:{group}" for shard, group in places], pa.large_string())
     order = np.argsort(hash_ids(names, seed=0, name="minhash-plan"), kind="stable")
-    for place in order[:MAX_GROUPS].tolist():
+    for place in order[:max_groups].tolist():
         shard, group = places[place]
         first_row = sum(rows for rows, _ in shard.row_groups[:group])
         yield Split(shard.number, group, group, first_row, *shard.row_groups[group])

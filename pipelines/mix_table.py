@@ -1,24 +1,29 @@
 """The narrow table that planning and sampling share: one row per document of the view, on the driver.
 
 A row is 40 bytes and the source's name: score, tokens, bytes of the edited text, hash of the id, address. Joining the tasks'
-tables and ranking inside the cells take DOC_BYTES a document at the peak; `max_docs` bounds it.
+tables and ranking inside the cells take DOC_BYTES a document at the peak; of more than `max_docs` nothing is joined (mix_passes).
+For sources whose buckets are classes of cluster sizes (MixInputs.duplicates), the score of a row is its cluster size.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
-from dolma_py import hashing, parquet_files, views
+from dolma_py import config, hashing, parquet_files, views
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, evaluate_group
+from dolma_py.done import DoneFile
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.listing import Shard, Split, pack_address
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
+from mixers.duplicate_weights import DuplicatesConfig, find_size_buckets
 from mixers.percentiles import assign_buckets
 from mixers.sampling import HeldoutConfig, select_heldout
 from pipelines.steps import StepContext, Unit, file_lists, split_name, split_params
@@ -28,7 +33,7 @@ ROW_SCHEMA = pa.schema([
     ("bytes", pa.int64()), ("id_hash", pa.uint64()), ("topic", pa.string()),
 ])  # fmt: skip
 CHANGES_NO_BYTE = ("max_docs",)
-DOC_BYTES = 160  # of the driver at the peak: 150 measured with 4 million documents and names of 12 bytes
+DOC_BYTES = 210  # of the driver at the peak: 201 measured with 4 million documents, names of sources and topics of 12 and 13 bytes
 MEAN_TEXT_BYTES = 200  # a dry run's bound holds for documents of this many bytes of text on average, or more
 
 
@@ -43,90 +48,171 @@ class MixInputs(Config):
         default=None,
         description="SET.COLUMN with the topic's name: quality is cut, and tokens are planned, within (source, topic); null: within the source",
     )
+    duplicates: DuplicatesConfig | None = Field(
+        default=None,
+        description="buckets of some sources, or all, by the number of copies that deduplication found of a document; null: all by quality",
+    )
     heldout: HeldoutConfig = Field(
         default=HeldoutConfig(heldout_frac=0.01), description="documents for validation, never sampled"
     )
     max_docs: int = Field(
-        default=100_000_000,
+        default=10_000_000,
         ge=1,
-        description="most documents of the view; each takes 160 bytes of the driver's memory, so 16 GB at 100 million",
+        description="most documents whose narrow rows the driver holds, 210 bytes each; of more, tasks find cells and copies, the same",
     )
 
 
-def read_mix_table(context: StepContext, inputs: MixInputs) -> pa.Table:
-    """ROW_SCHEMA rows of the view in corpus order."""
+class MixTable(NamedTuple):
+    """The rows, and of sources whose buckets are cluster sizes what became of each bucket after deduplication."""
+
+    rows: pa.Table  # ROW_SCHEMA, in corpus order
+    removals: dict[
+        str, list[list[int]]
+    ]  # source -> documents [that came out of deduplication, that later rules removed] by bucket
+
+
+def write_mix_rows(context: StepContext, inputs: MixInputs) -> DoneFile:
+    """Run the phase `table`: files of ROW_SCHEMA, one for each split, in corpus order."""
     units = [
         Unit(
             split_name(split),
-            split_params(context, split)
-            | {"tokens": inputs.tokens, "score": inputs.score, "topic": inputs.topic, "work": context.work},
+            split_params(context, split) | row_params(inputs) | {"work": context.work},
             split.text_bytes,
         )
         for split in context.plan_splits()
     ]
     done, _ = context.run_units("table", units, table_split)
-    files = file_lists(done)
-    check_docs(context, inputs, sum(file["rows"] for file in files))
-    tables = [parquet_files.read_row_groups(context.corpus.path(file["path"]), None, None) for file in files]
-    table = pa.concat_tables([ROW_SCHEMA.empty_table(), *tables]).combine_chunks()
-    if not table.num_rows:
+    if not sum(file["rows"] for file in file_lists(done)):
         raise ConfigError(
             "view", context.need_view().name, "expected documents to mix, every one was dropped", "Read the funnel."
         )
-    return table
+    return done
 
 
-def check_docs(context: StepContext, inputs: MixInputs, num_docs: int) -> None:
-    """Raise ConfigError for more documents than the driver may hold, before it reads them."""
-    if num_docs > inputs.max_docs:
-        raise ConfigError(
-            context.setting_key("max_docs"), inputs.max_docs, f"expected at least the view's {num_docs} documents",
-            f"Raise it where the driver has {num_docs * DOC_BYTES / 1e9:.1f} GB of memory for them, or drop documents by a rule.",
-        )  # fmt: skip
+def load_mix_rows(context: StepContext, files: list[dict[str, Any]]) -> pa.Table:
+    """The rows of these files on the driver."""
+    columns = []
+    for field in ROW_SCHEMA:  # one by one: a column is held twice while it is joined, not the table
+        tables = [
+            parquet_files.read_row_groups(context.corpus.path(file["path"]), None, [field.name]) for file in files
+        ]
+        parts = [part for table in tables for part in table.column(0).chunks]
+        columns.append(pa.chunked_array(parts, field.type).combine_chunks())
+        del tables, parts
+        pa.default_memory_pool().release_unused()
+    return pa.Table.from_arrays(columns, schema=ROW_SCHEMA)
+
+
+def row_params(inputs: MixInputs) -> dict[str, Any]:
+    """What of the inputs decides a row."""
+    values = config.dump_config(inputs)
+    return {name: values[name] for name in ("tokens", "score", "topic", "duplicates")}
 
 
 def driver_memory_bytes(inputs: MixInputs, text_bytes: int) -> int:
-    """What the driver holds at most for documents of MEAN_TEXT_BYTES or more on average."""
+    """What the driver holds of rows at most, for documents of MEAN_TEXT_BYTES or more on average."""
     return DOC_BYTES * min(inputs.max_docs, text_bytes // MEAN_TEXT_BYTES)
 
 
 def table_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """One task: the rows of one split; reads no text."""
-    corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
-    shard = corpus.read_listing().shards[split.shard]
-
-    def column(setting: str, group: int, rows: np.ndarray) -> np.ndarray:
-        return read_column(corpus, setting, params[setting], shard, group, rows).to_numpy(zero_copy_only=False)
+    corpus, split = Corpus(params["root"]), Split(*params["split"])
+    removals: list[dict[str, list[list[int]]]] = []
 
     def write(sink: HashingWriter) -> int:
-        total, first_row = 0, split.first_row
+        total = 0
         with parquet_files.open_writer(sink, ROW_SCHEMA) as writer:
-            for group in range(split.first_group, split.last_group + 1):
-                verdict, keys = evaluate_group(corpus, view, shard, group)
-                rows = np.flatnonzero(verdict.failed < 0)
-                tokens = column("tokens", group, rows)
-                score = column("score", group, rows) if params["score"] else np.zeros(len(rows), np.float32)
-                if np.isnan(tokens.astype(np.float64)).any():
-                    raise DataError(
-                        shard.path,
-                        f"a document of the view has no value of {params['tokens']}",
-                        hint="Count tokens over this view.",
-                    )
-                score = np.where(
-                    np.isnan(score), np.float32(-1), score
-                )  # text the model knows nothing of goes below all others
-                chosen = keys.take(pa.array(rows)).combine_chunks()
-                values = [
-                    pa.array(pack_address(shard.number, first_row + rows)), chosen.column("source"), pa.array(score.astype(np.float32)),
-                    pa.array(tokens.astype(np.int64)), pa.array(verdict.bytes_before[-1][rows]),
-                    pa.array(hashing.hash_ids(chosen.column("id"), seed=0, name="document")),
-                    read_topics(corpus, params["topic"], shard, group, rows),
-                ]  # fmt: skip
-                parquet_files.write_row_group(writer, pa.table(values, schema=ROW_SCHEMA))
-                total, first_row = total + len(rows), first_row + keys.num_rows
+            for table, found in iterate_rows(corpus, View.model_validate(params["view"]), split, params):
+                parquet_files.write_row_group(writer, table)
+                removals.append(found)
+                total += table.num_rows
         return total
 
-    return [write_attempt(corpus.root, attempts, f"{params['work']}/table/{split_name(split)}.parquet", write)], {}
+    written = write_attempt(corpus.root, attempts, f"{params['work']}/table/{split_name(split)}.parquet", write)
+    return [written], {"removals": add_removals(removals)}
+
+
+def iterate_rows(
+    corpus: Corpus, view: View, split: Split, params: dict[str, Any]
+) -> Iterator[tuple[pa.Table, dict[str, list[list[int]]]]]:
+    """(ROW_SCHEMA rows, removals as in MixTable) of each row group of a split."""
+    shard = corpus.read_listing().shards[split.shard]
+    first_row = split.first_row
+    for group in range(split.first_group, split.last_group + 1):
+        verdict, keys = evaluate_group(corpus, view, shard, group)
+        rows = np.flatnonzero(verdict.failed < 0)
+
+        def column(setting: str, rows: np.ndarray = rows, group: int = group) -> np.ndarray:
+            return read_column(corpus, setting, params[setting], shard, group, rows).to_numpy(zero_copy_only=False)
+
+        tokens = column("tokens")
+        if np.isnan(tokens.astype(np.float64)).any():
+            rule = f"a document of the view has no value of {params['tokens']}"
+            raise DataError(shard.path, rule, hint="Count tokens over this view.")
+        score = column("score") if params["score"] else np.zeros(len(rows), np.float32)
+        # text the model knows nothing of goes below all others
+        score = np.where(np.isnan(score), np.float32(-1), score)
+        chosen = keys.take(pa.array(rows)).combine_chunks()
+        removals: dict[str, list[list[int]]] = {}
+        if params["duplicates"] is not None:
+            by_size = DuplicatesConfig.model_validate(params["duplicates"])
+            sizes = read_sizes(corpus, by_size, shard, group)
+            sources = keys.column("source").combine_chunks()
+            score = np.where(is_sized(chosen.column("source"), by_size), np.maximum(sizes[rows], 1), score)
+            removals = count_removals(view, verdict.failed, sizes, sources, by_size)
+        values = [
+            pa.array(pack_address(shard.number, first_row + rows)), chosen.column("source"), pa.array(score.astype(np.float32)),
+            pa.array(tokens.astype(np.int64)), pa.array(verdict.bytes_before[-1][rows]),
+            pa.array(hashing.hash_ids(chosen.column("id"), seed=0, name="document")),
+            read_topics(corpus, params["topic"], shard, group, rows),
+        ]  # fmt: skip
+        yield pa.table(values, schema=ROW_SCHEMA), removals
+        first_row += keys.num_rows
+
+
+def is_sized(sources: pa.Array, by_size: DuplicatesConfig) -> np.ndarray:
+    """Whether each document's bucket is a class of cluster sizes, bool (N,)."""
+    if by_size.sources is None:
+        return np.ones(len(sources), np.bool_)
+    return np.asarray(pc.is_in(sources, pa.array(by_size.sources, pa.string())).to_numpy(zero_copy_only=False))
+
+
+def read_sizes(corpus: Corpus, by_size: DuplicatesConfig, shard: Shard, group: int) -> np.ndarray:
+    """Cluster sizes of all rows of a row group, int64; 0 where there is none."""
+    rows = np.arange(shard.row_groups[group][0])
+    found = read_column(corpus, "duplicates.column", by_size.column, shard, group, rows)
+    if not pa.types.is_integer(found.type):
+        raise ConfigError("duplicates.column", by_size.column, f"expected a column of counts, it is {found.type}")
+    return np.asarray(found.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False))
+
+
+def count_removals(
+    view: View, failed: np.ndarray, sizes: np.ndarray, sources: pa.Array, by_size: DuplicatesConfig
+) -> dict[str, list[list[int]]]:
+    """Of a row group, removals as in MixTable: the rules that come after the last one over the set of cluster sizes are counted."""
+    name = by_size.column.rpartition(".")[0]
+    last = max((number for number, step in enumerate(view.steps) if step.attributes == name), default=-1)
+    counted = (sizes > 0) & ((failed < 0) | (failed > last)) & is_sized(sources, by_size)
+    bucket = find_size_buckets(sizes, by_size.sizes)
+    parts = sources.dictionary_encode()
+    number = parts.indices.to_numpy(zero_copy_only=False)
+    found = {}
+    for code, source in enumerate(parts.dictionary.to_pylist()):
+        mine = counted & (number == code)
+        lost = mine & (failed >= 0)
+        counts = [np.bincount(bucket[chosen], minlength=len(by_size.sizes)).tolist() for chosen in (mine, lost)]
+        if sum(counts[0]):
+            found[source] = counts
+    return found
+
+
+def add_removals(parts: Iterable[dict[str, list[list[int]]]]) -> dict[str, list[list[int]]]:
+    """Sums by source, sorted."""
+    sums: dict[str, np.ndarray] = {}
+    for part in parts:
+        for source, counts in part.items():
+            sums[source] = sums.get(source, 0) + np.array(counts, np.int64)
+    return {source: sums[source].tolist() for source in sorted(sums)}
 
 
 def read_column(corpus: Corpus, setting: str, name: str, shard: Shard, group: int, rows: np.ndarray) -> pa.Array:
@@ -153,8 +239,8 @@ def read_topics(corpus: Corpus, name: str | None, shard: Shard, group: int, rows
 def assign_cells(
     table: pa.Table, inputs: MixInputs, seed: int, num_buckets: int
 ) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
-    """(groups, cell of each document or -1 when held out, is_heldout): cell = group * num_buckets + quality bucket."""
-    names, group = _number_groups(table)
+    """(groups, cell of each document or -1 when held out, is_heldout): cell = group * num_buckets + bucket of quality or cluster size."""
+    names, group = find_groups(table)
     id_hash = table.column("id_hash").to_numpy()
     sources = sorted({source for source, _ in names})
     source_of = np.array([sources.index(source) for source, _ in names], np.int32)
@@ -165,18 +251,44 @@ def assign_cells(
         table.column("score").to_numpy()[kept], group=group[kept], tokens=table.column("tokens").to_numpy()[kept],
         id_hash=id_hash[kept], num_buckets=num_buckets,
     )  # fmt: skip
+    if inputs.duplicates is not None:
+        bucket = _replace_buckets(table.filter(pa.array(kept)), bucket, inputs.duplicates, num_buckets)
     cell[kept] = group[kept] * num_buckets + bucket
     return names, cell, heldout
 
 
-def _number_groups(table: pa.Table) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """The (source, topic) pairs that occur, sorted, and each document's number among them, int32 (N,)."""
+def _replace_buckets(table: pa.Table, bucket: np.ndarray, by_size: DuplicatesConfig, num_buckets: int) -> np.ndarray:
+    """Buckets by cluster size where a source has those, int32 (N,)."""
+    sources = table.column("source").combine_chunks()
+    check_sizes(by_size, pc.unique(sources).to_pylist(), num_buckets)
+    sizes = find_size_buckets(table.column("score").to_numpy().astype(np.int64), by_size.sizes)
+    return np.where(is_sized(sources, by_size), sizes, bucket)
+
+
+def check_sizes(by_size: DuplicatesConfig, known: list[str], num_buckets: int) -> None:
+    """Raise ConfigError for more sizes than buckets, and for sources that the view does not have."""
+    if len(by_size.sizes) > num_buckets:
+        rule = f"expected at most num_buckets sizes, {num_buckets}"
+        raise ConfigError("duplicates.sizes", len(by_size.sizes), rule, f"Set num_buckets: {len(by_size.sizes)}.")
+    unknown = sorted(set(by_size.sources or []) - set(known))
+    if unknown:
+        raise ConfigError("duplicates.sources", unknown[0], f"expected sources of the view, some of {sorted(known)}")
+
+
+def find_groups(table: pa.Table) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """The (source, topic) pairs that occur, sorted, and which of them each row has, int32 (N,)."""
     parts = [table.column(name).combine_chunks().dictionary_encode() for name in ("source", "topic")]
     sources, topics = (part.dictionary.to_pylist() for part in parts)
-    first, second = (part.indices.to_numpy(zero_copy_only=False).astype(np.int64) for part in parts)
-    pairs, number = np.unique(first * max(len(topics), 1) + second, return_inverse=True)
-    found = [(sources[pair // len(topics)], topics[pair % len(topics)]) for pair in pairs.tolist()]
+    pair = parts[0].indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    pair *= max(len(topics), 1)
+    pair += parts[1].indices.to_numpy(zero_copy_only=False)
+    # a table of all pairs, not a sort of all rows; a pair's number is its place among the names in order
+    occurs = np.zeros(len(sources) * len(topics), np.bool_)
+    occurs[pair] = True
+    found = [
+        (sources[number // len(topics)], topics[number % len(topics)]) for number in np.flatnonzero(occurs).tolist()
+    ]
     order = sorted(range(len(found)), key=found.__getitem__)
-    rank = np.empty(len(found), np.int32)
-    rank[order] = np.arange(len(found), dtype=np.int32)
-    return [found[index] for index in order], rank[number]
+    numbers = np.zeros(len(occurs), np.int32)
+    numbers[np.flatnonzero(occurs)[order]] = np.arange(len(found), dtype=np.int32)
+    return [found[index] for index in order], numbers[pair]

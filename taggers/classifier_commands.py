@@ -11,7 +11,7 @@ from dolma_py.endpoint import Endpoint
 from dolma_py.errors import ConfigError, DolmaError
 from dolma_py.manifest import render_json
 from dolma_py.storage import write_bytes
-from taggers.annotate_texts import AnnotateConfig, estimate, read_texts, run_annotation
+from taggers.annotate_texts import AnnotateConfig, count_blank, estimate, read_texts, run_annotation
 from taggers.recipes_by_name import check_sources, list_recipes, load_recipe
 from taggers.train_labels import TrainLabelsConfig, measure_model, prepare_labels, quantized_path, train_labels
 
@@ -103,7 +103,7 @@ def run_annotate(
     config = cast(AnnotateConfig, load_recipe("annotation", recipe, inputs=inputs, overrides=overrides))
     console = _console()
     if mode["dry_run"]:
-        examples, _ = read_texts(config, seed=seed, folder=folder)
+        examples, drawn = read_texts(config, seed=seed, folder=folder)
         with Endpoint(config.endpoint) as endpoint:
             expected = estimate((example.text for example in examples), config, endpoint)
         priced = "" if config.endpoint.price_per_million_completion else "; no price is set"
@@ -112,12 +112,23 @@ def run_annotate(
             if config.answer_tries > 1
             else ""
         )
+        _tell_blank(console, count_blank(drawn))
         console.print(f"{len(examples)} texts: {expected.describe()}{priced}{more}. Nothing was asked.")
         return
     if output is None:
         raise ConfigError("--output", None, "expected a file for the labels, such as labels.jsonl")
-    summary = run_annotation(config, output_path=output, seed=seed, folder=folder, replace=mode["replace"])
+    summary, is_new = run_annotation(config, output_path=output, seed=seed, folder=folder, replace=mode["replace"])
     counts = summary["counts"]
+    if not is_new:
+        console.print(
+            f"{output} was made from the same texts, settings and seed ({counts['labelled']} of {counts['texts']} texts have a "
+            "label): nothing was done"
+        )
+        failed = sum(count for name, count in counts.items() if name.startswith("no_label:failed_"))
+        if failed:
+            console.print(f"{failed} texts were left without label by failed requests: --replace asks about them again")
+        return
+    _tell_blank(console, counts.get("no_text", 0))
     table = Table("label", "texts")
     for name in sorted(counts):
         if name.startswith("label:"):
@@ -130,6 +141,11 @@ def run_annotate(
     console.print(
         f"{counts['labelled']} of {counts['texts']} texts have a label: wrote {output}, its .summary.json and .rejected.jsonl"
     )
+
+
+def _tell_blank(console: Console, count: int) -> None:
+    if count:
+        console.print(f"no_text: {count} texts hold nothing to be read; they are neither asked about nor labelled")
 
 
 def print_check(config: TrainLabelsConfig, folder: str | None) -> None:

@@ -1,6 +1,7 @@
 """fastText models: loaded once per process, fed one text normalisation, asked for probabilities of labels in batches.
 
-Models are read as arrays and run by kernels; the library itself is loaded only by who asks for `FastTextModel.model`, which training does.
+Models are read as arrays and run by kernels. The library trains them (taggers.train_classifier) and predicts nothing here: `FastTextModel.model` is
+its own object for who compares.
 Legend: N texts, B bytes of all texts together, L labels, D dimension.
 """
 
@@ -40,7 +41,7 @@ class FastTextModel:
 
     @functools.cached_property
     def model(self) -> Any:
-        """The library's own object, a second copy of the matrices in memory."""
+        """The library's own object, a second copy of the matrices in memory: for comparisons with it, no command asks for it."""
         import fasttext
 
         with local_copy(self.path) as copy:

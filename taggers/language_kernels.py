@@ -21,10 +21,13 @@ def _is_space(classes, code):
 
 
 @njit(**KERNEL)
-def long_enough_kernel(data, starts, ends, classes, min_chars, found):
-    """Whether each data[start:end] has a character and, outer white space apart, at least min_chars of them.
+def long_enough_kernel(data, starts, ends, classes, weights, min_chars, found):
+    """Whether each data[start:end] has a character and, outer white space apart, characters that count for at least min_chars.
 
-    classes : uint8 (TABLE_SIZE,) of taggers.characters; found : bool (N,) filled
+    classes : uint8 (TABLE_SIZE,) of taggers.characters; weights : uint8 (TABLE_SIZE,) what each character counts for, those past
+    the table for 1; found : bool (N,) filled
+
+    Example: "a \u65e5 " with weights of 1 and 3 counts for 5, the blank at its end for nothing.
     """
     for row in range(len(starts)):
         place, end = starts[row], ends[row]
@@ -34,7 +37,7 @@ def long_enough_kernel(data, starts, ends, classes, min_chars, found):
             place += width
             is_space = _is_space(classes, code)
             if chars > 0 or not is_space:
-                chars += 1
+                chars += weights[code] if code < TABLE_SIZE else 1
             if not is_space:
                 visible = chars
         found[row] = visible > 0 and visible >= min_chars

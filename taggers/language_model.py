@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,8 @@ from taggers.language_model_tokens import MARKS, LanguageModelText, Units, split
 MAGIC = b"dolmapLM"
 FORMAT_VERSION = 1
 MAX_ORDER = 8
+_SLOTS_AT_ONCE = 1 << 16  # that are written
+BLOCK_TOKENS = 256  # whose lookups are under way at once: their cache lines fill half of the innermost cache
 _PAGE = 4096
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_SLOTS = 2**32 - 1  # a slot is found by 32 bits of its key
@@ -60,8 +62,12 @@ class Scores(NamedTuple):
     ]  # float64 (N, 3)  least, largest and mean -log10 probability per token of the units
 
 
-def build_table(orders: Iterable[NGrams], num_ngrams: int) -> npt.NDArray[np.uint64]:
+def build_table(
+    orders: Iterable[NGrams], num_ngrams: int, zeros: Callable[[int, Any], npt.NDArray[Any]] = np.zeros
+) -> npt.NDArray[np.uint64]:
     """The table of the n-grams of all orders, 1-grams first, two thirds full.
+
+    zeros           makes the memory that the table lies in
 
     Raises
     ------
@@ -72,7 +78,7 @@ def build_table(orders: Iterable[NGrams], num_ngrams: int) -> npt.NDArray[np.uin
         raise DolmaError(
             f"language model: {num_slots} slots are wanted, at most {_MAX_SLOTS} can be found. Prune more."
         )
-    table = np.zeros((num_slots, 2), np.uint64)
+    table = zeros(2 * num_slots, np.uint64).reshape(num_slots, 2)
     for order, grams in enumerate(orders, 1):
         row = kernels.insert_ngrams_kernel(table, table.view(np.float32), *grams)
         if row >= 0:
@@ -95,8 +101,8 @@ def save_model(path: str, model: LanguageModel, facts: dict[str, Any]) -> None:
     encoded += b" " * (-(len(encoded) + 16) % _PAGE)
     with write_file(path) as stream:
         stream.write(MAGIC + len(encoded).to_bytes(8, "little") + encoded)
-        for start in range(0, len(model.table), 1 << 20):
-            stream.write(model.table[start : start + (1 << 20)].astype("<u8", copy=False).tobytes())
+        for start in range(0, len(model.table), _SLOTS_AT_ONCE):
+            stream.write(model.table[start : start + _SLOTS_AT_ONCE].astype("<u8", copy=False).tobytes())
 
 
 @functools.lru_cache(maxsize=4)
@@ -158,8 +164,13 @@ def score_units(model: LanguageModel, units: Units) -> Scores:
         model.table.view(np.float32),
         model.order,
         MARKS,
-        np.zeros(model.order + 1, np.uint64),
-        *np.zeros((2, model.order + 1), np.float64),
+        np.zeros(model.order + BLOCK_TOKENS, np.uint64),
+        np.zeros(BLOCK_TOKENS, np.int64),
+        np.zeros(BLOCK_TOKENS, np.uint64),
+        np.zeros(BLOCK_TOKENS + 1, np.int64),
+        np.zeros((BLOCK_TOKENS + 1, model.order), np.float64),
+        np.zeros(BLOCK_TOKENS, np.float64),
+        np.zeros(BLOCK_TOKENS, np.bool_),
         counts,
         sums,
     )

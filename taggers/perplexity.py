@@ -40,7 +40,7 @@ class PerplexityTaggerConfig(Config):
 
 
 class PerplexityTagger:
-    """Writes attributes/perplexity-v1; all but the counts are null for a document without words.
+    """Writes attributes/perplexity-v2; all but the counts are null for a document without a token that counts (num_tokens 0).
 
     perplexity : float64                    of the document; lower is more like the model's text
     num_tokens : int64                      tokens, ends of units not among them
@@ -50,7 +50,7 @@ class PerplexityTagger:
 
     config_model = PerplexityTaggerConfig
     name = "perplexity"
-    version = 1
+    version = 2
     schema = pa.schema(
         [
             ("perplexity", pa.float64()),
@@ -74,13 +74,13 @@ class PerplexityTagger:
     def tag(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """One row of perplexities per document."""
         scores = score_any(self.model, view_text(batch.column("text")), self.text)
-        empty = scores.num_units == 0
+        empty = scores.num_tokens == 0  # also units of sentence marks alone, whose ends would be all that is scored
         losses = -scores.log_probs / np.maximum(scores.num_tokens + scores.num_units, 1)
         unknown = scores.num_unknown / np.maximum(scores.num_tokens, 1)
         columns = [
             pa.array(10.0**losses, mask=empty),
             pa.array(scores.num_tokens),
-            pa.array(unknown.astype(np.float32), mask=scores.num_tokens == 0),
+            pa.array(unknown.astype(np.float32), mask=empty),
             *(pa.array(10.0 ** scores.unit_losses[:, k], mask=empty) for k in range(3)),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)

@@ -153,7 +153,7 @@ def train_classifier(
         "config": dump_config(config),
         "seed": seed,
         "model_fingerprint": trained.fingerprint,
-        "num_words": len(trained.model.get_words()),
+        "num_words": trained.arrays.words.num_words,
         "data": {label: _describe(split) for label, split in splits.items()},
         "held_out": measure_classifier(
             trained,

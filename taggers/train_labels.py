@@ -9,7 +9,7 @@ import importlib.metadata
 import os
 import posixpath
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from dolma_py.errors import ConfigError, DataError
 from dolma_py.manifest import render_json
 from dolma_py.storage import checksum_file, copy_file, file_bytes, path_exists, read_bytes, write_bytes
 from taggers.classifier_figures import are_scores, measure_labels, measure_scores
-from taggers.fasttext_model import LABEL_PREFIX, FastTextModel, load_model, normalize_text
+from taggers.fasttext_model import FastTextModel, check_label, join_texts, load_model, normalize_text, score_texts
 from taggers.labelled_texts import (
     Drawn,
     ExampleSource,
@@ -30,11 +30,14 @@ from taggers.labelled_texts import (
     draw_examples,
     group_by_label,
     is_held_out,
+    join_wholes,
 )
 from taggers.train_classifier import FastTextOptions, train_model
 
 VERSION = 1  # of what the same texts, settings and seed give
-CARD_VERSION = 2
+CARD_VERSION = (
+    3  # 3: figures from probabilities of the kernels that taggers run, which differ from the library's by rounding
+)
 NORMALISATION = "1: line feeds become spaces, nothing else"  # taggers.fasttext_model.normalize_text
 _BATCH_TEXTS = 2000
 _LIBRARIES = (
@@ -100,8 +103,9 @@ def prepare_labels(config: TrainLabelsConfig, *, seed: int, folder: str | None =
         groups = balance_labels(groups, None, seed=seed)
     training: dict[str, list[str]] = {}
     held_out: dict[str, list[str]] = {}
+    wholes = join_wholes(drawn.values())
     for label, texts in groups.items():
-        apart = is_held_out(texts, seed=seed, held_out_frac=config.classifier.held_out_frac)
+        apart = is_held_out(texts, seed=seed, held_out_frac=config.classifier.held_out_frac, wholes=wholes)
         held_out[label] = [text for text, is_apart in zip(texts, apart, strict=True) if is_apart]
         training[label] = [text for text, is_apart in zip(texts, apart, strict=True) if not is_apart]
     if len(groups) < 2:
@@ -237,7 +241,7 @@ def _make_card(config: TrainLabelsConfig, prepared: Prepared, path: str, seed: i
         "labels": sorted(trained.labels),
         "model_bytes": file_bytes(path),
         "model_fingerprint": checksum_file(path),
-        "num_words": len(trained.model.get_words(on_unicode_error="replace")),
+        "num_words": trained.arrays.words.num_words,
         "data": {
             "sources": sources,
             "labels": {
@@ -281,21 +285,18 @@ def measure_groups(
     return figures, measure_scores(probabilities, truth, labels, score_cut)
 
 
-def predict_probabilities(model: FastTextModel, texts: Iterable[str], labels: Sequence[str]) -> npt.NDArray[np.float32]:
-    """P of each of `labels` for each text, float32 (N, L) in [0, 1]; NaN where the model knows nothing of the text."""
-    rows = [normalize_text(text) for text in texts]
-    found = np.full((len(rows), len(labels)), np.nan, np.float32)
-    column = {LABEL_PREFIX + label: number for number, label in enumerate(labels)}
-    for first in range(0, len(rows), _BATCH_TEXTS):
-        names, values = model.model.predict(rows[first : first + _BATCH_TEXTS], k=len(model.labels))
-        for row, (of_text, probabilities) in enumerate(zip(names, values, strict=True), first):
-            if len(of_text):
-                found[row] = 0.0
-                for name, probability in zip(of_text, probabilities, strict=True):
-                    if name in column:
-                        found[row, column[name]] = probability
-    # softmax tables of the library give values such as 1.00001
-    return np.clip(found, 0.0, 1.0)
+def predict_probabilities(model: FastTextModel, texts: Sequence[str], labels: Sequence[str]) -> npt.NDArray[np.float32]:
+    """P of each of `labels` for each text, float32 (N, L) in [0, 1]; NaN where the model knows nothing of the text.
+
+    Raises ConfigError for a label that the model has not.
+    """
+    numbers = [check_label(model, label, "label") for label in labels]
+    found = np.empty((len(texts), len(labels)), np.float32)
+    for first in range(0, len(texts), _BATCH_TEXTS):
+        (scores,) = score_texts([model], *join_texts(texts[first : first + _BATCH_TEXTS]))
+        for column, number in enumerate(numbers):
+            found[first : first + _BATCH_TEXTS, column] = scores.probabilities(number)
+    return found
 
 
 def measure_model(

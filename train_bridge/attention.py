@@ -1,14 +1,30 @@
-"""Which token may look at which, and attention under that rule.
+"""Which token may look at which, and attention under that rule by one of three back ends.
 
-Legend: B batch, T tokens, Q query tokens, S key tokens, D model width, H query heads, K key/value heads, E head dimension,
-N blocks of one window.
+Legend: B batch, T tokens, Q query tokens, S key tokens, H query heads, K key/value heads, E head dimension.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+AttentionBackend = Literal["sdpa", "flex", "flash"]
+# q (B, H, T, E), k and v (B, K, T, E) -> (B, H, T, E)
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Visibility(NamedTuple):
+    """Which tokens of a sequence of `num_tokens` see each other: earlier ones, of the window, of the same document.
+
+    documents_BT : int64 (B, T) or None   numbers never fall along a row: the tokens of a document stand together
+    """
+
+    num_tokens: int
+    window_tokens: int | None = None
+    documents_BT: Tensor | None = None
 
 
 def visible_keys(query_positions_Q: Tensor, key_positions_S: Tensor, *, window_tokens: int | None) -> Tensor:
@@ -50,76 +66,43 @@ def document_ids_from_offsets(offsets: Tensor) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff())[None]
 
 
-def attend(
-    q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, *, window_tokens: int | None, documents_BT: Tensor | None = None
-) -> Tensor:
-    """Causal attention of a whole sequence onto itself, with a window and document borders where given.
+def document_starts(documents_BT: Tensor) -> Tensor:
+    """Where each token's document begins in its row, int64 (B, T).
 
-    Query head h reads key/value head h // (H / K). Scale E^-0.5, softmax in float32 inside torch's kernels.
-
-    Parameters
-    ----------
-    documents_BT : int64 (B, T) or None   tokens see only tokens of the same number
-
-    Returns
-    -------
-    out : (B, H, T, E), dtype of q
-
-    Cost  full layers O(T^2); windows O(T * window) where T is a multiple of the window and at least twice as long
+    Examples
+    --------
+    >>> document_starts(torch.tensor([[4, 4, 7, 7, 7]])).tolist()
+    [[0, 0, 2, 2, 2]]
     """
-    num_tokens = q_BHTE.shape[2]
-    if window_tokens is not None and window_tokens >= num_tokens:
-        window_tokens = None
-    if window_tokens is not None and num_tokens % window_tokens == 0 and num_tokens >= 2 * window_tokens:
-        return _attend_in_blocks(q_BHTE, k_BKTE, v_BKTE, window_tokens, documents_BT)
-    if window_tokens is None and documents_BT is None:
-        return F.scaled_dot_product_attention(q_BHTE, k_BKTE, v_BKTE, is_causal=True, enable_gqa=True)
-    positions = torch.arange(num_tokens, device=q_BHTE.device)
-    mask = visible_keys(positions, positions, window_tokens=window_tokens)
-    if documents_BT is not None:
-        mask = mask & (documents_BT[:, None, :, None] == documents_BT[:, None, None, :])
-    return F.scaled_dot_product_attention(q_BHTE, k_BKTE, v_BKTE, attn_mask=mask, enable_gqa=True)
+    positions_T = torch.arange(documents_BT.shape[1], device=documents_BT.device)
+    is_first_BT = torch.ones_like(documents_BT, dtype=torch.bool)
+    is_first_BT[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
+    return torch.where(is_first_BT, positions_T, 0).cummax(dim=1).values
 
 
-def attend_cached(q_BHQE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, *, visible_QS: Tensor) -> Tensor:
-    """Attention of new tokens onto cached and new keys; visible from `visible_keys`."""
-    return F.scaled_dot_product_attention(q_BHQE, k_BKSE, v_BKSE, attn_mask=visible_QS, enable_gqa=True)
+def prepare_attention(visibility: Visibility, *, backend: AttentionBackend, device: torch.device) -> Attend:
+    """Masks of one forward pass, made once for all layers of a kind; what comes back is called once per layer.
 
+    Query head h reads key/value head h // (H / K); scale E^-0.5, softmax in float32. All back ends compute the same sums
+    in other orders. sdpa runs everywhere; flex has no backward on CPUs; flash needs the package flash_attn, a GPU and 16 bits.
 
-def _attend_in_blocks(
-    q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, window: int, documents_BT: Tensor | None
-) -> Tensor:
-    """Window attention block by block: a query of block n sees only keys of blocks n - 1 and n, so 2 windows of keys do."""
-    batch, num_heads, num_tokens, head_dim = q_BHTE.shape
-    num_blocks = num_tokens // window
+    Raises  ConfigError where the back end cannot run here; ValueError where documents_BT falls along a row
+    """
+    documents_BT = visibility.documents_BT
+    # on a GPU the look would wait for the device
+    if documents_BT is not None and device.type == "cpu" and bool((documents_BT.diff(dim=1) < 0).any()):
+        raise ValueError("documents_BT: expected numbers that never fall along a row")
+    window_tokens = visibility.window_tokens
+    if window_tokens is not None and window_tokens >= visibility.num_tokens:
+        visibility = visibility._replace(window_tokens=None)
+    if backend == "flex":
+        from train_bridge.attention_flex import prepare_flex
 
-    # (B, heads, N * window, E) -> (B * N, heads, window, E)
-    def to_blocks(x: Tensor) -> Tensor:
-        blocks = x.unflatten(2, (num_blocks, window))
-        return blocks.transpose(1, 2).flatten(0, 1)
+        return prepare_flex(visibility, device)
+    if backend == "flash":
+        from train_bridge.attention_flash import prepare_flash
 
-    # the same with the block before in front: (B * N, heads, 2 * window, E); before the first block stand zeros, masked below
-    def to_block_pairs(x: Tensor) -> Tensor:
-        blocks = x.unflatten(2, (num_blocks, window))
-        before = F.pad(blocks, (0, 0, 0, 0, 1, 0))[:, :, :-1]
-        return torch.cat((before, blocks), dim=3).transpose(1, 2).flatten(0, 1)
+        return prepare_flash(visibility)
+    from train_bridge.attention_sdpa import prepare_sdpa
 
-    device = q_BHTE.device
-    keys = torch.arange(2 * window, device=device)
-    visible = visible_keys(keys[window:], keys, window_tokens=window)  # (window, 2 * window)
-    mask = visible.expand(num_blocks, window, 2 * window).clone()
-    mask[0, :, :window] = False
-    mask = mask[None].expand(batch, -1, -1, -1)
-    if documents_BT is not None:
-        blocks_BNW = documents_BT.unflatten(1, (num_blocks, window))
-        before_BNW = F.pad(blocks_BNW, (0, 0, 1, 0), value=-1)[:, :-1]
-        pairs_BNS = torch.cat((before_BNW, blocks_BNW), dim=2)
-        mask = mask & (blocks_BNW[..., :, None] == pairs_BNS[..., None, :])
-    out = F.scaled_dot_product_attention(
-        to_blocks(q_BHTE),
-        to_block_pairs(k_BKTE),
-        to_block_pairs(v_BKTE),
-        attn_mask=mask.flatten(0, 1)[:, None],
-        enable_gqa=True,
-    )
-    return out.unflatten(0, (batch, num_blocks)).transpose(1, 2).reshape(batch, num_heads, num_tokens, head_dim)
+    return prepare_sdpa(visibility, device)

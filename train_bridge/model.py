@@ -6,6 +6,7 @@ Source: Olmo 3 report (arXiv 2512.13961) section 3.2, table 33. Parameter names 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,7 +15,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from dolma_py.config import Config
-from train_bridge.attention import attend, attend_cached, visible_keys
+from train_bridge.attention import Attend, AttentionBackend, Visibility, prepare_attention
+from train_bridge.kv_cache import Cache
 from train_bridge.loss import LossConfig, LossSums, linear_cross_entropy
 from train_bridge.rope import YarnConfig, rotate, rotation_table
 
@@ -59,38 +61,6 @@ class ModelConfig(Config):
         return None if is_full else self.window_tokens
 
 
-class Rotation(NamedTuple):
-    """Cosines and sines, float32 (T, E): sliding layers plain, full layers with YaRN when that is on."""
-
-    sliding: tuple[Tensor, Tensor]
-    full: tuple[Tensor, Tensor]
-
-
-class LayerCache:
-    """Keys (after rotation) and values of the tokens seen so far; a sliding layer keeps only what its window can reach."""
-
-    def __init__(self) -> None:
-        self.k_BKSE: Tensor | None = None
-        self.v_BKSE: Tensor | None = None
-
-    def append(self, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
-        if self.k_BKSE is None or self.v_BKSE is None:
-            return k_BKTE, v_BKTE
-        return torch.cat((self.k_BKSE, k_BKTE), dim=2), torch.cat((self.v_BKSE, v_BKTE), dim=2)
-
-    def keep(self, k_BKSE: Tensor, v_BKSE: Tensor, window_tokens: int | None) -> None:
-        first = 0 if window_tokens is None else max(0, k_BKSE.shape[2] - (window_tokens - 1))
-        self.k_BKSE, self.v_BKSE = k_BKSE[:, :, first:], v_BKSE[:, :, first:]
-
-
-class Cache:
-    """One LayerCache per layer and the number of tokens seen."""
-
-    def __init__(self, num_layers: int) -> None:
-        self.layers = [LayerCache() for _ in range(num_layers)]
-        self.num_tokens = 0
-
-
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * weight, all in float32, back to the dtype of x at the end."""
 
@@ -106,9 +76,9 @@ class RMSNorm(nn.Module):
 class Attention(nn.Module):
     """Grouped-query attention; q and k are normed over the whole projection, before the split into heads and the rotation."""
 
-    def __init__(self, config: ModelConfig, layer: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.config, self.window_tokens = config, config.layer_window(layer)
+        self.config = config
         q_size, kv_size = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
         self.w_q = nn.Linear(config.d_model, q_size, bias=False)
         self.w_k = nn.Linear(config.d_model, kv_size, bias=False)
@@ -117,25 +87,13 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(q_size, config.norm_eps)
         self.k_norm = RMSNorm(kv_size, config.norm_eps)
 
-    def forward(
-        self, x_BTD: Tensor, rotation: Rotation, documents_BT: Tensor | None = None, cache: LayerCache | None = None
-    ) -> Tensor:
+    def forward(self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         config = self.config
         # (B, T, heads * E) -> (B, heads, T, E)
         q = self.q_norm(self.w_q(x_BTD)).unflatten(-1, (config.num_heads, config.head_dim)).transpose(1, 2)
         k = self.k_norm(self.w_k(x_BTD)).unflatten(-1, (config.num_kv_heads, config.head_dim)).transpose(1, 2)
         v = self.w_v(x_BTD).unflatten(-1, (config.num_kv_heads, config.head_dim)).transpose(1, 2)
-        cos, sin = rotation.full if self.window_tokens is None else rotation.sliding
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if cache is None:
-            out = attend(q, k, v, window_tokens=self.window_tokens, documents_BT=documents_BT)
-        else:
-            num_new = k.shape[2]
-            k, v = cache.append(k, v)
-            positions = torch.arange(k.shape[2], device=k.device)
-            visible = visible_keys(positions[-num_new:], positions, window_tokens=self.window_tokens)
-            out = attend_cached(q, k, v, visible_QS=visible)
-            cache.keep(k, v, self.window_tokens)
+        out = attend(rotate(q, *rotation), rotate(k, *rotation), v)
         return self.w_out(out.transpose(1, 2).flatten(2))
 
 
@@ -155,17 +113,16 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """a = x + norm(attention(x)); y = a + norm(mlp(a)). The input of a branch is not normed."""
 
-    def __init__(self, config: ModelConfig, layer: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.attention = Attention(config, layer)
+        self.attention = Attention(config)
         self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = RMSNorm(config.d_model, config.norm_eps)
 
-    def forward(
-        self, x_BTD: Tensor, rotation: Rotation, documents_BT: Tensor | None = None, cache: LayerCache | None = None
-    ) -> Tensor:
-        x_BTD = x_BTD + self.attention_norm(self.attention(x_BTD, rotation, documents_BT, cache))
+    def forward(self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        """rotation: cosines and sines of the layer's kind. attend: from prepare_attention, or a layer of a cache."""
+        x_BTD = x_BTD + self.attention_norm(self.attention(x_BTD, rotation, attend))
         return x_BTD + self.feed_forward_norm(self.feed_forward(x_BTD))
 
 
@@ -181,27 +138,40 @@ class LMHead(nn.Module):
 class Olmo3(nn.Module):
     """The whole model. `build_model` makes one with its first weights."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, *, attention_backend: AttentionBackend = "sdpa") -> None:
         super().__init__()
-        self.config = config
+        self.config, self.attention_backend = config, attention_backend
+        self.windows = [config.layer_window(layer) for layer in range(config.num_layers)]
         self.embeddings = nn.Embedding(config.vocab_size, config.d_model)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.lm_head = LMHead(config)
 
+    def new_cache(self, *, pads: Sequence[int] | None = None, max_tokens: int | None = None) -> Cache:
+        """An empty cache for `hidden` and `forward`; see Cache."""
+        return Cache(self.windows, pads=pads, max_tokens=max_tokens, backend=self.attention_backend)
+
     def hidden(self, ids_BT: Tensor, *, documents_BT: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Output of the final norm, (B, T, D). Positions go on from the cache and are not reset at document borders."""
-        config = self.config
-        first = 0 if cache is None else cache.num_tokens
-        positions = torch.arange(first, first + ids_BT.shape[1], device=ids_BT.device)
-        rotation = Rotation(
-            sliding=rotation_table(positions, config.head_dim, theta=config.rope_theta, yarn=None),
-            full=rotation_table(positions, config.head_dim, theta=config.rope_theta, yarn=config.yarn),
-        )
+        """Output of the final norm, (B, T, D). Positions go on from the cache and are not reset at document borders.
+
+        documents_BT: see Visibility; not with a cache, whose rows are one document each.
+        """
+        config, num_tokens, device = self.config, ids_BT.shape[1], ids_BT.device
+        if cache is not None and documents_BT is not None:
+            raise ValueError("documents_BT: expected None with a cache")
+        positions = torch.arange(num_tokens, device=device) if cache is None else cache.positions(num_tokens, device)
+        # YaRN on full layers only: Olmo 3 report, section 3.6
+        rotations, attends = {}, {}
+        for window in set(self.windows):
+            yarn = config.yarn if window is None else None
+            rotations[window] = rotation_table(positions, config.head_dim, theta=config.rope_theta, yarn=yarn)
+            if cache is None:
+                visibility = Visibility(num_tokens, window, documents_BT)
+                attends[window] = prepare_attention(visibility, backend=self.attention_backend, device=device)
         x_BTD = self.embeddings(ids_BT)
-        for layer, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, rotation, documents_BT, None if cache is None else cache.layers[layer])
+        for layer, (block, window) in enumerate(zip(self.blocks, self.windows, strict=True)):
+            x_BTD = block(x_BTD, rotations[window], attends[window] if cache is None else cache.layers[layer])
         if cache is not None:
-            cache.num_tokens += ids_BT.shape[1]
+            cache.advance(num_tokens)
         return self.lm_head.norm(x_BTD)
 
     def forward(self, ids_BT: Tensor, *, documents_BT: Tensor | None = None, cache: Cache | None = None) -> Tensor:
@@ -216,10 +186,12 @@ class Olmo3(nn.Module):
         return linear_cross_entropy(hidden_ND, self.lm_head.w_out.weight, labels_BT.flatten(), config=config)
 
 
-def build_model(config: ModelConfig, *, seed: int, device: str = "cpu") -> Olmo3:
+def build_model(
+    config: ModelConfig, *, seed: int, device: str = "cpu", attention_backend: AttentionBackend = "sdpa"
+) -> Olmo3:
     """An Olmo 3 with its first weights in float32: drawn on the CPU from one generator, so equal on every device."""
     with torch.device("meta"):
-        model = Olmo3(config)
+        model = Olmo3(config, attention_backend=attention_backend)
     model.to_empty(device="cpu")
     init_weights(model, seed=seed)
     return model.to(device)

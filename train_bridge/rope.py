@@ -69,16 +69,17 @@ def attention_factor(yarn: YarnConfig | None) -> float:
 def rotation_table(
     positions_T: Tensor, head_dim: int, *, theta: float, yarn: YarnConfig | None
 ) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of every position's angles, both float32 (T, E); the halves of E repeat each other."""
+    """Cosine and sine of every position's angles, both float32 (..., T, E); the halves of E repeat each other."""
     frequencies = inverse_frequencies(head_dim, theta=theta, yarn=yarn).to(positions_T.device, torch.float32)
     # angles in float32: bfloat16 has 8 bits and could not tell position 300 from 301
-    angles_TE = torch.outer(positions_T.to(torch.float32), frequencies).repeat(1, 2)
+    angles_TE = positions_T.to(torch.float32)[..., None] * frequencies
+    angles_TE = torch.cat((angles_TE, angles_TE), dim=-1)
     factor = attention_factor(yarn)
     return angles_TE.cos() * factor, angles_TE.sin() * factor
 
 
 def rotate(x_BHTE: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
-    """Turn the pairs of x by the table's angles; float32 inside, the dtype of x outside."""
+    """Turn the pairs of x by the table's angles, one table for all rows or (B, 1, T, E); float32 inside, the dtype of x outside."""
     x = x_BHTE.to(torch.float32)
     half = x.shape[-1] // 2
     turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)

@@ -59,7 +59,7 @@ PROMISES = {
         "tests/peers/test_peers_datatrove.py::test_datatrove_reads_our_documents",
         "tests/peers/test_peers_datatrove.py::test_we_read_what_datatrove_wrote",
         "tests/peers/test_peers_datatrove.py::test_token_ids_are_datatroves",
-        "tests/unit/train_bridge/test_train_model.py::test_logits_match_transformers",
+        "tests/unit/train_bridge/test_train_conversion.py::test_logits_match_transformers",
     ],
     "7 memory is bounded by settings": [
         "tests/jobs/test_build_memory.py::test_four_times_the_text_needs_no_more_memory",

@@ -39,7 +39,7 @@ def mean_rate(tokens, bucket, *, power, growth, mean):
     return scale * (upper - lower) / (tokens[bucket] / sum(tokens))
 
 
-def solve_curve(tokens, *, target_tokens, max_rate, max_growth=2.0):
+def solve_curve(tokens, *, target_tokens, max_rate, max_growth=2.0, powers=tuple(np.linspace(0.01, 2.0, 20))):
     """(power, growth, rates) of one group, or None when nothing fits; the rule step by step as the released solver has it."""
     mean = target_tokens / sum(tokens)
     _, kept = find_edges(tokens)
@@ -48,7 +48,7 @@ def solve_curve(tokens, *, target_tokens, max_rate, max_growth=2.0):
         return mean_rate(tokens, kept[-1], power=power, growth=growth, mean=mean) <= max_rate + 1e-6
 
     best = None
-    for power in np.linspace(0.01, 2.0, 20):
+    for power in powers:
         if not fits(power, 0.0):
             break  # a larger power only raises the top
         low, high = 0.0, max_growth

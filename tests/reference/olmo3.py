@@ -1,4 +1,4 @@
-"""Olmo 3 the slow way: loops over tokens and heads, numpy float64. Twin of train_bridge.model, attention, rope, loss.
+"""Olmo 3 the slow way: loops over tokens and heads, numpy float64. Twin of train_bridge.model, rope, loss.
 
 Legend: T tokens, D width, H query heads, K key/value heads, E head dimension, F MLP width, V vocabulary.
 """
@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 
+from tests.reference.attention import attend
+
 
 def count_parameters(d, ff, layers, heads, kv_heads, head_dim, vocab):
     """All parameters; per layer 4 projections, 2 norms of q and k, 3 MLP matrices, 2 norms; outside 2 matrices, 1 norm."""
@@ -14,13 +16,6 @@ def count_parameters(d, ff, layers, heads, kv_heads, head_dim, vocab):
         2 * d * heads * head_dim + 2 * d * kv_heads * head_dim + (heads + kv_heads) * head_dim + 3 * d * ff + 2 * d
     )
     return layers * per_layer + d + 2 * vocab * d
-
-
-def visible_keys(num_tokens, window):
-    rows = []
-    for i in range(num_tokens):
-        rows.append([j <= i and (window is None or j >= i - window + 1) for j in range(num_tokens)])
-    return np.array(rows)
 
 
 def inverse_frequencies(head_dim, theta, yarn=None):
@@ -52,22 +47,6 @@ def rotate(x, position, frequencies, factor=1.0):
 
 def rms_norm(x, weight, eps):
     return x / math.sqrt(float((x * x).mean()) + eps) * weight
-
-
-def attend(q, k, v, window, documents=None):
-    """q (H, T, E), k and v (K, T, E) -> (H, T, E)."""
-    heads, tokens, dim = q.shape
-    group = heads // k.shape[0]
-    out = np.zeros_like(q)
-    for h in range(heads):
-        for i in range(tokens):
-            keys = [j for j in range(i + 1) if window is None or j > i - window]
-            keys = [j for j in keys if documents is None or documents[j] == documents[i]]
-            scores = np.array([q[h, i] @ k[h // group, j] / math.sqrt(dim) for j in keys])
-            weights = np.exp(scores - scores.max())
-            weights /= weights.sum()
-            out[h, i] = sum(w * v[h // group, j] for w, j in zip(weights, keys, strict=True))
-    return out
 
 
 def logits(state, ids, *, layers, heads, kv_heads, head_dim, theta, eps, windows, yarn=None, documents=None):

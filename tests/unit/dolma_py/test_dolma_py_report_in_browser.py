@@ -38,7 +38,7 @@ DRAWN = {
     "left": [round(128 * left / 208) for left in (202, 172, 158, 120)],
     "bars": 4,
     "curves": True,
-    "pictures": 4,
+    "pictures": 7,
     "scrolls_sideways": False,
 }
 

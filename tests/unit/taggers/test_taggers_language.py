@@ -37,9 +37,47 @@ def test_a_text_without_a_known_sign_is_undetermined():
     assert [row["lang"] for row in rows] == ["und", "en"] and rows[0]["lang_score"] is None
 
 
-def test_min_chars_counts_characters_not_bytes():
-    assert tag(["\u65e5\u672c\u8a9e\u306e\u6587\u7ae0"], min_chars=6)[0]["lang"] == "ja"
-    assert tag(["\u65e5\u672c\u8a9e\u306e\u6587\u7ae0"], min_chars=7)[0]["lang"] == "und"
+def test_min_chars_counts_a_letter_once_and_a_syllable_sign_three_times():
+    assert tag(["\u65e5\u672c\u8a9e\u306e\u6587\u7ae0"], min_chars=18)[0]["lang"] == "ja"
+    assert tag(["\u65e5\u672c\u8a9e\u306e\u6587\u7ae0"], min_chars=19)[0]["lang"] == "und"
+    assert tag(["\u043f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440"], min_chars=10)[0]["lang"] != "und"
+    assert tag(["\u043f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440"], min_chars=11)[0]["lang"] == "und"
+
+
+JAPANESE = "\u3053\u308c\u306f\u65e5\u672c\u8a9e\u306e\u6587\u7ae0\u3067\u3059\u3002"
+CHINESE = "\u4eca\u5929\u5929\u6c14\u5f88\u597d\uff0c\u6211\u4eec\u53bb\u516c\u56ed\u3002"
+KOREAN = "\uc624\ub298 \ub0a0\uc528\uac00 \uc88b\uc2b5\ub2c8\ub2e4."
+
+
+def test_short_sentences_of_east_asia_have_a_language_and_a_script():
+    rows = tag([JAPANESE, CHINESE, KOREAN, "Hi, you there"], scripts=True)
+    assert [(row["lang"], row["script"]) for row in rows] == [
+        ("ja", "Jpan"),
+        ("zh", "Hani"),
+        ("ko", "Hang"),
+        ("und", "Latn"),
+    ]
+    assert rows[0]["script_frac"] == 1
+
+
+def test_their_lines_are_segments():
+    row = tag([f"{JAPANESE}\n{CHINESE}\n{JAPANESE}"], segments="lines")[0]
+    assert (row["lang"], row["segment_langs"]) == ("ja", ["ja", "zh", "ja"])
+    sizes = len(JAPANESE.encode()), len(CHINESE.encode())
+    assert row["lang_frac"] == pytest.approx(2 * sizes[0] / (2 * sizes[0] + sizes[1]))
+
+
+UNSURE = "https://www.example.com/index.php?id=123&ref=nl_top"  # langid: bcl, 0.021
+
+
+def test_an_answer_that_is_hardly_likelier_than_the_others_is_undetermined():
+    rows = tag([UNSURE, ENGLISH], scores=["en", "nl"])
+    assert [row["lang"] for row in rows] == ["und", "en"]
+    assert (rows[0]["lang_score"], rows[0]["score_en"], rows[0]["score_nl"]) == (None, None, None)
+    told = tag([UNSURE, ENGLISH], min_score=0)
+    assert told[0]["lang"] != "und" and 0 < told[0]["lang_score"] < 0.05
+    assert tag([ENGLISH], min_score=1.0)[0]["lang"] == ("en" if told[1]["lang_score"] == 1 else "und")
+    assert tag([f"{UNSURE}\n{ENGLISH}"], segments="lines")[0]["segment_langs"] == ["en"]
 
 
 def test_only_the_first_bytes_are_read():
@@ -87,6 +125,8 @@ def test_fasttext_reads_the_whole_text_unless_told_otherwise(language_model):
     options = {"detector": "fasttext", "model_path": language_model[0]}
     text = ENGLISH + " " + GERMAN * 40
     assert [row["lang"] for row in tag([text], **options)] == ["de"]
+    assert [row["lang"] for row in tag([UNSURE], **options)] != ["und"]  # its scores are another scale: nothing is cut
+    assert [row["lang"] for row in tag([UNSURE], min_score=1.0, **options)] == ["und"]
     assert [row["lang"] for row in tag([text], max_bytes=len(ENGLISH) + 1, **options)] == ["en"]
     assert tag([text], max_bytes=len(ENGLISH), **options) == tag([ENGLISH], **options)
 
@@ -188,6 +228,13 @@ def test_sentences_of_the_shared_set():
         ]
     rows = rows[::10]
     got = tag([row["text"] for row in rows], min_chars=0)
+    plain = tag([row["text"] for row in rows], min_chars=0, min_score=0)
+    lost = [
+        row["lang"]
+        for one, other, row in zip(got, plain, rows, strict=True)
+        if one != other and other["lang"] == row["lang"]
+    ]
+    assert len(lost) <= len(rows) // 1000  # min_score costs no right answer to speak of
     right = sum(answer["lang"] == row["lang"] for answer, row in zip(got, rows, strict=True))
     # py3langid over all its 140 languages, measured .98
     assert right / len(rows) > 0.95

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dolma_py.arrow_buffers import view_text
 from dolma_py.errors import DataError, DolmaError
+from taggers import language_model
 from taggers.language_model import MAGIC, NGrams, build_table, load_model, score_texts
 from taggers.language_model_arpa import read_arpa
 from taggers.language_model_tokens import LanguageModelText
@@ -88,6 +89,20 @@ def test_bytes_do_not_depend_on_batches(tmp_path):
     together = score_texts(model, view(texts))
     alone = [score_texts(model, view([text])) for text in texts]
     assert [score.log_probs[0] for score in alone] == together.log_probs.tolist()
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_bytes_do_not_depend_on_blocks(tmp_path, monkeypatch, order):
+    """Tokens are looked up block by block, which may end anywhere in a unit."""
+    sentences = [["a", "b", "c", "a", "b"], ["c"], ["a", "b", "c", "b", "zzz", "a", "b"], ["dd", "a", "b", "c"]] * 3
+    path, _ = train(tmp_path, sentences, order=order)
+    texts = [lines([*sentences[:3], ["x", "a", "b", "y", "a", "b", "c", "a", "b"]]), "", "a", lines(sentences), "\n b"]
+    expected = score_texts(load_model(path), view(texts))
+    for size in (1, 2, 3, 5, 8, 13, 300):
+        monkeypatch.setattr(language_model, "BLOCK_TOKENS", size)
+        found = score_texts(load_model(path), view(texts))
+        assert [column.tobytes() for column in found] == [column.tobytes() for column in expected]
+    assert expected.num_units.tolist() == [4, 0, 1, 12, 1] and expected.num_unknown[0] == 2
 
 
 def test_the_card(tmp_path):

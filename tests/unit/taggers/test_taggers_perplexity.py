@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from dolma_py.errors import ConfigError, DataError
+from dolma_py.rules import evaluate_rule, parse_rule
 from taggers.base import describe_tagger, tag_checked
 from taggers.kenlm_model import load_kenlm
 from taggers.language_model_tokens import LanguageModelText
@@ -42,6 +43,17 @@ def test_columns(model_path):
     assert rows[2]["mean_unit_perplexity"] < mean  # the mean of the losses
     for row in rows[3:5]:
         assert [value for name, value in row.items() if name != "num_tokens"] == [None] * 5
+
+
+@pytest.mark.parametrize("ending", ["", ".arpa"])
+def test_a_document_of_left_out_words_alone_has_no_perplexity_so_no_rule_keeps_it(model_path, ending):
+    rows = tag(["<s> </s>", "<unk>\n\n</s> <s>\n", "<s> cat"], model_path=model_path + ending)
+    assert [row["num_tokens"] for row in rows] == [0, 0, 1]
+    for row in rows[:2]:
+        assert [value for name, value in row.items() if name != "num_tokens"] == [None] * 5
+    table = pa.table({"perplexity": pa.array([row["perplexity"] for row in rows], pa.float64())})
+    holds, is_null = evaluate_rule(parse_rule("perplexity <= 1000000"), table)
+    assert holds.tolist() == [False, False, True] and is_null.tolist() == [True, True, False]
 
 
 def test_perplexity_by_its_definition(model_path):

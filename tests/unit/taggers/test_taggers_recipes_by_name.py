@@ -1,5 +1,6 @@
 import importlib.resources
 import os
+import shlex
 import subprocess
 import sys
 
@@ -139,6 +140,8 @@ def test_the_commands_label_train_and_measure(tmp_path):
         assert "120 texts: 120 requests, 0 of them answered before" in told.stdout and not server.bodies, told.stderr
         told = dolma_py(*asked, "--output=labels.jsonl", cwd=tmp_path)
     assert "120 of 120 texts have a label" in told.stdout, told.stderr
+    told = dolma_py(*asked, "--output=labels.jsonl", cwd=tmp_path)
+    assert told.returncode == 0 and "120 of 120 texts have a label): nothing was done" in told.stdout, told.stderr
     options = [
         "--set=classifier.dim=8",
         "--set=classifier.held_out_frac=0.4",
@@ -157,6 +160,26 @@ def test_the_commands_label_train_and_measure(tmp_path):
     assert figures["texts"] == 120 and figures["accuracy"] > 0.9, told.stderr
     told = dolma_py("measure", "--model=m.bin", "--input", path, cwd=tmp_path)
     assert told.returncode == 2 and "expected labels of the model" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_the_annotation_of_the_page_runs_as_written(tmp_path):
+    page = (REPOSITORY / "docs" / "classifiers.md").read_text().replace("\\\n", " ")
+    lines = [line for line in page.splitlines() if line.startswith("dolma-py classifier annotate")]
+    assert len(lines) == 1
+    (tmp_path / "pages.jsonl").write_bytes(orjson.dumps({"text": "a page"}) + b"\n" + orjson.dumps({"text": " "}))
+    told = dolma_py(*shlex.split(lines[0])[2:], cwd=tmp_path)
+    assert told.returncode == 0 and "1 texts: 1 requests" in told.stdout, told.stderr
+    assert "no_text: 1 texts hold nothing to be read" in told.stdout
+
+
+def test_an_annotation_without_its_model_is_told_what_to_give():
+    with pytest.raises(
+        ConfigError, match=r"^endpoint\.base_url, endpoint\.model, endpoint\.cache: .* --set endpoint\.model=NAME"
+    ):
+        load_recipe("annotation", "quality", inputs=["x"], overrides=[])
+    with pytest.raises(ConfigError, match=r"^endpoint\.cache: .*Give --set endpoint\.cache=FOLDER\.$"):
+        sets = ["endpoint.base_url=http://127.0.0.1:1/v1", "endpoint.model=m"]
+        load_recipe("annotation", "quality", inputs=["x"], overrides=sets)
 
 
 def test_a_recipe_learns_human_judgements_of_real_pages(data_dir, tmp_path):

@@ -111,6 +111,32 @@ def test_spans_and_scores(model_path):
     assert rows[0]["span_frac"] == pytest.approx(17 / len(TEXTS[0])) and rows[1]["span_frac"] == 0
 
 
+@pytest.mark.parametrize("name", ["toxicity", "adult"])
+@pytest.mark.parametrize("unit", ["sentence", "line", "paragraph"])
+def test_scores_are_the_librarys(model_path, name, unit):
+    odd = [
+        "",
+        "\u3002".join(["shut up", "\U0001f600 friend\u0301", "\x00"]),
+        "idiot! " * 2000,
+        "  a\n\nb. </s> fool",
+        "__label__toxic you",
+    ]
+    tagger = build_tagger(name, {"model_path": model_path, "unit": unit, "min_span_score": 0.0})
+    texts = [*TEXTS, *odd]
+    rows = tag_checked(tagger, pa.RecordBatch.from_pydict({"text": pa.array(texts, pa.large_string())})).to_pylist()
+    assert "model" not in vars(tagger.model)  # nothing asked the library
+
+    def ask_library(values):
+        names, found = tagger.model.model.predict([value.replace("\n", " ") for value in values], k=2)
+        return [dict(zip(*pair, strict=True))["__label__toxic"] for pair in zip(names, found, strict=True)]
+
+    assert [row["score"] for row in rows] == pytest.approx(ask_library(texts), abs=1.1e-5)
+    for text, row in zip(texts, rows, strict=True):
+        parts = [text[start:end] for start, end in reference.find_units(text, unit)]
+        assert [span["score"] for span in row["spans"]] == pytest.approx(ask_library(parts), abs=1.1e-5)
+    tagger.model.__dict__.pop("model")
+
+
 @pytest.mark.parametrize(("unit", "count"), [("line", [1, 1, 0, 0, 2]), ("paragraph", [1, 1, 0, 0, 2])])
 def test_other_units(model_path, unit, count):
     rows = tag(TEXTS, model_path=model_path, unit=unit, min_span_score=0.0)

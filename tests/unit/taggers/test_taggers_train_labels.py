@@ -189,14 +189,36 @@ def test_a_card_without_its_model_is_no_model(trained, tmp_path):
     assert find_card(str(tmp_path / "m.bin")) is None
 
 
-def test_probabilities_are_the_librarys_in_the_order_that_is_asked(trained):
-    model = load_model(trained[2])
-    texts = [row["text"] for row in make_rows(seed=8)] + [""]
+@pytest.mark.parametrize("classifier", [{}, {"char_ngrams_min": 2, "char_ngrams_max": 3, "num_buckets": 20000}])
+def test_probabilities_and_counts_are_the_librarys_in_the_order_that_is_asked(
+    trained, tmp_path, monkeypatch, classifier
+):
+    monkeypatch.setattr(module, "_BATCH_TEXTS", 7)
+    path = str(tmp_path / "m.bin")
+    card, _ = train_labels(settings(trained[1], classifier=classifier), output_path=path, seed=5)
+    model = load_model(path)
+    texts = [row["text"] for row in make_rows(seed=8)] + ["", " \n", "\U0001f600 " * 400]
     found = predict_probabilities(model, texts, ["tech", "art"])
+    assert "model" not in vars(model)  # nothing asked the library
     names, values = model.model.predict([normalize_text(text) for text in texts], k=3)
     for row, (of_text, probabilities) in enumerate(zip(names, values, strict=True)):
         expected = dict(zip(of_text, probabilities, strict=True))
-        assert found[row].tolist() == [min(np.float32(expected[f"__label__{label}"]), 1) for label in ("tech", "art")]
+        wanted = [min(expected[f"__label__{label}"], 1) for label in ("tech", "art")]
+        assert found[row].tolist() == pytest.approx(wanted, abs=1e-5)
+    assert found.shape == (123, 2) and card["num_words"] == len(model.model.get_words())
+    with pytest.raises(ConfigError, match="no such label"):
+        predict_probabilities(model, texts, ["music"])
+
+
+def test_a_text_that_the_model_knows_nothing_of_has_no_probability(tmp_path):
+    """Not even its end, which stands but once in a text."""
+    rows = [{"text": f"{number} " + f"{WORDS[label]} " * 5, "label": label} for label in WORDS for number in range(40)]
+    config = settings(write_lines(tmp_path / "rows.jsonl", rows), classifier={"min_count": 121})
+    train_labels(config, output_path=str(tmp_path / "m.bin"), seed=5)
+    model = load_model(str(tmp_path / "m.bin"))
+    assert [len(names) for names in model.model.predict(["wires", "wire"], k=3)[0]] == [0, 3]
+    found = predict_probabilities(model, ["wires", "wire"], ["tech", "art"])
+    assert np.isnan(found[0]).all() and found[1, 0] > 0.9 > found[1, 1]
 
 
 def test_an_existing_model_is_measured_on_other_texts(trained, tmp_path):

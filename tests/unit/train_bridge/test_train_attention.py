@@ -1,14 +1,49 @@
-"""Masks and attention against the slow twin; rotary frequencies against published values."""
+"""Masks and the three back ends of attention against the slow twin; rotary frequencies against published values."""
+
+import contextlib
+import sys
+import types
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dolma_py.errors import ConfigError
+from tests.reference import attention as attention_twin
 from tests.reference import olmo3 as reference
-from train_bridge.attention import attend, document_ids_from_eos, document_ids_from_offsets, visible_keys
+from train_bridge import attention_flex
+from train_bridge.attention import (
+    Visibility,
+    document_ids_from_eos,
+    document_ids_from_offsets,
+    document_starts,
+    prepare_attention,
+    visible_keys,
+)
+from train_bridge.attention_sdpa import prepare_sdpa
 from train_bridge.rope import YarnConfig, attention_factor, inverse_frequencies, rotate, rotation_table
+
+CPU = torch.device("cpu")
+
+
+def attend(q, k, v, *, window_tokens, documents_BT=None, backend="sdpa"):
+    visibility = Visibility(q.shape[2], window_tokens, documents_BT)
+    return prepare_attention(visibility, backend=backend, device=CPU)(q, k, v)
+
+
+def random_parts(tokens, *, rows=2, heads=4, kv_heads=2, dim=6, seed=4):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(rows, number, tokens, dim, generator=generator) for number in (heads, kv_heads, kv_heads)]
+
+
+def assert_matches_twin(got, q, k, v, window, documents=None):
+    for row in range(len(q)):
+        parts = [part[row].double().numpy() for part in (q, k, v)]
+        expected = attention_twin.attend(*parts, window, None if documents is None else documents[row].tolist())
+        # float32 softmax over few keys of values near 1
+        np.testing.assert_allclose(got[row].numpy(), expected, rtol=0, atol=3e-6)
 
 
 @pytest.mark.parametrize("window", [1, 3, 4096, None])
@@ -23,55 +58,212 @@ def test_window_rows_sum_to_their_visible_tokens(window):
 def test_visible_keys_match_reference(num_tokens, window):
     positions = torch.arange(num_tokens)
     got = visible_keys(positions, positions, window_tokens=window).numpy()
-    np.testing.assert_array_equal(got, reference.visible_keys(num_tokens, window))
+    np.testing.assert_array_equal(got, attention_twin.visible_keys(num_tokens, window))
 
 
-@given(
-    tokens=st.integers(1, 24),
-    window=st.one_of(st.none(), st.integers(1, 30)),
-    group=st.sampled_from([1, 2, 3]),
-    num_documents=st.one_of(st.none(), st.integers(1, 5)),
-    seed=st.integers(0, 1000),
-)
-def test_attend_matches_reference(tokens, window, group, num_documents, seed):
-    """Blocks, masks and the plain causal path, chosen by shape, all give the same sums."""
-    generator = torch.Generator().manual_seed(seed)
-    q = torch.randn(2, 2 * group, tokens, 6, generator=generator)
-    k, v = torch.randn(2, 2, tokens, 6, generator=generator), torch.randn(2, 2, tokens, 6, generator=generator)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12).map(sorted))
+def test_document_starts_match_reference(documents):
+    assert document_starts(torch.tensor([documents])).tolist() == [attention_twin.document_starts(documents)]
+
+
+@contextlib.contextmanager
+def flash_stand_in():
+    """flash_attn as its documentation describes it, by the twin: (B, T, heads, E), window (left, right) without the query.
+
+    It stands for the package, which needs a GPU; what is tested is how we call it. 32 bits pass, so that the bound is the same.
+    """
+
+    def twin(q, k, v, causal, window_size):
+        left, right = window_size
+        assert causal and (left, right) in {(-1, -1), (left, 0)}
+        parts = [x.transpose(0, 1).double().numpy() for x in (q, k, v)]
+        return torch.from_numpy(attention_twin.attend(*parts, None if left < 0 else left + 1)).float().transpose(0, 1)
+
+    def flash_attn_func(q, k, v, *, causal, window_size):
+        return torch.stack([twin(*row, causal, window_size) for row in zip(q, k, v, strict=True)])
+
+    def flash_attn_varlen_func(q, k, v, *lengths, causal, window_size):
+        cu_q, cu_k, max_q, max_k = lengths
+        assert cu_q.dtype == cu_k.dtype == torch.int32 and cu_q[0] == 0 and cu_q[-1] == len(q)
+        assert max_q == max_k == int(cu_q.diff().max())
+        pieces = [slice(a, b) for a, b in zip(cu_q.tolist(), cu_q.tolist()[1:], strict=False)]
+        return torch.cat([twin(q[piece], k[piece], v[piece], causal, window_size) for piece in pieces])
+
+    module = types.SimpleNamespace(flash_attn_func=flash_attn_func, flash_attn_varlen_func=flash_attn_varlen_func)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "flash_attn", module)
+        patch.setattr("train_bridge.attention_flash._check_dtype", lambda q: None)
+        yield
+
+
+SHAPES = {
+    "tokens": st.integers(1, 24),
+    "window": st.one_of(st.none(), st.integers(1, 30)),
+    "group": st.sampled_from([1, 2, 3]),
+    "num_documents": st.one_of(st.none(), st.integers(1, 5)),
+    "seed": st.integers(0, 1000),
+}
+
+
+def check_backend(backend, tokens, window, group, num_documents, seed):
+    q, k, v = random_parts(tokens, heads=2 * group, seed=seed)
     documents = None
     if num_documents is not None:
+        generator = torch.Generator().manual_seed(seed)
         documents = torch.randint(0, num_documents, (2, tokens), generator=generator).sort(dim=1).values
-    got = attend(q, k, v, window_tokens=window, documents_BT=documents)
-    for row in range(2):
-        parts = [part[row].double().numpy() for part in (q, k, v)]
-        expected = reference.attend(*parts, window, None if documents is None else documents[row].tolist())
-        # float32 softmax over at most 24 keys of values near 1
-        np.testing.assert_allclose(got[row].numpy(), expected, rtol=0, atol=3e-6)
+    got = attend(q, k, v, window_tokens=window, documents_BT=documents, backend=backend)
+    assert_matches_twin(got, q, k, v, window, documents)
+
+
+@given(**SHAPES)
+def test_sdpa_matches_reference(**shape):
+    """Masks and the plain causal path, chosen by shape, give the same sums."""
+    check_backend("sdpa", **shape)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+@pytest.mark.parametrize(("tokens", "window", "num_documents"), [(24, 5, 3), (23, None, 3), (9, 4, None)])
+def test_flex_matches_reference(tokens, window, num_documents):
+    """Few shapes: uncompiled it takes a second for each."""
+    check_backend("flex", tokens, window, 2, num_documents, seed=1)
+
+
+@settings(max_examples=25)
+@given(**SHAPES)
+def test_flash_is_called_as_it_documents(**shape):
+    with flash_stand_in():
+        check_backend("flash", **shape)
+
+
+@settings(max_examples=30)
+@given(
+    tokens=st.integers(1, 40),
+    window=st.one_of(st.none(), st.integers(1, 45)),
+    num_documents=st.one_of(st.none(), st.integers(1, 6)),
+    chunk=st.integers(1, 9),
+    seed=st.integers(0, 1000),
+)
+def test_chunks_match_reference_with_gradients(tokens, window, num_documents, chunk, seed):
+    """Chunks of any length, as long sequences have them: values and gradients of q, k and v."""
+    q, k, v = (part.requires_grad_() for part in random_parts(tokens, rows=1, dim=3, seed=seed))
+    documents = None
+    if num_documents is not None:
+        generator = torch.Generator().manual_seed(seed)
+        documents = torch.randint(0, num_documents, (1, tokens), generator=generator).sort(dim=1).values
+    visibility = Visibility(tokens, None if window is None or window >= tokens else window, documents)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("_WHOLE_TOKENS", 0), ("_MIN_CHUNK_TOKENS", chunk), ("_MAX_CHUNK_TOKENS", chunk)):
+            patch.setattr(f"train_bridge.attention_sdpa.{name}", value)
+        got = prepare_sdpa(visibility, CPU)(q, k, v)
+    assert_matches_twin(got.detach(), q.detach(), k.detach(), v.detach(), window, documents)
+    weights = torch.randn(got.shape, generator=torch.Generator().manual_seed(seed))
+    gradients = torch.autograd.grad((got * weights).sum(), (q, k, v))
+    parts = [part[0].detach().double().numpy() for part in (q, k, v, weights)]
+    expected = attention_twin.attend_gradients(*parts, window, None if documents is None else documents[0].tolist())
+    for found, known in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(found[0].numpy(), known, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("with_documents", [False, True])
-@pytest.mark.parametrize(("tokens", "window"), [(12, 3), (8, 4), (5, 1), (12, 5)])
-def test_blocks_match_reference(tokens, window, with_documents):
-    """All but the last shape are cut into blocks; zeros stand before the first block and must not be seen."""
-    generator = torch.Generator().manual_seed(4)
-    q, k, v = (torch.randn(2, heads, tokens, 4, generator=generator) for heads in (4, 2, 2))
-    documents = torch.arange(tokens).expand(2, -1) // 5 if with_documents else None
+@pytest.mark.parametrize(("tokens", "window"), [(700, 100), (515, 300), (600, None), (257, 256)])
+def test_long_sequences_are_cut_and_give_the_masks_sums(tokens, window, with_documents):
+    """Longer than one masked call takes; against one call with the whole mask."""
+    q, k, v = random_parts(tokens)
+    documents = torch.arange(2)[:, None] + torch.arange(tokens) // 90 if with_documents else None
+    mask = torch.from_numpy(attention_twin.visible_keys(tokens, window))
+    if documents is not None:
+        mask = mask & (documents[:, None, :, None] == documents[:, None, None, :])
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
     got = attend(q, k, v, window_tokens=window, documents_BT=documents)
-    for row in range(2):
-        parts = [part[row].double().numpy() for part in (q, k, v)]
-        expected = reference.attend(*parts, window, None if documents is None else documents[row].tolist())
-        np.testing.assert_allclose(got[row].numpy(), expected, rtol=0, atol=3e-6)
+    assert float((got - expected).abs().max()) < 2e-6
 
 
-def test_blocks_have_the_gradients_of_the_mask():
-    generator = torch.Generator().manual_seed(1)
-    parts = [torch.randn(2, heads, 12, 4, generator=generator, requires_grad=True) for heads in (4, 2, 2)]
-    gradients = []
-    for tokens in (12, 11):  # 12 is a multiple of the window of 3: blocks; 11 is not: a mask
-        out = attend(*[part[:, :, :tokens] for part in parts], window_tokens=3)[:, :, :11]
-        gradients.append(torch.autograd.grad(out.square().sum(), parts))
-    for blocks, mask in zip(*gradients, strict=True):
-        torch.testing.assert_close(blocks[:, :, :9], mask[:, :, :9], rtol=0, atol=1e-5)
+def test_a_chunk_meets_no_key_that_none_of_its_queries_sees():
+    """What a window and documents save: pairs of 4,096 tokens in chunks, out of 16.8 million."""
+
+    def num_pairs(window, documents=None):
+        chunks = prepare_sdpa(Visibility(4096, window, documents), CPU).chunks
+        return sum(chunk.visible.shape[-2] * chunk.visible.shape[-1] for chunk in chunks)
+
+    assert num_pairs(512) < 4096 * (512 + 64)
+    documents = torch.arange(4096)[None] // 256
+    assert num_pairs(None, documents) == 16 * 256**2
+    assert num_pairs(512, documents) < 4096 * 320
+
+
+def test_chunks_with_a_window_alone_share_their_masks():
+    """8 chunks of 64 grow to the window, one mask serves the other 55, the last is shorter: memory follows the window, not T."""
+    attend = prepare_sdpa(Visibility(64 * 64 + 5, 512), CPU)
+    attend(*random_parts(64 * 64 + 5, rows=1, heads=2, dim=2))
+    masks = attend.masks[torch.float32]
+    assert (len(masks), len({mask.data_ptr() for mask in masks})) == (65, 10)
+
+
+def test_document_numbers_that_fall_are_refused():
+    q, k, v = random_parts(3)
+    with pytest.raises(ValueError, match="never fall"):
+        attend(q, k, v, window_tokens=None, documents_BT=torch.tensor([[0, 1, 0], [0, 0, 0]]))
+
+
+def test_flex_skips_blocks_that_nobody_sees():
+    """1,024 tokens are 8 blocks of 128: 36 causal pairs of blocks, 15 with a window of 128, 12 with documents of 256."""
+    seen = []
+
+    def keep_mask(q, k, v, *, block_mask, enable_gqa):
+        seen.append(int(block_mask.kv_num_blocks.sum() + block_mask.full_kv_num_blocks.sum()))
+        return q
+
+    parts = [torch.zeros(1, 1, 1024, 4)] * 3
+    documents = torch.arange(1024)[None] // 256
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention_flex, "flex_attention", keep_mask)
+        for window, documents_BT in ((None, None), (128, None), (None, documents)):
+            attend(*parts, window_tokens=window, documents_BT=documents_BT, backend="flex")
+    assert seen == [36, 15, 12]
+
+
+def test_flex_refuses_gradients_on_a_cpu():
+    q, k, v = random_parts(8)
+    with pytest.raises(ConfigError, match="expected a GPU where gradients are needed"):
+        attend(q.requires_grad_(), k, v, window_tokens=None, backend="flex")
+
+
+def test_flash_without_its_package_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flash_attn", None)
+    with pytest.raises(ConfigError, match="Use sdpa or flex, or: pip install flash-attn"):
+        attend(*random_parts(8), window_tokens=None, backend="flash")
+
+
+def test_flash_refuses_float32(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flash_attn", types.SimpleNamespace())
+    with pytest.raises(ConfigError, match="these are float32.* Set run.precision=bfloat16"):
+        attend(*random_parts(8), window_tokens=None, backend="flash")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["sdpa", "flex", "flash"])
+@pytest.mark.parametrize("window", [None, 200])
+@pytest.mark.parametrize("with_documents", [False, True])
+def test_back_ends_match_reference_on_a_gpu_with_gradients(backend, window, with_documents):
+    """bfloat16 against the masks' sums in float64; 3e-2 is 4 units in the last place of values near 2."""
+    if backend == "flash":
+        pytest.importorskip("flash_attn", reason="not installed on this machine")
+    parts = [part.cuda().bfloat16() for part in random_parts(640, dim=64)]
+    documents = torch.arange(640, device="cuda").expand(2, -1) // 150 if with_documents else None
+    mask = torch.from_numpy(attention_twin.visible_keys(640, window)).cuda()
+    if documents is not None:
+        mask = mask & (documents[:, None, :, None] == documents[:, None, None, :])
+    results = []
+    for dtype in (torch.float64, torch.bfloat16):
+        q, k, v = (part.to(dtype).requires_grad_() for part in parts)
+        if dtype == torch.float64:
+            out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+        else:
+            visibility = Visibility(640, window, documents)
+            out = prepare_attention(visibility, backend=backend, device=q.device)(q, k, v)
+        results.append([out, *torch.autograd.grad(out.float().square().sum(), (q, k, v))])
+    for known, found in zip(*results, strict=True):
+        assert float((known - found.double()).abs().max()) < 3e-2 * float(known.abs().max())
 
 
 def test_document_ids_agree():

@@ -1,4 +1,4 @@
-"""Bits per byte, windows, continuations, zstandard, whole evaluations, generated text."""
+"""Bits per byte, windows, continuations, zstandard, whole evaluations."""
 
 import json
 import math
@@ -17,10 +17,8 @@ from train_bridge.evaluate import (
     document_windows,
     score_windows,
 )
-from train_bridge.generation import generate_ids, nucleus_probabilities
 from train_bridge.model import ModelConfig, build_model
 from train_bridge.run_evaluation import evaluate
-from train_bridge.run_generation import generate
 from train_bridge.run_training import train
 from train_bridge.text_tokenizer import TextTokenizer
 
@@ -206,49 +204,3 @@ def test_evaluation_refuses_what_does_not_fit(finished_run, tmp_path):
         evaluate(**common, items=None)
     assert (caught.value.key, caught.value.got) == ("--shards", str(shards))
     assert f"({mine}), these have another (other)" in str(caught.value) and "resume" not in str(caught.value)
-
-
-def test_nucleus_keeps_the_fewest_tokens_that_suffice():
-    logits = torch.log(torch.tensor([0.1, 0.5, 0.25, 0.15]))
-    for top_p, expected in (
-        (1.0, [0.1, 0.5, 0.25, 0.15]),
-        (0.7, [0, 2 / 3, 1 / 3, 0]),
-        (0.01, [0, 1, 0, 0]),
-    ):
-        got = nucleus_probabilities(logits, temperature=1.0, top_p=top_p)
-        assert got.tolist() == pytest.approx(expected, abs=1e-6)
-    assert nucleus_probabilities(logits, temperature=0, top_p=1.0).tolist() == [0, 1, 0, 0]
-    cooled = nucleus_probabilities(logits, temperature=0.5, top_p=1.0)
-    assert float(cooled[1] / cooled[2]) == pytest.approx(4.0, rel=1e-5)
-
-
-def test_generation_repeats_with_its_seed(finished_run):
-    output, _ = finished_run
-    common = {"run": str(output), "prompt": "A short", "max_new_tokens": 20}
-    first = generate(**common, temperature=1.0, seed=1)
-    assert first == generate(**common, temperature=1.0, seed=1)
-    assert first != generate(**common, temperature=1.0, seed=2)
-    assert generate(**common, temperature=0.0, seed=1) == generate(**common, temperature=0.0, seed=2)
-    with pytest.raises(ConfigError, match="temperature"):
-        generate(**common, temperature=-1.0, seed=1)
-
-
-def test_greedy_generation_equals_reading_from_the_start_each_time():
-    model, ids = small_model(), [0, 17, 4]
-    got = generate_ids(model, ids, max_new_tokens=15, temperature=0.0, top_p=1.0, seed=0, stop_id=-1, vocab_size=300)
-    expected = list(ids)
-    for _ in range(15):
-        expected.append(int(model(torch.tensor([expected]))[0, -1, :300].argmax()))
-    assert got == expected[3:]
-
-
-def test_generation_stops_before_the_end_of_document_and_spares_padding():
-    model = small_model()
-    with torch.no_grad():
-        model.lm_head.w_out.weight.zero_()
-    rules = {"max_new_tokens": 40, "top_p": 1.0, "vocab_size": 3}
-    drawn = generate_ids(model, [0], temperature=1.0, seed=0, stop_id=-1, **rules)
-    assert set(drawn) == {0, 1, 2}
-    assert (
-        generate_ids(model, [0], temperature=1.0, seed=0, stop_id=drawn[4], **rules) == drawn[: drawn.index(drawn[4])]
-    )
