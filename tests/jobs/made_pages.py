@@ -46,11 +46,11 @@ SHORT_RULES = [
     {"name": "cards", "attributes": "pii-v1", "keep": "num_emails <= 0"},
 ]
 MODEL_RULES = [
-    {"name": "english", "attributes": "language-v2", "keep": 'lang == "en"', "except_sources": ["code"]},
+    {"name": "english", "attributes": "language-v3", "keep": 'lang == "en"', "except_sources": ["code"]},
     {"name": "quality", "attributes": "quality-v1", "keep": "score >= 0.02"},
     {"name": "topic", "attributes": "topic-v1", "keep": 'topic != "lines"'},
     {"name": "both", "attributes": "classifiers-v1", "keep": "kind_code <= 0.97"},
-    {"name": "like_good_text", "attributes": "perplexity-v1", "keep": "perplexity <= 600"},
+    {"name": "like_good_text", "attributes": "perplexity-v2", "keep": "perplexity <= 600"},
     {"name": "code", "attributes": "code-rules-v1", "keep": "max_line_chars <= 1000"},
     {"name": "toxic_sentences", "attributes": "toxicity-v1", "edit": "spans"},
     {"name": "adult", "attributes": "adult-v1", "keep": "max_unit_score < 0.95"},

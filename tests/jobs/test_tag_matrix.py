@@ -54,7 +54,7 @@ def test_every_rule_did_something(matrix):
     assert len(lines) == sum(map(len, (made_pages.RULES, made_pages.SHORT_RULES, made_pages.MODEL_RULES))) + 1
     idle = [line["name"] for line in lines if not any(counts["dropped_bytes"] for counts in line["sources"].values())]
     assert idle == []
-    trained = made_pages.read_rows(matrix.expected, "models/attributes/language-v2/")
+    trained = made_pages.read_rows(matrix.expected, "models/attributes/language-v3/")
     assert len({row["lang"] for row in trained}) > 3 and len({row["script"] for row in trained}) > 1
     view = made_pages.read_rows(matrix.expected, "view/documents/")
     assert 50 < len(view) < 300 and any("<table>" in row["text"] for row in view)
