@@ -9,6 +9,9 @@ PART_ONE = {"kind": "cosine", "peak_lr": 3e-4, "warmup_steps": 2000, "total_step
 PART_TWO = {"kind": "half_cosine", "peak_lr": 3e-4, "warmup_steps": 597_046, "total_steps": 1_668_930}
 
 
+WSD = {"kind": "wsd", "peak_lr": 2.0, "warmup_steps": 4, "final_frac": 0.0, "decay_frac": 0.1, "period_ends": (20, 40)}
+
+
 @pytest.mark.parametrize(
     ("values", "step", "expected"),
     [
@@ -30,6 +33,35 @@ PART_TWO = {"kind": "half_cosine", "peak_lr": 3e-4, "warmup_steps": 597_046, "to
         ({"kind": "constant", "peak_lr": 2.0, "warmup_steps": 10}, 5, 1.0),
         ({"kind": "constant", "peak_lr": 2.0, "warmup_steps": 10}, 500, 2.0),
         ({"kind": "linear", "peak_lr": 2.0, "final_frac": 0.0}, 50, 1.0),  # ends with the run
+        # e + (lr - e) sqrt(w / step): 0.2 + 1.8 / 2
+        ({"kind": "inverse_sqrt", "peak_lr": 2.0, "warmup_steps": 10, "total_steps": 90}, 5, 1.0),
+        ({"kind": "inverse_sqrt", "peak_lr": 2.0, "warmup_steps": 10, "total_steps": 90}, 40, 1.1),
+        ({"kind": "inverse_sqrt", "peak_lr": 2.0, "warmup_steps": 10, "total_steps": 90}, 900, 0.8),
+        ({**WSD, "period_ends": ()}, 2, 1.0),
+        ({**WSD, "period_ends": ()}, 90, 2.0),
+        ({**WSD, "period_ends": ()}, 95, 1.0),
+        ({**WSD, "period_ends": ()}, 100, 0.0),
+        ({**WSD, "period_ends": ()}, 500, 0.0),
+        (WSD, 18, 2.0),
+        (WSD, 19, 1.0),
+        (WSD, 20, 0.0),
+        (WSD, 21, 2.0),
+        (WSD, 38, 2.0),  # the second period is 20 to 40: 2 steps of decay
+        (WSD, 39, 1.0),
+        (WSD, 94, 2.0),
+        (WSD, 97, 1.0),  # the last is 40 to 100: 6 steps
+        (WSD, 100, 0.0),
+        # constant then linear, and a linear tail of a cosine, from `then`
+        (
+            {
+                "kind": "constant",
+                "peak_lr": 2.0,
+                "switch_step": 60,
+                "then": {"kind": "linear", "peak_lr": 2.0, "warmup_steps": 60, "final_frac": 0.0},
+            },
+            80,
+            1.0,
+        ),
     ],
 )
 def test_rate_at_known_steps(values, step, expected):
@@ -45,7 +77,19 @@ def test_released_7b_curve_is_continuous_where_the_halves_meet():
     assert learning_rate(config, 1_000_000, run_steps=1_413_814) == pytest.approx(8.98340e-5, rel=1e-6)
 
 
-@pytest.mark.parametrize("values", [{"switch_step": 3}, {"warmup_steps": 5, "total_steps": 5}, {"peak_lr": 0.0}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"switch_step": 3},
+        {"warmup_steps": 5, "total_steps": 5},
+        {"peak_lr": 0.0},
+        {"period_ends": (5,)},
+        {"kind": "wsd", "period_ends": (5, 5)},
+        {"kind": "wsd", "period_ends": (5,), "warmup_steps": 5},
+        {"kind": "wsd", "period_ends": (5,), "total_steps": 5},
+        {"kind": "inverse_sqrt"},
+    ],
+)
 def test_impossible_curves_are_refused(values):
     with pytest.raises(ValidationError):
         ScheduleConfig(**{"kind": "cosine", "peak_lr": 1.0, **values})
