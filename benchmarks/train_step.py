@@ -66,7 +66,7 @@ def main() -> None:
     model = build_model(config.model, seed=0)
     optimizer = build_optimizer(model, OptimizerConfig())
     loss = LossConfig(chunk_tokens=config.loss.chunk_tokens)
-    settings = StepSettings(rows, loss, 1.0, None, None)
+    settings = StepSettings(rows, loss, 1.0, None)
     hidden_ND = torch.randn(ids_BT.numel(), config.model.d_model, requires_grad=True)
     labels_N = shift_labels(ids_BT).flatten()
 

@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,12 @@ import numpy as np
 def write_shards(
     folder: Path, *, file_tokens: Sequence[int] = (1000, 700), dtype: str = "uint16", vocab_size: int = 50,
     header: bool = False, heldout: dict[str, list[str]] | None = None,
+    document_tokens: Sequence[Sequence[int]] | None = None, sidecars: bool = True, labels_mask: bool = False,
 ) -> Path:  # fmt: skip
-    """Token files, a manifest and held-out documents; returns the folder."""
+    """Token files, a manifest and held-out documents; returns the folder.
+
+    document_tokens: lengths of the documents of each file; None: a file is one document
+    """
     (folder / "heldout").mkdir(parents=True)
     rng = np.random.Generator(np.random.PCG64(3))
     files = []
@@ -24,8 +29,24 @@ def write_shards(
         tokens = tokens.astype(np.dtype(dtype).newbyteorder("<"))
         path = folder / f"part-{number:05d}.npy"
         np.save(path, tokens) if header else path.write_bytes(tokens.tobytes())
-        entry = {"path": path.name, "tokens": num_tokens, "documents": 1, "bytes": path.stat().st_size}
-        files.append({**entry, "checksum": f"{number:032x}", "sidecar": {"path": "none.csv.gz", "checksum": "0"}})
+        entry: dict[str, Any] = {"path": path.name, "tokens": num_tokens, "documents": 1, "bytes": path.stat().st_size}
+        entry["checksum"] = f"{number:032x}"
+        if sidecars:
+            lengths = [num_tokens] if document_tokens is None else document_tokens[number]
+            ends = np.cumsum(lengths).tolist()
+            lines = [
+                f'{end - size},{end},"d,{i}",a.jsonl,{i + 1}'
+                for i, (size, end) in enumerate(zip(lengths, ends, strict=True))
+            ]
+            entry["sidecar"] = {"path": path.name.replace(".npy", ".csv.gz"), "checksum": f"{number}"}
+            text = "".join(line + "\n" for line in lines)
+            (folder / entry["sidecar"]["path"]).write_bytes(gzip.compress(text.encode(), mtime=0))
+        if labels_mask:
+            entry["labels_mask"] = {"path": f"labels_mask_part_{number:04d}.npy", "checksum": f"{number}"}
+            mask = np.arange(num_tokens) % 3 > 0
+            mask_path = folder / entry["labels_mask"]["path"]
+            np.save(mask_path, mask) if header else mask_path.write_bytes(mask.tobytes())
+        files.append(entry)
     sources = {}
     for source, texts in (heldout or {}).items():
         path = folder / "heldout" / f"{source}.jsonl.gz"

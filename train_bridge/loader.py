@@ -6,13 +6,15 @@ takes batch[r::R]. Source: OLMo-core's data loader; deviation: seed and epoch ar
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
-from train_bridge.dataset import InstanceDataset
+from train_bridge.dataset import Dataset
+from train_bridge.rows import Rows
 
 
 def epoch_order(num_instances: int, *, seed: int, epoch: int) -> NDArray[np.uint32]:
@@ -27,17 +29,35 @@ def rank_share(batch: NDArray[np.integer], *, rank: int, world_size: int) -> NDA
     return batch[rank::world_size]
 
 
+def first_difference(saved: Any, current: Any, key: str = "") -> tuple[str, Any, Any] | None:
+    """(dotted key, saved, current) of the first leaf that differs, keys in order of the alphabet; tuples equal lists.
+
+    Examples
+    --------
+    >>> first_difference({"a": {"b": 1, "c": [2]}}, {"a": {"b": 1, "c": (3,)}})
+    ('a.c', [2], (3,))
+    """
+    if isinstance(saved, dict) and isinstance(current, dict):
+        for name in sorted({*saved, *current}):
+            found = first_difference(saved.get(name), current.get(name), f"{key}.{name}".lstrip("."))
+            if found is not None:
+                return found
+        return None
+    # tuples become lists in JSON
+    return None if json.loads(json.dumps(current)) == saved else (key, saved, current)
+
+
 class BatchLoader:
-    """Endless iterator of this rank's rows of each global batch, int64 (G / R, T); its state resumes it exactly."""
+    """Endless iterator of this rank's rows of each global batch, (G / R, T); its state resumes it exactly."""
 
     def __init__(
-        self, dataset: InstanceDataset, *, batch_instances: int, seed: int, rank: int = 0, world_size: int = 1
+        self, dataset: Dataset, *, batch_instances: int, seed: int, rank: int = 0, world_size: int = 1
     ) -> None:
         if batch_instances % world_size:
             raise ConfigError("data.batch_instances", batch_instances, f"expected a multiple of the {world_size} ranks")
         if dataset.num_instances < batch_instances:
             problem = f"{dataset.num_instances} instances of {dataset.sequence_tokens} tokens do not fill one batch"
-            raise DataError(str(dataset.paths[0].parent), f"{problem} of {batch_instances}")
+            raise DataError(dataset.name, f"{problem} of {batch_instances}")
         self.dataset, self.batch_instances, self.seed = dataset, batch_instances, seed
         self.rank, self.world_size = rank, world_size
         self.epoch, self.batch_in_epoch, self.num_tokens = 0, 0, 0
@@ -47,7 +67,7 @@ class BatchLoader:
     def batches_per_epoch(self) -> int:
         return self.dataset.num_instances // self.batch_instances
 
-    def next_batch(self) -> NDArray[np.int64]:
+    def next_batch(self) -> Rows:
         if self.batch_in_epoch == self.batches_per_epoch:
             self.epoch, self.batch_in_epoch = self.epoch + 1, 0
             self.order = epoch_order(self.dataset.num_instances, seed=self.seed, epoch=self.epoch)
@@ -59,7 +79,7 @@ class BatchLoader:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "dataset_fingerprint": self.dataset.fingerprint,
+            "dataset": self.dataset.describe(),
             "seed": self.seed,
             "epoch": self.epoch,
             "instances_in_epoch": self.batch_in_epoch * self.batch_instances,
@@ -68,9 +88,10 @@ class BatchLoader:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken, with any number of ranks. ResumeMismatchError names what does not fit."""
-        for field, current in (("dataset_fingerprint", self.dataset.fingerprint), ("seed", self.seed)):
-            if state[field] != current:
-                raise ResumeMismatchError(field, state[field], current, "Resume with the same data and seed.")
+        current = {"dataset": self.dataset.describe(), "seed": self.seed}
+        difference = first_difference({name: state.get(name) for name in current}, current)
+        if difference is not None:
+            raise ResumeMismatchError(*difference, "Resume with the same data and seed.")
         if state["instances_in_epoch"] % self.batch_instances:
             hint = "A new batch size must divide the instances read so far."
             raise ResumeMismatchError("instances_in_epoch", state["instances_in_epoch"], self.batch_instances, hint)

@@ -36,9 +36,10 @@ def run_loop(parts: LoopParts, *, first_step: int, output: Path) -> None:
     log = MetricsLog(output / "metrics.jsonl", resume_step=first_step) if parts.settings.rank == 0 else None
     started, logged_tokens, logged_time = time.perf_counter(), loader.num_tokens, time.perf_counter()
     for step in range(first_step, config.run.steps):
-        ids_BT = torch.from_numpy(loader.next_batch()).to(parts.device)
+        ids_BT, documents_BT, is_trained_BT = loader.next_batch().to_tensors(parts.device)
         lr = learning_rate(config.schedule, step, run_steps=config.run.steps)
-        result = train_step(parts.model, parts.optimizer, ids_BT, lr=lr, step=step, settings=parts.settings)
+        rows = {"documents_BT": documents_BT, "is_trained_BT": is_trained_BT}
+        result = train_step(parts.model, parts.optimizer, ids_BT, **rows, lr=lr, step=step, settings=parts.settings)
         done = step + 1
         if log is not None and (done % config.run.log_every_steps == 0 or done == config.run.steps):
             now = time.perf_counter()

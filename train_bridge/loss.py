@@ -6,7 +6,7 @@ Sums, not means, leave this file: whoever knows the number of labels of the glob
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -23,6 +23,11 @@ class LossConfig(Config):
     z_weight: float = Field(
         1e-5, ge=0, description="Weight of (log sum exp of logits)^2, no unit (Olmo 3 report, table 34)."
     )
+    divisor: Literal["global", "rank"] = Field(
+        "global",
+        description="What sums are divided by: labels of the global batch, or each rank's own and then the number of ranks, "
+        "where a label weighs more on a rank that has few (OLMo-core's pretraining).",
+    )
     chunk_tokens: int = Field(
         512, ge=1, description="Tokens whose logits exist at one time; bounds memory at 4 * this * V bytes."
     )
@@ -37,8 +42,11 @@ class LossSums(NamedTuple):
     num_labels: Tensor
 
 
-def shift_labels(ids_BT: Tensor, is_trained_BT: Tensor | None = None) -> Tensor:
+def shift_labels(ids_BT: Tensor, is_trained_BT: Tensor | None = None, *, documents_BT: Tensor | None = None) -> Tensor:
     """Labels of each position: the next token; ignored at the end of a row and where the next token is not trained.
+
+    documents_BT: under a document mask a document's last token has no label either, as if the document stood alone; the
+    next document's first token could only be guessed there. Deviation: OLMo-core trains it.
 
     Examples
     --------
@@ -46,7 +54,10 @@ def shift_labels(ids_BT: Tensor, is_trained_BT: Tensor | None = None) -> Tensor:
     [[4, 5, -100]]
     """
     ids = ids_BT if is_trained_BT is None else ids_BT.masked_fill(~is_trained_BT, IGNORED_LABEL)
-    return torch.cat((ids[:, 1:], ids.new_full((len(ids), 1), IGNORED_LABEL)), dim=1)
+    labels = torch.cat((ids[:, 1:], ids.new_full((len(ids), 1), IGNORED_LABEL)), dim=1)
+    if documents_BT is not None:
+        labels[:, :-1].masked_fill_(documents_BT[:, 1:] != documents_BT[:, :-1], IGNORED_LABEL)
+    return labels
 
 
 def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, *, config: LossConfig) -> LossSums:

@@ -25,12 +25,18 @@ class Sidecar(_Entry):
     checksum: str = Field(description="xxh3-128 of the file, hex.")
 
 
+class LabelsMask(_Entry):
+    path: str = Field(description="One byte per token, 1: the token is trained on; relative to the manifest.")
+    checksum: str = Field(description="xxh3-128 of the file, hex.")
+
+
 class TokenFileEntry(_Entry):
     path: str = Field(description="Token file, relative to the manifest.")
     tokens: int = Field(ge=0, description="Token ids in the file.")
     documents: int = Field(ge=0, description="Documents that start in the file.")
     checksum: str = Field(description="xxh3-128 of the file, hex.")
     sidecar: Sidecar | None = Field(None, description="Where each document lies in the file.")
+    labels_mask: LabelsMask | None = Field(None, description="Which tokens are trained on; null: all.")
 
 
 class TokenizerEntry(_Entry):
@@ -82,7 +88,8 @@ def read_manifest(shards: str | Path) -> ShardManifest:
     total = sum(entry.tokens for entry in manifest.files)
     if total != manifest.tokens:
         raise DataError(str(path), f"tokens: expected the files' sum {total}, got {manifest.tokens}")
-    for entry in (*manifest.files, manifest.tokenizer, *manifest.heldout.values()):
+    beside = [part for entry in manifest.files for part in (entry.sidecar, entry.labels_mask) if part is not None]
+    for entry in (*manifest.files, *beside, manifest.tokenizer, *manifest.heldout.values()):
         if Path(entry.path).is_absolute() or ".." in Path(entry.path).parts:
             raise DataError(str(path), f"path {entry.path!r} leaves the shards folder")
     return manifest

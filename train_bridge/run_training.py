@@ -22,16 +22,17 @@ from train_bridge.checkpoint import list_checkpoints, load_checkpoint, write_jso
 from train_bridge.cost import estimate_cost
 from train_bridge.dataset import InstanceDataset
 from train_bridge.distributed import start_distributed, wait_for_all
-from train_bridge.loader import BatchLoader
+from train_bridge.loader import BatchLoader, first_difference
 from train_bridge.loop import LoopParts, run_loop
 from train_bridge.manifest import MANIFEST_NAME, ShardManifest, read_manifest
 from train_bridge.metrics import LOGGER, format_duration, tokens_per_sec
 from train_bridge.model import build_model, count_parameters
 from train_bridge.optimizer import build_optimizer
+from train_bridge.packed_dataset import PackedDataset
 from train_bridge.step import StepSettings
-from train_bridge.train_config import TrainConfig, load_train_config
+from train_bridge.train_config import DataConfig, TrainConfig, load_train_config
 
-TRAIN_VERSION = 2  # raised when the same inputs give other weights
+TRAIN_VERSION = 3  # raised when the same inputs give other weights
 
 
 def train(*, config: str, shards: str, output: str, overrides: list[str], dry_run: bool) -> dict[str, Any]:
@@ -53,12 +54,12 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
     if dry_run:
         return _show_cost(settings, device)
     assert manifest is not None, "only a dry run goes without shards"
-    dataset = InstanceDataset(shards, manifest, sequence_tokens=settings.data.sequence_tokens)
+    dataset = open_dataset(shards, manifest, settings.data)
     identity = {
         "train_version": TRAIN_VERSION,
         "device": device.type,  # another kind computes in another precision
         "config": settings.values_for_fingerprint(),
-        "dataset_fingerprint": dataset.fingerprint,
+        "dataset": dataset.describe(),
         "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
     }
     folder = Path(output)
@@ -81,6 +82,14 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
         _write_results(parts, folder, identity, seconds=seconds, num_tokens=parts.loader.num_tokens - first_tokens)
     wait_for_all()
     return json.loads((folder / "metrics.json").read_text())
+
+
+def open_dataset(shards: str, manifest: ShardManifest, data: DataConfig) -> InstanceDataset | PackedDataset:
+    """The instances that the settings ask for."""
+    if data.instances == "packed":
+        options = {"long_documents": data.long_documents, "group_files": data.pack_group_files}
+        return PackedDataset(shards, manifest, sequence_tokens=data.sequence_tokens, **options)
+    return InstanceDataset(shards, manifest, sequence_tokens=data.sequence_tokens, document_mask=data.document_mask)
 
 
 def choose_device(name: str) -> torch.device:
@@ -124,25 +133,13 @@ def _read_finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | N
         saved = json.loads(saved_path.read_text())
     except json.JSONDecodeError as error:
         raise DataError(str(saved_path), f"is not JSON ({error})") from error
-    difference = _first_difference(saved, identity, "")
+    difference = first_difference(saved, identity)
     if difference is not None:
         raise ResumeMismatchError(*difference, f"{folder} holds another run: choose another output or delete it.")
     # manifest.json is written last
     if (folder / "manifest.json").is_file():
         return json.loads((folder / "metrics.json").read_text())
     return None
-
-
-def _first_difference(saved: Any, current: Any, key: str) -> tuple[str, Any, Any] | None:
-    """(dotted key, saved, current) of the first leaf that differs."""
-    if isinstance(saved, dict) and isinstance(current, dict):
-        for name in sorted({*saved, *current}):
-            found = _first_difference(saved.get(name), current.get(name), f"{key}.{name}".lstrip("."))
-            if found is not None:
-                return found
-        return None
-    # tuples become lists in JSON
-    return None if json.loads(json.dumps(current)) == saved else (key, saved, current)
 
 
 def _prepare_output(folder: Path, shards: str, manifest: ShardManifest, identity: dict[str, Any]) -> None:
@@ -155,7 +152,7 @@ def _prepare_output(folder: Path, shards: str, manifest: ShardManifest, identity
 
 
 def _build_parts(
-    config: TrainConfig, dataset: InstanceDataset, *, device: torch.device, rank: int, world_size: int
+    config: TrainConfig, dataset: InstanceDataset | PackedDataset, *, device: torch.device, rank: int, world_size: int
 ) -> LoopParts:
     torch.manual_seed(config.run.init_seed)  # torch starts each process with another state, and checkpoints hold it
     model = build_model(config.model, seed=config.run.init_seed, device=str(device))
@@ -170,7 +167,6 @@ def _build_parts(
         micro_batch_instances=config.data.micro_batch_instances,
         loss=config.loss,
         max_grad_norm=config.optimizer.max_grad_norm,
-        document_eos_id=dataset.manifest.eos_token_id if config.data.document_mask else None,
         autocast_dtype=choose_autocast(config.run.precision, device),
         rank=rank,
         world_size=world_size,
@@ -189,11 +185,11 @@ def _resume(parts: LoopParts, folder: Path) -> int:
     return step
 
 
-def _describe(config: TrainConfig, dataset: InstanceDataset, device: torch.device) -> str:
+def _describe(config: TrainConfig, dataset: InstanceDataset | PackedDataset, device: torch.device) -> str:
     tokens = config.run.steps * config.data.batch_instances * config.data.sequence_tokens
     return (
         f"{count_parameters(config.model).total:,} parameters on {device}; {dataset.num_instances:,} instances of "
-        f"{dataset.sequence_tokens} tokens, {dataset.num_dropped_tokens:,} tokens at ends of files dropped; "
+        f"{dataset.sequence_tokens} tokens, {dataset.num_dropped_tokens:,} tokens at ends of files or documents dropped; "
         f"{config.run.steps:,} steps, {tokens:,} tokens, {tokens / dataset.manifest.tokens:.2f} epochs"
     )
 
@@ -232,7 +228,7 @@ def _write_results(
         "fingerprint": fingerprint(identity),
         **identity,
         "parameters": counts._asdict(),
-        "dataset": {
+        "instances": {
             "instances": parts.loader.dataset.num_instances,
             "dropped_tokens": parts.loader.dataset.num_dropped_tokens,
         },

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from dolma_py.errors import NotFiniteError
-from train_bridge.attention import document_ids_from_eos
 from train_bridge.distributed import global_sum, ranks_where, sum_gradients
 from train_bridge.loss import LossConfig, shift_labels
 from train_bridge.model import Olmo3
@@ -25,7 +24,6 @@ class StepSettings(NamedTuple):
     micro_batch_instances: int
     loss: LossConfig
     max_grad_norm: float
-    document_eos_id: int | None  # None: no document mask
     autocast_dtype: torch.dtype | None  # None: float32
     rank: int = 0
     world_size: int = 1
@@ -40,32 +38,65 @@ class StepResult(NamedTuple):
     taken: Tensor  # 0 when the step was skipped
 
 
+class GradientSums(NamedTuple):
+    """0-dim means over the global batch's labels, and which ranks saw a loss that is not finite."""
+
+    cross_entropy: Tensor
+    z: Tensor
+    is_bad_R: Tensor  # float32 (ranks,): 1 where a rank's own loss is not finite
+
+
 def train_step(
-    model: Olmo3, optimizer: SkipStepAdamW, ids_BT: Tensor, *, lr: float, step: int, settings: StepSettings
+    model: Olmo3,
+    optimizer: SkipStepAdamW,
+    ids_BT: Tensor,
+    *,
+    documents_BT: Tensor | None = None,
+    is_trained_BT: Tensor | None = None,
+    lr: float,
+    step: int,
+    settings: StepSettings,
 ) -> StepResult:
     """Take one step in place. NotFiniteError, before anything changed, when loss or gradient norm is not a number."""
-    sums = accumulate_gradients(model, ids_BT, settings=settings)
-    total = sums[0] + sums[1]
-    parameters = list(model.parameters())
-    grad_norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
-    for what, value in (("loss", total), ("gradient norm", grad_norm)):
-        bad_ranks = ranks_where(~torch.isfinite(value), settings.rank, settings.world_size)
+    sums = accumulate_gradients(
+        model, ids_BT, documents_BT=documents_BT, is_trained_BT=is_trained_BT, settings=settings
+    )
+    grad_norm = torch.nn.utils.clip_grad_norm_(list(model.parameters()), settings.max_grad_norm)
+    total = sums.cross_entropy + sums.z
+    # one wait for the device: who is to blame is asked only when somebody is
+    if not bool(torch.isfinite(total) & torch.isfinite(grad_norm)):
+        bad_ranks = torch.nonzero(sums.is_bad_R).flatten().tolist()
         if bad_ranks:
-            raise NotFiniteError(step, bad_ranks, what)
+            raise NotFiniteError(step, bad_ranks, "loss")
+        bad_ranks = ranks_where(~torch.isfinite(grad_norm), settings.rank, settings.world_size)
+        raise NotFiniteError(step, bad_ranks or [settings.rank], "gradient norm" if bad_ranks else "loss")
     for group in optimizer.param_groups:
         group["lr"] = lr
-    taken = optimizer.step(loss=sums[0], grad_norm=grad_norm)
-    return StepResult(sums[0], sums[1], grad_norm, taken)
+    taken = optimizer.step(loss=sums.cross_entropy, grad_norm=grad_norm)
+    return StepResult(sums.cross_entropy, sums.z, grad_norm, taken)
 
 
-def accumulate_gradients(model: Olmo3, ids_BT: Tensor, *, settings: StepSettings) -> tuple[Tensor, Tensor]:
+def accumulate_gradients(
+    model: Olmo3,
+    ids_BT: Tensor,
+    *,
+    documents_BT: Tensor | None = None,
+    is_trained_BT: Tensor | None = None,
+    settings: StepSettings,
+) -> GradientSums:
     """Gradients of the mean loss over the labels of the GLOBAL batch, summed over micro-batches and ranks.
 
-    Returns  mean cross-entropy and mean z-loss over the global batch. The result does not depend on how rows are spread over
-    micro-batches and ranks, but for the order of float sums.
+    Parameters
+    ----------
+    ids_BT : int64
+    documents_BT : int64 or None    number of each token's document in its row: tokens see only their own, see Visibility
+    is_trained_BT : bool or None    tokens that may be labels; None: all
+
+    The result does not depend on how rows are spread over micro-batches and ranks, but for the order of float sums (with
+    loss.divisor=rank it depends on the ranks, on purpose). A batch without any label gives zeros.
     """
-    labels_BT = shift_labels(ids_BT)
-    num_labels = global_sum((labels_BT >= 0).sum().to(torch.float64)).to(torch.float32)
+    labels_BT = shift_labels(ids_BT, is_trained_BT, documents_BT=documents_BT)
+    divisor = _loss_divisor((labels_BT >= 0).sum(), settings)
     sums = torch.zeros(2, dtype=torch.float32, device=ids_BT.device)
     model.zero_grad(set_to_none=True)
     autocast = contextlib.nullcontext()
@@ -73,13 +104,20 @@ def accumulate_gradients(model: Olmo3, ids_BT: Tensor, *, settings: StepSettings
         autocast = torch.autocast(ids_BT.device.type, settings.autocast_dtype)
     for first in range(0, len(ids_BT), settings.micro_batch_instances):
         rows = slice(first, first + settings.micro_batch_instances)
-        documents_BT = None
-        if settings.document_eos_id is not None:
-            documents_BT = document_ids_from_eos(ids_BT[rows], settings.document_eos_id)
+        documents = None if documents_BT is None else documents_BT[rows]
         with autocast:
-            losses = model.loss(ids_BT[rows], labels_BT[rows], config=settings.loss, documents_BT=documents_BT)
-        (losses.total / num_labels).backward()
-        sums += torch.stack((losses.cross_entropy, losses.z)) / num_labels
+            losses = model.loss(ids_BT[rows], labels_BT[rows], config=settings.loss, documents_BT=documents)
+        (losses.total / divisor).backward()
+        sums += torch.stack((losses.cross_entropy, losses.z)) / divisor
     sum_gradients(model.parameters())
-    global_sum(sums)
-    return sums[0], sums[1]
+    is_bad_R = torch.zeros(settings.world_size, dtype=torch.float32, device=ids_BT.device)
+    is_bad_R[settings.rank] = (~torch.isfinite(sums).all()).to(torch.float32)
+    told = global_sum(torch.cat((sums, is_bad_R)))
+    return GradientSums(told[0], told[1], told[2:])
+
+
+def _loss_divisor(num_labels: Tensor, settings: StepSettings) -> Tensor:
+    """What this rank's sums are divided by, so that the sum over ranks is the mean; 1 where there is no label."""
+    if settings.loss.divisor == "rank":
+        return num_labels.clamp(min=1).to(torch.float32) * settings.world_size
+    return global_sum(num_labels.to(torch.float64)).clamp(min=1).to(torch.float32)

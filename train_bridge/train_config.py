@@ -29,7 +29,21 @@ class DataConfig(Config):
     micro_batch_instances: int = Field(
         ge=1, description="Instances of one forward pass on one rank; changes memory only."
     )
-    document_mask: bool = Field(False, description="Tokens see only their own document; off in Olmo 3's pretraining.")
+    instances: Literal["fixed", "packed"] = Field(
+        "fixed",
+        description="fixed: files cut every sequence_tokens (Olmo 3's pretraining and mid-training); packed: whole documents, "
+        "best fit, each seen alone, the rest padding (its long-context stage and SFT).",
+    )
+    document_mask: bool = Field(
+        False, description="fixed: tokens see only their own document; off in Olmo 3's pretraining. packed: always on."
+    )
+    long_documents: Literal["truncate", "split"] = Field(
+        "truncate",
+        description="packed: a document above sequence_tokens keeps its beginning (Olmo 3), or goes in pieces.",
+    )
+    pack_group_files: int = Field(
+        8, ge=1, description="packed: files whose documents are packed together (OLMo-core: 8)."
+    )
     seed: int = Field(ge=0, description="Of the order of instances.")
 
 

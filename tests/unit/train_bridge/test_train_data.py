@@ -27,7 +27,7 @@ def test_headerless_and_npy_files_read_the_same(make_shards, dtype):
     plain = open_dataset(make_shards(dtype=dtype))
     headed = open_dataset(make_shards(dtype=dtype, header=True, name="headed"))
     everything = np.arange(plain.num_instances)
-    np.testing.assert_array_equal(plain.read(everything), headed.read(everything))
+    np.testing.assert_array_equal(plain.read(everything).ids, headed.read(everything).ids)
     assert plain.fingerprint == headed.fingerprint
 
 
@@ -39,8 +39,8 @@ def test_each_file_is_cut_alone_and_its_rest_dropped(make_shards):
     first = np.fromfile(folder / "part-00000.npy", dtype="<u2")
     last = np.fromfile(folder / "part-00003.npy", dtype="<u2")
     expected = np.concatenate((first[:48], last[:32])).reshape(5, 16)
-    np.testing.assert_array_equal(dataset.read(np.arange(5)), expected)
-    np.testing.assert_array_equal(dataset.read(np.array([4, 0])), expected[[4, 0]])
+    np.testing.assert_array_equal(dataset.read(np.arange(5)).ids, expected)
+    np.testing.assert_array_equal(dataset.read(np.array([4, 0])).ids, expected[[4, 0]])
 
 
 def test_an_id_outside_the_vocabulary_is_named(make_shards):
@@ -119,7 +119,7 @@ def test_batches_do_not_depend_on_world_size(make_shards, world_size):
     alone = BatchLoader(dataset, batch_instances=6, seed=9)
     ranks = [BatchLoader(dataset, batch_instances=6, seed=9, rank=r, world_size=world_size) for r in range(world_size)]
     for _ in range(2 * alone.batches_per_epoch + 3):  # into the third epoch
-        whole, parts = alone.next_batch(), [rank.next_batch() for rank in ranks]
+        whole, parts = alone.next_batch().ids, [rank.next_batch().ids for rank in ranks]
         woven = np.stack(parts, axis=1).reshape(whole.shape)
         np.testing.assert_array_equal(woven, whole)
     assert {rank.num_tokens for rank in ranks} == {alone.num_tokens}
@@ -134,9 +134,9 @@ def test_shares_of_ranks_make_up_the_batch():
 def test_an_epoch_visits_every_instance_once(make_shards):
     dataset = open_dataset(make_shards())
     loader = BatchLoader(dataset, batch_instances=8, seed=9)
-    rows = np.concatenate([loader.next_batch() for _ in range(loader.batches_per_epoch)])
+    rows = np.concatenate([loader.next_batch().ids for _ in range(loader.batches_per_epoch)])
     order = loader.order[: len(rows)]
-    np.testing.assert_array_equal(rows, dataset.read(order))
+    np.testing.assert_array_equal(rows, dataset.read(order).ids)
     assert len(set(order.tolist())) == len(rows) == dataset.num_instances // 8 * 8
 
 
@@ -150,8 +150,8 @@ def test_resume_goes_on_with_the_same_ids(make_shards, steps):
     for loader in resumed:
         loader.load_state_dict(json.loads(json.dumps(straight.state_dict())))
     for _ in range(20):
-        whole = straight.next_batch()
-        np.testing.assert_array_equal(np.stack([r.next_batch() for r in resumed], axis=1).reshape(whole.shape), whole)
+        whole, parts = straight.next_batch().ids, [r.next_batch().ids for r in resumed]
+        np.testing.assert_array_equal(np.stack(parts, axis=1).reshape(whole.shape), whole)
     assert resumed[0].state_dict() == straight.state_dict()
 
 
@@ -159,8 +159,12 @@ def test_state_of_other_data_is_refused_by_name(make_shards):
     loader = BatchLoader(open_dataset(make_shards()), batch_instances=8, seed=9)
     loader.next_batch()
     other = make_shards(file_tokens=(1000, 800), name="other")
+    changed = make_shards(name="changed")
+    change_manifest(changed, lambda values: values["files"][0].update(checksum="ff"))
     cases = (
-        ("dataset_fingerprint", BatchLoader(open_dataset(other), batch_instances=8, seed=9)),
+        ("dataset.files.part-00001.npy.tokens", BatchLoader(open_dataset(other), batch_instances=8, seed=9)),
+        ("dataset.sequence_tokens", BatchLoader(open_dataset(make_shards(name="same"), 8), batch_instances=8, seed=9)),
+        ("dataset.files.part-00000.npy.checksum", BatchLoader(open_dataset(changed), batch_instances=8, seed=9)),
         ("seed", BatchLoader(loader.dataset, batch_instances=8, seed=10)),
         ("instances_in_epoch", BatchLoader(loader.dataset, batch_instances=5, seed=9)),
     )
