@@ -14,11 +14,11 @@ import numpy as np
 def write_shards(
     folder: Path, *, file_tokens: Sequence[int] = (1000, 700), dtype: str = "uint16", vocab_size: int = 50,
     header: bool = False, heldout: dict[str, list[str]] | None = None,
-    document_tokens: Sequence[Sequence[int]] | None = None, sidecars: bool = True, labels_mask: bool = False,
+    document_tokens: Sequence[Sequence[int]] | None = None, labels_mask: bool = False,
 ) -> Path:  # fmt: skip
     """Token files, a manifest and held-out documents; returns the folder.
 
-    document_tokens: lengths of the documents of each file; None: a file is one document
+    document_tokens: lengths of the documents of each file; None: a file is one document; (): no sidecars
     """
     (folder / "heldout").mkdir(parents=True)
     rng = np.random.Generator(np.random.PCG64(3))
@@ -31,7 +31,7 @@ def write_shards(
         np.save(path, tokens) if header else path.write_bytes(tokens.tobytes())
         entry: dict[str, Any] = {"path": path.name, "tokens": num_tokens, "documents": 1, "bytes": path.stat().st_size}
         entry["checksum"] = f"{number:032x}"
-        if sidecars:
+        if document_tokens != ():
             lengths = [num_tokens] if document_tokens is None else document_tokens[number]
             ends = np.cumsum(lengths).tolist()
             lines = [

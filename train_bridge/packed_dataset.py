@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from dolma_py.config import fingerprint
 from dolma_py.errors import DataError
-from dolma_py.packing import pack_best_fit
 from train_bridge.manifest import ShardManifest
 from train_bridge.rows import Rows
 from train_bridge.token_files import TokenFiles
@@ -55,6 +54,8 @@ class PackedDataset:
 
     def _pack_group(self, first: int) -> tuple[NDArray[np.int64], ...]:
         """places, starts, ends of the group's pieces in the order of their instances, and pieces of each instance."""
+        from dolma_py.packing import pack_best_fit  # with numba, which other instances do without
+
         columns = []
         for place in range(first, min(first + self.group_files, len(self.manifest.files))):
             starts, ends = cut_documents(

@@ -26,12 +26,14 @@ from train_bridge.loader import BatchLoader, first_difference
 from train_bridge.loop import LoopParts, run_loop
 from train_bridge.manifest import MANIFEST_NAME, ShardManifest, read_manifest
 from train_bridge.metrics import LOGGER, format_duration, tokens_per_sec
+from train_bridge.mixed_sources import MixedDataset
 from train_bridge.model import build_model, count_parameters
 from train_bridge.optimizer import build_optimizer
 from train_bridge.packed_dataset import PackedDataset
 from train_bridge.step import StepSettings
 from train_bridge.train_config import DataConfig, TrainConfig, load_train_config
 
+TrainingData = InstanceDataset | PackedDataset | MixedDataset
 TRAIN_VERSION = 3  # raised when the same inputs give other weights
 
 
@@ -84,11 +86,31 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
     return json.loads((folder / "metrics.json").read_text())
 
 
-def open_dataset(shards: str, manifest: ShardManifest, data: DataConfig) -> InstanceDataset | PackedDataset:
-    """The instances that the settings ask for."""
+def open_dataset(shards: str, manifest: ShardManifest, data: DataConfig) -> TrainingData:
+    """The instances that the settings ask for; ConfigError when sources are of another tokenizer than `manifest`."""
+    if not data.sources:
+        return _open_source(shards, manifest, data)
+    datasets = {}
+    for name, source in data.sources.items():
+        folder = Path(shards) / source.path
+        own = read_manifest(folder)
+        for what in ("vocab_size", "eos_token_id", "tokenizer"):
+            if getattr(own, what) != getattr(manifest, what):
+                rule = f"expected shards with the {what} of {shards}, {getattr(manifest, what)}"
+                raise ConfigError(f"data.sources.{name}", str(getattr(own, what)), rule, where=str(folder))
+        datasets[name] = _open_source(str(folder), own, data)
+    return MixedDataset(datasets, data.sources, seed=data.source_seed)
+
+
+def _open_source(shards: str, manifest: ShardManifest, data: DataConfig) -> InstanceDataset | PackedDataset:
     if data.instances == "packed":
-        options = {"long_documents": data.long_documents, "group_files": data.pack_group_files}
-        return PackedDataset(shards, manifest, sequence_tokens=data.sequence_tokens, **options)
+        return PackedDataset(
+            shards,
+            manifest,
+            sequence_tokens=data.sequence_tokens,
+            long_documents=data.long_documents,
+            group_files=data.pack_group_files,
+        )
     return InstanceDataset(shards, manifest, sequence_tokens=data.sequence_tokens, document_mask=data.document_mask)
 
 
@@ -152,7 +174,7 @@ def _prepare_output(folder: Path, shards: str, manifest: ShardManifest, identity
 
 
 def _build_parts(
-    config: TrainConfig, dataset: InstanceDataset | PackedDataset, *, device: torch.device, rank: int, world_size: int
+    config: TrainConfig, dataset: TrainingData, *, device: torch.device, rank: int, world_size: int
 ) -> LoopParts:
     torch.manual_seed(config.run.init_seed)  # torch starts each process with another state, and checkpoints hold it
     model = build_model(config.model, seed=config.run.init_seed, device=str(device))
@@ -185,12 +207,13 @@ def _resume(parts: LoopParts, folder: Path) -> int:
     return step
 
 
-def _describe(config: TrainConfig, dataset: InstanceDataset | PackedDataset, device: torch.device) -> str:
+def _describe(config: TrainConfig, dataset: TrainingData, device: torch.device) -> str:
     tokens = config.run.steps * config.data.batch_instances * config.data.sequence_tokens
+    epochs = config.run.steps / (dataset.num_instances // config.data.batch_instances)
     return (
         f"{count_parameters(config.model).total:,} parameters on {device}; {dataset.num_instances:,} instances of "
-        f"{dataset.sequence_tokens} tokens, {dataset.num_dropped_tokens:,} tokens at ends of files or documents dropped; "
-        f"{config.run.steps:,} steps, {tokens:,} tokens, {tokens / dataset.manifest.tokens:.2f} epochs"
+        f"{dataset.sequence_tokens} tokens, {dataset.num_dropped_tokens:,} tokens left out; "
+        f"{config.run.steps:,} steps, {tokens:,} tokens, {epochs:.2f} epochs"
     )
 
 

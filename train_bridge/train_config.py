@@ -13,6 +13,7 @@ from dolma_py.errors import ConfigError
 from dolma_py.settings_text import render_settings
 from train_bridge.loss import LossConfig
 from train_bridge.manifest import MANIFEST_NAME, ShardManifest
+from train_bridge.mixed_sources import SourceConfig
 from train_bridge.model import ModelConfig, pad_vocab_size
 from train_bridge.optimizer import OptimizerConfig
 from train_bridge.presets import preset_values
@@ -44,6 +45,11 @@ class DataConfig(Config):
     pack_group_files: int = Field(
         8, ge=1, description="packed: files whose documents are packed together (OLMo-core: 8)."
     )
+    sources: dict[str, SourceConfig] = Field(
+        default_factory=dict,
+        description="Name and shares of each source of a mixture; empty: the shards of --shards as they are.",
+    )
+    source_seed: int = Field(0, ge=0, description="Of which instances of a source are used, with `sources`.")
     seed: int = Field(ge=0, description="Of the order of instances.")
 
 

@@ -93,7 +93,7 @@ def test_a_document_mask_follows_the_sidecar_and_not_the_ids(make_shards):
 
 
 def test_without_a_sidecar_documents_end_with_the_end_of_text_id(make_shards):
-    folder = make_shards(file_tokens=(160, 40), sidecars=False)
+    folder = make_shards(file_tokens=(160, 40), document_tokens=())
     dataset = InstanceDataset(folder, read_manifest(folder), sequence_tokens=16, document_mask=True)
     ids, documents, _ = dataset.read(range(10))
     ends = (ids == 0).cumsum(axis=1) - (ids == 0)

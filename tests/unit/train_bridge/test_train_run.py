@@ -205,6 +205,18 @@ def test_a_run_on_packed_instances_resumes_to_the_same_weights(make_shards, trai
     assert caught.value.field == "config.data.long_documents"
 
 
+def test_a_run_on_a_mixture_names_what_does_not_fit(make_shards, train_config_file, tmp_path):
+    web = make_shards(name="web")
+    make_shards(name="code", vocab_size=50, dtype="uint32")
+    make_shards(name="other", vocab_size=51)
+    sources = "data.sources={web: {path: ., target_ratio: 2}, code: {path: ../%s, target_ratio: 1}}"
+    run(train_config_file, web, tmp_path / "run", sources % "code")
+    saved = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert saved["instances"]["instances"] == 105 + 52  # 62 + 43 of web, half as many of code, by largest remainder
+    with pytest.raises(ConfigError, match="data.sources.code: expected shards with the vocab_size of .*50, got '51'"):
+        run(train_config_file, web, tmp_path / "other-run", sources % "other")
+
+
 def test_a_run_leaves_its_files_and_a_second_one_does_nothing(make_shards, train_config_file, tmp_path, caplog):
     caplog.set_level("INFO", "dolma_py.train")
     output = tmp_path / "run"
