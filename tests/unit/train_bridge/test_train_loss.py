@@ -102,3 +102,9 @@ def test_token_nats_match_reference():
     expected = [reference.losses([row], [label], 0.0)[0] for row, label in zip(logits, labels.tolist(), strict=True)]
     np.testing.assert_allclose(got.numpy(), expected, rtol=0, atol=1e-5)
     assert len(token_nats(hidden[:0], weight, labels[:0], chunk_tokens=4)) == 0
+
+
+def test_a_document_under_a_mask_ends_without_a_label():
+    ids, documents = torch.tensor([[3, 4, 5, 6]]), torch.tensor([[0, 0, 1, 2]])
+    assert shift_labels(ids, documents_BT=documents).tolist() == [[4, -100, -100, -100]]
+    assert shift_labels(ids, torch.tensor([[True, False, True, True]]), documents_BT=documents).tolist() == [[-100] * 4]
