@@ -29,6 +29,7 @@ def build_manifest(
     heldout: dict[str, dict[str, Any]],
     checksums: dict[str, str],
     mix: dict[str, dict[str, Any]] | None = None,
+    fim: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of a shard folder's manifest.json.
 
@@ -41,6 +42,8 @@ def build_manifest(
     heldout : by source                 {"path", "documents", "bytes", "checksum"} of the validation files
     checksums : by path                 of tokenizer.json and lineage.parquet, xxh3-128
     mix : by source                     {"planned_tokens", "planned_share", "rate"} of the plan; None where nothing was planned
+    fim : dict                          {"prefix_token_id", "middle_token_id", "suffix_token_id", "documents": {"psm", "spm"}}; None without
+                                        fill-in-the-middle
     """
     sources: dict[str, dict[str, int]] = {}
     for part in parts:
@@ -61,6 +64,7 @@ def build_manifest(
         },
         "lineage": {"path": "lineage.parquet", "checksum": checksums["lineage.parquet"]},
         "mix": mix,
+        "fim": fim,
         "tokens": sum(part.entry["tokens"] for part in parts),
         "documents": sum(part.entry["documents"] for part in parts),
         "seed": seed,

@@ -28,6 +28,12 @@ from dolma_py.storage import HashingWriter
 
 CHUNK_TOKENS = 1 << 22  # tokens gathered at a time while a part is written
 
+# Of a copy that fill-in-the-middle cut (mixers.fim), null in all others.
+FIM_FIELDS = (
+    pa.field("fim_mode", pa.string()),  # psm or spm
+    pa.field("fim_start", pa.int64()),  # bytes of the document's text before the middle
+    pa.field("fim_end", pa.int64()),  # bytes of the document's text before the suffix
+)
 PIECE_SCHEMA = pa.schema(
     [
         pa.field("key", pa.uint64(), nullable=False),  # order_hash
@@ -39,6 +45,7 @@ PIECE_SCHEMA = pa.schema(
         pa.field("shard", pa.int32(), nullable=False),
         pa.field("row", pa.int64(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),  # of the UTF-8 text that the tokens encode
+        *FIM_FIELDS,
         pa.field("tokens", pa.large_list(pa.uint32()), nullable=False),  # the end-of-text token last
     ]
 )
@@ -54,6 +61,7 @@ LINEAGE_SCHEMA = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("shard", pa.int32(), nullable=False),
         pa.field("row", pa.int64(), nullable=False),
+        *FIM_FIELDS,
     ]
 )
 
@@ -116,6 +124,11 @@ def plan_buckets(num_tokens: int, *, tokens_per_part: int = 1 << 28) -> int:
 def build_tokens(ids: npt.NDArray[np.uint32], offsets: npt.NDArray[np.int64]) -> pa.Array:
     """The `tokens` column of rows ids[offsets[i]:offsets[i + 1]] (encode_batch's output); copies nothing."""
     return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(ids, pa.uint32()))
+
+
+def without_fim(num_rows: int) -> list[pa.Array]:
+    """The columns of FIM_FIELDS for rows that are not cut."""
+    return [pa.nulls(num_rows, field.type) for field in FIM_FIELDS]
 
 
 def write_piece(batches: Iterable[pa.RecordBatch | pa.Table], sink: BinaryIO) -> int:
@@ -266,7 +279,7 @@ def _count_sources(table: pa.Table, lengths: npt.NDArray[np.int64]) -> dict[str,
 
 
 def _build_lineage(table: pa.Table, part: int, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> pa.Table:
-    columns = {name: table.column(name) for name in ("id", "copy", "source", "shard", "row")}
+    columns = {name: table.column(name) for name in LINEAGE_SCHEMA.names if name in PIECE_SCHEMA.names}
     columns["part"] = pa.array(np.full(table.num_rows, part, np.int32))
     columns["start"], columns["end"] = pa.array(starts), pa.array(ends)
     return pa.Table.from_arrays([columns[name] for name in LINEAGE_SCHEMA.names], schema=LINEAGE_SCHEMA)

@@ -1,5 +1,7 @@
 """Text to token ids and back: loading a tokenizer, training a byte-level BPE, encoding batches into flat arrays.
 
+Vocabularies of the GPT-4 family are encoded by tiktoken, which gives the same ids several times faster (mixers.fast_encoding says
+when that is so); all others, and texts with a run of 65,536 blanks, by `tokenizers`.
 Threads: the `tokenizers` library runs a batch over all cores unless TOKENIZERS_PARALLELISM is false. A Spark task owns one
 core and its Python worker is a fork, so workers call use_one_thread() first; the ids are the same either way.
 Legend: N texts, T tokens.
@@ -7,10 +9,9 @@ Legend: N texts, T tokens.
 
 from __future__ import annotations
 
-import array
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,22 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
-from tokenizers import AddedToken, Encoding, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from dolma_py import storage
 from dolma_py.config import Config, fingerprint
 from dolma_py.errors import ConfigError, DataError, SchemaError
+from mixers.fast_encoding import SPLIT_PATTERN, FastEncoder, build_fast_encoder, has_long_blank
 
 # An encoding holds some 100 bytes per token until its ids are copied out, so batches go through in pieces of about this size.
 BATCH_CHARS = 1 << 20
-
-# Contractions; words with an optional sign or blank before them, combining marks included; numbers by three digits at most;
-# signs with the line breaks after them; line breaks with the blanks before them; blanks, the last one left to the next word.
-# The shape is that of the published GPT-4 family; marks inside words are our addition (Indic and Arabic words stay whole).
-SPLIT_PATTERN = (
-    r"(?i:'(?:s|t|re|ve|m|ll|d))|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 
 class BpeConfig(Config):
@@ -60,6 +54,7 @@ class LoadedTokenizer:
     pad_token_id: int | None
     vocab_size: int  # highest id + 1
     fingerprint: str  # 32 hex digits, of the tokenizer's JSON content (not of its layout)
+    fast: FastEncoder | str = field(default="not asked for", repr=False)  # tiktoken, or why it cannot be used
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -163,13 +158,19 @@ def build_tokenizer(
     eos_token_id = _find_token(backend, eos_token, EOS_NAMES, "eos_token")
     if eos_token_id is None:
         raise ConfigError("eos_token", where, "none of the usual end tokens is there", "Name it with eos_token.")
-    token = backend.id_to_token(eos_token_id)
-    if eos_token_id in backend.encode(f"a {token} b{token}", add_special_tokens=False).ids:
-        hint = "Mark the token as special in the tokenizer's added_tokens."
-        raise ConfigError("eos_token", token, "expected a token that no text is encoded into", hint, where)
+    check_unspoken(backend, eos_token_id, "eos_token", where)
     ids = backend.get_vocab(with_added_tokens=True).values()
     pad_token_id = _find_token(backend, pad_token, PAD_NAMES, "pad_token")
-    return LoadedTokenizer(backend, eos_token_id, pad_token_id, max(ids) + 1, fingerprint(values))
+    fast = build_fast_encoder(values, backend)
+    return LoadedTokenizer(backend, eos_token_id, pad_token_id, max(ids) + 1, fingerprint(values), fast)
+
+
+def check_unspoken(backend: Tokenizer, token_id: int, key: str, where: str = "") -> None:
+    """Raise ConfigError, under `key`, for a token that a text which spells it would be encoded into."""
+    token = backend.id_to_token(token_id)
+    if token_id in backend.encode(f"a {token} b{token}", add_special_tokens=False).ids:
+        hint = "Mark the token as special in the tokenizer's added_tokens."
+        raise ConfigError(key, token, "expected a token that no text is encoded into", hint, where)
 
 
 def _find_token(backend: Tokenizer, given: str | None, usual: Sequence[str], key: str) -> int | None:
@@ -201,30 +202,38 @@ def encode_batch(
     SchemaError                         a null or something that is not text
     DataError                           a str that UTF-8 cannot hold (a lone surrogate), with its row
 
-    Guarantees                          ids do not depend on how texts are batched or on the number of threads
-    Cost                                some 100 bytes per token of a piece of BATCH_CHARS characters (or of one longer text)
+    Guarantees                          ids do not depend on how texts are batched, on the library or on the number of threads
+    Cost                                8 bytes per token; with `tokenizers` some 100 bytes per token of a piece of BATCH_CHARS characters
+                                        (or of one longer text) on top
     """
     rows = texts.to_pylist() if isinstance(texts, pa.Array | pa.ChunkedArray) else list(texts)
-    flat = array.array("I")
-    lengths = np.empty(len(rows), np.int64)
-    for start, end in _split_batches(rows):
-        for row, encoding in enumerate(_encode(tokenizer, rows, start, end), start):
-            ids = encoding.ids
-            flat.extend(ids)
-            flat.append(tokenizer.eos_token_id)
-            lengths[row] = len(ids) + 1
+    parts = encode_texts(tokenizer, rows)
+    lengths = np.fromiter((len(part) for part in parts), np.int64, len(parts))
     offsets = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return np.frombuffer(flat, np.uint32) if flat else np.empty(0, np.uint32), offsets
+    np.cumsum(lengths + 1, out=offsets[1:])
+    ids = np.full(offsets[-1], tokenizer.eos_token_id, np.uint32)
+    for part, start in zip(parts, offsets[:-1].tolist(), strict=True):
+        ids[start : start + len(part)] = part
+    return ids, offsets
 
 
-def _encode(tokenizer: LoadedTokenizer, rows: list[str], start: int, end: int) -> list[Encoding]:
+def encode_texts(tokenizer: LoadedTokenizer, rows: list[str]) -> list[npt.NDArray[np.uint32]]:
+    """The ids of each text, uint32, without end tokens; raises as encode_batch."""
+    parts: list[npt.NDArray[np.uint32] | None] = [None] * len(rows)
+    fast = tokenizer.fast
     try:
-        return list(tokenizer.backend.encode_batch_fast(rows[start:end], add_special_tokens=False))
-    except (TypeError, UnicodeEncodeError) as error:
-        for row in range(start, end):
-            _check_text(rows[row], row)
+        if isinstance(fast, FastEncoder):
+            parts = [None if has_long_blank(text) else fast.encode(text) for text in rows]
+        left = [row for row, part in enumerate(parts) if part is None]
+        for batch in _split_batches(rows, left):
+            encodings = tokenizer.backend.encode_batch_fast([rows[row] for row in batch], add_special_tokens=False)
+            for row, encoding in zip(batch, encodings, strict=True):
+                parts[row] = np.array(encoding.ids, np.uint32)
+    except (TypeError, AttributeError, UnicodeEncodeError) as error:
+        for row, text in enumerate(rows):
+            _check_text(text, row)
         raise SchemaError("text", "texts", error) from error
+    return [part for part in parts if part is not None]
 
 
 def _check_text(text: object, row: int) -> None:
@@ -236,17 +245,19 @@ def _check_text(text: object, row: int) -> None:
         raise DataError("text", f"not valid Unicode ({error.reason})", row, "Drop or mend the document.") from error
 
 
-def _split_batches(rows: list[str]) -> Iterator[tuple[int, int]]:
-    """Ranges of rows of about BATCH_CHARS characters; a longer text is a range of its own."""
-    start, num_chars = 0, 0
-    for row, text in enumerate(rows):
-        size = len(text) if isinstance(text, str) else 0
-        if row > start and num_chars + size > BATCH_CHARS:
-            yield start, row
-            start, num_chars = row, 0
+def _split_batches(rows: list[str], chosen: list[int]) -> Iterable[list[int]]:
+    """The chosen rows in lists of about BATCH_CHARS characters; a longer text is a list of its own."""
+    batch: list[int] = []
+    num_chars = 0
+    for row in chosen:
+        size = len(rows[row]) if isinstance(rows[row], str) else 0
+        if batch and num_chars + size > BATCH_CHARS:
+            yield batch
+            batch, num_chars = [], 0
+        batch.append(row)
         num_chars += size
-    if start < len(rows):
-        yield start, len(rows)
+    if batch:
+        yield batch
 
 
 def decode_ids(tokenizer: LoadedTokenizer, ids: npt.NDArray[np.unsignedinteger]) -> str:

@@ -1,8 +1,8 @@
 """Tokenize a sampled mix and write its shards: a global shuffle of documents in two passes of bucket files.
 
 Reads a view and attributes/sample-v1; writes tokens/<mix>/ as docs/architecture.md names it: part-NNNNN.npy, part-NNNNN.csv.gz,
-lineage.parquet, tokenizer.json, heldout/<source>.jsonl.gz, manifest.json (last). Pass 1 encodes each split and sorts copies
-into buckets by a hash of (seed, id, copy); pass 2 makes each bucket a part. Copies drawn = documents written, checked.
+lineage.parquet, tokenizer.json, heldout/<source>.jsonl.gz, manifest.json (last). Pass 1 (pipelines.encode_split) encodes each split and
+sorts copies into buckets by a hash of (seed, id, copy); pass 2 makes each bucket a part. Copies drawn = documents written, checked.
 
     spark-submit pipelines/make_tokens.py --config tokens.yaml
 """
@@ -17,26 +17,24 @@ import sys
 from typing import Any
 
 import numpy as np
-import orjson
-import pyarrow as pa
 from pydantic import Field
 
-from dolma_py import hashing, manifest, storage, views
+from dolma_py import config, manifest, storage, views
 from dolma_py.config import Config
-from dolma_py.corpus import Corpus, ViewBatch, read_view
+from dolma_py.corpus import Corpus
 from dolma_py.errors import ConservationError
-from dolma_py.listing import Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
-from dolma_py.views import View
 from mixers import shards
+from mixers.fim import MODE_NAMES, FimConfig, FimTokens, check_rates, find_fim_tokens
 from mixers.shard_manifest import build_manifest
-from mixers.shards import LINEAGE_SCHEMA, PIECE_SCHEMA, PartSummary
-from mixers.tokenization import LoadedTokenizer, encode_batch, load_tokenizer, use_one_thread
+from mixers.shards import LINEAGE_SCHEMA, PartSummary
+from mixers.tokenization import LoadedTokenizer
+from pipelines.encode_split import cached_tokenizer, encode_split, write_lines
 from pipelines.merged_lineage import MERGE_BYTES, ROW_BYTES, merge_runs, write_run
 from pipelines.sample_mix import find_planned_sources
 from pipelines.steps import StepContext, StepResult, Unit, checksum_if_file, file_lists, split_name, split_params
 
-VERSION = 2
+VERSION = 3
 
 
 class MakeTokensConfig(Config):
@@ -51,6 +49,9 @@ class MakeTokensConfig(Config):
     max_heldout_docs: int = Field(
         default=1000, ge=0, description="held-out documents written per source: those with the smallest hash"
     )
+    fim: FimConfig | None = Field(
+        default=None, description="cut copies of some sources for fill-in-the-middle; null: none"
+    )
 
 
 def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
@@ -58,7 +59,8 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
     corpus, out = context.corpus, f"tokens/{settings.mix}"
     name = settings.tokenizer
     path = context.artifact(name.removeprefix("artifact:")) if name.startswith("artifact:") else name
-    tokenizer = load_tokenizer(path)
+    tokenizer = cached_tokenizer(path)
+    fim_tokens = check_fim(context, settings, tokenizer)
     storage.remove_file(corpus.path(out, "manifest.json"))  # not complete from here on
     splits = context.plan_splits()
     num_buckets = shards.plan_buckets(count_drawn_tokens(context, settings), tokens_per_part=settings.tokens_per_part)
@@ -68,6 +70,7 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
         "seed": context.seed,
         "num_buckets": num_buckets,
         "work": context.work,
+        "fim": config.dump_config(settings.fim) if settings.fim is not None else None,
     }
     units = [Unit(split_name(split), split_params(context, split) | base, split.text_bytes) for split in splits]
     pieces, times = context.run_units("pieces", units, encode_split)
@@ -91,7 +94,7 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
     }
     made = build_manifest(
         summaries, tokenizer=tokenizer, seed=context.seed, fingerprint=context.fingerprint, heldout=heldout, checksums=checksums,
-        mix=find_planned_sources(corpus, settings.sample),
+        mix=find_planned_sources(corpus, settings.sample), fim=describe_fim(fim_tokens, facts),
     )  # fmt: skip
     if made["documents"] != copies:
         raise ConservationError("tokenize", {"copies": copies, "written": made["documents"]})
@@ -105,6 +108,23 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
     return StepResult(artifacts={f"shards_{settings.mix}": f"{out}/manifest.json"}, files=files, facts=result | {"parts": len(summaries)},
                       times={"encode_task_sec": times.task_sec, "parts_task_sec": part_times.task_sec,
                              "peak_worker_bytes": max(times.peak_worker_bytes, part_times.peak_worker_bytes)})  # fmt: skip
+
+
+def check_fim(context: StepContext, settings: MakeTokensConfig, tokenizer: LoadedTokenizer) -> FimTokens | None:
+    """The tokens of fill-in-the-middle, None without it; ConfigError before any work for one that the vocabulary lacks."""
+    if settings.fim is None:
+        return None
+    planned = find_planned_sources(context.corpus, settings.sample)  # by record; shards are named after their inputs
+    check_rates(settings.fim, None if planned is None else sorted(planned), context.setting_key("fim"))
+    return find_fim_tokens(tokenizer, settings.fim, context.setting_key("fim"))
+
+
+def describe_fim(tokens: FimTokens | None, facts: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What the manifest says of fill-in-the-middle: its tokens, and how many copies were cut."""
+    if tokens is None:
+        return None
+    cut = {mode: sum(fact["fim"][mode] for fact in facts) for mode in MODE_NAMES if mode is not None}
+    return {f"{name}_token_id": number for name, number in tokens._asdict().items()} | {"documents": cut}
 
 
 def worker_memory_bytes(settings: MakeTokensConfig, text_bytes: int) -> int:
@@ -160,100 +180,6 @@ def _plan_parts(
     return units
 
 
-@functools.lru_cache(maxsize=2)
-def _tokenizer(path: str) -> LoadedTokenizer:
-    use_one_thread()
-    return load_tokenizer(path)
-
-
-def encode_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
-    """Pass 1, one task: encode the drawn documents of a split; a piece per bucket, and the held-out documents."""
-    corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
-    tokenizer = _tokenizer(params["tokenizer"])
-    name, work = split_name(split), params["work"]
-    rows: dict[int, list[pa.Table]] = {}
-    heldout: dict[str, list[tuple[int, bytes]]] = {}
-    copies = 0
-    for batch in read_view(corpus, view, split, ["text", "metadata", "created", "added"]):
-        drawn = views.read_attributes(corpus.root, params["sample"], batch.shard, [batch.group]).take(
-            pa.array(batch.rows)
-        )
-        number = drawn.column("copies").to_numpy()
-        for source, line in _heldout_lines(batch, drawn.column("is_heldout").to_numpy(), params["seed"]):
-            heldout.setdefault(source, []).append(line)
-        chosen = np.flatnonzero(number > 0)
-        if len(chosen):
-            table, bucket = _encode_rows(batch, chosen, number[chosen], tokenizer, params)
-            copies += table.num_rows
-            for value in np.unique(bucket).tolist():
-                rows.setdefault(value, []).append(table.filter(pa.array(bucket == value)))
-    files = []
-    for value, tables in sorted(rows.items()):
-        path = f"{work}/pieces/{name}/bucket-{value:05d}.arrow"
-        files.append(write_attempt(corpus.root, attempts, path, functools.partial(shards.write_piece, tables)))
-    for source, lines in sorted(heldout.items()):
-        path = f"{work}/heldout/{name}/{storage.safe_name(source)}.jsonl"
-        content = b"".join(b"%020d %s\n" % line for line in sorted(lines))
-        files.append(write_attempt(corpus.root, attempts, path, functools.partial(_write_lines, content, len(lines))))
-    sizes = {str(value): sum(table.num_rows for table in tables) for value, tables in rows.items()}
-    return files, {
-        "copies": copies,
-        "buckets": sizes,
-        "heldout": {source: len(lines) for source, lines in sorted(heldout.items())},
-    }
-
-
-def _write_lines(content: bytes, count: int, sink: HashingWriter) -> int:
-    sink.write(content)
-    return count
-
-
-def _encode_rows(
-    batch: ViewBatch, chosen: np.ndarray, number: np.ndarray, tokenizer: LoadedTokenizer, params: dict[str, Any]
-) -> tuple[pa.Table, np.ndarray]:
-    """PIECE_SCHEMA rows, one per copy, and each row's bucket; a document is encoded once."""
-    documents = batch.documents.take(pa.array(chosen))
-    ids, offsets = encode_batch(tokenizer, documents.column("text"))
-    index = np.repeat(np.arange(len(chosen)), number)
-    copy = (np.arange(len(index)) - np.repeat(np.cumsum(number) - number, number)).astype(np.int32)
-    id_hash = hashing.hash_ids(documents.column("id"), seed=0, name="document")[index]
-    key = shards.order_hash(id_hash, copy=copy, copies=number[index].astype(np.int32), seed=params["seed"])
-    paths, lines = _origins(documents, batch, chosen)
-    rows = batch.addresses[chosen] & np.int64((1 << 40) - 1)
-    take = pa.array(index)
-    columns = [
-        pa.array(key), documents.column("id").take(take), pa.array(copy), documents.column("source").take(take), paths.take(take),
-        lines.take(take), pa.array(np.full(len(index), batch.shard.number, np.int32)), pa.array(rows[index]),
-        pa.compute.binary_length(documents.column("text")).cast(pa.int64()).take(take), shards.build_tokens(ids, offsets).take(take),
-    ]  # fmt: skip
-    return pa.Table.from_arrays(columns, schema=PIECE_SCHEMA), shards.bucket_of(key, params["num_buckets"])
-
-
-def _origins(documents: pa.RecordBatch, batch: ViewBatch, chosen: np.ndarray) -> tuple[pa.Array, pa.Array]:
-    """File of origin and its line (1-based): metadata.origin as file:line where the reader left it, else the shard and row."""
-    paths, lines = [], []
-    rows = (batch.addresses[chosen] & np.int64((1 << 40) - 1)).tolist()
-    for metadata, row in zip(documents.column("metadata").to_pylist(), rows, strict=True):
-        origin = orjson.loads(metadata).get("origin") if metadata else None
-        path, _, line = origin.rpartition(":") if isinstance(origin, str) else ("", "", "")
-        paths.append(path if path and line.isdigit() else batch.shard.path)
-        lines.append(int(line) if path and line.isdigit() else row + 1)
-    return pa.array(paths, pa.string()), pa.array(lines, pa.int64())
-
-
-def _heldout_lines(batch: ViewBatch, is_heldout: np.ndarray, seed: int) -> list[tuple[str, tuple[int, bytes]]]:
-    """(source, (hash of the id, Dolma JSON)) of the batch's held-out documents."""
-    documents = batch.documents.take(pa.array(np.flatnonzero(is_heldout)))
-    order = hashing.hash_ids(documents.column("id"), seed=seed, name="heldout order")
-    lines = []
-    for key, row in zip(order.tolist(), documents.to_pylist(), strict=True):
-        times = {name: row[name].isoformat() for name in ("added", "created") if row.get(name) is not None}
-        metadata = orjson.loads(row["metadata"]) if row["metadata"] else {}
-        values = {"id": row["id"], "text": row["text"], "source": row["source"], **times, "metadata": metadata}
-        lines.append((row["source"], (key, orjson.dumps(values, option=orjson.OPT_SORT_KEYS))))
-    return lines
-
-
 def write_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """Pass 2, one task: a part, or a source's held-out documents."""
     return write_heldout(params, attempts) if "heldout" in params else write_bucket(params, attempts)
@@ -262,7 +188,7 @@ def write_unit(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
 def write_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
     """Sort one bucket into part-NNNNN.npy, its sidecar, and its rows of the lineage."""
     root, bucket = params["root"], params["bucket"]
-    tokenizer = _tokenizer(params["tokenizer"])
+    tokenizer = cached_tokenizer(params["tokenizer"])
     pieces = []
     for name in params["splits"]:
         path = storage.join_path(root, params["work"], "pieces", name, f"bucket-{bucket:05d}.arrow")
@@ -281,7 +207,7 @@ def write_bucket(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFil
     files = [write_attempt(root, attempts, f"{base}.npy", write_tokens)]
     content = sidecar.getvalue()
     files.append(
-        write_attempt(root, attempts, f"{base}.csv.gz", functools.partial(_write_lines, content, files[0].rows))
+        write_attempt(root, attempts, f"{base}.csv.gz", functools.partial(write_lines, content, files[0].rows))
     )
     lineage = functools.partial(write_run, lineage=kept[0].lineage)
     files.append(write_attempt(root, attempts, f"{params['work']}/lineage/part-{bucket:05d}.parquet", lineage))

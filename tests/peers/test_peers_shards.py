@@ -1,4 +1,4 @@
-"""Shards read by the rules of OLMo-core's reader, written down here from its documentation, and compared with those that dolma wrote."""
+"""Shards read by the rules of OLMo-core's reader (tests.peers.olmo_core_reader), and compared with those that dolma wrote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from mixers import shards
 from mixers.shard_manifest import build_manifest
 from mixers.tokenization import BpeConfig, build_tokenizer, encode_batch, load_tokenizer, train_bpe
-from tests.peers import made_tree, our_side
+from tests.peers import made_tree, olmo_core_reader, our_side
 
 TEXTS = [
     "The first document.",
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
         pa.array(np.arange(len(TEXTS), dtype=np.uint64) << np.uint64(60)), pa.array(names), pa.array(np.zeros(len(TEXTS), np.int32)),
         pa.array(["web"] * len(TEXTS)), pa.array(["a.jsonl"] * len(TEXTS)), pa.array(np.arange(1, len(TEXTS) + 1)),
         pa.array(np.zeros(len(TEXTS), np.int32)), pa.array(np.arange(len(TEXTS))),
-        pa.array([len(text.encode()) for text in TEXTS]), shards.build_tokens(ids, offsets),
+        pa.array([len(text.encode()) for text in TEXTS]), *shards.without_fim(len(TEXTS)), shards.build_tokens(ids, offsets),
     ]  # fmt: skip
     table = pa.Table.from_arrays(columns, schema=shards.PIECE_SCHEMA)
     with open(path / "part-00000.npy", "wb") as tokens, open(path / "part-00000.csv.gz", "wb") as sidecar:
@@ -59,22 +59,30 @@ def folder(tmp_path_factory):
 
 
 def test_shards_read_as_olmo_core_does(folder):
-    """numpy memmap of the smallest dtype that holds vocab - 1, documents found by scanning for the end token, none without it."""
+    """Its documents by the end token and by the sidecar are the texts; instances follow each other without a gap."""
     path, tokenizer, made = folder
-    dtype = next(
-        kind
-        for kind in (np.uint8, np.uint16, np.uint32)
-        if tokenizer.vocab_size - 1 <= np.iinfo(kind).max and kind != np.uint8
+    size, eos = tokenizer.vocab_size, made["eos_token_id"]
+    found = olmo_core_reader.check_folder(path, vocab_size=size, eos=eos)
+    assert np.dtype(made["dtype"]) == olmo_core_reader.choose_type(max(size, 512))
+    assert [tokenizer.backend.decode(ids[:-1]) for ids in found["part-00000.npy"]] == TEXTS
+    flat = [token for ids in found["part-00000.npy"] for token in ids]
+    instances = olmo_core_reader.cut_instances(path, vocab_size=size, length=4)
+    assert [token for instance in instances for token in instance] == flat[: len(flat) // 4 * 4]
+
+
+@pytest.mark.parametrize("fault", ["header", "odd", "id", "end", "row"])
+def test_the_reader_sees_faults(folder, tmp_path, fault):
+    path, tokenizer, made = folder
+    tokens = np.fromfile(path / "part-00000.npy", "<u2")
+    rows = gzip.decompress((path / "part-00000.csv.gz").read_bytes())
+    changed = {"id": np.where(np.arange(len(tokens)) == 1, 400, tokens), "end": tokens[:-1]}.get(fault, tokens).astype(
+        "<u2"
     )
-    assert made["dtype"] == np.dtype(dtype).name
-    tokens = np.memmap(path / "part-00000.npy", dtype=dtype, mode="r")
-    ends = np.flatnonzero(tokens == made["eos_token_id"]) + 1
-    assert ends[-1] == len(tokens)
-    starts = np.concatenate([[0], ends[:-1]])
-    decoded = [
-        tokenizer.backend.decode(tokens[start : end - 1].tolist()) for start, end in zip(starts, ends, strict=True)
-    ]
-    assert decoded == TEXTS
+    before, after = (b"\x93NUMPY" if fault == "header" else b""), (b"x" if fault == "odd" else b"")
+    (tmp_path / "part-00000.npy").write_bytes(before + changed.tobytes() + after)
+    (tmp_path / "part-00000.csv.gz").write_bytes(gzip.compress(rows.split(b"\n", 1)[1] if fault == "row" else rows))
+    with pytest.raises(ValueError, match=r"part-00000|end token"):
+        olmo_core_reader.check_folder(tmp_path, vocab_size=tokenizer.vocab_size, eos=made["eos_token_id"])
 
 
 def test_the_sidecar_reads_as_dolmas_does(folder):
@@ -120,7 +128,7 @@ def test_a_shard_is_the_one_dolma_tokens_wrote(tmp_path):
         pa.array(np.arange(len(rows), dtype=np.uint64) << np.uint64(59)), pa.array([row[2] for row in rows]),
         pa.array(np.zeros(len(rows), np.int32)), pa.array([row[2].split("-")[0] for row in rows]), pa.array([row[3] for row in rows]),
         pa.array([made[row[2]][1] for row in rows]), pa.array(np.zeros(len(rows), np.int32)), pa.array(np.arange(len(rows))),
-        pa.array([len(text.encode()) for text in texts]), shards.build_tokens(ids, offsets),
+        pa.array([len(text.encode()) for text in texts]), *shards.without_fim(len(rows)), shards.build_tokens(ids, offsets),
     ]  # fmt: skip
     typed = [column.cast(field.type) for column, field in zip(columns, shards.PIECE_SCHEMA, strict=True)]
     table = pa.Table.from_arrays(typed, schema=shards.PIECE_SCHEMA)

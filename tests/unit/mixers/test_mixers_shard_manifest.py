@@ -82,6 +82,7 @@ def write_mix(folder, tokenizer, mix, *, num_buckets, piece_rows):
                 pa.array(np.zeros(len(rows), np.int32)),
                 pa.array(rows),
                 pa.array([len(TEXTS[r].encode()) for r in rows], pa.int64()),
+                *shards.without_fim(len(rows)),
                 shards.build_tokens(np.concatenate([np.empty(0, np.uint32), *spans]), offsets),
             ]
             sink = io.BytesIO()
@@ -151,7 +152,7 @@ def test_bytes_do_not_depend_on_pieces_and_order_not_on_buckets(tokenizer, mix, 
 def test_manifest_has_the_agreed_fields(tokenizer, mix, tmp_path):
     manifest = write_mix(tmp_path / "mix", tokenizer, mix, num_buckets=2, piece_rows=100)
     assert list(manifest) == [
-        "format", "version", "dtype", "vocab_size", "eos_token_id", "tokenizer", "lineage", "mix", "tokens", "documents", "seed",
+        "format", "version", "dtype", "vocab_size", "eos_token_id", "tokenizer", "lineage", "mix", "fim", "tokens", "documents", "seed",
         "fingerprint", "files", "sources", "heldout",
     ]  # fmt: skip
     assert (manifest["format"], manifest["version"], manifest["dtype"]) == ("dolma-py-shards", 1, "uint16")

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from dolma_py.formats import FieldMap, Limits
 from dolma_py.formats.warc import read_documents
-from pipelines.make_tokens import _origins
+from pipelines.encode_split import _origins
 
 PAGE = (
     b"<html><head><title>T</title></head><body><main>"
