@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
 from dolma_py import manifest, views
-from dolma_py.corpus import Corpus
+from dolma_py.corpus import Corpus, read_group
+from dolma_py.trace_document import trace_document
+from dolma_py.trace_token import trace_token
 from dolma_py.views import Step, View
 from mixers.fim import FimConfig
 from pipelines import make_tokens, sample_mix
@@ -104,3 +107,22 @@ def run_in_order(spark, units, work, *, done, attempts, **_):
     for unit in units:
         done.publish(unit.name, *work(unit.params, attempts))
     return UnitTimes(0.0, 0)
+
+
+def count_fates(corpus: Corpus) -> dict[str, int]:
+    """Documents by what `trace document` says of them, a verdict or the step that dropped them, and their copies.
+
+    The last token of text of each copy is traced, and must end the document's edited text.
+    """
+    told: Counter[str] = Counter()
+    options: dict[str, Any] = {"mix": None, "view": None, "with_attributes": False}
+    for shard in corpus.read_listing().shards:
+        groups = [read_group(corpus, shard, group, ["id"]) for group in range(len(shard.row_groups))]
+        for name in [name for group in groups for name in group.column("id").to_pylist()]:
+            (fate,) = trace_document(corpus, name, **options)["fates"]
+            told[fate["steps"][-1]["step"] if fate["verdict"] == "dropped" else fate["verdict"]] += 1
+            told["copies"] += len(fate["copies"])
+            for copy in fate["copies"]:
+                found = trace_token(corpus, f"{copy['mix']}/{copy['part']}:{copy['end'] - 2}", **options)
+                assert (found["document"]["id"], found["edited"][1]) == (name, found["document"]["edited_bytes"])
+    return dict(told)
