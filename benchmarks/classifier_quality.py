@@ -80,11 +80,13 @@ def cross_validate(texts: list[str], labels: list[str], options: FastTextOptions
 
 
 def interval(figures: dict[str, Any], name: str, percent: bool = False) -> str:
-    """A figure with its interval."""
+    """A figure with its interval, where the interval has a width."""
+    if figures[name] is None:
+        return "no figure"
     low, high = figures[f"{name}_interval"]
     if percent:
-        return f"{100 * figures[name]:.1f} % ({100 * low:.1f}-{100 * high:.1f})"
-    return f"{figures[name]:.3f} ({low:.3f}-{high:.3f})"
+        return f"{100 * figures[name]:.1f} %" + (f" ({100 * low:.1f}-{100 * high:.1f})" if high > low else "")
+    return f"{figures[name]:.3f}" + (f" ({low:.3f}-{high:.3f})" if high > low else "")
 
 
 def print_cross_validated(name: str, texts: list[str], labels: list[str], positive: str) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def print_chain(view: TextView, english: TextView, lid: str, paths: dict[str, st
     preset = PRESETS["olmo3-web"]
     taggers = {
         "olmo3-web-v1": build_tagger("web-filter", {"preset": "olmo3-web"}),
-        "language-v2": build_tagger("language", {"detector": "fasttext", "model_path": lid}),
+        "language-v3": build_tagger("language", {"detector": "fasttext", "model_path": lid}),
         "classifiers-v1": build_tagger(
             "classifiers", {"model_paths": [paths["quality"], paths["topic"]], "columns": ["quality:t0", "topic"]}
         ),
@@ -155,7 +155,7 @@ def print_chain(view: TextView, english: TextView, lid: str, paths: dict[str, st
     rules: list[dict[str, Any]] = [
         {"name": rule.name, "attributes": "olmo3-web-v1", "keep": rule.expression} for rule in preset.rules
     ]
-    rules.append({"name": "english", "attributes": "language-v2", "keep": 'lang == "en" and lang_score >= 0.65'})
+    rules.append({"name": "english", "attributes": "language-v3", "keep": 'lang == "en" and lang_score >= 0.65'})
     for title, texts in (("the same pages", english), ("pages of the whole pool", view)):
         its_batches = make_batches(texts)
         its_rows = len(texts.offsets) - 1

@@ -1,6 +1,6 @@
 """How often languages are told right: sentences, word pairs and single words in 42 languages, documents of the pool, mixed text.
 
-    DOLMA_PY_DATA=<folder> python -m benchmarks.language_accuracy [--model lid.176.ftz] [--first first.bin] [--lingua PYTHON] [--speed]
+    DOLMA_PY_DATA=<folder> python -m benchmarks.language_accuracy [--model lid.176.ftz] [--first first.bin] [--lingua PYTHON] [--speed] [--short]
 
 <folder>/langid holds the test set and the table that Lingua's author published over it. Detectors: py3langid over all its labels and over the
 75 languages of that table that it knows, the same for each --model (fastText language models), and both with --first, a model of languages
@@ -94,7 +94,7 @@ def list_detectors(models: list[str], first: str | None) -> dict[str, dict[str, 
 
 def ask(options: dict[str, Any], texts: list[str]) -> tuple[list[str], float]:
     """(languages, CPU seconds); the first call, which compiles, is not counted."""
-    tagger = build_tagger("language", {"min_chars": 0} | options)
+    tagger = build_tagger("language", {"min_chars": 0, "min_score": 0} | options)
     batch = pa.record_batch({"text": pa.array(texts, pa.large_string())})
     tagger.tag(batch.slice(0, 10))
     begin = time.process_time()
@@ -229,6 +229,60 @@ def print_documents(folder: Path, detectors: dict[str, dict[str, Any]]) -> None:
             )
 
 
+SHORT_CHARS = (4, 5, 6, 7, 10, 15, 20, 30)
+LOW_SCORES = (0.05, 0.1, 0.15, 0.2, 0.3)
+UNKNOWN = ("mi", "ts")  # languages of the test set that py3langid has no label for
+
+
+def print_short(folder: Path) -> None:
+    """Sentences cut to their first characters, as rows of a table: mean share told right over languages."""
+    by_lang = collections.defaultdict(list)
+    for row in read_test(folder):
+        if row["kind"] == "sentences" and row["lang"] not in UNKNOWN:
+            by_lang[row["lang"]].append(row["text"])
+    by_lang["ko"] = [text for source, lang, text in read_documents(folder) if (source, lang) == ("web_hplt_v2", "ko")]
+    groups = [
+        ("Japanese", ["ja"]),
+        ("Chinese", ["zh"]),
+        ("Korean (HPLT)", ["ko"]),
+        ("the other languages", sorted({*by_lang} - {"ja", "ko", "zh"})),
+    ]
+    for name, langs in groups:
+        cells = []
+        for num_chars in SHORT_CHARS:
+            shares = []
+            for lang in langs:
+                texts = [text[:num_chars].strip() for text in by_lang[lang] if len(text) >= num_chars]
+                found, _ = ask({}, texts)
+                shares.append(sum(answer == lang for answer in found) / len(texts))
+            cells.append(f"{100 * sum(shares) / len(shares):.1f}")
+        print(f"| {name} ({sum(len(by_lang[lang]) for lang in langs):,}) | {' | '.join(cells)} |")
+
+
+def print_low_scores(folder: Path) -> None:
+    """What answers of a low probability are worth, as rows of a table."""
+    sets = {
+        kind: [(row["lang"], row["text"]) for row in read_test(folder) if row["kind"] == kind] for kind in KINDS[:2]
+    }
+    sets["hplt"] = [(lang, text) for source, lang, text in read_documents(folder) if source == "web_hplt_v2"]
+    tagger = build_tagger("language", {"min_chars": 0, "min_score": 0})
+    answers = {}
+    for name, rows in sets.items():
+        found = tagger.tag(pa.record_batch({"text": pa.array([text for _, text in rows], pa.large_string())}))
+        langs = [SAME.get(lang, lang) for lang in found.column("lang").to_pylist()]
+        right = [lang == truth for lang, (truth, _) in zip(langs, rows, strict=True)]
+        answers[name] = list(zip(right, found.column("lang_score").to_pylist(), strict=True))
+    for bound in (0.0, *LOW_SCORES):
+        cells = []
+        for name, found in answers.items():
+            below = [is_right for is_right, share in found if share is not None and share < bound]
+            cells.append(f"{sum(below):,}, {len(below) - sum(below):,}")
+            if name == "sentences":
+                rest = sum(is_right for is_right, _ in found) - sum(below)
+                cells += [f"{100 * rest / len(found):.2f}", f"{100 * rest / (len(found) - len(below)):.2f}"]
+        print(f"| {bound:g} | {' | '.join(cells)} |")
+
+
 def print_mixed(folder: Path, detectors: dict[str, dict[str, Any]]) -> None:
     """Documents of four paragraphs of five sentences, two languages in turn."""
     by_lang = collections.defaultdict(list)
@@ -258,7 +312,7 @@ def print_mixed(folder: Path, detectors: dict[str, dict[str, Any]]) -> None:
         f"\nmixed text: {len(texts)} documents of four paragraphs in two languages ({', '.join('+'.join(pair) for pair in pairs)})"
     )
     for name, options in detectors.items():
-        tagger = build_tagger("language", options | {"segments": "paragraphs"})
+        tagger = build_tagger("language", {"min_score": 0} | options | {"segments": "paragraphs"})
         found = (
             tagger.tag(pa.record_batch({"text": pa.array(texts, pa.large_string())}))
             .column("segment_langs")
@@ -281,9 +335,14 @@ def main() -> None:
     parser.add_argument("--first", help="fastText model of languages that the others lack")
     parser.add_argument("--lingua", help="interpreter with lingua-language-detector")
     parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--short", action="store_true", help="only short texts and low probabilities, by py3langid")
     parser.add_argument("--without-pool", action="store_true")
     arguments = parser.parse_args()
     folder = Path(os.environ["DOLMA_PY_DATA"])
+    if arguments.short:
+        print_short(folder)
+        print_low_scores(folder)
+        return
     detectors = list_detectors(arguments.model, arguments.first)
     print_test_set(folder, detectors, arguments.lingua, arguments.speed)
     if not arguments.without_pool:

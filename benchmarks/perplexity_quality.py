@@ -25,10 +25,10 @@ import xxhash
 import zstandard
 
 from dolma_py.arrow_buffers import TextView, view_text
+from taggers.classifier_figures import area_under_curve
 from taggers.language_model import load_model, score_texts
 from taggers.language_model_tokens import LanguageModelText
 from taggers.language_model_training import LanguageModelConfig, train_language_model
-from taggers.train_classifier import area_under_curve
 
 FOLDS = 5
 RESAMPLES = 1000

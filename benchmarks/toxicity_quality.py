@@ -20,12 +20,11 @@ import numpy as np
 import xxhash
 
 from benchmarks.perplexity_quality import FOLDS, find_interval
-from taggers.fasttext_model import load_model, predict_label
-from taggers.train_classifier import ClassifierConfig, area_under_curve, train_classifier
+from taggers.classifier_figures import area_under_curve
+from taggers.fasttext_model import load_model, normalize_text, predict_label
+from taggers.train_classifier import FastTextOptions, train_model
 
-CONFIG = ClassifierConfig(
-    positive_label="toxic", negative_label="non_toxic", epochs=10, learning_rate=0.3, held_out_frac=0.05
-)
+OPTIONS = FastTextOptions(epochs=10, learning_rate=0.3)
 
 
 def main() -> None:
@@ -40,10 +39,9 @@ def main() -> None:
         asked = np.flatnonzero(folds == fold)
         with tempfile.TemporaryDirectory() as folder:
             path_of_model = os.path.join(folder, "model.bin")
-            train_classifier(
-                [rejected for _, _, rejected in seen], [chosen for _, chosen, _ in seen],
-                output_path=path_of_model, seed=1, config=CONFIG,
-            )  # fmt: skip
+            training = {"toxic": [row[2] for row in seen], "non_toxic": [row[1] for row in seen]}
+            training = {label: list(map(normalize_text, texts)) for label, texts in training.items()}
+            train_model(training, folder, 1, OPTIONS).save_model(path_of_model)
             model = load_model(path_of_model)
             for side in (0, 1):
                 scores[asked, side] = predict_label(model, [pairs[row][1 + side] for row in asked], label="toxic")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dolma_py.cli_classifier import add_classifier_commands
+from dolma_py.cli_classifier import Replace, add_classifier_commands
 from dolma_py.cli_trace import add_trace_commands
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
 
@@ -306,6 +306,7 @@ def train_language_model(
     input: PlainInput = None,
     output: Annotated[str | None, typer.Option("--output", help="with --input: file for the model")] = None,
     text_column: TextColumn = "text",
+    replace: Replace = False,
     view: View = None,
     config: ConfigFile = None,
     set: Overrides = None,
@@ -318,8 +319,9 @@ def train_language_model(
 ) -> None:
     """Count an n-gram model, on a sample of a corpus' view or on plain files: --set order=5 --set prune=[0,0,1]."""
     call("language-model train", kind="train_language_model", corpus=corpus, inputs=input or [], output=output,
-         text_column=text_column, view=view, config=config, overrides=set or [], run={"name": name, "seed": seed},
-         dry_run=dry_run, spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
+         text_column=text_column, replace=replace, view=view, config=config, overrides=set or [],
+         run={"name": name, "seed": seed}, dry_run=dry_run,
+         spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
 
 
 _plain_job_command(dedup_app, "dedup exact", "dedup_exact", "Exact copies by xxh3-128.")

@@ -40,6 +40,7 @@ MISTAKE_STATUS = frozenset(
     {401, 403, 404, 405}
 )  # key, address or name of the model are wrong, as long as nothing else ever came
 RETRIED_STATUS = frozenset({408, 425, 429})  # and all from 500
+NOBODY_LISTENS = ("ConnectionRefusedError", "gaierror")  # how the detail of such a failure begins
 KEPT_FIELDS = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "model")
 FAILED_FLOOR = 20  # answers before their share of failures counts
 
@@ -132,8 +133,10 @@ class Endpoint:
     ConfigError         the key's variable is not set, or the cache is no folder of a file system
     """
 
-    def __init__(self, settings: EndpointConfig) -> None:
+    def __init__(self, settings: EndpointConfig, *, first_tries: int | None = None) -> None:
+        """first_tries: exchanges for one request while nobody listens at the address and nothing ever came; None: max_tries."""
         self.settings = settings
+        self._first_tries = settings.max_tries if first_tries is None else first_tries
         self.counts: Counter[str] = Counter()
         self._address = parse_address(settings.base_url)
         self._key = _read_key(settings.api_key_variable)
@@ -147,6 +150,7 @@ class Endpoint:
         self._state = threading.Condition()  # guards what stands below, and counts
         self._num_booked = 0  # exchanges under way
         self._has_answered = False  # anything that is no mistake of ours
+        self._has_warned = False  # that nobody listens
         self._not_before = 0.0  # monotonic: the server asked for silence until then
         self._closed = threading.Event()
 
@@ -259,6 +263,10 @@ class Endpoint:
                 return answer
             if attempt.is_final or tries == self.settings.max_tries:
                 break
+            if not self._has_answered and answer.detail.startswith(NOBODY_LISTENS):
+                self._warn_once(answer)
+                if tries >= self._first_tries:
+                    break
             asked = attempt.wait_seconds
             if asked is not None and asked > self.settings.max_retry_after_seconds:
                 break
@@ -272,6 +280,14 @@ class Endpoint:
                 f"Check base_url, model ({self.settings.model}) and the key.",
             )
         return answer
+
+    def _warn_once(self, answer: Answer) -> None:
+        with self._state:
+            if self._has_warned:
+                return
+            self._has_warned = True
+        tries = min(self.settings.max_tries, self._first_tries)
+        logger.warning("endpoint %s: %s; each request is tried %d times", self.settings.base_url, answer.detail, tries)
 
     def _read_reply(self, reply: Reply) -> _Attempt:
         status = reply.status

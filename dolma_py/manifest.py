@@ -15,7 +15,18 @@ from dolma_py import storage
 from dolma_py.errors import DataError
 from dolma_py.machine import read_peak_bytes
 
-PACKAGES = ("dolma-py", "numpy", "pyarrow", "numba", "pyspark", "tokenizers", "tiktoken", "fasttext-numpy2", "resiliparse", "torch")
+PACKAGES = (
+    "dolma-py",
+    "numpy",
+    "pyarrow",
+    "numba",
+    "pyspark",
+    "tokenizers",
+    "tiktoken",
+    "fasttext-numpy2",
+    "resiliparse",
+    "torch",
+)
 
 
 def write_manifest(folder: str, manifest: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ Legend: N documents, G groups, B buckets per group, S open bins.
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,9 @@ UInt64s = npt.NDArray[np.uint64]
 # bits of the key by level, from the top; no digit holds bits of both the score and the id hash
 LEVEL_BITS = (11, 11, 10, 11, 11, 11, 11, 11, 9)
 NUM_DIGITS = 1 << 11
+MAX_BUCKETS = 1000
+_KEY_DIGITS = 25
+_KEY = re.compile(f"[0-9a-f]{{{_KEY_DIGITS}}}")
 SCORE_BITS = 32
 
 
@@ -129,6 +133,26 @@ def narrow_bins(bins: Bins, weights: Ints, counts: Ints, *, total: Ints, num_buc
         bins.level + 1, first, np.array(columns[0], np.uint64), np.array(columns[1], np.uint64),
         np.array(columns[2], np.int64), np.array(columns[3], np.int64),
     )  # fmt: skip
+
+
+def part_bins(bins: Bins, max_bins: int) -> list[Bins]:
+    """The same bins in parts of at most `max_bins`, in order; each has all groups, those of other parts without bins."""
+    starts = range(0, max(len(bins.high), 1), max_bins)
+    return [
+        Bins(
+            bins.level,
+            np.clip(bins.first, start, start + max_bins) - start,
+            *(column[start : start + max_bins] for column in bins[2:]),
+        )
+        for start in starts
+    ]
+
+
+def join_bins(parts: list[Bins]) -> Bins:
+    """The bins of parts of part_bins, each narrowed by itself, as narrowing all together gives them."""
+    first = np.sum([part.first for part in parts], axis=0).astype(np.int64)
+    columns = (np.concatenate([part[place] for part in parts]) for place in range(2, len(Bins._fields)))
+    return Bins(parts[0].level, first, *columns)
 
 
 def _digits_with_thresholds(ends: Ints, before: int, total: int, num_buckets: int) -> list[int]:
@@ -251,7 +275,7 @@ def _digits(keys: Keys, level: int) -> Ints:
 
 
 def dump_thresholds(thresholds: Thresholds, groups: list[tuple[str, str]], settings: dict[str, Any]) -> dict[str, Any]:
-    """Plain data for a JSON file: per group the thresholds as score (for reading) and key (what decides, 24 hex digits)."""
+    """Plain data for a JSON file: per group the thresholds as score (for reading) and key (what decides, 25 hex digits)."""
     rows = []
     for number, (source, topic) in enumerate(groups):
         mine = slice(int(thresholds.first[number]), int(thresholds.first[number + 1]))
@@ -270,14 +294,22 @@ def dump_thresholds(thresholds: Thresholds, groups: list[tuple[str, str]], setti
     }
 
 
-def load_thresholds(values: dict[str, Any], where: str) -> tuple[Thresholds, list[tuple[str, str]]]:
+def _read_key(key: Any) -> tuple[int, int]:
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise ValueError(f"a key {str(key)[:40]!r}, expected {_KEY_DIGITS} hexadecimal digits")
+    return int(key[:9], 16), int(key[9:], 16)
+
+
+def load_thresholds(values: Any, where: str) -> tuple[Thresholds, list[tuple[str, str]]]:
     """Thresholds and groups of dump_thresholds' data. SchemaError for anything else."""
     try:
         if values["format"] != "dolma-py-quality-thresholds" or values["version"] != 1:
             raise ValueError(values["format"])
-        num_buckets = int(values["num_buckets"])
+        num_buckets = values["num_buckets"]
+        if type(num_buckets) is not int or not 1 <= num_buckets <= MAX_BUCKETS:
+            raise ValueError(f"num_buckets {num_buckets!r}")
         groups = [(str(row["source"]), str(row["topic"])) for row in values["groups"]]
-        keys = [[(int(key[:9], 16), int(key[9:], 16)) for key in row["keys"]] for row in values["groups"]]
+        keys = [[_read_key(key) for key in row["keys"]] for row in values["groups"]]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise SchemaError(where, "thresholds that `mix partition` saved", f"{type(error).__name__}: {error}") from error
     is_whole = all(len(row) == num_buckets - 1 and row == sorted(row) for row in keys)

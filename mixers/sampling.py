@@ -1,21 +1,45 @@
-"""Which documents, and how often: copies of every document of a cell, and the held-out split, both by hash of the id.
+"""Which documents, and how often: copies of every document of a pool, the held-out split, and the check that the plan was met.
 
-Nothing here depends on row order or partitions: a document's fate is a function of its cell, its tokens and the hash of its
-id, and a cell's outcome a function of the set of its documents. Legend: N documents, C cells.
+Nothing here depends on row order or partitions: a document's fate is a function of its pool, its keys and its tokens, and a pool's
+outcome a function of the set of its documents and of the edges of its source's pools. A pool is a cell of the plan, or
+several (mixers.selection). Legend: N documents, C cells, P pools.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from pydantic import Field, model_validator
 
 from dolma_py.config import Config
-from dolma_py.errors import ConfigError, SchemaError
+from dolma_py.errors import ConfigError, ConservationError, SchemaError
 from dolma_py.hashing import derive_seed, mix_keys, uniform_hash
+from mixers import prefix_search
 from mixers.percentiles import check_cells, find_group_starts
+from mixers.prefix_search import Ordered
 
+Ints = npt.NDArray[np.int64]
 UInt64s = npt.NDArray[np.uint64]
+MAX_COPIES = 1 << 31
+
+# What a sample took of each cell, sorted by (source, topic, bucket)
+SAMPLED_SCHEMA = pa.schema([
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("topic", pa.string(), nullable=False),
+    pa.field("bucket", pa.int32(), nullable=False),
+    pa.field("pool", pa.int32(), nullable=False),  # cells of one number share their budget
+    pa.field("documents", pa.int64(), nullable=False),  # that may be sampled; 0 where the cell takes no part
+    pa.field("tokens", pa.int64(), nullable=False),  # of these
+    pa.field("excluded_documents", pa.int64(), nullable=False),  # that may never be sampled
+    pa.field("planned_tokens", pa.int64(), nullable=False),
+    pa.field("sampled_tokens", pa.int64(), nullable=False),
+    pa.field("sampled_documents", pa.int64(), nullable=False),  # with a copy or more
+    pa.field("copies", pa.int64(), nullable=False),
+    pa.field("edge_tokens", pa.int64(), nullable=False),  # of the document at which the pool's budget ends: what it may be off by
+])  # fmt: skip
 
 
 class HeldoutConfig(Config):
@@ -71,106 +95,123 @@ def select_heldout(
     return is_heldout
 
 
-def derive_cell_seeds(cells: list[tuple[str, str, int]], *, seed: int) -> UInt64s:
-    """One 64-bit seed per cell, uint64 (C,), from its (source, topic, bucket): the same whatever other cells a plan has."""
-    return np.array([derive_seed(seed, "sample", *cell) for cell in cells], np.uint64)
+def order_for_heldout(source: npt.NDArray[np.int32], *, id_hash: UInt64s, place: Ints, seed: int) -> Ordered:
+    """The order in which select_heldout takes a number of documents of each source, for a search beyond memory; weights are 1."""
+    key = mix_keys(id_hash, seed=derive_seed(seed, "heldout"))
+    return Ordered(source, key, id_hash, place, np.ones(len(source), np.int64))
+
+
+def split_budget(
+    planned_tokens: Ints,
+    *,
+    available: Ints,
+    names: Sequence[str],
+    max_repetition: npt.NDArray[np.float64] | None = None,
+) -> tuple[Ints, Ints]:
+    """Copies of every document, and the tokens left for copies of some; int64 (P,) each. All arguments are of the P pools.
+
+    Raises
+    ------
+    SchemaError     a negative count
+    ConfigError     tokens are planned of a pool that has none, more than max_repetition times its tokens, or 2^31 copies
+    """
+    if len(planned_tokens) and int(planned_tokens.min()) < 0:
+        raise SchemaError("planned_tokens", "counts of at least 0", int(planned_tokens.min()))
+    impossible = np.flatnonzero((planned_tokens > 0) & (available == 0))
+    if len(impossible):
+        first = int(impossible[0])
+        rule = f"planned of {names[first]}, which has no document that may be sampled"
+        hint = "Make the plan from the documents that are sampled, or take more buckets."
+        raise ConfigError("cells", int(planned_tokens[first]), rule, hint)
+    if max_repetition is not None:
+        many = np.flatnonzero(planned_tokens / max_repetition > available)
+        if len(many):
+            first = int(many[0])
+            most = float(max_repetition[first])
+            rule = f"{names[first]} has {int(available[first])} tokens, for at most {most:g} times as many planned"
+            hint = f"{int(planned_tokens[first])} are planned: take more buckets, or plan less."
+            raise ConfigError("selection.max_repetition", most, rule, hint)
+    divisor = np.maximum(available, 1)
+    whole = planned_tokens // divisor
+    if len(whole) and int(whole.max()) >= MAX_COPIES:
+        raise ConfigError("cells", int(whole.max()), "expected fewer than 2^31 copies of a document")
+    return whole, planned_tokens - whole * divisor
 
 
 def sample_copies(
-    cell: npt.NDArray[np.int32],
-    *,
-    tokens: npt.NDArray[np.int64],
-    id_hash: UInt64s,
-    planned_tokens: npt.NDArray[np.int64],
-    cell_seeds: UInt64s,
-) -> npt.NDArray[np.int32]:
-    """How many copies of each document the mix takes.
+    docs: Ordered, *, whole: Ints, rest: Ints, chain: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int32], Ints]:
+    """How many copies of each document the mix takes, and the weight of each pool's edge.
 
-    A cell with T tokens and P planned gives P // T copies of every document; for the P % T tokens left, one copy more to
-    the documents with the smallest hash(seed, id, cell), stopping at that number of documents whose tokens come closest to
-    what is left (the smaller number on a tie). So the written tokens differ from P by at most half a document.
+    Every document of a pool gets its whole copies; for the tokens left, one copy more to the first documents by rising keys, up to the
+    one at which the budget ends, its edge, or with it, whichever brings the sum over the chain closest to what was wanted
+    (prefix_search.choose_ends). So a pool is off by at most its edge, and a chain by at most half of its longest edge.
 
     Parameters
     ----------
-    cell : int32 (N,)               cell of each document, -1 for one that is not sampled (0 copies)
-    tokens : int64 (N,)             tokens of each document as they will be written, end-of-text token included, so >= 1
-    id_hash : uint64 (N,)           hash of the id; ids whose hashes collide inside a cell are taken in row order
-    planned_tokens : int64 (C,)     tokens to write from each cell, >= 0
-    cell_seeds : uint64 (C,)        from derive_cell_seeds
+    docs : N documents              pool -1 is not sampled (0 copies); weights are tokens as they will be written, so >= 1
+    whole, rest : int64 (P,)        from split_budget
+    chain : int32 (P,)              pools of one number, a source's, mend what they are off together
 
     Returns
     -------
     copies : int32 (N,)             0, 1, 2, ...
+    edge_tokens : int64 (P,)        0 where the budget is whole copies
 
     Raises
     ------
-    SchemaError                     lengths differ, a cell out of range, a negative count
-    ConfigError                     tokens are planned for a cell that has none, or more than 2^31 copies of a document
+    SchemaError                     lengths differ, a pool out of range, a weight below 1, rest above the pool's tokens
 
-    Guarantees                      independent of row order and of the other cells
+    Guarantees                      independent of row order and of pools of other chains
     Cost                            O(N log N) time, about 80 N bytes
 
     Examples
     --------
-    >>> sample_copies(np.int32([0, 0]), tokens=np.int64([5, 5]), id_hash=np.uint64([1, 2]),
-    ...               planned_tokens=np.int64([20]), cell_seeds=np.uint64([9]))
-    array([2, 2], dtype=int32)
+    >>> docs = Ordered(np.int32([0, 0]), np.uint64([7, 3]), np.uint64([0, 0]), np.int64([0, 1]), np.int64([5, 5]))
+    >>> sample_copies(docs, whole=np.int64([2]), rest=np.int64([4]), chain=np.int32([0]))[0]
+    array([2, 3], dtype=int32)
     """
-    check_cells(cell, len(planned_tokens), tokens)
-    if len(id_hash) != len(cell) or len(cell_seeds) != len(planned_tokens):
-        raise SchemaError("id_hash", f"{len(cell)} rows and {len(planned_tokens)} cell seeds", len(id_hash))
-    _check_counts(tokens, planned_tokens)
-    available = np.zeros(len(planned_tokens), np.int64)
-    sampled = np.flatnonzero(cell >= 0)
-    np.add.at(available, cell[sampled], tokens[sampled])
-    whole, rest = _split_budget(planned_tokens, available)
-    copies = np.zeros(len(cell), np.int32)
-    copies[sampled] = whole[cell[sampled]]
-    partial = sampled[rest[cell[sampled]] > 0]
-    if len(partial) == 0:
-        return copies
-    cell = cell[partial]
-    key = mix_keys(id_hash[partial] ^ cell_seeds[cell], seed=0)
-    order = np.lexsort((id_hash[partial], key, cell))
-    taken = _is_taken(cell[order], tokens[partial][order], rest)
-    copies[partial[order[taken]]] += 1
-    return copies
+    check_cells(docs.pool, len(rest), docs.weight, docs.place)
+    if not len(docs.high) == len(docs.low) == len(docs.pool) or not len(whole) == len(rest) == len(chain):
+        raise SchemaError("docs", "columns of one length, and pools of one number", len(docs.high))
+    if len(docs.weight) and int(docs.weight.min()) < 1:
+        raise SchemaError("tokens", "counts of at least 1", int(docs.weight.min()))
+    sampled = docs.pool >= 0
+    available, counts = np.zeros(len(rest), np.int64), np.zeros(len(rest), np.int64)
+    np.add.at(available, docs.pool[sampled], docs.weight[sampled])
+    np.add.at(counts, docs.pool[sampled], 1)
+    edges = prefix_search.find_edges(docs, prefix_search.start_search(rest, available=available, num_docs=counts))
+    ends = prefix_search.choose_ends(edges, budget=rest, chain=chain)
+    return count_copies(docs, whole=whole, ends=ends), edges.weight
 
 
-def _is_taken(
-    cell: npt.NDArray[np.int32], tokens: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    """Rows of the prefix of each cell whose token sum is nearest to rest[cell]; rows are sorted by (cell, key).
+def count_copies(docs: Ordered, *, whole: Ints, ends: prefix_search.Ends) -> npt.NDArray[np.int32]:
+    """Copies, int32 (N,), of documents from the ends of their pools alone: what a task needs to decide about its own documents."""
+    copies = np.where(docs.pool >= 0, whole[docs.pool], 0) if len(whole) else np.zeros(len(docs.pool), np.int64)
+    return (copies + prefix_search.is_below(docs, ends)).astype(np.int32)
 
-    Prefix sums rise, so row i belongs to the nearest prefix when |sum with i - rest| < |sum without i - rest|, that is when
-    sum with i + sum without i < 2 * rest; on a tie it stays out.
+
+def check_conservation(sampled: pa.Table) -> None:
+    """Raise ConservationError unless tokens sampled are tokens planned, of every pool to within its edge, of a source to within half an edge.
+
+    sampled: SAMPLED_SCHEMA rows, whose sampled_tokens were counted from the copies.
     """
-    starts = find_group_starts(cell)
-    counts = np.diff(np.append(starts, len(cell)))
-    with_row = np.cumsum(tokens)
-    without_row = with_row - tokens
-    base = np.repeat(without_row[starts], counts)
-    nearer: npt.NDArray[np.bool_] = (with_row - base) + (without_row - base) < 2 * rest[cell]
-    return nearer
-
-
-def _check_counts(tokens: npt.NDArray[np.int64], planned_tokens: npt.NDArray[np.int64]) -> None:
-    for name, counts, least in (("tokens", tokens, 1), ("planned_tokens", planned_tokens, 0)):
-        if len(counts) and int(counts.min()) < least:
-            raise SchemaError(name, f"counts of at least {least}", int(counts.min()))
-
-
-def _split_budget(
-    planned: npt.NDArray[np.int64], available: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Whole copies and tokens left per cell, int64 (C,) each."""
-    impossible = np.flatnonzero((planned > 0) & (available == 0))
-    if len(impossible):
-        first = int(impossible[0])
-        hint = "Make the plan from the counts of the documents that are sampled."
-        raise ConfigError(f"plan.cells[{first}].planned_tokens", int(planned[first]), "the cell has no tokens", hint)
-    divisor = np.maximum(available, 1)
-    whole = planned // divisor
-    if len(whole) and int(whole.max()) >= 1 << 31:
-        raise ConfigError("plan.cells.planned_tokens", int(whole.max()), "expected fewer than 2^31 copies")
-    return whole, planned - whole * divisor
+    pools = sampled.group_by(["source", "pool"]).aggregate(
+        [("planned_tokens", "sum"), ("sampled_tokens", "sum"), ("edge_tokens", "max")]
+    )
+    sources: dict[str, list[int]] = {}
+    for row in pools.sort_by("pool").to_pylist():
+        off, edge = row["sampled_tokens_sum"] - row["planned_tokens_sum"], row["edge_tokens_max"]
+        if abs(off) > edge:
+            counts = {
+                "planned_tokens": row["planned_tokens_sum"],
+                "sampled_tokens": row["sampled_tokens_sum"],
+                "one_document": edge,
+            }
+            raise ConservationError(f"sample of {row['source']}, pool {row['pool']}", counts)
+        found = sources.setdefault(row["source"], [0, 0])
+        found[0] += off
+        found[1] = max(found[1], edge)
+    for source, (off, edge) in sorted(sources.items()):
+        if 2 * abs(off) > edge:
+            raise ConservationError(f"sample of {source}", {"sampled_above_planned": off, "one_document": edge})

@@ -22,6 +22,7 @@ from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
 from mixers import shards
 from mixers.fim import MODE_NAMES, PLAIN, Cuts, FimConfig, FimTokens, choose_cuts, encode_copies, find_fim_tokens
+from mixers.instruction_text import check_plain, list_special_tokens, make_markers
 from mixers.shards import PIECE_SCHEMA
 from mixers.tokenization import LoadedTokenizer, load_tokenizer, use_one_thread
 from pipelines.steps import checksum_if_file, split_name
@@ -90,6 +91,9 @@ def _encode_rows(
 ) -> tuple[pa.Table, np.ndarray]:
     """PIECE_SCHEMA rows, one per copy, and each row's bucket."""
     documents = batch.documents.take(pa.array(chosen))
+    if params["special_tokens"] == "error":
+        markers = make_markers(list_special_tokens(tokenizer.backend), chat=False)
+        check_plain(documents.column("text"), documents.column("id"), markers)
     index = np.repeat(np.arange(len(chosen)), number)
     copy = (np.arange(len(index)) - np.repeat(np.cumsum(number) - number, number)).astype(np.int32)
     id_hash = hashing.hash_ids(documents.column("id"), seed=0, name="document")[index]

@@ -14,7 +14,7 @@ import gzip
 import io
 import json
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -49,6 +49,10 @@ class MakeTokensConfig(Config):
     max_heldout_docs: int = Field(
         default=1000, ge=0, description="held-out documents written per source: those with the smallest hash"
     )
+    special_tokens: Literal["text", "error"] = Field(
+        default="text",
+        description="what a special token's name in a text is: text like any other, or an error, as midtraining wants it (docs/sampling.md)",
+    )
     fim: FimConfig | None = Field(
         default=None, description="cut copies of some sources for fill-in-the-middle; null: none"
     )
@@ -70,6 +74,7 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
         "seed": context.seed,
         "num_buckets": num_buckets,
         "work": context.work,
+        "special_tokens": settings.special_tokens,
         "fim": config.dump_config(settings.fim) if settings.fim is not None else None,
     }
     units = [Unit(split_name(split), split_params(context, split) | base, split.text_bytes) for split in splits]

@@ -1,7 +1,7 @@
 """The narrow table that planning and sampling share: one row per document of the view, on the driver.
 
 A row is 40 bytes and the source's name: score, tokens, bytes of the edited text, hash of the id, address. Joining the tasks'
-tables and ranking inside the cells take DOC_BYTES a document at the peak; `max_docs` bounds it.
+tables and ranking inside the cells take DOC_BYTES a document at the peak; of more than `max_docs` nothing is joined (mix_passes).
 For sources whose buckets are classes of cluster sizes (MixInputs.duplicates), the score of a row is its cluster size.
 """
 
@@ -18,6 +18,7 @@ from pydantic import Field
 from dolma_py import config, hashing, parquet_files, views
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, evaluate_group
+from dolma_py.done import DoneFile
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.listing import Shard, Split, pack_address
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
@@ -32,7 +33,7 @@ ROW_SCHEMA = pa.schema([
     ("bytes", pa.int64()), ("id_hash", pa.uint64()), ("topic", pa.string()),
 ])  # fmt: skip
 CHANGES_NO_BYTE = ("max_docs",)
-DOC_BYTES = 160  # of the driver at the peak: 150 measured with 4 million documents and names of 12 bytes
+DOC_BYTES = 210  # of the driver at the peak: 201 measured with 4 million documents, names of sources and topics of 12 and 13 bytes
 MEAN_TEXT_BYTES = 200  # a dry run's bound holds for documents of this many bytes of text on average, or more
 
 
@@ -55,9 +56,9 @@ class MixInputs(Config):
         default=HeldoutConfig(heldout_frac=0.01), description="documents for validation, never sampled"
     )
     max_docs: int = Field(
-        default=100_000_000,
+        default=10_000_000,
         ge=1,
-        description="most documents of the view; each takes 160 bytes of the driver's memory, so 16 GB at 100 million",
+        description="most documents whose narrow rows the driver holds, 210 bytes each; of more, tasks find cells and copies, the same",
     )
 
 
@@ -70,13 +71,8 @@ class MixTable(NamedTuple):
     ]  # source -> documents [that came out of deduplication, that later rules removed] by bucket
 
 
-def read_mix_table(context: StepContext, inputs: MixInputs) -> pa.Table:
-    """ROW_SCHEMA rows of the view in corpus order."""
-    return read_mix(context, inputs).rows
-
-
-def read_mix(context: StepContext, inputs: MixInputs) -> MixTable:
-    """The table of the view."""
+def write_mix_rows(context: StepContext, inputs: MixInputs) -> DoneFile:
+    """Run the phase `table`: files of ROW_SCHEMA, one for each split, in corpus order."""
     units = [
         Unit(
             split_name(split),
@@ -86,15 +82,25 @@ def read_mix(context: StepContext, inputs: MixInputs) -> MixTable:
         for split in context.plan_splits()
     ]
     done, _ = context.run_units("table", units, table_split)
-    files = file_lists(done)
-    check_docs(context, inputs, sum(file["rows"] for file in files))
-    tables = [parquet_files.read_row_groups(context.corpus.path(file["path"]), None, None) for file in files]
-    table = pa.concat_tables([ROW_SCHEMA.empty_table(), *tables]).combine_chunks()
-    if not table.num_rows:
+    if not sum(file["rows"] for file in file_lists(done)):
         raise ConfigError(
             "view", context.need_view().name, "expected documents to mix, every one was dropped", "Read the funnel."
         )
-    return MixTable(table, add_removals(line["facts"]["removals"] for line in done.units.values()))
+    return done
+
+
+def load_mix_rows(context: StepContext, files: list[dict[str, Any]]) -> pa.Table:
+    """The rows of these files on the driver."""
+    columns = []
+    for field in ROW_SCHEMA:  # one by one: a column is held twice while it is joined, not the table
+        tables = [
+            parquet_files.read_row_groups(context.corpus.path(file["path"]), None, [field.name]) for file in files
+        ]
+        parts = [part for table in tables for part in table.column(0).chunks]
+        columns.append(pa.chunked_array(parts, field.type).combine_chunks())
+        del tables, parts
+        pa.default_memory_pool().release_unused()
+    return pa.Table.from_arrays(columns, schema=ROW_SCHEMA)
 
 
 def row_params(inputs: MixInputs) -> dict[str, Any]:
@@ -103,17 +109,8 @@ def row_params(inputs: MixInputs) -> dict[str, Any]:
     return {name: values[name] for name in ("tokens", "score", "topic", "duplicates")}
 
 
-def check_docs(context: StepContext, inputs: MixInputs, num_docs: int) -> None:
-    """Raise ConfigError for more documents than the driver may hold, before it reads them."""
-    if num_docs > inputs.max_docs:
-        raise ConfigError(
-            context.setting_key("max_docs"), inputs.max_docs, f"expected at least the view's {num_docs} documents",
-            f"Raise it where the driver has {num_docs * DOC_BYTES / 1e9:.1f} GB of memory for them, or drop documents by a rule.",
-        )  # fmt: skip
-
-
 def driver_memory_bytes(inputs: MixInputs, text_bytes: int) -> int:
-    """What the driver holds at most for documents of MEAN_TEXT_BYTES or more on average."""
+    """What the driver holds of rows at most, for documents of MEAN_TEXT_BYTES or more on average."""
     return DOC_BYTES * min(inputs.max_docs, text_bytes // MEAN_TEXT_BYTES)
 
 
@@ -243,7 +240,7 @@ def assign_cells(
     table: pa.Table, inputs: MixInputs, seed: int, num_buckets: int
 ) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
     """(groups, cell of each document or -1 when held out, is_heldout): cell = group * num_buckets + bucket of quality or cluster size."""
-    names, group = _number_groups(table)
+    names, group = find_groups(table)
     id_hash = table.column("id_hash").to_numpy()
     sources = sorted({source for source, _ in names})
     source_of = np.array([sources.index(source) for source, _ in names], np.int32)
@@ -262,29 +259,36 @@ def assign_cells(
 
 def _replace_buckets(table: pa.Table, bucket: np.ndarray, by_size: DuplicatesConfig, num_buckets: int) -> np.ndarray:
     """Buckets by cluster size where a source has those, int32 (N,)."""
-    if len(by_size.sizes) > num_buckets:
-        rule = f"expected at most num_buckets sizes, {num_buckets}"
-        raise ConfigError("duplicates.sizes", len(by_size.sizes), rule, f"Set num_buckets: {len(by_size.sizes)}.")
     sources = table.column("source").combine_chunks()
-    if by_size.sources is not None:
-        known = pc.unique(sources).to_pylist()
-        unknown = sorted(set(by_size.sources) - set(known))
-        if unknown:
-            raise ConfigError(
-                "duplicates.sources", unknown[0], f"expected sources of the view, some of {sorted(known)}"
-            )
+    check_sizes(by_size, pc.unique(sources).to_pylist(), num_buckets)
     sizes = find_size_buckets(table.column("score").to_numpy().astype(np.int64), by_size.sizes)
     return np.where(is_sized(sources, by_size), sizes, bucket)
 
 
-def _number_groups(table: pa.Table) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """The (source, topic) pairs that occur, sorted, and each document's number among them, int32 (N,)."""
+def check_sizes(by_size: DuplicatesConfig, known: list[str], num_buckets: int) -> None:
+    """Raise ConfigError for more sizes than buckets, and for sources that the view does not have."""
+    if len(by_size.sizes) > num_buckets:
+        rule = f"expected at most num_buckets sizes, {num_buckets}"
+        raise ConfigError("duplicates.sizes", len(by_size.sizes), rule, f"Set num_buckets: {len(by_size.sizes)}.")
+    unknown = sorted(set(by_size.sources or []) - set(known))
+    if unknown:
+        raise ConfigError("duplicates.sources", unknown[0], f"expected sources of the view, some of {sorted(known)}")
+
+
+def find_groups(table: pa.Table) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """The (source, topic) pairs that occur, sorted, and which of them each row has, int32 (N,)."""
     parts = [table.column(name).combine_chunks().dictionary_encode() for name in ("source", "topic")]
     sources, topics = (part.dictionary.to_pylist() for part in parts)
-    first, second = (part.indices.to_numpy(zero_copy_only=False).astype(np.int64) for part in parts)
-    pairs, number = np.unique(first * max(len(topics), 1) + second, return_inverse=True)
-    found = [(sources[pair // len(topics)], topics[pair % len(topics)]) for pair in pairs.tolist()]
+    pair = parts[0].indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    pair *= max(len(topics), 1)
+    pair += parts[1].indices.to_numpy(zero_copy_only=False)
+    # a table of all pairs, not a sort of all rows; a pair's number is its place among the names in order
+    occurs = np.zeros(len(sources) * len(topics), np.bool_)
+    occurs[pair] = True
+    found = [
+        (sources[number // len(topics)], topics[number % len(topics)]) for number in np.flatnonzero(occurs).tolist()
+    ]
     order = sorted(range(len(found)), key=found.__getitem__)
-    rank = np.empty(len(found), np.int32)
-    rank[order] = np.arange(len(found), dtype=np.int32)
-    return [found[index] for index in order], rank[number]
+    numbers = np.zeros(len(occurs), np.int32)
+    numbers[np.flatnonzero(occurs)[order]] = np.arange(len(found), dtype=np.int32)
+    return [found[index] for index in order], numbers[pair]

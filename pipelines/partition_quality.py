@@ -19,13 +19,14 @@ import pyarrow as pa
 
 from dolma_py import config, parquet_files, storage
 from dolma_py.corpus import Corpus, ViewBatch
-from dolma_py.errors import ConfigError
+from dolma_py.errors import ConfigError, SchemaError
 from dolma_py.manifest import render_json
 from mixers import quality_thresholds
 from mixers.percentiles import CELL_SCHEMA
 from mixers.quality_thresholds import Bins, Thresholds
 from pipelines import partition_rows
 from pipelines.attribute_sets import write_attribute_sets
+from pipelines.mix_table import read_column
 from pipelines.partition_rows import VIGINTILES, PartitionConfig
 from pipelines.steps import StepContext, StepResult, Unit, file_lists, split_name, split_params
 from pipelines.units import Work
@@ -45,6 +46,9 @@ VERSION = 1
 SET = "partition-v1"
 SET_SCHEMA = pa.schema([pa.field("topic", pa.string()), pa.field("bucket", pa.int32()), pa.field("label", pa.string())])
 CHANGES_NO_BYTE = ("max_docs",)
+MAX_BINS = 4096  # that one pass counts; more take more passes
+HISTOGRAM_BYTES = 2 * 8 * quality_thresholds.NUM_DIGITS * MAX_BINS  # of the driver and of each task, at most
+MAX_CELLS = 1_000_000  # what the driver holds of each is some 200 bytes
 ROW_BYTES = 160  # of the driver for a row that is gathered and sorted
 MEAN_TEXT_BYTES = 200  # a plan's bounds hold for documents of this many bytes of text on average, or more
 FILE_ROW_BYTES = 40  # of a narrow row on the disk
@@ -52,10 +56,14 @@ FILE_ROW_BYTES = 40  # of a narrow row on the disk
 
 def run(context: StepContext, settings: PartitionConfig) -> StepResult:
     """Rows, thresholds, cells, attributes."""
+    _check_columns(context.corpus, settings)
     rows = _Rows(context, settings)
     if not rows.groups:
         view = context.need_view().name
         raise ConfigError("view", view, "expected documents to rank, every one was dropped", "Read the funnel.")
+    if len(rows.groups) * settings.num_buckets > MAX_CELLS:
+        rule = f"expected at most {MAX_CELLS} cells, {len(rows.groups)} sources and topics have {settings.num_buckets} each"
+        raise ConfigError(context.setting_key("topic"), settings.topic, rule, "Is it a column of topics?")
     facts: dict[str, Any] = {"documents": int(rows.docs.sum()), "groups": len(rows.groups)}
     if settings.against is None:
         found, passes = _search(rows, settings)
@@ -83,6 +91,16 @@ def run(context: StepContext, settings: PartitionConfig) -> StepResult:
     )
 
 
+def _check_columns(corpus: Corpus, settings: PartitionConfig) -> None:
+    """Raise ConfigError or DataError for attributes that are not there or of another type: before the tasks, which would all say it."""
+    shards, nothing = corpus.read_listing().shards, np.empty(0, np.int64)
+    if shards:
+        of_documents = pa.array([], pa.string())
+        partition_rows.read_keys(corpus, settings, shards[0], 0, nothing, of_documents, of_documents)
+        if settings.tokens is not None:
+            read_column(corpus, "tokens", settings.tokens, shards[0], 0, nothing)
+
+
 def fingerprint_inputs(corpus: Corpus, settings: PartitionConfig) -> str | None:
     """The thresholds that are used again."""
     path = None if settings.against is None else _find_against(corpus, settings.against)
@@ -90,8 +108,10 @@ def fingerprint_inputs(corpus: Corpus, settings: PartitionConfig) -> str | None:
 
 
 def driver_memory_bytes(settings: PartitionConfig, text_bytes: int) -> int:
-    """What the driver sorts at most; documents of MEAN_TEXT_BYTES on average and more."""
-    return ROW_BYTES * min(settings.max_docs, text_bytes // MEAN_TEXT_BYTES)
+    """What the driver sorts at most, and the histograms of one pass; documents of MEAN_TEXT_BYTES on average and more."""
+    num_docs = text_bytes // MEAN_TEXT_BYTES
+    histograms = HISTOGRAM_BYTES if num_docs > settings.max_docs else 0
+    return ROW_BYTES * min(settings.max_docs, num_docs) + histograms
 
 
 def work_disk_bytes(settings: PartitionConfig, corpus: Corpus, text_bytes: int) -> int:
@@ -128,7 +148,10 @@ def _load_earlier(context: StepContext, settings: PartitionConfig, groups: list[
             "expected a file below the corpus, or a path",
             "Such as runs/mix-partition/00-mix-partition/thresholds.json",
         )
-    values = json.loads(storage.read_bytes(path))
+    try:
+        values = json.loads(storage.read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise SchemaError(path, "thresholds that `mix partition` saved", f"no JSON ({type(error).__name__})") from error
     earlier, names = quality_thresholds.load_thresholds(values, path)
     wanted = _identity(settings) | {"num_buckets": settings.num_buckets}
     for name, value in wanted.items():
@@ -142,7 +165,8 @@ def _load_earlier(context: StepContext, settings: PartitionConfig, groups: list[
             key, settings.against, f"expected thresholds of every source and topic, it has none of {missing[:3]}",
             "Partition all data again, or drop these documents by a rule.",
         )  # fmt: skip
-    order = [names.index(group) for group in groups]
+    numbers = {name: number for number, name in enumerate(names)}
+    order = [numbers[group] for group in groups]
     bounds = [slice(int(earlier.first[number]), int(earlier.first[number + 1])) for number in order]
     first = np.cumsum([0, *(bound.stop - bound.start for bound in bounds)]).astype(np.int64)
     high, low = (np.concatenate([column[bound] for bound in bounds]) for column in (earlier.high, earlier.low))
@@ -196,18 +220,25 @@ def _search(rows: _Rows, settings: PartitionConfig) -> tuple[Thresholds, list[di
     bins = quality_thresholds.start_bins(rows.docs)
     passes: list[dict[str, int]] = []
     while int(bins.num_docs.sum()) > settings.max_docs and bins.level < len(quality_thresholds.LEVEL_BITS):
-        sums = [np.zeros(len(bins.high) * quality_thresholds.NUM_DIGITS, np.int64) for _ in range(2)]
-        for table in rows.run_pass(f"histogram-{bins.level}", partition_rows.count_rows, _dump_bins(bins)):
-            for total, name in zip(sums, ("weight", "count"), strict=True):
-                total[table.column("place").to_numpy()] += table.column(name).to_numpy()
-        weights, counts = (total.reshape(-1, quality_thresholds.NUM_DIGITS) for total in sums)
-        bins = quality_thresholds.narrow_bins(
-            bins, weights, counts, total=rows.weights, num_buckets=settings.num_buckets
-        )
+        parts = [
+            _narrow(rows, settings, part, number)
+            for number, part in enumerate(quality_thresholds.part_bins(bins, MAX_BINS))
+        ]
+        bins = quality_thresholds.join_bins(parts)
         passes.append({"bins": len(bins.high), "documents": int(bins.num_docs.sum())})
     tables = rows.run_pass(f"gather-{bins.level}", partition_rows.gather_rows, _dump_bins(bins))
     keys = partition_rows.keys_of(pa.concat_tables([partition_rows.ROW_SCHEMA.empty_table(), *tables]))
     return quality_thresholds.find_thresholds(keys, bins, total=rows.weights, num_buckets=settings.num_buckets), passes
+
+
+def _narrow(rows: _Rows, settings: PartitionConfig, bins: Bins, number: int) -> Bins:
+    """One pass: the histograms of these bins, and the bins of the next level in them."""
+    sums = [np.zeros(len(bins.high) * quality_thresholds.NUM_DIGITS, np.int64) for _ in range(2)]
+    for table in rows.run_pass(f"histogram-{bins.level}-{number}", partition_rows.count_rows, _dump_bins(bins)):
+        for total, name in zip(sums, ("weight", "count"), strict=True):
+            total[table.column("place").to_numpy()] += table.column(name).to_numpy()
+    weights, counts = (total.reshape(-1, quality_thresholds.NUM_DIGITS) for total in sums)
+    return quality_thresholds.narrow_bins(bins, weights, counts, total=rows.weights, num_buckets=settings.num_buckets)
 
 
 def _dump_bins(bins: Bins) -> dict[str, Any]:

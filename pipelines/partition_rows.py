@@ -17,7 +17,7 @@ from pydantic import Field
 from dolma_py import hashing, parquet_files, storage
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, evaluate_group
-from dolma_py.errors import DataError
+from dolma_py.errors import ConfigError, DataError
 from dolma_py.listing import Shard, Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
@@ -39,7 +39,9 @@ VIGINTILES = 20
 class PartitionConfig(Config):
     """What a document is ranked by, and inside what."""
 
-    score: str = Field(default="quality-v1.score", description="SET.COLUMN with quality, higher is better")
+    score: str = Field(
+        default="quality-v1.score", description="SET.COLUMN with quality, higher is better; float64 is read as float32"
+    )
     topic: str | None = Field(
         default=None,
         description="SET.COLUMN with the topic's name; null: documents are ranked within their source alone",
@@ -120,21 +122,38 @@ def read_keys(
     group: int,
     rows: np.ndarray,
     ids: pa.Array,
-    source: pa.Array,
+    source: pa.Array | pa.ChunkedArray,
 ) -> tuple[list[tuple[str, str]], Keys]:
     """The groups (source, topic) that occur among a row group's kept rows, and the documents' keys; weights are 1."""
     score = read_column(corpus, "score", settings.score, shard, group, rows)
+    if not pa.types.is_floating(score.type) and not pa.types.is_integer(score.type):
+        raise ConfigError("score", settings.score, f"expected a column of numbers, it is {score.type}")
     values = score.to_numpy(zero_copy_only=False).astype(np.float32)
-    sources = source.to_pylist() if settings.by_source else [""] * len(rows)
-    topics = read_topics(corpus, settings.topic, shard, group, rows).to_pylist()
-    pairs = list(zip(sources, topics, strict=True))
-    names = sorted(set(pairs))
-    numbers = {name: number for number, name in enumerate(names)}
+    sources = source if settings.by_source else pa.array([""] * len(rows), pa.string())
+    names, of_row = _number_pairs(sources, read_topics(corpus, settings.topic, shard, group, rows))
     keys = Keys(
-        np.array([numbers[pair] for pair in pairs], np.int32), quality_thresholds.order_scores(values),
+        of_row, quality_thresholds.order_scores(values),
         hashing.hash_ids(ids, seed=0, name="document"), np.ones(len(rows), np.int64),
     )  # fmt: skip
     return names, keys
+
+
+def _one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    plain = column.cast(pa.string())
+    return plain.combine_chunks() if isinstance(plain, pa.ChunkedArray) else plain
+
+
+def _number_pairs(sources: pa.Array | pa.ChunkedArray, topics: pa.Array) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """The pairs that occur, sorted, and each row's place among them, int32; no Python object a row."""
+    first, second = (_one_array(column).dictionary_encode() for column in (sources, topics))
+    code = first.indices.to_numpy().astype(np.int64) * max(len(second.dictionary), 1) + second.indices.to_numpy()
+    codes, place = np.unique(code, return_inverse=True)
+    left, right = first.dictionary.to_pylist(), second.dictionary.to_pylist()
+    pairs = [(left[value // len(right)], right[value % len(right)]) for value in codes.tolist()]
+    order = sorted(range(len(pairs)), key=pairs.__getitem__)
+    rank = np.empty(len(pairs), np.int32)
+    rank[order] = np.arange(len(pairs), dtype=np.int32)
+    return [pairs[number] for number in order], rank[place]
 
 
 def _read_tokens(corpus: Corpus, settings: PartitionConfig, shard: Shard, group: int, rows: np.ndarray) -> np.ndarray:

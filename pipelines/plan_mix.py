@@ -25,8 +25,18 @@ from mixers.plan import Plan, PlanConfig, make_plan
 from mixers.plan_checks import list_shortages
 from mixers.plan_settings import find_rule
 from mixers.plan_text import render_plan
-from pipelines.mix_table import CHANGES_NO_BYTE, MixInputs, MixTable, assign_cells, driver_memory_bytes, read_mix
-from pipelines.steps import StepContext, StepResult
+from pipelines.mix_passes import RowPasses, list_cells
+from pipelines.mix_table import (
+    CHANGES_NO_BYTE,
+    MixInputs,
+    MixTable,
+    add_removals,
+    assign_cells,
+    driver_memory_bytes,
+    load_mix_rows,
+    write_mix_rows,
+)
+from pipelines.steps import StepContext, StepResult, file_lists
 
 __all__ = ["CHANGES_NO_BYTE", "VERSION", "PlanMixConfig", "driver_memory_bytes", "plan_table", "run"]
 
@@ -55,7 +65,7 @@ class PlanMixConfig(MixInputs):
 
 def run(context: StepContext, settings: PlanMixConfig) -> StepResult:
     """Count cells, solve, write."""
-    plan, values = plan_table(read_mix(context, settings), settings, context.seed)
+    plan, values, passes = plan_view(context, settings)
     for shortage in plan.shortages:
         logger.warning("%s", shortage.say())
     folder = context.folder
@@ -67,8 +77,21 @@ def run(context: StepContext, settings: PlanMixConfig) -> StepResult:
         storage.write_bytes(context.corpus.path(path), content)
         files[path] = len(content)
     return StepResult(
-        artifacts={"plan": f"{folder}/plan.yaml", "cells": f"{folder}/cells.parquet"}, files=files, facts=values
-    )
+        artifacts={"plan": f"{folder}/plan.yaml", "cells": f"{folder}/cells.parquet"}, files=files, facts=values,
+        times={"passes": passes},
+    )  # fmt: skip
+
+
+def plan_view(context: StepContext, settings: PlanMixConfig) -> tuple[Plan, dict[str, Any], list[dict[str, Any]]]:
+    """The plan over the view's documents, its values, and what passes over more than `max_docs` of them left open."""
+    done = write_mix_rows(context, settings)
+    files = file_lists(done)
+    removals = add_removals(line["facts"]["removals"] for line in done.units.values())
+    if sum(file["rows"] for file in files) <= settings.max_docs:
+        return *plan_table(MixTable(load_mix_rows(context, files), removals), settings, context.seed), []
+    rows = RowPasses(context, settings, settings.num_buckets, files, {})
+    counted = rows.count_cells()
+    return *plan_cells(list_cells(counted, settings.num_buckets), counted.heldout[0], removals, settings), rows.passes
 
 
 def plan_table(table: MixTable, settings: PlanMixConfig, seed: int) -> tuple[Plan, dict[str, Any]]:
@@ -79,14 +102,23 @@ def plan_table(table: MixTable, settings: PlanMixConfig, seed: int) -> tuple[Pla
     cells = count_cells(
         groups, cell=cell, tokens=tokens, num_bytes=rows.column("bytes").to_numpy(), num_buckets=settings.num_buckets
     )
-    wanted = fit_settings(settings, {name for name, _ in groups}, int(tokens[~heldout].sum()))
-    plan = make_plan(cells, wanted, weigh_duplicates(table.removals, wanted, settings, cells))
+    return plan_cells(cells, int(heldout.sum()), table.removals, settings)
+
+
+def plan_cells(
+    cells: pa.Table, heldout_docs: int, removals: dict[str, list[list[int]]], settings: PlanMixConfig
+) -> tuple[Plan, dict[str, Any]]:
+    """The plan over counted cells, and its values."""
+    wanted = fit_settings(
+        settings, set(cells.column("source").to_pylist()), int(cells.column("tokens").to_numpy().sum())
+    )
+    plan = make_plan(cells, wanted, weigh_duplicates(removals, wanted, settings, cells))
     values = {
-        "token_budget": wanted.token_budget, "num_buckets": settings.num_buckets, "heldout_documents": int(heldout.sum()),
+        "token_budget": wanted.token_budget, "num_buckets": settings.num_buckets, "heldout_documents": heldout_docs,
         "sources": plan.sources, "shortages": list_shortages(plan.shortages),
     }  # fmt: skip
     if settings.duplicates is not None:
-        values["duplicates"] = {"sizes": settings.duplicates.sizes, "entered_and_removed": table.removals}
+        values["duplicates"] = {"sizes": settings.duplicates.sizes, "entered_and_removed": removals}
     return plan, values | {"groups": plan.groups}
 
 

@@ -1,6 +1,7 @@
-"""Sample a mix from its plan: how many copies of every document, by hash of its id, exact to half a document per cell.
+"""Sample a mix from its plan: how many copies of every document, by hash of its id, exact to one document per cell.
 
-Writes attributes/sample-v1/ (copies, is_heldout, bucket) for the view.
+Writes attributes/sample-v1/ (copies, is_heldout, bucket) for the view, and in the step's folder sampled.parquet (artifact `sampled`): of
+every cell what was planned and what was sampled. Planned = sampled to within one document of each cell, checked. docs/sampling.md.
 
     spark-submit pipelines/sample_mix.py --config sample.yaml
 """
@@ -19,10 +20,13 @@ from dolma_py import config, manifest, parquet_files, storage
 from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.done import read_done_lines
 from dolma_py.errors import ConfigError
-from mixers.sampling import derive_cell_seeds, sample_copies
+from mixers.sampling import SAMPLED_SCHEMA, check_conservation, split_budget
+from mixers.selection import Pools, SelectionConfig, make_pools
 from pipelines.attribute_sets import write_attribute_sets
-from pipelines.mix_table import CHANGES_NO_BYTE, MixInputs, assign_cells, driver_memory_bytes, read_mix_table
-from pipelines.steps import StepContext, StepResult
+from pipelines.excluded_documents import ExclusionConfig, checksum_ids, find_excluded
+from pipelines.mix_passes import CellSums, Drawn, open_rows, sum_pools
+from pipelines.mix_table import CHANGES_NO_BYTE, MEAN_TEXT_BYTES, MixInputs, driver_memory_bytes, write_mix_rows
+from pipelines.steps import StepContext, StepResult, file_lists
 
 __all__ = [
     "CHANGES_NO_BYTE",
@@ -34,14 +38,15 @@ __all__ = [
     "find_planned_sources",
     "fingerprint_inputs",
     "run",
+    "work_disk_bytes",
 ]
 
-VERSION = 3
+VERSION = 4
 SET = "sample-v1"
 SET_SCHEMA = pa.schema(
     [pa.field("copies", pa.int32()), pa.field("is_heldout", pa.bool_()), pa.field("bucket", pa.int32())]
 )
-DRAWN_SCHEMA = pa.schema([pa.field("address", pa.int64()), *SET_SCHEMA])
+FILE_ROW_BYTES = 60  # of the work folder for a document: its narrow row, and what was drawn
 
 
 class SampleMixConfig(MixInputs):
@@ -51,58 +56,113 @@ class SampleMixConfig(MixInputs):
         default="artifact:cells", description="cells.parquet of a plan: artifact:cells, or its path below the corpus"
     )
     num_buckets: int = Field(default=20, ge=1, le=1000, description="as in the plan")
+    selection: dict[str, SelectionConfig] = Field(
+        default_factory=dict,
+        description="source -> how its documents are chosen, where not by hash within each cell",
+    )
+    exclude: ExclusionConfig = Field(default=ExclusionConfig(), description="documents that are never sampled")
 
 
 def run(context: StepContext, settings: SampleMixConfig) -> StepResult:
-    """Draw copies, write attributes."""
-    table = read_mix_table(context, settings)
-    groups, cell, heldout = assign_cells(table, settings, context.seed, settings.num_buckets)
+    """Rows, cells, pools, copies; then the check, the table and the attributes."""
+    files = file_lists(write_mix_rows(context, settings))
+    excluded = find_excluded(context, settings.exclude)
+    rows = open_rows(context, settings, settings.num_buckets, files, excluded.files)
+    counted = rows.count_cells()
     cells = parquet_files.read_row_groups(_find_cells(context, settings.cells), None, None)
-    keys = list(
-        zip(
-            cells.column("source").to_pylist(),
-            cells.column("topic").to_pylist(),
-            cells.column("bucket").to_pylist(),
-            strict=True,
-        )
-    )
-    expected = [(source, topic, bucket) for source, topic in groups for bucket in range(settings.num_buckets)]
-    if keys != expected:
-        raise ConfigError(
-            "cells",
-            len(keys),
-            f"expected the {len(expected)} cells of this view",
-            "Plan again after changing the view.",
-        )
-    tokens = table.column("tokens").to_numpy()
+    keys = _check_cells(cells, counted.groups, settings.num_buckets)
     planned = cells.column("planned_tokens").to_numpy()
-    copies = sample_copies(
-        cell, tokens=tokens, id_hash=table.column("id_hash").to_numpy(), planned_tokens=planned,
-        cell_seeds=derive_cell_seeds(keys, seed=context.seed),
-    )  # fmt: skip
-    bucket = np.where(cell < 0, -1, cell % settings.num_buckets).astype(np.int32)
-    drawn = pa.table(
-        [table.column("address"), pa.array(copies), pa.array(heldout), pa.array(bucket)], schema=DRAWN_SCHEMA
+    _check_selection(settings)
+    pools = make_pools(
+        keys, planned=planned, num_buckets=settings.num_buckets, selection=settings.selection, seed=context.seed
     )
-    path = f"{context.work}/drawn.parquet"
-    checksum = parquet_files.write_table(context.corpus.path(path), drawn)
+    available, _ = sum_pools(pools, counted)
+    whole, rest = split_budget(
+        pools.planned, available=available, names=_name_pools(keys, pools), max_repetition=pools.max_repetition
+    )
+    drawn = rows.draw(pools, whole, rest)
+    sampled = _tell_cells(keys, planned, pools, counted, drawn)
+    check_conservation(sampled)
+    path = f"{context.folder}/sampled.parquet"
+    parquet_files.write_table(context.corpus.path(path), sampled)
     fingerprint = config.fingerprint(context.fingerprint, SET)
-    options = {"path": context.corpus.path(path), "checksum": checksum}
-    times = write_attribute_sets(context, "pipelines.sample_mix:DrawnMaker", options, {SET: fingerprint})
+    options = {"root": context.corpus.root, "files": drawn.files.get(-1, [])}
+    by_shard = {number: {"files": paths} for number, paths in drawn.files.items() if number >= 0}
+    times = write_attribute_sets(
+        context, "pipelines.sample_mix:DrawnMaker", options, {SET: fingerprint}, by_shard=by_shard
+    )
     facts = {
-        "planned_tokens": int(planned.sum()), "sampled_tokens": int((tokens * copies).sum()), "documents": int((copies > 0).sum()),
-        "copies": int(copies.sum()), "heldout_documents": int(heldout.sum()), "heldout_tokens": int(tokens[heldout].sum()),
-        "sources": describe_sources(cells),
+        "planned_tokens": int(planned.sum()), "sampled_tokens": int(drawn.sampled_tokens.sum()),
+        "documents": int(drawn.sampled_documents.sum()), "copies": int(drawn.copies.sum()), "heldout_documents": counted.heldout[0],
+        "heldout_tokens": counted.heldout[1], "excluded_documents": excluded.documents, "sources": describe_sources(cells),
     }  # fmt: skip
-    return StepResult({SET: fingerprint}, facts=facts, times=times._asdict())
+    return StepResult(
+        {SET: fingerprint}, {"sampled": path}, facts=facts, times=times._asdict() | {"passes": rows.passes}
+    )
 
 
-def fingerprint_inputs(corpus: Corpus, settings: SampleMixConfig) -> str | None:
-    """The plan's cells, when they are named by path."""
-    path = corpus.path(settings.cells)
-    if settings.cells.startswith("artifact:") or storage.file_bytes(path) is None:
-        return None
-    return storage.checksum_file(path)
+def _check_cells(cells: pa.Table, groups: list[tuple[str, str]], num_buckets: int) -> list[tuple[str, str, int]]:
+    """The plan's cells, which must be those of this view."""
+    columns = (cells.column(name).to_pylist() for name in ("source", "topic", "bucket"))
+    keys = list(zip(*columns, strict=True))
+    expected = [(source, topic, bucket) for source, topic in groups for bucket in range(num_buckets)]
+    if keys != expected:
+        rule = f"expected the {len(expected)} cells of this view"
+        raise ConfigError("cells", len(keys), rule, "Plan again after changing the view.")
+    return keys
+
+
+def _check_selection(settings: SampleMixConfig) -> None:
+    """Raise ConfigError for a source that would be chosen by score, where its scores are cluster sizes."""
+    by_size = settings.duplicates
+    for name, chosen in sorted(settings.selection.items()):
+        if by_size is not None and chosen.mode != "hash" and (by_size.sources is None or name in by_size.sources):
+            rule = "expected hash: buckets of this source are cluster sizes, not quality"
+            raise ConfigError(f"selection.{name}.mode", chosen.mode, rule)
+
+
+def _name_pools(keys: list[tuple[str, str, int]], pools: Pools) -> list[str]:
+    """source, topic and bucket of each pool; without the bucket where it has several."""
+    names: dict[int, list[tuple[str, str, int]]] = {}
+    for key, number in zip(keys, pools.of_budget.tolist(), strict=True):
+        names.setdefault(number, []).append(key)
+    told = []
+    for number in range(len(pools.planned)):
+        source, topic, bucket = names[number][0]
+        told.append(
+            "/".join([source, *([topic] if topic else []), *([f"bucket {bucket}"] if len(names[number]) == 1 else [])])
+        )
+    return told
+
+
+def _tell_cells(
+    keys: list[tuple[str, str, int]], planned: np.ndarray, pools: Pools, counted: CellSums, drawn: Drawn
+) -> pa.Table:
+    """SAMPLED_SCHEMA rows."""
+    takes_part = pools.of_cell >= 0
+    columns = [pa.array([key[part] for key in keys]) for part in range(3)]
+    numbers = [
+        pools.of_budget, np.where(takes_part, counted.documents - counted.excluded_documents, 0),
+        np.where(takes_part, counted.tokens - counted.excluded_tokens, 0), counted.excluded_documents, planned, drawn.sampled_tokens,
+        drawn.sampled_documents, drawn.copies, drawn.edge_tokens[pools.of_budget],
+    ]  # fmt: skip
+    arrays = [*columns, *map(pa.array, numbers)]
+    return pa.table(
+        [array.cast(field.type) for array, field in zip(arrays, SAMPLED_SCHEMA, strict=True)], schema=SAMPLED_SCHEMA
+    )
+
+
+def work_disk_bytes(settings: SampleMixConfig, corpus: Corpus, text_bytes: int) -> int:
+    """Narrow rows, and what was drawn; documents of MEAN_TEXT_BYTES on average and more."""
+    return FILE_ROW_BYTES * (text_bytes // MEAN_TEXT_BYTES)
+
+
+def fingerprint_inputs(corpus: Corpus, settings: SampleMixConfig) -> list[str] | None:
+    """The plan's cells, when they are named by path, and the files of ids."""
+    path, found = corpus.path(settings.cells), checksum_ids(corpus, settings.exclude)
+    if not settings.cells.startswith("artifact:") and storage.file_bytes(path) is not None:
+        found.insert(0, storage.checksum_file(path))
+    return found or None
 
 
 def describe_sources(cells: pa.Table) -> dict[str, dict[str, Any]]:
@@ -150,13 +210,16 @@ class DrawnMaker:
     schemas = {SET: SET_SCHEMA}
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.path = options["path"]
+        self.files = [storage.join_path(options["root"], path) for path in options["files"]]
 
     def make(self, batch: ViewBatch) -> dict[str, pa.RecordBatch]:
         """The drawn rows of the batch; every document of the view has one."""
         rows = [("address", ">=", int(batch.addresses[0])), ("address", "<=", int(batch.addresses[-1]))]
-        filesystem, inner = storage.find_filesystem(self.path)
-        table = pq.read_table(inner, filesystem=filesystem, filters=rows, use_threads=False).combine_chunks()
+        tables = []
+        for path in self.files:
+            filesystem, inner = storage.find_filesystem(path)
+            tables.append(pq.read_table(inner, filesystem=filesystem, filters=rows, use_threads=False))
+        table = pa.concat_tables(tables).combine_chunks()
         if not np.array_equal(table.column("address").to_numpy(), batch.addresses):
             raise ConfigError("view", batch.shard.path, "expected the documents that were drawn", "Sample again.")
         return {SET: table.select(SET_SCHEMA.names).to_batches()[0]}

@@ -350,7 +350,8 @@ def fingerprint_inputs(corpus: Corpus, tag: TagConfig) -> list[Any]:
     """Versions, columns and defaults of the taggers, as far as their classes say, and checksums of files that their options name."""
     marks: list[Any] = []
     for choice in tag.taggers:
-        values = [item for value in choice.options.values() for item in (value if isinstance(value, list) else [value])]
+        options = [value for _, value in sorted(choice.options.items())]  # however the file has them in order
+        values = [item for value in options for item in (value if isinstance(value, list) else [value])]
         found = find_tagger(choice.tagger)
         values += found.list_input_files(choice.options) if hasattr(found, "list_input_files") else []
         schema = getattr(found, "schema", None)

@@ -1,6 +1,7 @@
 """Train a fastText quality classifier from files of good and bad text, read on the driver; megabytes suffice.
 
-Writes runs/<recipe>/<step>/<name>.bin and its card, and names the model as an artifact for the tagger `quality`.
+The trainer is that of `classifier train` without a corpus (taggers.train_labels). Writes runs/<recipe>/<step>/<name>.bin, its card and the
+picture of its calibration, and names the model as an artifact for the tagger `quality`.
 
     spark-submit pipelines/train_classifier.py --config classifier.yaml
 """
@@ -10,26 +11,22 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
 
-import orjson
-import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from dolma_py import config, hashing, storage
+from dolma_py import config, storage
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus
-from dolma_py.errors import ConfigError
-from dolma_py.formats import FieldMap, Limits, Rejection, read_any
 from dolma_py.input_files import describe_left_out
 from pipelines.steps import StepContext, StepResult, expand_inputs
-from taggers.labelled_texts import cut_text
-from taggers.train_classifier import ClassifierConfig, train_classifier
+from taggers.labelled_texts import ExampleSource
+from taggers.train_classifier import FastTextOptions
+from taggers.train_labels import TrainLabelsConfig, quantized_path, train_labels
 
 logger = logging.getLogger("dolma_py.build")
 
-VERSION = 4  # 2: its manifest names no view; 3: and counts the examples that could not be read; 4: n-grams repeat
+# 2: its manifest names no view; 3: and counts the examples that could not be read; 4: n-grams repeat; 5: the trainer of labels
+VERSION = 5
 READS_VIEW = False  # files of good and bad text alone: it gets no view and leaves none
 
 
@@ -43,11 +40,23 @@ class TrainClassifierConfig(Config):
     negatives: list[str] = Field(min_length=1, description="the same for bad text")
     positives_where: dict[str, str] = Field(default_factory=dict, description="metadata that a good document must have")
     negatives_where: dict[str, str] = Field(default_factory=dict, description="metadata that a bad document must have")
+    positive_label: str = Field(default="hq", pattern=r"^\w+$", description="label of the good texts; DCLM: hq")
+    negative_label: str = Field(default="cc", pattern=r"^\w+$", description="label of the bad ones; DCLM: cc")
     max_docs: int = Field(
-        default=4000, ge=10, description="documents of each side: those with the smallest hash of their id"
+        default=4000, ge=10, description="documents of each side: those with the smallest hash of their text"
     )
     max_text_bytes: int = Field(default=4000, ge=100, description="of each document, its first bytes are read")
-    classifier: ClassifierConfig = Field(default=ClassifierConfig(), description="of fastText")
+    target_precision: float = Field(
+        default=0.9, gt=0, le=1, description="precision for which the card suggests a threshold"
+    )
+    quantize: bool = Field(default=False, description="write a quantised model (.ftz) too, as artifact NAME_quantized")
+    classifier: FastTextOptions = Field(default=FastTextOptions(), description="of fastText")
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> TrainClassifierConfig:
+        if self.positive_label == self.negative_label:
+            raise ValueError("positive_label and negative_label must differ")
+        return self
 
 
 def fingerprint_inputs(corpus: Corpus, settings: TrainClassifierConfig) -> str:
@@ -60,69 +69,64 @@ def fingerprint_inputs(corpus: Corpus, settings: TrainClassifierConfig) -> str:
 
 
 def run(context: StepContext, settings: TrainClassifierConfig) -> StepResult:
-    """Read, train, write model and card."""
+    """Read, train, measure; write model, card and picture."""
+    for key, patterns in (("positives", settings.positives), ("negatives", settings.negatives)):
+        found = expand_inputs(patterns, corpus=context.corpus, key=context.setting_key(key))
+        if found.left_out:
+            logger.warning("%s: %s", key, describe_left_out(found.left_out))
+    path = f"{context.folder}/{settings.name}.bin"
+    storage.make_folder(context.corpus.path(context.folder))
+    card, _ = train_labels(
+        labels_config(settings),
+        output_path=context.corpus.path(path),
+        seed=context.seed,
+        folder=context.corpus.root,
+        replace=True,  # the step's folder is its own
+    )
     unreadable: Counter[str] = Counter()  # by reason
-    sides = [
-        read_examples(context, "positives", settings, unreadable),
-        read_examples(context, "negatives", settings, unreadable),
-    ]
+    for source in card["data"]["sources"].values():
+        for key, count in source["counts"].items():
+            if key.startswith("unreadable:"):
+                unreadable[key.removeprefix("unreadable:")] += count
     if unreadable:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(unreadable.items()))
         logger.warning("examples: %d records could not be read (%s)", unreadable.total(), reasons)
-    path = f"{context.folder}/{settings.name}.bin"
-    storage.make_folder(context.corpus.path(context.folder))
-    card = train_classifier(
-        *sides, output_path=context.corpus.path(path), seed=context.seed, config=settings.classifier
-    )
+    artifacts = {
+        settings.name: path,
+        f"{settings.name}_card": f"{path}.card.json",
+        f"{settings.name}_calibration": f"{path}.calibration.svg",
+    }
+    if settings.quantize:
+        artifacts[f"{settings.name}_quantized"] = quantized_path(path)
     return StepResult(
-        artifacts={settings.name: path, f"{settings.name}_card": f"{path}.card.json"},
-        facts={"card": card, "unreadable_examples": dict(sorted(unreadable.items()))},
+        artifacts=artifacts, facts={"card": card, "unreadable_examples": dict(sorted(unreadable.items()))}
     )
 
 
-def read_examples(
-    context: StepContext, side: str, settings: TrainClassifierConfig, unreadable: Counter[str]
-) -> list[str]:
-    """The first bytes of the `max_docs` documents with the smallest hash, in that order; adds to `unreadable`.
-
-    side: "positives" or "negatives".
-    """
-    patterns: list[str] = getattr(settings, side)
-    where: dict[str, str] = getattr(settings, f"{side}_where")
-    rows: list[tuple[int, str]] = []
-    for batch in _read_batches(context.corpus, patterns, unreadable):
-        if where:
-            metadata = [orjson.loads(values) if values else {} for values in batch.column("metadata").to_pylist()]
-            matches = [all(values.get(key) == value for key, value in where.items()) for values in metadata]
-            batch = batch.filter(pa.array(matches, pa.bool_()))
-        order = hashing.hash_ids(batch.column("id"), seed=context.seed, name=f"classifier:{settings.name}")
-        texts = batch.column("text").to_pylist()
-        rows.extend((int(key), cut_text(text, settings.max_text_bytes)) for key, text in zip(order, texts, strict=True))
-        rows = sorted(rows)[: settings.max_docs]
-    if len(rows) < 2:
-        raise ConfigError(context.setting_key(side), patterns, f"expected at least 2 documents, they have {len(rows)}")
-    return [text for _, text in rows]
-
-
-def _read_batches(corpus: Corpus, patterns: list[str], unreadable: Counter[str]) -> Iterator[pa.RecordBatch]:
-    found = expand_inputs(patterns, corpus=corpus)
-    if found.left_out:
-        logger.warning("examples: %s", describe_left_out(found.left_out))
-    for info in found.files:
-        items: Any = read_any(
-            info.path,
-            source="examples",
-            limits=Limits(),
-            fields=FieldMap(),
-            added=None,
-            open_stream=storage.open_read,
-            root=corpus.root,
+def labels_config(settings: TrainClassifierConfig) -> TrainLabelsConfig:
+    """Two sources of one label each; {folder} stands for the corpus folder, so that the card names no place of this machine."""
+    sides = [
+        ("positives", settings.positives, settings.positives_where, settings.positive_label),
+        ("negatives", settings.negatives, settings.negatives_where, settings.negative_label),
+    ]
+    sources = [
+        ExampleSource(
+            name=name,
+            inputs=[pattern.replace("{corpus}", "{folder}") for pattern in patterns],
+            where=where,
+            label=label,
+            max_docs=settings.max_docs,
+            max_text_bytes=settings.max_text_bytes,
         )
-        for item in items:
-            if isinstance(item, Rejection):
-                unreadable[item.reason] += 1
-            else:
-                yield item
+        for name, patterns, where, label in sides
+    ]
+    return TrainLabelsConfig(
+        examples=sources,
+        classifier=settings.classifier,
+        positive_label=settings.positive_label,
+        target_precision=settings.target_precision,
+        quantize=settings.quantize,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,12 +7,14 @@ Writes runs/<recipe>/<step>/<name>.lm and its card, and names the model as an ar
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import xxhash
 from pydantic import Field
 
 from dolma_py import config, parquet_files, storage
@@ -21,13 +23,16 @@ from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from dolma_py.formats import FieldMap, Limits, Rejection, read_any
 from dolma_py.input_files import describe_left_out, find_files
+from dolma_py.manifest import render_json
 from pipelines.sampled_texts import sample_texts
 from pipelines.steps import StepContext, StepResult, check_found, file_lists
-from taggers.language_model_training import LanguageModelConfig, train_language_model
+from taggers.language_model import MAGIC
+from taggers.language_model_training import CARD_VERSION, LanguageModelConfig, train_language_model
 
 logger = logging.getLogger("dolma_py.build")
 
 VERSION = 1
+CHANGES_NO_BYTE = ("memory_bytes",)
 
 
 class TrainLanguageModelConfig(LanguageModelConfig):
@@ -42,7 +47,9 @@ class TrainLanguageModelConfig(LanguageModelConfig):
 
 
 def driver_memory_bytes(settings: TrainLanguageModelConfig, text_bytes: int) -> int:
-    """At most: every second byte of the sample a word, or max_tokens of them."""
+    """At most: every second byte of the sample a word, or max_tokens of them; or memory_bytes. The vocabulary apart."""
+    if settings.memory_bytes is not None:
+        return settings.memory_bytes
     tokens = min(settings.max_tokens, min(settings.sample_bytes, text_bytes))
     return tokens * settings.token_memory_bytes
 
@@ -81,13 +88,20 @@ def _read_sample(paths: list[str]) -> Iterator[TextView]:
 
 
 def train_from_files(
-    inputs: list[str], output: str, settings: LanguageModelConfig, *, text_column: str = "text"
-) -> dict[str, Any]:
-    """Train on plain files without Spark, in the order of their names; return the card, with what could not be read.
+    inputs: list[str],
+    output: str,
+    settings: LanguageModelConfig,
+    *,
+    text_column: str = "text",
+    replace: bool = False,
+) -> tuple[dict[str, Any], bool]:
+    """Train on plain files without Spark, in the order of their names; (card with what could not be read, whether a model was trained).
+
+    The second is False when a model of the same texts and settings stands at `output`: the texts are read, nothing is counted or written.
 
     Raises
     ------
-    ConfigError     a pattern without files
+    ConfigError     a pattern without files; another model, or another file, stands at `output` and `replace` is false
     DataError       see train_language_model
     """
     files = {}
@@ -97,11 +111,63 @@ def train_from_files(
         if found.left_out:
             logger.warning("%s", describe_left_out(found.left_out))
         files.update({info.path: info for info in found.files})
+    path = storage.resolve_path(output)
     unreadable: Counter[str] = Counter()
-    card = train_language_model(
-        _read_files(sorted(files), text_column, unreadable), output_path=storage.resolve_path(output), config=settings
-    )
-    return card | {"unreadable": dict(sorted(unreadable.items()))}
+    if storage.path_exists(path) and not replace:
+        standing = _find_card(path, settings)
+        left = None if standing is not None else _find_unfinished(path)
+        known = left if standing is None else standing["data"]["fingerprint"]
+        if known is None or known != _digest_texts(_read_files(sorted(files), text_column, unreadable)):
+            hint = "Choose another name, or give --replace."
+            raise ConfigError("--output", output, "another model, or another file, stands there", hint)
+        if standing is not None:
+            return standing | {"unreadable": dict(sorted(unreadable.items()))}, False
+        unreadable.clear()
+    card = train_language_model(_read_files(sorted(files), text_column, unreadable), output_path=path, config=settings)
+    return card | {"unreadable": dict(sorted(unreadable.items()))}, True
+
+
+def _find_card(path: str, settings: LanguageModelConfig) -> dict[str, Any] | None:
+    """The card of a whole model of these settings; None when something else stands there."""
+    if not storage.file_bytes(path + ".card.json") or (settings.arpa and not storage.file_bytes(path + ".arpa")):
+        return None
+    try:
+        card = json.loads(storage.read_bytes(path + ".card.json"))
+        wanted = json.loads(render_json(config.dump_config(settings)))
+        is_its = _identity(card["config"]) == _identity(wanted) and len(card["data"]["fingerprint"]) > 0
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    is_its = is_its and card.get("version") == CARD_VERSION
+    return card if is_its and card.get("model_fingerprint") == storage.checksum_file(path) else None
+
+
+def _find_unfinished(path: str) -> str | None:
+    """The texts' fingerprint in a model that has no card yet, which a killed run leaves; None for all else."""
+    if storage.file_bytes(path + ".card.json") is not None:
+        return None
+    with storage.open_read(path) as stream:
+        start = stream.read(16)
+        if start[:8] != MAGIC:
+            return None
+        try:
+            header = json.loads(stream.read(min(int.from_bytes(start[8:], "little"), 1 << 20)))
+            return str(header["facts"]["data"]["fingerprint"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def _identity(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without bounds, which change no byte."""
+    return {name: value for name, value in settings.items() if name not in ("max_tokens", "memory_bytes")}
+
+
+def _digest_texts(batches: Iterator[TextView]) -> str:
+    """The fingerprint of the texts in a card, as taggers.language_model_training has it."""
+    digest = xxhash.xxh3_128()
+    for texts in batches:
+        for start, end in zip(texts.offsets[:-1].tolist(), texts.offsets[1:].tolist(), strict=True):
+            digest.update((end - start).to_bytes(8, "little") + texts.data[start:end].tobytes())
+    return digest.hexdigest()
 
 
 def _read_files(paths: list[str], text_column: str, unreadable: Counter[str]) -> Iterator[TextView]:
@@ -124,7 +190,9 @@ def _read_files(paths: list[str], text_column: str, unreadable: Counter[str]) ->
             yield from (view_text(column.slice(start, 1000)) for start in starts)
 
 
-def run_command(*, inputs: list[str], output: str | None, text_column: str, corpus: str | None, **options: Any) -> None:
+def run_command(
+    *, inputs: list[str], output: str | None, text_column: str, corpus: str | None, replace: bool = False, **options: Any
+) -> None:  # fmt: skip
     """`dolma-py language-model train`: over a corpus' view, or over plain files without Spark."""
     from pipelines.commands import run_job_command
 
@@ -133,6 +201,10 @@ def run_command(*, inputs: list[str], output: str | None, text_column: str, corp
     if corpus is not None:
         if output is not None:
             raise ConfigError("--output", output, "expected with --input only: a corpus has a place for its models")
+        if replace:
+            raise ConfigError(
+                "--replace", replace, "expected with --input only: a corpus' step is done again by itself"
+            )
         run_job_command(corpus=corpus, **options)
         return
     if output is None:
@@ -144,10 +216,13 @@ def run_command(*, inputs: list[str], output: str | None, text_column: str, corp
     if options["dry_run"]:
         sys.stdout.write(f"at most {settings.max_memory_bytes / 1e6:.0f} MB of memory. Nothing was done.\n")
         return
-    card = train_from_files(inputs, output, settings, text_column=text_column)
+    card, is_new = train_from_files(inputs, output, settings, text_column=text_column, replace=replace)
     if card["unreadable"]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in card["unreadable"].items())
         logger.warning("%d records could not be read (%s)", sum(card["unreadable"].values()), reasons)
+    if not is_new:
+        sys.stdout.write(f"{output} was made from the same texts and settings: nothing was done\n")
+        return
     data, sizes = card["data"], ", ".join(f"{count:,}" for count in card["num_ngrams"])
     sys.stdout.write(
         f"{data['num_texts']:,} documents, {data['num_tokens']:,} tokens, {card['num_words']:,} words; n-grams of 1 to "

@@ -7,25 +7,33 @@ Answers are kept (dolma_py.endpoint): a killed run asks only what was not answer
 from __future__ import annotations
 
 import json
+import logging
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import xxhash
 from pydantic import Field, model_validator
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from dolma_py import config as configuration
 from dolma_py.config import Config, dump_config
 from dolma_py.endpoint import Answer, Endpoint, EndpointConfig, Estimate, Message, Request
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.manifest import render_json, render_line
-from dolma_py.storage import path_exists, write_bytes, write_file
-from taggers.labelled_texts import Drawn, Example, ExampleSource, draw_examples, is_label
+from dolma_py.storage import checksum_file, file_bytes, path_exists, read_bytes, write_bytes, write_file
+from taggers.labelled_texts import NO_TEXT, Drawn, Example, ExampleSource, draw_examples, has_text, is_label
+from taggers.question_frames import frame_text
 
-VERSION = 1
+logger = logging.getLogger("dolma_py.annotate")
+
+VERSION = 2
 TEXT_HOLE, LABELS_HOLE = "{text}", "{labels}"
 EXCERPT_CHARS = 200
+FIRST_TRIES = 3  # of a request while no server was ever reached: a wrong address is told within seconds
 _FENCE = re.compile(r"\A```(?:json)?[ \t]*\n(.*?)\n?```\Z", re.DOTALL)
 _WHOLE_NUMBER = re.compile(r"\A(?:0|[1-9][0-9]{0,8})\Z")
 
@@ -96,13 +104,9 @@ class Judged(NamedTuple):
 
 
 def make_request(text: str, config: AnnotateConfig, sample: int = 0) -> Request:
-    """What is asked about a text. Its frame is made from its hash and stands nowhere in it, so a text cannot end it."""
+    """What is asked about a text, which stands in a frame that it cannot end."""
     shown = text[: config.max_chars]
-    mark, number = "", 0
-    while not mark or mark in shown:
-        mark = f"{xxhash.xxh64_hexdigest(shown.encode('utf-8', 'surrogatepass'), seed=number)}"
-        number += 1
-    framed = f"<text {mark}>\n{shown}\n</text {mark}>"
+    framed = frame_text(shown)
     told = "\n".join(f"{label}: {meaning}" if meaning else label for label, meaning in config.labels.items())
     # the text goes in last: what stands in it is no hole of ours
     before, _, after = config.prompt.partition(TEXT_HOLE)
@@ -196,7 +200,7 @@ def annotate(texts: list[str], config: AnnotateConfig, endpoint: Endpoint) -> An
         if sample:
             counts["asked_again"] += len(rows)
         answers = endpoint.ask(make_request(texts[row], config, sample) for row in rows)
-        for row, answer in zip(rows, answers, strict=True):
+        for row, answer in zip(rows, _show_progress(answers, len(rows), sample), strict=True):
             judged[row] = judge_answer(answer, config)
             if judged[row].label is None:
                 counts[f"answer:{judged[row].problem}"] += 1
@@ -208,6 +212,21 @@ def annotate(texts: list[str], config: AnnotateConfig, endpoint: Endpoint) -> An
     counts.update(f"label:{one.label}" for one in judged if one.label is not None)
     counts["labelled"] = sum(one.label is not None for one in judged)
     return Annotated(judged, dict(sorted(counts.items())), excerpts)
+
+
+def _show_progress(answers: Iterable[Answer], total: int, sample: int) -> Iterator[Answer]:
+    """The answers, with a bar on a terminal and a line each tenth of the way elsewhere."""
+    what = "answers, second asking" if sample == 1 else f"answers, asking {sample + 1}" if sample else "answers"
+    if sys.stderr.isatty():
+        columns = ("{task.description}", MofNCompleteColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            yield from bar.track(answers, total=total, description=what)
+        return
+    step = max(1, -(-total // 10))
+    for count, answer in enumerate(answers, 1):
+        if count % step == 0 or count == total:
+            logger.info("%d of %d %s", count, total, what)
+        yield answer
 
 
 def _shorten(text: str) -> str:
@@ -222,19 +241,41 @@ def estimate(texts: Iterable[str], config: AnnotateConfig, endpoint: Endpoint) -
 def read_texts(
     config: AnnotateConfig, *, seed: int, folder: str | None = None
 ) -> tuple[list[Example], dict[str, Drawn]]:
-    """The texts to be labelled, each once, in the order of sources and hashes."""
+    """The texts to be labelled, each once, in the order of sources and hashes; those of which nothing would be shown are counted alone.
+
+    Raises ConfigError without sources, DataError when no text is left.
+    """
     if not config.examples:
         raise ConfigError("examples", [], "expected texts to be labelled", "Give --input FILES.")
     drawn = {
         source.name: draw_examples(source, seed=seed, folder=folder, needs_label=False) for source in config.examples
     }
+    for name, part in drawn.items():
+        shown = [example for example in part.examples if has_text(example.text[: config.max_chars])]
+        blank = part.counts.get(NO_TEXT, 0) + len(part.examples) - len(shown)
+        drawn[name] = part._replace(examples=shown, counts=part.counts | ({NO_TEXT: blank} if blank else {}))
     rows = [example for part in drawn.values() for example in part.examples]
+    if not rows:
+        raise DataError(
+            ", ".join(drawn), "every text is blank in the part that would be shown", hint="Raise max_chars."
+        )
     unique = {example.text: example for example in reversed(rows)}
     return [example for example in rows if unique[example.text] is example], drawn
 
 
+def count_blank(drawn: dict[str, Drawn]) -> int:
+    """Texts of all sources with nothing to be read, which are neither asked about nor labelled."""
+    return sum(part.counts.get(NO_TEXT, 0) for part in drawn.values())
+
+
 def write_annotations(
-    examples: list[Example], drawn: dict[str, Drawn], found: Annotated, config: AnnotateConfig, output_path: str
+    examples: list[Example],
+    drawn: dict[str, Drawn],
+    found: Annotated,
+    config: AnnotateConfig,
+    output_path: str,
+    *,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Write the label file (JSON lines: id, text, label), what got no label beside it, and a summary, which it returns.
 
@@ -245,6 +286,7 @@ def write_annotations(
         reasons = ", ".join(f"{name} {count}" for name, count in found.counts.items() if name.startswith("no_label:"))
         hint = "Look at the prompt and the model, or raise max_bad_frac."
         raise DataError(output_path, f"{bad} of {len(examples)} texts got no label ({reasons})", hint=hint)
+    blank = count_blank(drawn)
     summary = {
         "format": "dolma-py-annotations",
         "version": VERSION,
@@ -255,12 +297,43 @@ def write_annotations(
         # not how hard the model was asked, nor where the answers are kept
         "config": {name: value for name, value in dump_config(config).items() if name != "endpoint"},
         "sources": {name: {"counts": part.counts, "fingerprint": part.fingerprint} for name, part in drawn.items()},
-        "counts": found.counts,
+        "counts": found.counts | ({"no_text": blank} if blank else {}),
+        "made_from": _made_from(config, drawn, seed),
+        "labels_fingerprint": _digest_lines(_labelled(examples, found)),
     }
     _write_lines(output_path + ".rejected.jsonl", _rejected(examples, found))
     write_bytes(output_path + ".summary.json", render_json(summary))
     _write_lines(output_path, _labelled(examples, found))
     return summary
+
+
+def _made_from(config: AnnotateConfig, drawn: dict[str, Drawn], seed: int) -> str:
+    """What the labels follow from: settings, model, seed and texts; not the places of texts and answers, nor how hard the model is asked."""
+    examples = [source.model_copy(update={"about": "", "inputs": [], "corpus": None}) for source in config.examples]
+    asked = dump_config(config.model_copy(update={"about": "", "examples": examples}))
+    asked["endpoint"] = [config.endpoint.model, config.endpoint.revision]
+    return configuration.fingerprint(VERSION, asked, seed, {name: part.fingerprint for name, part in drawn.items()})
+
+
+def _digest_lines(rows: Iterable[dict[str, Any]]) -> str:
+    """checksum_file of what _write_lines writes."""
+    digest = xxhash.xxh3_128()
+    for row in rows:
+        digest.update(render_line(row))
+    return digest.hexdigest()
+
+
+def find_summary(output_path: str) -> dict[str, Any] | None:
+    """The summary beside a label file, None when there is none or it is another file's."""
+    path = output_path + ".summary.json"
+    if file_bytes(output_path) is None or not file_bytes(path):
+        return None
+    try:
+        summary = json.loads(read_bytes(path))
+    except ValueError:
+        return None
+    is_its = isinstance(summary, dict) and summary.get("labels_fingerprint") == checksum_file(output_path)
+    return summary if is_its else None
 
 
 def _labelled(examples: list[Example], found: Annotated) -> Iterator[dict[str, Any]]:
@@ -283,19 +356,22 @@ def _write_lines(path: str, rows: Iterable[dict[str, Any]]) -> None:
 
 def run_annotation(
     config: AnnotateConfig, *, output_path: str, seed: int = 0, folder: str | None = None, replace: bool = False
-) -> dict[str, Any]:
-    """Read, ask, write; the summary.
+) -> tuple[dict[str, Any], bool]:
+    """Read, ask, write; (the summary, whether labels were made: False when those of the same texts, settings and seed stood there).
 
     Raises
     ------
-    ConfigError     output_path exists and `replace` is false
+    ConfigError     other labels stand at output_path and `replace` is false
     EndpointError   the model fails too often, or would cost more than allowed; answers that came are kept
     DataError       too many texts without label
     """
-    if path_exists(output_path) and not replace:
-        hint = "Choose another name, or give --replace: answers that are kept cost nothing."
-        raise ConfigError("--output", output_path, "labels stand there already", hint)
     examples, drawn = read_texts(config, seed=seed, folder=folder)
-    with Endpoint(config.endpoint) as endpoint:
+    if path_exists(output_path) and not replace:
+        standing = find_summary(output_path)
+        if standing is not None and standing.get("made_from") == _made_from(config, drawn, seed):
+            return standing, False
+        hint = "Choose another name, or give --replace: answers that are kept cost nothing."
+        raise ConfigError("--output", output_path, "other labels stand there", hint)
+    with Endpoint(config.endpoint, first_tries=FIRST_TRIES) as endpoint:
         found = annotate([example.text for example in examples], config, endpoint)
-    return write_annotations(examples, drawn, found, config, output_path)
+    return write_annotations(examples, drawn, found, config, output_path, seed=seed), True

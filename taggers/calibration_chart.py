@@ -19,6 +19,7 @@ def draw_calibration(figures: Mapping[str, Any], name: str = "calibration") -> s
     of texts where it is right. Bars are the 95 % intervals, the dashed line is a model that is as sure as it is right.
     """
     labels = figures["labels"]
+    title = f"{figures['texts']} texts; numbers of texts at the points"
     if len(labels) == 2:
         label = sorted(labels)[-1]
         lines = [(f"P({label})", labels[label]["reliability"])]
@@ -26,13 +27,18 @@ def draw_calibration(figures: Mapping[str, Any], name: str = "calibration") -> s
     else:
         lines = [("best label", figures["reliability"])]
         share = "texts where it is right"
-    return draw_reliability(lines, share=share, name=name)
+    return draw_reliability(lines, share=share, name=name, title=title, with_counts=True)
 
 
 def draw_reliability(
-    lines: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], *, share: str, name: str = "calibration"
+    lines: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
+    *,
+    share: str,
+    name: str = "calibration",
+    title: str = "",
+    with_counts: bool = False,
 ) -> str:
-    """An SVG file with a line per (label, calibration table); the first MAX_LINES."""
+    """An SVG file with a line per (label, calibration table); the first MAX_LINES. `with_counts`: the texts of each bin at its point."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -52,10 +58,15 @@ def draw_reliability(
                 capsize=2,
                 label=plain_label(label),
             )
+            for row in rows if with_counts else ():
+                at = row["mean_probability"], row["share"]
+                axes.annotate(str(row["count"]), at, xytext=(4, 3), textcoords="offset points", fontsize=6, color=color)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("probability that the model gives")
         axes.set_ylabel(share)
+        if title:
+            axes.set_title(title, fontsize=8)
         axes.legend(fontsize=8, handlelength=1.2, loc="lower right")
 
     head, _, rest = draw_svg(name, draw).partition(">")

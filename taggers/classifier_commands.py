@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, cast
 
 from rich.console import Console
@@ -11,7 +12,8 @@ from dolma_py.endpoint import Endpoint
 from dolma_py.errors import ConfigError, DolmaError
 from dolma_py.manifest import render_json
 from dolma_py.storage import write_bytes
-from taggers.annotate_texts import AnnotateConfig, estimate, read_texts, run_annotation
+from taggers.annotate_texts import AnnotateConfig, count_blank, estimate, read_texts, run_annotation
+from taggers.classifier_figures import LEAST_CALLED
 from taggers.recipes_by_name import check_sources, list_recipes, load_recipe
 from taggers.train_labels import TrainLabelsConfig, measure_model, prepare_labels, quantized_path, train_labels
 
@@ -22,9 +24,15 @@ def _console() -> Console:
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def _interval(figures: dict[str, Any], name: str) -> str:
+def _interval(figures: dict[str, Any], name: str, *, in_cell: bool = False) -> str:
+    """A figure and its interval, in a table's cell below it; none where the method gives it no width, as of an AUC of 1: that is no certainty."""
+    if figures[name] is None:
+        return "no figure"
     low, high = figures[f"{name}_interval"]
-    return f"{figures[name]:.3f} ({low:.3f}-{high:.3f})"
+    between = f"{low:.3f}-{high:.3f}"
+    if high <= low:
+        return f"{figures[name]:.3f}"
+    return f"{figures[name]:.3f}\n{between}" if in_cell else f"{figures[name]:.3f} ({between})"
 
 
 def run_train(
@@ -44,6 +52,7 @@ def run_train(
     card, is_new = train_labels(config, output_path=output, seed=seed, folder=folder, replace=mode["replace"])
     print_figures(card["held_out"], "held-out texts", config.positive_label)
     print_scores(card["scores"])
+    print_left_out(card["data"])
     if card.get("quantized"):
         console, small = _console(), card["quantized"]
         console.print(
@@ -84,6 +93,12 @@ def run_measure(
     )
     print_figures(found["figures"], "texts", config.positive_label)
     print_scores(found["scores"])
+    print_left_out(found)
+    if found["trained_on_frac"]:
+        _console().print(
+            f"the model was trained on these texts, on about {found['trained_on_frac']:.0%} of its training texts: its figures here "
+            "say nothing of other texts. The card has those of the held-out ones."
+        )
     if output is not None:
         from taggers.calibration_chart import draw_calibration  # matplotlib is slow to import
 
@@ -103,7 +118,7 @@ def run_annotate(
     config = cast(AnnotateConfig, load_recipe("annotation", recipe, inputs=inputs, overrides=overrides))
     console = _console()
     if mode["dry_run"]:
-        examples, _ = read_texts(config, seed=seed, folder=folder)
+        examples, drawn = read_texts(config, seed=seed, folder=folder)
         with Endpoint(config.endpoint) as endpoint:
             expected = estimate((example.text for example in examples), config, endpoint)
         priced = "" if config.endpoint.price_per_million_completion else "; no price is set"
@@ -112,12 +127,23 @@ def run_annotate(
             if config.answer_tries > 1
             else ""
         )
+        _tell_blank(console, count_blank(drawn))
         console.print(f"{len(examples)} texts: {expected.describe()}{priced}{more}. Nothing was asked.")
         return
     if output is None:
         raise ConfigError("--output", None, "expected a file for the labels, such as labels.jsonl")
-    summary = run_annotation(config, output_path=output, seed=seed, folder=folder, replace=mode["replace"])
+    summary, is_new = run_annotation(config, output_path=output, seed=seed, folder=folder, replace=mode["replace"])
     counts = summary["counts"]
+    if not is_new:
+        console.print(
+            f"{output} was made from the same texts, settings and seed ({counts['labelled']} of {counts['texts']} texts have a "
+            "label): nothing was done"
+        )
+        failed = sum(count for name, count in counts.items() if name.startswith("no_label:failed_"))
+        if failed:
+            console.print(f"{failed} texts were left without label by failed requests: --replace asks about them again")
+        return
+    _tell_blank(console, counts.get("no_text", 0))
     table = Table("label", "texts")
     for name in sorted(counts):
         if name.startswith("label:"):
@@ -130,6 +156,22 @@ def run_annotate(
     console.print(
         f"{counts['labelled']} of {counts['texts']} texts have a label: wrote {output}, its .summary.json and .rejected.jsonl"
     )
+
+
+def _tell_blank(console: Console, count: int) -> None:
+    if count:
+        console.print(f"no_text: {count} texts hold nothing to be read; they are neither asked about nor labelled")
+
+
+def print_left_out(data: dict[str, Any]) -> None:
+    """What the sources had and was not taken, and texts under two labels; nothing where all was taken."""
+    for name, source in data["sources"].items():
+        counts = {key: count for key, count in source["counts"].items() if key not in ("read", "drawn")}
+        if counts:
+            told = ", ".join(f"{key} {count}" for key, count in counts.items())
+            _console().print(f"{name}: of {source['counts'].get('read', 0)} read not taken: {told}")
+    if data.get("texts_under_two_labels"):
+        _console().print(f"{data['texts_under_two_labels']} texts stand under two labels or more")
 
 
 def print_check(config: TrainLabelsConfig, folder: str | None) -> None:
@@ -171,9 +213,12 @@ def print_training_plan(config: TrainLabelsConfig, folder: str | None, seed: int
     options = config.classifier
     rows = options.num_buckets if options.has_hash_rows else 0
     words = len({word for texts in prepared.training.values() for text in texts for word in text.split()})
+    model_bytes = words * (4 * options.dim + 16) + rows * 4 * options.dim
+    held = sum(sys.getsizeof(text) for part in prepared.drawn.values() for text, _, _ in part.examples)
+    # each text as it was and as fastText reads it; the library's model, its copy of the input and the model that is measured
     console.print(
-        f"{total / 1e6:.1f} MB to train on, {options.epochs} times; about {words:,} words and {rows:,} rows of n-grams: a model of "
-        f"about {(words * (4 * options.dim + 16) + rows * 4 * options.dim) / 1e6:,.0f} MB. Nothing was done."
+        f"{total / 1e6:.1f} MB to train on, {options.epochs} times; about {words:,} words and {rows:,} hash buckets of n-grams: a model of "
+        f"about {model_bytes / 1e6:,.0f} MB, {(2 * held + 3 * model_bytes) / 1e6:,.0f} MB of memory. Nothing was done."
     )
 
 
@@ -186,11 +231,20 @@ def print_figures(figures: dict[str, Any], what: str, positive: str | None = Non
     )
     if figures["without_answer"]:
         console.print(f"{figures['without_answer']} texts hold no word that the model knows: they got no label")
-    table = Table("label", *(Column(name, justify="right") for name in ("texts", "precision", "recall", "F1", "AUC")))
+    # figure over interval: a row fits a terminal of 80 columns
+    figure: dict[str, Any] = {"justify": "right", "no_wrap": True, "min_width": 11}
+    table = Table(
+        Column("label", overflow="fold"),
+        Column("texts", justify="right", no_wrap=True),
+        *(Column(name, **figure) for name in ("precision", "recall", "F1", "AUC")),
+    )
     for label, row in figures["labels"].items():
-        cells = [_interval(row, name) for name in ("precision", "recall", "f1", "auc")]
+        cells = [_interval(row, name, in_cell=True) for name in ("precision", "recall", "f1", "auc")]
         table.add_row(label, str(row["texts"]), *cells)
     console.print(table)
+    called = [label for label, row in figures["labels"].items() if row["called"]]
+    if len(called) == 1 and sum(row["texts"] > 0 for row in figures["labels"].values()) > 1:
+        console.print(f"every text is called {called[0]}: the model has learnt nothing. More epochs, or a higher rate?")
     names = figures["confusion"]["labels"]
     if len(names) <= MAX_CONFUSED:
         confused = Table("is \\ called", *(Column(name, justify="right") for name in [*names, "none"]))
@@ -199,12 +253,15 @@ def print_figures(figures: dict[str, Any], what: str, positive: str | None = Non
         console.print(confused)
     order = sorted(figures["labels"], key=lambda label: label != positive)
     for label in order if positive is None else order[:1]:
-        console.print(describe_threshold(label, figures["labels"][label]["threshold"]))
+        row = figures["labels"][label]
+        console.print(describe_threshold(label, row["threshold"], row["texts"]))
 
 
-def describe_threshold(label: str, found: dict[str, Any]) -> str:
-    """The suggestion as a sentence."""
+def describe_threshold(label: str, found: dict[str, Any], num_texts: int) -> str:
+    """The suggestion as a sentence; `num_texts` have the label."""
     if found["threshold"] is None:
+        if num_texts < LEAST_CALLED:
+            return f"{label}: no threshold, {num_texts} texts are too few: one must call {LEAST_CALLED} or more"
         best = f"; the best is {found['best_precision']:.3f}" if found["best_precision"] else ""
         return f"{label}: no threshold gives a precision of {found['target']:g} on 10 texts or more{best}"
     low, high = found["precision_interval"]

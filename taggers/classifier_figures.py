@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 Z95 = 1.959963984540054  # of the normal distribution
 NUM_RESAMPLES = 2000
 NUM_BINS = 10
+LEAST_CALLED = 10  # texts that a suggested threshold calls at least
 
 
 class Reliability(NamedTuple):
@@ -120,7 +121,7 @@ def calibration_error(bins: Sequence[Reliability]) -> float:
 
 
 def suggest_threshold(
-    scores: npt.NDArray[Any], is_positive: npt.NDArray[np.bool_], target: float, *, least: int = 10
+    scores: npt.NDArray[Any], is_positive: npt.NDArray[np.bool_], target: float, *, least: int = LEAST_CALLED
 ) -> Threshold:
     """The lowest threshold t such that of the texts with score >= t at least `target` are positive: it keeps the most of them.
 
@@ -203,6 +204,9 @@ def measure_labels(
     labels              names, in the order of the columns
     seed                of the bootstrap
     target_precision    for the suggested thresholds
+
+    Figures are None where there is nothing that they could be of: the recall, F1 and AUC of a label that no text has, the precision of one
+    that no text got, the AUC where all texts have the label. `macro_f1` is the mean over the labels that some text has.
     """
     num_labels = len(labels)
     known = ~np.isnan(probabilities).any(axis=1)
@@ -220,18 +224,20 @@ def measure_labels(
         per_label[label] = {
             "texts": num_true,
             "called": num_called,
-            "precision": right / max(num_called, 1),
-            "precision_interval": list(wilson_interval(right, num_called)),
-            "recall": right / max(num_true, 1),
-            "recall_interval": list(wilson_interval(right, num_true)),
-            "f1": float(f1[number]),
-            "f1_interval": list(middle_interval(drawn_f1[:, number])),
-            "auc": area_under_curve(scores[has_label], scores[~has_label]),
-            "auc_interval": list(area_interval(scores[has_label], scores[~has_label])),
+            **_figure("precision", right / max(num_called, 1), wilson_interval(right, num_called), num_called),
+            **_figure("recall", right / max(num_true, 1), wilson_interval(right, num_true), num_true),
+            **_figure("f1", float(f1[number]), middle_interval(drawn_f1[:, number]), num_true),
+            **_figure(
+                "auc",
+                area_under_curve(scores[has_label], scores[~has_label]),
+                area_interval(scores[has_label], scores[~has_label]),
+                min(num_true, len(truth) - num_true),
+            ),
             "calibration_error": calibration_error(bins),
             "reliability": [_plain(row) for row in bins],
             "threshold": _plain(suggest_threshold(scores, has_label, target_precision)),
         }
+    stands = table.sum(axis=1) > 0
     best = filled.max(axis=1) if len(filled) else np.zeros(0)
     bins = reliability_bins(best, called == truth)
     return {
@@ -239,13 +245,22 @@ def measure_labels(
         "without_answer": int((~known).sum()),
         "accuracy": hits / max(len(truth), 1),
         "accuracy_interval": list(wilson_interval(hits, len(truth))),
-        "macro_f1": float(f1.mean()),
-        "macro_f1_interval": list(middle_interval(drawn_f1.mean(axis=1))),
+        **_figure(
+            "macro_f1",
+            float(f1[stands].mean()) if stands.any() else 0.0,
+            middle_interval(drawn_f1[:, stands].mean(axis=1)) if stands.any() else (0.0, 1.0),
+            int(stands.sum()),
+        ),
         "calibration_error": calibration_error(bins),
         "reliability": [_plain(row) for row in bins],
         "labels": per_label,
         "confusion": {"labels": list(labels), "rows": table.tolist()},
     }
+
+
+def _figure(name: str, value: float, interval: tuple[float, float], count: int) -> dict[str, Any]:
+    """A figure and its interval; None where there are no texts (`count` 0) that it could be of."""
+    return {name: value if count else None, f"{name}_interval": list(interval) if count else None}
 
 
 def measure_scores(
@@ -263,26 +278,25 @@ def measure_scores(
     total = weights.sum(axis=1)
     expected = np.where(known & (total > 0), weights @ values / np.maximum(total, 1e-12), values.min())
     real = values[truth]
-    good, called = real >= cut, expected >= cut - 0.5
-    hits = int((good & called).sum())
-    table = np.array(
-        [[hits, int((good & ~called).sum()), 0], [int((~good & called).sum()), int((~good & ~called).sum()), 0]]
-    )
+    positive, predicted = real >= cut, expected >= cut - 0.5
+    hits, num_positive, num_predicted = (int(rows.sum()) for rows in (positive & predicted, positive, predicted))
+    table = np.array([[hits, num_positive - hits, 0], [num_predicted - hits, int((~positive & ~predicted).sum()), 0]])
     spread = float(expected.std() * real.std())
     return {
         "mean_absolute_error": float(np.abs(expected - real).mean()) if len(real) else 0.0,
         "correlation": float(((expected - expected.mean()) * (real - real.mean())).mean() / spread) if spread else 0.0,
         "cut": cut,
-        "good": int(good.sum()),
-        "called": int(called.sum()),
-        "precision": hits / max(int(called.sum()), 1),
-        "precision_interval": list(wilson_interval(hits, int(called.sum()))),
-        "recall": hits / max(int(good.sum()), 1),
-        "recall_interval": list(wilson_interval(hits, int(good.sum()))),
-        "f1": float(label_f1(table)[0]),
-        "f1_interval": list(middle_interval(label_f1(resample(table, 0))[:, 0])),
-        "auc": area_under_curve(expected[good], expected[~good]),
-        "auc_interval": list(area_interval(expected[good], expected[~good])),
+        "good": num_positive,
+        "called": num_predicted,
+        **_figure("precision", hits / max(num_predicted, 1), wilson_interval(hits, num_predicted), num_predicted),
+        **_figure("recall", hits / max(num_positive, 1), wilson_interval(hits, num_positive), num_positive),
+        **_figure("f1", float(label_f1(table)[0]), middle_interval(label_f1(resample(table, 0))[:, 0]), num_positive),
+        **_figure(
+            "auc",
+            area_under_curve(expected[positive], expected[~positive]),
+            area_interval(expected[positive], expected[~positive]),
+            min(num_positive, len(real) - num_positive),
+        ),
     }
 
 

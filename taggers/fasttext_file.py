@@ -14,20 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from dolma_py.errors import DataError
-from taggers.fasttext_file_kernels import fill_slots_kernel, read_entries_kernel
+from taggers.fasttext_file_kernels import fill_buckets_kernel, fill_slots_kernel, read_entries_kernel
 
 MAGIC = 793712314
 VERSIONS = (11, 12)
 SUPERVISED = 3
 HIERARCHICAL_SOFTMAX, NEGATIVE_SAMPLING, SOFTMAX, ONE_VS_ALL = 1, 2, 3, 4
 LABEL_PREFIX = "__label__"
-BUCKET_FACTOR = 2654435761  # of the table of kept buckets
 NUM_CENTROIDS = 256  # of each part of a row: a code is one byte
 DENSE_BYTES = (
     64 << 20
 )  # quantised rows that take no more than this as floats are kept as floats, which are added faster
+MAX_LABELS = 1 << 16  # every text of a batch gets a float32 for each label
 _MAX_DIM = 100_000
-_MAX_NGRAM = 1000
+_MAX_NGRAM = 20  # words or characters; training allows 5 and 20
+# a quantised output may take so many times the file's size, and so much more, when it is made dense; real ones take some 8 times
+_DENSE_FACTOR, _DENSE_SPARE = 16, 64 << 20
 _MAX_COUNT = 10**15  # of an inner node before it has its own
 
 Floats = npt.NDArray[np.float32]
@@ -51,8 +53,8 @@ class Words(NamedTuple):
     starts: npt.NDArray[np.int64]  # (V,)
     ends: npt.NDArray[np.int64]  # (V,)
     pruned: npt.NDArray[
-        np.int64
-    ]  # (T, 2) bucket + 1 and its row behind the words, open addressing; empty: no bucket was left out
+        np.int32
+    ]  # (T, 2): bucket + 1 and its row behind the words, see fasttext_file_kernels; empty: no bucket was left out
     num_words: int
     num_buckets: int
     has_buckets: bool  # False: pruning left no bucket
@@ -142,9 +144,14 @@ def read_model(path: str, *, name: str = "") -> ModelArrays:
     if num_rows < needed:
         raise reader.fail(f"{num_rows} rows for {needed} words and buckets")
     is_quantised &= _take_flag(reader)
-    weights = dense_rows(_read_quantised(reader, dim), dim) if is_quantised else _read_dense(reader, dim)
-    if len(weights) != len(labels):
-        raise reader.fail(f"{len(weights)} rows of output for {len(labels)} labels")
+    output = _read_quantised(reader, dim) if is_quantised else _no_codes(_read_dense(reader, dim))
+    # before a row of one byte becomes one of 4 D bytes
+    num_rows = max(len(output.codes), len(output.dense))
+    if num_rows != len(labels):
+        raise reader.fail(f"{num_rows} rows of output for {len(labels)} labels")
+    if is_quantised and 4 * num_rows * dim > _DENSE_FACTOR * len(reader.data) + _DENSE_SPARE:
+        raise reader.fail(f"a quantised output of {4 * num_rows * dim} bytes in a file of {len(reader.data)}")
+    weights = dense_rows(output, dim) if is_quantised else output.dense
     parts = (rows.dense, rows.centroids, rows.norms, weights)
     if not all(np.isfinite(part).all() for part in parts):
         raise reader.fail("the model holds values that are not finite numbers")
@@ -170,6 +177,8 @@ def _read_dictionary(
         raise reader.fail(f"a dictionary of {num_words} words and {num_labels} labels in {num_entries} entries")
     if not num_labels:
         raise reader.fail("the model has no labels")
+    if num_labels > MAX_LABELS:
+        raise reader.fail(f"{num_labels} labels, at most {MAX_LABELS} can be asked")
     starts, ends = np.empty(num_entries, np.int64), np.empty(num_entries, np.int64)
     kinds = np.empty(num_entries, np.int8)
     rest = reader.data[reader.place :]
@@ -181,7 +190,8 @@ def _read_dictionary(
     if (kinds[:num_words] != 0).any() or (kinds[num_words:] != 1).any():
         raise reader.fail("labels among the words of its dictionary")
     slots = np.zeros((1 << max(4, int(num_entries * 1.5).bit_length()), 2), np.uint64)
-    fill_slots_kernel(entries, starts, ends, slots)
+    if fill_slots_kernel(entries, starts, ends, slots) >= 0:
+        raise reader.fail("words of one hash by the thousand, which no text has")
     names = [entries[starts[i] : ends[i]].tobytes().decode("utf-8", "replace") for i in range(num_words, num_entries)]
     counts = np.array(
         [
@@ -195,28 +205,18 @@ def _read_dictionary(
     pruned = np.empty((0, 2), np.int32)
     if num_pruned > 0:
         pairs = reader.take_array("<i4", 2 * num_pruned).reshape(-1, 2)
-        if (pairs[:, 1] < 0).any() or (pairs[:, 1] >= num_pruned).any() or (pairs[:, 0] < 0).any():
-            raise reader.fail("a table of kept buckets that points beyond its rows")
-        pruned = _build_pruned(pairs)
-    if num_pruned == 0 or num_buckets == 0:
-        num_buckets = max(num_buckets, 1)
-        return Words(slots, entries, starts, ends, pruned, num_words, num_buckets, False, *shape), _strip(names), counts
-    return Words(slots, entries, starts, ends, pruned, num_words, num_buckets, True, *shape), _strip(names), counts
+        if (pairs < 0).any() or (pairs[:, 1] >= num_pruned).any() or (pairs[:, 0] >= num_buckets).any():
+            raise reader.fail("a table of kept buckets that points beyond its buckets or rows")
+        pruned = np.zeros((1 << int(2 * len(pairs)).bit_length(), 2), np.int32)
+        if fill_buckets_kernel(pairs, pruned) >= 0:
+            raise reader.fail("a table of kept buckets with one twice, or many at one place, which no pruning makes")
+    has_buckets = num_pruned != 0 and num_buckets > 0
+    words = Words(slots, entries, starts, ends, pruned, num_words, max(num_buckets, 1), has_buckets, *shape)
+    return words, _strip(names), counts
 
 
 def _strip(names: list[str]) -> tuple[str, ...]:
     return tuple(name.removeprefix(LABEL_PREFIX) for name in names)
-
-
-def _build_pruned(pairs: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    table = np.zeros((1 << int(2 * len(pairs)).bit_length(), 2), np.int32)
-    mask = len(table) - 1
-    for bucket, row in pairs.tolist():
-        slot = bucket * BUCKET_FACTOR & mask
-        while table[slot, 0] not in (0, bucket + 1):
-            slot = slot + 1 & mask
-        table[slot] = bucket + 1, row
-    return table
 
 
 def _num_bucket_rows(words: Words) -> int:

@@ -14,6 +14,10 @@ from numba import njit  # isort: skip
 ENTRY_BITS = np.uint64(32)
 ENTRY_MASK = np.uint64(0xFFFFFFFF)
 KEY_BYTES = 8
+# slots that a search looks at: tables are at most two thirds full, where chance needs some 200 for ten million words; a file that is made
+# to collide is refused, and a lookup in one whose entries stand side by side ends
+MAX_PROBES = 1 << 10
+BUCKET_FACTOR = 2654435761  # of the table of kept buckets
 _HASH_START = np.uint64(2166136261)
 _HASH_FACTOR = np.uint64(16777619)
 _HIGH_BYTES = np.uint64(0xFFFFFF00)
@@ -64,6 +68,10 @@ def fill_slots_kernel(words, starts, ends, slots):
     words : uint8 (B,)          bytes of all entries
     starts, ends : int64 (V,)   entry i is words[starts[i]:ends[i]]
     slots : uint64 (S, 2)       zeros; filled: hash and entry + 1, first eight bytes of the word (little-endian, zeros behind it)
+
+    Returns
+    -------
+    -1, or the first entry that finds no place in MAX_PROBES slots
     """
     mask = np.uint64(len(slots) - 1)
     for entry in range(len(starts)):
@@ -73,14 +81,50 @@ def fill_slots_kernel(words, starts, ends, slots):
             if i - starts[entry] < KEY_BYTES:
                 key |= np.uint64(words[i]) << np.uint64(8 * (i - starts[entry]))
         slot = value & mask
-        while slots[slot, 0] != np.uint64(0):
-            other = np.int64(slots[slot, 0] & ENTRY_MASK) - 1
-            if slots[slot, 1] == key and ends[other] - starts[other] == ends[entry] - starts[entry]:
-                same = True
-                for i in range(ends[entry] - starts[entry]):
-                    same &= words[starts[other] + i] == words[starts[entry] + i]
-                if same:
-                    break
+        placed = False
+        for _ in range(MAX_PROBES):
+            head = slots[slot, 0]
+            placed = head == np.uint64(0)
+            if not placed and head >> ENTRY_BITS == value and slots[slot, 1] == key:
+                other = np.int64(head & ENTRY_MASK) - 1
+                placed = ends[other] - starts[other] == ends[entry] - starts[entry]
+                i = KEY_BYTES
+                while placed and i < ends[entry] - starts[entry]:
+                    placed = words[starts[other] + i] == words[starts[entry] + i]
+                    i += 1
+            if placed:
+                break
             slot = (slot + np.uint64(1)) & mask
+        if not placed:
+            return np.int64(entry)
         slots[slot, 0] = value << ENTRY_BITS | np.uint64(entry + 1)
         slots[slot, 1] = key
+    return np.int64(-1)
+
+
+@njit(**KERNEL)
+def fill_buckets_kernel(pairs, table):
+    """Enter kept buckets, by open addressing from bucket * BUCKET_FACTOR.
+
+    Parameters
+    ----------
+    pairs : int32 (P, 2)        bucket and its row behind the words
+    table : int32 (T, 2)        zeros; filled: bucket + 1 and its row; T a power of two above 2 P
+
+    Returns
+    -------
+    -1, or the first pair whose bucket is there already or finds no place in MAX_PROBES slots
+    """
+    mask = len(table) - 1
+    for pair in range(len(pairs)):
+        bucket = np.int64(pairs[pair, 0])
+        slot = (bucket * BUCKET_FACTOR) & mask
+        probes = 0
+        while probes < MAX_PROBES and table[slot, 0] != 0 and table[slot, 0] != bucket + 1:
+            slot = (slot + 1) & mask
+            probes += 1
+        if probes == MAX_PROBES or table[slot, 0] != 0:
+            return np.int64(pair)
+        table[slot, 0] = bucket + 1
+        table[slot, 1] = pairs[pair, 1]
+    return np.int64(-1)

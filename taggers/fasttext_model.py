@@ -1,12 +1,14 @@
 """fastText models: loaded once per process, fed one text normalisation, asked for probabilities of labels in batches.
 
-Models are read as arrays and run by kernels; the library itself is loaded only by who asks for `FastTextModel.model`, which training does.
+Models are read as arrays and run by kernels. The library trains them (taggers.train_classifier) and predicts nothing here: `FastTextModel.model` is
+its own object for who compares.
 Legend: N texts, B bytes of all texts together, L labels, D dimension.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from taggers.fasttext_file import LABEL_PREFIX as LABEL_PREFIX
 from taggers.fasttext_file import ModelArrays, read_model
 from taggers.fasttext_output_kernels import best_labels_kernel, score_labels_kernel
 
+SEPARATORS = re.compile("[ \n\r\t\v\f\0]+")  # of words, Dictionary::readWord of fastText
 CHUNK_BYTES = 1 << 19  # of text whose words are held at once; a longer text is a chunk of its own
 
 Bytes = npt.NDArray[np.uint8]
@@ -40,7 +43,7 @@ class FastTextModel:
 
     @functools.cached_property
     def model(self) -> Any:
-        """The library's own object, a second copy of the matrices in memory."""
+        """The library's own object, a second copy of the matrices in memory: for comparisons with it, no command asks for it."""
         import fasttext
 
         with local_copy(self.path) as copy:
@@ -123,7 +126,8 @@ def score_texts(
 
     Guarantees                  same values for any batch split; labels are the library's and probabilities within 1e-5 of its own, in
                                 float32 sums of the same order (but for models with character n-grams, see the kernels)
-    Cost                        scratch of 17 bytes per byte of the longest text or of 512 KiB; 2 MB for a model with character n-grams
+    Cost                        scratch of 17 bytes per byte of the longest text or of 512 KiB, 21 with word n-grams; 2 MB for a model with
+                                character n-grams; 4 L bytes a text
     """
     found = [
         LabelScores(np.empty((len(starts), len(model.labels)), np.float32), np.empty(len(starts), np.int64))

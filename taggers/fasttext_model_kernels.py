@@ -14,8 +14,8 @@ from typing import Any, NamedTuple  # isort: skip
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
-from taggers.fasttext_file import BUCKET_FACTOR, NUM_CENTROIDS
-from taggers.fasttext_file_kernels import ENTRY_BITS, ENTRY_MASK, KEY_BYTES, hash_byte_kernel
+from taggers.fasttext_file import NUM_CENTROIDS
+from taggers.fasttext_file_kernels import BUCKET_FACTOR, ENTRY_BITS, ENTRY_MASK, KEY_BYTES, MAX_PROBES, hash_byte_kernel
 
 # of a token
 HASH, KEY, NUM_TOKEN_COLUMNS = 0, 1, 2
@@ -31,7 +31,7 @@ _END_KEY = np.uint64(int.from_bytes(b"</s>", "little"))
 _LABEL_KEY = np.uint64(int.from_bytes(b"__label_", "little"))
 _LABEL_BYTES, _UNDERSCORE = 9, 95
 _NGRAM_FACTOR = np.uint64(116049371)
-_MAX_WAITING = 256  # rows of character n-grams that are added up together
+_MAX_WAITING = 256  # rows that are added up together
 _WORD_START, _WORD_END = 60, 62  # "<" and ">"
 
 
@@ -110,7 +110,7 @@ def find_entry_kernel(words, data, start, end, value, key):
     """Number of the entry that is data[start:end], with its hash and first eight bytes; -1: there is none."""
     mask = np.uint64(len(words.slots) - 1)
     slot = value & mask
-    while True:
+    for _ in range(MAX_PROBES):
         head = words.slots[slot, 0]
         if head == np.uint64(0):
             return -1
@@ -129,6 +129,7 @@ def find_entry_kernel(words, data, start, end, value, key):
                 if same:
                     return entry
         slot = (slot + np.uint64(1)) & mask
+    return -1
 
 
 @njit(inline="always", **KERNEL)
@@ -140,9 +141,12 @@ def bucket_row_kernel(words, bucket):
         return words.num_words + bucket
     mask = len(words.pruned) - 1
     slot = (bucket * BUCKET_FACTOR) & mask
-    while words.pruned[slot, 0] != 0:
-        if words.pruned[slot, 0] == bucket + 1:
+    for _ in range(MAX_PROBES):
+        found = words.pruned[slot, 0]
+        if found == bucket + 1:
             return words.num_words + np.int64(words.pruned[slot, 1])
+        if found == 0:
+            break
         slot = (slot + 1) & mask
     return -1
 
@@ -180,6 +184,16 @@ def _add_ids(rows, ids, count, total):
         add_row_kernel(rows, ids[place], total)
 
 
+@njit(inline="always", **KERNEL)
+def _wait(rows, ids, num_ids, row, total):
+    # one more id; those that wait are added first when there is no room; returns how many wait then
+    if num_ids == len(ids):
+        _add_ids(rows, ids, num_ids, total)
+        num_ids = 0
+    ids[num_ids] = row
+    return num_ids + 1
+
+
 @njit(**KERNEL)
 def add_chars_kernel(words, rows, data, start, end, padded, ids, total):
     """Add the rows of all character n-grams of "<" + word + ">"; returns how many.
@@ -208,11 +222,7 @@ def add_chars_kernel(words, rows, data, start, end, padded, ids, total):
             if length >= words.min_chars and not (length == 1 and (i == 0 or j == size)):
                 row = bucket_row_kernel(words, np.int64(np.uint32(value) % num_buckets))
                 if row >= 0:
-                    if waiting == len(ids):
-                        _add_ids(rows, ids, waiting, total)
-                        waiting = 0
-                    ids[waiting] = row
-                    waiting += 1
+                    waiting = _wait(rows, ids, waiting, row, total)
                     count += 1
     _add_ids(rows, ids, waiting, total)
     return count
@@ -252,17 +262,19 @@ def _remember(memo, slot, data, start, end, word_sum, count):
 
 
 @njit(**KERNEL)
-def _find_ngrams(words, hashes, num_hashes, ids, num_ids):
-    # rows of word n-grams behind the ids that are there; returns how many ids there are then
+def _add_ngrams(words, rows, hashes, num_hashes, ids, num_ids, total):
+    # add the ids that wait, then the rows of word n-grams; returns how many n-grams have a row
+    count = 0
     for first in range(num_hashes):
         value = hashes[first]
         for last in range(first + 1, min(first + words.word_ngrams, num_hashes)):
             value = value * _NGRAM_FACTOR + hashes[last]
             found = bucket_row_kernel(words, np.int64(value % np.uint64(words.num_buckets)))
             if found >= 0:
-                ids[num_ids] = found
-                num_ids += 1
-    return num_ids
+                num_ids = _wait(rows, ids, num_ids, found, total)
+                count += 1
+    _add_ids(rows, ids, num_ids, total)
+    return count
 
 
 @njit(**KERNEL)
@@ -281,8 +293,8 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
     longest = 0
     for row in range(len(counts)):
         longest = max(longest, tokens.offsets[row + 1] - tokens.offsets[row])
-    ids = np.empty(longest * max(words.word_ngrams, 1), np.int64)
-    hashes = np.empty(longest, np.uint64)
+    ids = np.empty(_MAX_WAITING, np.int64)
+    hashes = np.empty(longest if words.word_ngrams > 1 else 0, np.uint64)
     word_sum = np.empty(hidden.shape[1], np.float32)
     has_chars = words.max_chars > 0
     longest = 0
@@ -333,15 +345,9 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
                     total += word_sum
                 count += num_rows
             elif entry >= 0:
-                ids[num_ids] = entry
-                num_ids += 1
-        if has_chars:
-            _add_ids(rows, ids, num_ids, total)
-            count += num_ids
-            num_ids = 0
-        num_ids = _find_ngrams(words, hashes, num_hashes, ids, num_ids)
-        _add_ids(rows, ids, num_ids, total)
-        count += num_ids
+                num_ids = _wait(rows, ids, num_ids, entry, total)
+                count += 1
+        count += _add_ngrams(words, rows, hashes, num_hashes, ids, num_ids, total)
         counts[row] = count
         if count > 0:
             total *= np.float32(1.0 / count)

@@ -1,14 +1,15 @@
 """Texts with labels for a classifier: read from files, data sets of the Hub and views of a corpus, drawn by hash, split by hash.
 
 What is drawn depends on the texts, the seed and the settings alone: not on the order of files, of records or of sources. Equal texts
-are drawn together and fall on the same side of the split.
+are drawn together, and texts of equal words fall on the same side of the split.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,9 +26,13 @@ from dolma_py.formats import FieldMap, Limits, Rejection, read_any
 from dolma_py.hashing import derive_seed, mix_keys, uniform_hash
 from dolma_py.input_files import Found, describe_left_out, find_files
 from dolma_py.listing import plan_splits
+from taggers import label_files
 from taggers.evaluation_fields import find_value
+from taggers.fasttext_model import SEPARATORS
 
 _SPLIT_BYTES = 16 << 20
+NO_TEXT = "left_out:no_text"
+_HINT = "Check labels, where and text. Labelled texts are JSON Lines, Parquet, CSV, TSV, or lines that begin with __label__."
 
 
 class ExampleSource(Config):
@@ -36,7 +41,8 @@ class ExampleSource(Config):
     name: str = Field(pattern=r"^[\w.-]+$", description="of the source, in the card and in messages")
     inputs: list[str] = Field(
         default_factory=list,
-        description="files, folders and globs, hf:// included; {folder} is --folder; the formats of docs/inputs.md",
+        description="files, folders and globs, hf:// included; {folder} is --folder; the formats of docs/inputs.md, CSV and TSV with a line "
+        "of names, and fastText's lines that begin with __label__ (fields label and text)",
     )
     corpus: str | None = Field(default=None, description="a corpus folder in place of inputs")
     view: str | None = Field(default=None, description="view of the corpus; null: all documents")
@@ -74,6 +80,12 @@ class ExampleSource(Config):
     max_text_bytes: int | None = Field(
         default=None, ge=1, description="of each text its first bytes are taken; null: all"
     )
+    passages: int = Field(
+        default=1,
+        ge=1,
+        description="passages of max_text_bytes taken from a text, at equal distances, as many as stand beside each other in it; "
+        "all passages of a text are on one side of the split",
+    )
     about: str = Field(default="", description="what the data set is, and where it is found")
 
     @model_validator(mode="after")
@@ -84,6 +96,8 @@ class ExampleSource(Config):
             raise ValueError("view and attribute need a corpus")
         if sum(option is not None for option in (self.label, self.label_field, self.attribute)) > 1:
             raise ValueError("expected one of label, label_field and attribute")
+        if self.passages > 1 and self.max_text_bytes is None:
+            raise ValueError("passages need max_text_bytes")
         return self
 
 
@@ -101,6 +115,9 @@ class Drawn(NamedTuple):
     examples: list[Example]  # in the order of their hash
     counts: dict[str, int]  # read, left_out:<why>, unreadable:<reason>, drawn
     fingerprint: str  # xxh3-128 of (label, text) of the drawn ones in order; says which data a model was trained on
+    wholes: dict[
+        str, int
+    ]  # passage -> xxh64 of the text that it was taken from; empty where whole texts or beginnings are drawn
 
 
 def draw_examples(source: ExampleSource, *, seed: int, folder: str | None = None, needs_label: bool = True) -> Drawn:
@@ -118,12 +135,19 @@ def draw_examples(source: ExampleSource, *, seed: int, folder: str | None = None
     heap: list[tuple[int, str, str, str]] = []
     kept: list[tuple[int, str, str, str]] = []
     salt = derive_seed(seed, "classifier", "draw", source.name)
+    wholes: dict[str, int] = {}
     for example in read_examples(source, counts, folder=folder, needs_label=needs_label):
-        text = example.text if source.max_text_bytes is None else cut_text(example.text, source.max_text_bytes)
-        key = xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass"), seed=salt)
-        if source.max_docs is None:
-            kept.append((key, text, example.label, example.id))
-        else:
+        passages = [example.text]
+        if source.max_text_bytes is not None:
+            passages = cut_passages(example.text, source.max_text_bytes, source.passages)
+        for text in passages:
+            if source.passages > 1:
+                # a passage of two texts goes where the one of the smaller hash goes
+                wholes[text] = min(words_key(example.text), wholes.get(text, 1 << 64))
+            key = xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass"), seed=salt)
+            if source.max_docs is None:
+                kept.append((key, text, example.label, example.id))
+                continue
             # among equal keys, which are equal texts, any may stay: the label decides before the id
             item = (-key, text, example.label, example.id)
             if len(heap) < source.max_docs:
@@ -135,31 +159,41 @@ def draw_examples(source: ExampleSource, *, seed: int, folder: str | None = None
     counts["drawn"] = len(examples)
     if not examples:
         told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "no records"
-        raise DataError(source.name, f"no texts to learn from ({told})", hint="Check labels, where and text.")
-    return Drawn(examples, dict(sorted(counts.items())), fingerprint_examples(examples))
+        raise DataError(source.name, f"no texts to learn from ({told})", hint=_HINT)
+    wholes = {example.text: wholes[example.text] for example in examples if wholes}
+    return Drawn(examples, dict(sorted(counts.items())), fingerprint_examples(examples), wholes)
 
 
 def read_examples(
     source: ExampleSource, counts: Counter[str], *, folder: str | None = None, needs_label: bool = True
 ) -> Iterator[Example]:
     """Every usable text of a source in the order of its files; adds to `counts`."""
-    records = _read_corpus(source) if source.corpus is not None else _read_files(source, folder, counts)
+    records = _read_corpus(source) if source.corpus is not None else _read_files(source, folder, counts, needs_label)
     for record, text, name in records:
         if source.max_read_docs is not None and counts["read"] >= source.max_read_docs:
             return
         counts["read"] += 1
-        if any(_value_at(record, key) != value for key, value in source.where.items()):
+        if not all(_is_wanted(_value_at(record, key), value) for key, value in source.where.items()):
             counts["left_out:where"] += 1
             continue
         parts = [_value_at(record, path) for path in source.before]
         if not all(isinstance(part, str) for part in parts):
             counts["left_out:before_missing"] += 1
             continue
+        if not has_text(text):
+            counts[NO_TEXT] += 1
+            continue
         label = _find_label(source, record) if needs_label else ""
         if label is None:
             counts["left_out:label"] += 1
             continue
         yield Example("\n\n".join([part for part in parts if part] + [text]), label, name)
+
+
+def _is_wanted(found: Any, value: str | int | bool) -> bool:
+    """Cells of CSV and TSV are words: 1 and true stand there as such."""
+    is_word = isinstance(found, str) and not isinstance(value, str)
+    return bool(found == value) or (is_word and found.lower() == str(value).lower())
 
 
 def _find_label(source: ExampleSource, record: dict[str, Any]) -> str | None:
@@ -192,6 +226,15 @@ def _value_at(record: dict[str, Any], path: str) -> Any:
     return find_value(record, path.removeprefix("metadata.")) if found is None else found
 
 
+def has_text(text: str) -> bool:
+    """Whether there is a sign to be seen: not white space, controls, marks of no width or halves of surrogate pairs alone.
+
+    >>> has_text(" \\n\\u200b"), has_text(" a")
+    (False, True)
+    """
+    return any(sign.isprintable() and not sign.isspace() for sign in text)
+
+
 def is_label(value: str) -> bool:
     """Whether fastText, whose labels end at a blank, and a rule of ours can have this label."""
     return bool(value) and all(sign.isalnum() or sign in "_-.&" for sign in value) and len(value) <= 100
@@ -201,13 +244,20 @@ _ATTRIBUTE = "\0attribute"  # no record has such a field
 
 
 def _read_files(
-    source: ExampleSource, folder: str | None, counts: Counter[str]
+    source: ExampleSource, folder: str | None, counts: Counter[str], needs_label: bool
 ) -> Iterator[tuple[dict[str, Any], str, str]]:
     found = find_inputs(source, folder)
     if found.left_out:
         counts["left_out:files"] += len(found.left_out)
     fields = FieldMap(text=source.text, messages=source.messages, keep_origin=False)
     for info in found.files:
+        form = label_files.find_form(info.path)
+        if form:
+            needed = (source.label_field,) if source.label_field is not None and needs_label else ()
+            yield from label_files.read_label_file(
+                info.path, form, source=source.name, text=source.text, needed=needed, counts=counts
+            )
+            continue
         events = read_any(
             info.path,
             source=source.name,
@@ -274,6 +324,22 @@ def cut_text(text: str, max_bytes: int) -> str:
     return text.encode("utf-8", "surrogatepass")[:max_bytes].decode("utf-8", "ignore")
 
 
+def cut_passages(text: str, max_bytes: int, most: int) -> list[str]:
+    """At most `most` passages of at most `max_bytes` UTF-8 bytes at equal distances, the first at the beginning; none reaches into the next.
+
+    >>> cut_passages("abcdefghij", 2, 3), cut_passages("abc", 2, 3)
+    (['ab', 'de', 'gh'], ['ab'])
+    """
+    encoded = text.encode("utf-8", "surrogatepass")
+    count = min(most, max(len(encoded) // max_bytes, 1))
+    starts = [len(encoded) * number // count for number in range(count + 1)]
+    return [
+        # a character that a bound cuts is in neither passage
+        encoded[start : min(start + max_bytes, end)].decode("utf-8", "ignore")
+        for start, end in itertools.pairwise(starts)
+    ]
+
+
 def fingerprint_examples(examples: Iterable[Example]) -> str:
     """xxh3-128 over the labels and texts in order, 32 hex digits."""
     digest = xxhash.xxh3_128()
@@ -311,8 +377,39 @@ def _draw(texts: list[str], size: int, salt: int) -> list[str]:
     return [texts[index] for index in np.sort(order).tolist()]
 
 
-def is_held_out(texts: Sequence[str], *, seed: int, held_out_frac: float) -> list[bool]:
-    """Which texts are kept for measuring: a function of the text and the seed, so that equal texts stay together."""
-    keys = np.array([xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass")) for text in texts], np.uint64)
+def count_contradicting(groups: dict[str, list[str]]) -> int:
+    """Texts, equal in their words, that stand under two labels or more: no classifier can be right about them all."""
+    labels: dict[int, set[str]] = {}
+    for label, texts in groups.items():
+        for text in texts:
+            labels.setdefault(words_key(text), set()).add(label)
+    return sum(len(found) > 1 for found in labels.values())
+
+
+def words_key(text: str) -> int:
+    """xxh64 of a text's words as fastText parts them: equal for texts that are the same to it."""
+    words = [word for word in SEPARATORS.split(text) if word]
+    return xxhash.xxh64_intdigest(" ".join(words).encode("utf-8", "surrogatepass"))
+
+
+def join_wholes(drawn: Iterable[Drawn]) -> dict[str, int]:
+    """Passage -> hash of its text, over several sources."""
+    wholes: dict[str, int] = {}
+    for part in drawn:
+        for text, key in part.wholes.items():
+            wholes[text] = min(key, wholes.get(text, key))
+    return wholes
+
+
+def is_held_out(
+    texts: Sequence[str], *, seed: int, held_out_frac: float, wholes: Mapping[str, int] | None = None
+) -> list[bool]:
+    """Which texts are kept for measuring: a function of the text's words and the seed, so that what is one text to fastText
+    stays together.
+
+    wholes          of join_wholes: passages of one text stay together
+    """
+    known = wholes or {}
+    keys = np.array([known[text] if text in known else words_key(text) for text in texts], np.uint64)
     chosen = uniform_hash(keys, seed=derive_seed(seed, "classifier", "held-out")) < held_out_frac
     return [bool(value) for value in chosen]

@@ -21,11 +21,15 @@ from taggers import language_kernels as kernels
 from taggers.characters import character_table
 from taggers.fasttext_model import check_fingerprint, check_label, load_model, score_texts
 from taggers.langid import knows_nothing, load_langid, score_langid
-from taggers.scripts import CODES, count_scripts
+from taggers.scripts import DENSE_CHARS, count_scripts, name_scripts, weight_table
 
 UNDETERMINED = "und"  # ISO 639-2
 OTHER = "other"  # label of a first model for languages that are not its own
+LANGID_MIN_SCORE = 0.05  # of 41,149 test sentences 18 score less, 5 of them right (docs/language.md)
 LANGID_BYTES = 1000  # more changes few answers and costs time in proportion
+NUM_PIECES = 3
+
+_MIN_SCORES = {"langid": LANGID_MIN_SCORE, "fasttext": 0.0}
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -46,10 +50,28 @@ class LanguageTaggerConfig(Config):
     model_fingerprint: str = Field("", description="xxh3-128 of that file; checked when given, else filled in")
     max_bytes: int | None = Field(
         None,
-        ge=16,
-        description=f"UTF-8 bytes from the text's start that the detector reads; null: {LANGID_BYTES} with langid, all with fasttext",
+        ge=0,
+        description=f"UTF-8 bytes of a text that the detector reads, in `pieces`; 0: all; null: {LANGID_BYTES} with langid, all with fasttext",
     )
-    min_chars: int = Field(20, ge=0, description='texts with fewer characters, outer white space apart, get "und"')
+    pieces: int = Field(
+        NUM_PIECES,
+        ge=1,
+        le=100,
+        description="of equal length and spread evenly from a longer text's start to its end, that max_bytes are read in; 1: its start alone",
+    )
+    min_chars: int = Field(
+        20,
+        ge=0,
+        description='texts with fewer characters, outer white space apart, get "und"; a Chinese character, kana or Hangul syllable counts as '
+        f"{DENSE_CHARS}",
+    )
+    min_score: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description=f'answers of the detector with a smaller probability become "und"; null: {LANGID_MIN_SCORE} with langid, 0 with fasttext, '
+        "whose scores are on another scale",
+    )
     languages: list[str] = Field(
         [],
         description="the answers that are possible, as the model writes them; empty: all. langid's scores are then shares among them",
@@ -75,6 +97,8 @@ class LanguageTaggerConfig(Config):
     def _check_model(self) -> LanguageTaggerConfig:
         if (self.detector == "fasttext") != bool(self.model_path):
             raise ValueError("model_path is needed with detector fasttext, and only there")
+        if self.max_bytes is not None and 0 < self.max_bytes < 16 * self.pieces:
+            raise ValueError(f"max_bytes: expected 0, or {16 * self.pieces} and more for {self.pieces} pieces")
         return self
 
 
@@ -85,7 +109,8 @@ class _Answers(NamedTuple):
 
 
 class LanguageTagger:
-    """Writes `lang` (ISO 639-1 or -3 as the model has it, "und" for short texts) and `lang_score` under attributes/language-v2.
+    """Writes `lang` (ISO 639-1 or -3 as the model has it, "und" for short texts and where nothing
+    is likely) and `lang_score` under attributes/language-v3.
 
     lang_score is the probability of `lang`, float32 in [0, 1]; null with "und". Olmo 3's web pool keeps en with a score of
     0.65 or more by fastText's lid.176 (report, section 3.4.1); scores of other detectors are not on that scale. By options also:
@@ -94,13 +119,13 @@ class LanguageTagger:
     segments            spans of the lines or paragraphs that have a language, score: its probability
     segment_langs       list of their languages, in the same order
     lang_frac           float32, share of the segments' bytes that are in `lang`; null without segments
-    script              ISO 15924 code of the most frequent script ("Zyyy" without letters of any)
+    script              ISO 15924 code of the most frequent script ("Zyyy" without letters of any; Jpan: Han and kana of Japanese)
     script_frac         float32, its share of the letters and marks; null with "Zyyy"
     """
 
     config_model = LanguageTaggerConfig
     name = "language"
-    version = 2
+    version = 3  # 2: py3langid by a kernel; 3: pieces of the whole text, East Asian characters counted as more, unlikely answers und
 
     def __init__(self, config: LanguageTaggerConfig) -> None:
         self.config = config
@@ -115,6 +140,7 @@ class LanguageTagger:
             for language in config.languages + config.scores:
                 check_label(self.model, language, "language.languages")
             self.config = config.model_copy(update={"model_fingerprint": self.model.fingerprint})
+        self.min_score = np.float32(config.min_score if config.min_score is not None else _MIN_SCORES[config.detector])
         self.first = None
         if config.first_model_path:
             self.first = load_model(config.first_model_path)
@@ -154,10 +180,13 @@ class LanguageTagger:
 
     def _answer(self, data: Bytes, starts: Ints, ends: Ints) -> _Answers:
         """Of each data[start:end]; nothing for texts that are too short."""
-        limit = self.config.max_bytes or (LANGID_BYTES if self.config.detector == "langid" else None)
-        cut = ends if limit is None else np.minimum(ends, starts + limit)
+        limit = self.config.max_bytes
+        if limit is None:
+            limit = LANGID_BYTES if self.config.detector == "langid" else 0
         is_long = np.empty(len(starts), np.bool_)
-        kernels.long_enough_kernel(data, starts, ends, character_table(), self.config.min_chars, is_long)
+        kernels.long_enough_kernel(
+            data, starts, ends, character_table(), weight_table(), self.config.min_chars, is_long
+        )
         rows = np.flatnonzero(is_long)
         labels: list[str | None] = [None] * len(starts)
         scores, asked = (
@@ -165,50 +194,42 @@ class LanguageTagger:
             np.full((len(starts), len(self.asked)), np.nan, np.float32),
         )
         if len(rows):
+            sampled = data, starts[rows], ends[rows]
+            if limit:
+                sampled = sample_pieces(*sampled, max_bytes=limit, num_pieces=self.config.pieces)
             find = self._ask_langid if self.config.detector == "langid" else self._ask_fasttext
-            best, scores[rows], asked[rows] = find(data, starts[rows], cut[rows])
+            best, of_best, of_asked = find(*sampled)
+            unsure = ~(of_best >= self.min_score)  # NaN is
+            best[unsure], of_best[unsure], of_asked[unsure] = -1, np.nan, np.nan
+            scores[rows], asked[rows] = of_best, of_asked
             for row, label in zip(rows.tolist(), best.tolist(), strict=True):
                 labels[row] = self.labels[label] if label >= 0 else None
             if self.first is not None:
                 own = np.array([label != OTHER for label in self.first.labels])
-                bounds = starts[rows], self._whole_characters(data, starts[rows], cut[rows])
-                (first,) = score_texts([self.first], data, *bounds, chosen=[own])
+                (first,) = score_texts([self.first], *sampled, chosen=[own])
                 shares = first.best_probabilities()
                 for place in np.flatnonzero(shares >= self.config.first_min_score).tolist():
                     labels[rows[place]], scores[rows[place]] = self.first.labels[first.best[place]], shares[place]
         return _Answers(labels, scores, asked)
 
     def _ask_langid(self, data: Bytes, starts: Ints, ends: Ints) -> tuple[Ints, Floats, Floats]:
-        # the cut may fall inside a character, whose first bytes are then ignored
         texts = [
             data[start:end].tobytes().decode("utf-8", "ignore").strip()
             for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
         ]
         scores = score_langid(self.langid, texts)
         best = np.argmax(scores, axis=1)
-        # white space that fills max_bytes says nothing, however long the text is
+        # white space where the text is read says nothing, however long it is
         best[[not text for text in texts]] = -1
         best[knows_nothing(self.langid, scores)] = -1
         scores[best < 0] = np.nan
         return best, scores[np.arange(len(best)), best], scores[:, self.asked]
 
     def _ask_fasttext(self, data: Bytes, starts: Ints, ends: Ints) -> tuple[Ints, Floats, Floats]:
-        ends = self._whole_characters(data, starts, ends)
         (found,) = score_texts([self.model], data, starts, ends, chosen=[self.chosen])
         asked = [found.probabilities(label) for label in self.asked]
         columns = np.stack(asked, axis=1) if asked else np.empty((len(starts), 0), np.float32)
         return found.best, found.best_probabilities(), columns
-
-    @staticmethod
-    def _whole_characters(data: Bytes, starts: Ints, ends: Ints) -> Ints:
-        # a cut inside a character goes back to its start
-        ends = ends.copy()
-        if len(data):
-            inside = (ends < len(data)) & (data[np.minimum(ends, len(data) - 1)] & 0xC0 == 0x80)
-            for row in np.flatnonzero(inside):
-                while ends[row] > starts[row] and data[ends[row]] & 0xC0 == 0x80:
-                    ends[row] -= 1
-        return ends
 
     def _tag_segments(self, data: Bytes, offsets: Ints, langs: npt.NDArray[Any]) -> list[pa.Array]:
         segments = split_segments(data, offsets, by_lines=self.config.segments == "lines")
@@ -235,11 +256,30 @@ def _nullable(values: Floats) -> pa.Array:
 
 
 def _tag_scripts(data: Bytes, offsets: Ints) -> list[pa.Array]:
-    letters = count_scripts(data, offsets)[:, 1:]
-    best, total = letters.argmax(axis=1), letters.sum(axis=1)
-    codes = [CODES[place] if count else "Zyyy" for place, count in zip(best.tolist(), total.tolist(), strict=True)]
-    share = np.where(total > 0, letters.max(axis=1) / np.maximum(total, 1), np.nan).astype(np.float32)
+    counts = count_scripts(data, offsets)
+    codes, sizes = name_scripts(counts)
+    total = counts[:, 1:].sum(axis=1)
+    share = np.where(total > 0, sizes / np.maximum(total, 1), np.nan).astype(np.float32)
     return [pa.array(codes, pa.string()), _nullable(share)]
+
+
+def sample_pieces(
+    data: Bytes, starts: Ints, ends: Ints, *, max_bytes: int, num_pieces: int
+) -> tuple[Bytes, Ints, Ints]:
+    """Of each longer text `num_pieces` pieces of max_bytes // num_pieces bytes, evenly spread from its start to its end; (bytes, starts, ends).
+
+    Pieces are cut to whole characters and parted by a line feed. Texts of max_bytes and less are whole.
+
+    Parameters
+    ----------
+    data : uint8 (B,)           texts
+    starts, ends : int64 (N,)   text i is data[starts[i]:ends[i]]; no byte outside is looked at
+    """
+    sizes = ends - starts
+    out = np.empty(int(np.where(sizes > max_bytes, max_bytes + num_pieces, sizes).sum()), np.uint8)
+    offsets = np.empty(len(starts) + 1, np.int64)
+    kernels.sample_pieces_kernel(data, starts, ends, max_bytes, num_pieces, out, offsets)
+    return out, offsets[:-1], offsets[1:]
 
 
 def split_segments(data: Bytes, offsets: Ints, *, by_lines: bool) -> Spans:

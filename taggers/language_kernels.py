@@ -21,10 +21,13 @@ def _is_space(classes, code):
 
 
 @njit(**KERNEL)
-def long_enough_kernel(data, starts, ends, classes, min_chars, found):
-    """Whether each data[start:end] has a character and, outer white space apart, at least min_chars of them.
+def long_enough_kernel(data, starts, ends, classes, weights, min_chars, found):
+    """Whether each data[start:end] has a character and, outer white space apart, characters that count for at least min_chars.
 
-    classes : uint8 (TABLE_SIZE,) of taggers.characters; found : bool (N,) filled
+    classes : uint8 (TABLE_SIZE,) of taggers.characters; weights : uint8 (TABLE_SIZE,) what each character counts for, those past
+    the table for 1; found : bool (N,) filled
+
+    Example: "a \u65e5 " with weights of 1 and 3 counts for 5, the blank at its end for nothing.
     """
     for row in range(len(starts)):
         place, end = starts[row], ends[row]
@@ -34,10 +37,56 @@ def long_enough_kernel(data, starts, ends, classes, min_chars, found):
             place += width
             is_space = _is_space(classes, code)
             if chars > 0 or not is_space:
-                chars += 1
+                chars += weights[code] if code < TABLE_SIZE else 1
             if not is_space:
                 visible = chars
         found[row] = visible > 0 and visible >= min_chars
+
+
+@njit(inline="always", **KERNEL)
+def _is_inside(data, place, last):
+    # whether a character that began before goes on here; at most three bytes do, whatever the text holds
+    return place < last and data[place] & 0xC0 == 0x80
+
+
+@njit(**KERNEL)
+def sample_pieces_kernel(data, starts, ends, max_bytes, num_pieces, out, out_offsets):
+    """Copy of each text longer than max_bytes pieces of max_bytes // num_pieces bytes, of others all; pieces are parted by a line feed.
+
+    Piece k of P begins at (length - piece) * k // (P - 1), and goes on to where a character begins, three bytes further at most; where a
+    piece would end inside a character, it ends before it.
+
+    Parameters
+    ----------
+    starts, ends : int64 (N,)       text i is data[starts[i]:ends[i]]
+    out : uint8                     filled; room for all of a text that is copied whole, else for max_bytes + num_pieces
+    out_offsets : int64 (N + 1,)    filled
+    """
+    count = 0
+    out_offsets[0] = 0
+    size = max_bytes // num_pieces
+    for row in range(len(starts)):
+        first, last = starts[row], ends[row]
+        is_whole = last - first <= max_bytes
+        for piece in range(1 if is_whole else num_pieces):
+            start, end = first, last
+            if not is_whole:
+                if num_pieces > 1:
+                    start = first + (last - first - size) * piece // (num_pieces - 1)
+                end = start + size
+                for _ in range(3 if piece > 0 else 0):
+                    if _is_inside(data, start, last):
+                        start += 1
+                for _ in range(3):
+                    if end > start and _is_inside(data, end, last):
+                        end -= 1
+                if piece > 0:
+                    out[count] = _LINE_FEED
+                    count += 1
+            for place in range(start, end):
+                out[count] = data[place]
+                count += 1
+        out_offsets[row + 1] = count
 
 
 @njit(**KERNEL)

@@ -9,21 +9,23 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dolma_py.arrow_buffers import TextView
-from dolma_py.errors import DataError, DolmaError
+from dolma_py.errors import ConfigError, DataError, DolmaError
 from dolma_py.storage import checksum_file, file_bytes, is_remote, open_read, write_file
 from taggers import language_model_kernels as kernels
-from taggers.language_model_tokens import MARKS, LanguageModelText, Units, split_units
+from taggers.language_model_tokens import MARKS, LanguageModelText, Units, fingerprint_tokenizer, split_units
 
 MAGIC = b"dolmapLM"
 FORMAT_VERSION = 1
 MAX_ORDER = 8
+_SLOTS_AT_ONCE = 1 << 16  # that are written
+BLOCK_TOKENS = 256  # whose lookups are under way at once: their cache lines fill half of the innermost cache
 _PAGE = 4096
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_SLOTS = 2**32 - 1  # a slot is found by 32 bits of its key
@@ -46,6 +48,7 @@ class LanguageModel(NamedTuple):
     text: LanguageModelText | None  # how its text was read; None for a model of another program
     table: npt.NDArray[np.uint64]  # uint64 (S, 2)  see language_model_kernels
     fingerprint: str = ""  # xxh3-128 of the file
+    tokenizer_fingerprint: str = ""  # of the tokenizer whose pieces were counted
 
 
 class Scores(NamedTuple):
@@ -60,8 +63,12 @@ class Scores(NamedTuple):
     ]  # float64 (N, 3)  least, largest and mean -log10 probability per token of the units
 
 
-def build_table(orders: Iterable[NGrams], num_ngrams: int) -> npt.NDArray[np.uint64]:
+def build_table(
+    orders: Iterable[NGrams], num_ngrams: int, zeros: Callable[[int, Any], npt.NDArray[Any]] = np.zeros
+) -> npt.NDArray[np.uint64]:
     """The table of the n-grams of all orders, 1-grams first, two thirds full.
+
+    zeros           makes the memory that the table lies in
 
     Raises
     ------
@@ -72,7 +79,7 @@ def build_table(orders: Iterable[NGrams], num_ngrams: int) -> npt.NDArray[np.uin
         raise DolmaError(
             f"language model: {num_slots} slots are wanted, at most {_MAX_SLOTS} can be found. Prune more."
         )
-    table = np.zeros((num_slots, 2), np.uint64)
+    table = zeros(2 * num_slots, np.uint64).reshape(num_slots, 2)
     for order, grams in enumerate(orders, 1):
         row = kernels.insert_ngrams_kernel(table, table.view(np.float32), *grams)
         if row >= 0:
@@ -89,14 +96,15 @@ def save_model(path: str, model: LanguageModel, facts: dict[str, Any]) -> None:
         "counts": list(model.counts),
         "num_slots": len(model.table),
         "text": None if model.text is None else model.text.model_dump(),
+        "tokenizer_fingerprint": fingerprint_tokenizer(model.text) if model.text is not None else "",
         "facts": facts,
     }
     encoded = json.dumps(header, sort_keys=True, ensure_ascii=True).encode()
     encoded += b" " * (-(len(encoded) + 16) % _PAGE)
     with write_file(path) as stream:
         stream.write(MAGIC + len(encoded).to_bytes(8, "little") + encoded)
-        for start in range(0, len(model.table), 1 << 20):
-            stream.write(model.table[start : start + (1 << 20)].astype("<u8", copy=False).tobytes())
+        for start in range(0, len(model.table), _SLOTS_AT_ONCE):
+            stream.write(model.table[start : start + _SLOTS_AT_ONCE].astype("<u8", copy=False).tobytes())
 
 
 @functools.lru_cache(maxsize=4)
@@ -105,7 +113,7 @@ def load_model(path: str) -> LanguageModel:
 
     Raises
     ------
-    DataError       no such file, not a model of ours, or cut short
+    DataError       no such file, not a model of ours, cut short, or with values that no model has
     """
     num_bytes = file_bytes(path)
     if not num_bytes:
@@ -123,12 +131,20 @@ def load_model(path: str) -> LanguageModel:
             table = np.frombuffer(stream.read(), "<u8").reshape(num_slots, 2)
         else:
             table = np.memmap(os.path.abspath(path), "<u8", "r", offset=16 + length, shape=(num_slots, 2))
+    table = np.asarray(table)
+    filled = int(kernels.check_table_kernel(table, table.view(np.float32)))
+    if filled < 0:
+        raise DataError(path, "a probability or backoff that no model has", hint=_HINT)
+    if filled != sum(header["counts"]) or filled * 3 > num_slots * 2:
+        problem = f"{filled} n-grams in {num_slots} slots, where its header counts {sum(header['counts'])}"
+        raise DataError(path, problem, hint=_HINT)
     return LanguageModel(
         order=header["order"],
-        counts=tuple(map(int, header["counts"])),
+        counts=tuple(header["counts"]),
         text=text,
-        table=np.asarray(table),
+        table=table,
         fingerprint=checksum_file(path),
+        tokenizer_fingerprint=header.get("tokenizer_fingerprint", ""),
     )
 
 
@@ -140,10 +156,44 @@ def _read_header(path: str, encoded: bytes) -> tuple[dict[str, Any], LanguageMod
         whole = [header["order"], header["num_slots"]]
         if not all(type(number) is int and number > 0 for number in whole) or header["order"] > MAX_ORDER:
             raise ValueError(f"order {header['order']}, slots {header['num_slots']}")
+        counts = header["counts"]
+        if len(counts) != header["order"] or not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError(f"counts {str(counts)[:100]}")
+        if type(header.get("tokenizer_fingerprint", "")) is not str:
+            raise ValueError("tokenizer_fingerprint")
         text = None if header["text"] is None else LanguageModelText.model_validate(header["text"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(path, f"its header cannot be read ({error})", hint=_HINT) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise DataError(path, f"its header cannot be read ({type(error).__name__}: {told})", hint=_HINT) from error
     return header, text
+
+
+def resolve_text(model: LanguageModel, text: LanguageModelText | None, tokenizer: str = "") -> LanguageModelText:
+    """How texts are read for a model: by `text`, else as its own was.
+
+    A model's file names the tokenizer of its pieces, but a file of somebody else decides of no path that is opened and no name that is
+    fetched: the tokenizer must come from the caller, and be the one that the model was trained with.
+
+    Parameters
+    ----------
+    tokenizer       a tokenizer.json, a folder that holds one, or a name on the hub; empty: that of `text`
+
+    Raises
+    ------
+    ConfigError     a model of pieces without a tokenizer, or with another one
+    """
+    found = text or model.text or LanguageModelText()
+    if tokenizer:
+        found = found.model_copy(update={"tokenizer": tokenizer})
+    if found.tokens != "pieces":
+        return found
+    if text is None and not tokenizer:
+        rule = "expected the tokenizer of the model's pieces"
+        raise ConfigError("perplexity.tokenizer", "", rule, f"The model's file calls it {found.tokenizer[:200]!r}.")
+    if model.text is not None and fingerprint_tokenizer(found) != model.tokenizer_fingerprint:
+        rule = "expected the tokenizer that the model was trained with, it is another one"
+        raise ConfigError("perplexity.tokenizer", found.tokenizer, rule)
+    return found
 
 
 def score_units(model: LanguageModel, units: Units) -> Scores:
@@ -158,8 +208,13 @@ def score_units(model: LanguageModel, units: Units) -> Scores:
         model.table.view(np.float32),
         model.order,
         MARKS,
-        np.zeros(model.order + 1, np.uint64),
-        *np.zeros((2, model.order + 1), np.float64),
+        np.zeros(model.order + BLOCK_TOKENS, np.uint64),
+        np.zeros(BLOCK_TOKENS, np.int64),
+        np.zeros(BLOCK_TOKENS, np.uint64),
+        np.zeros(BLOCK_TOKENS + 1, np.int64),
+        np.zeros((BLOCK_TOKENS + 1, model.order), np.float64),
+        np.zeros(BLOCK_TOKENS, np.float64),
+        np.zeros(BLOCK_TOKENS, np.bool_),
         counts,
         sums,
     )
@@ -185,9 +240,9 @@ def score_texts(model: LanguageModel, texts: TextView, text: LanguageModelText |
 
     Raises
     ------
-    ConfigError         see split_units
+    ConfigError         see resolve_text and split_units
 
     Guarantees          same bits for any batch split
     Cost                O(order) lookups a token; the memory of split_units
     """
-    return score_units(model, split_units(texts, text or model.text or LanguageModelText()))
+    return score_units(model, split_units(texts, resolve_text(model, text)))

@@ -195,6 +195,17 @@ def _split_pieces(data: npt.NDArray[np.uint8], line_offsets: Int64, text_offsets
     return Units(hashes[kept], counts[ids.offsets], text_offsets, nowhere, nowhere, data)
 
 
+def fingerprint_tokenizer(text: LanguageModelText) -> str:
+    """xxh3-128 of the tokenizer's whole definition, 32 hex digits; empty where tokens are no pieces."""
+    return _fingerprint_tokenizer(text.tokenizer) if text.tokens == "pieces" else ""
+
+
+@functools.lru_cache(maxsize=4)
+def _fingerprint_tokenizer(tokenizer: str) -> str:
+    definition: str = load_backend(tokenizer, "language_model.tokenizer").to_str()
+    return xxhash.xxh3_128_hexdigest(definition.encode("utf-8", "surrogatepass"))
+
+
 @functools.lru_cache(maxsize=4)
 def piece_names(tokenizer: str) -> tuple[str, ...]:
     """The pieces of a vocabulary in order of their ids, white space inside them as BLANK_MARK; ConfigError as load_backend."""

@@ -6,9 +6,8 @@ interpolated with a uniform distribution over the vocabulary, the unknown word i
 with the sentence start keeps its plain count; pruning looks at plain counts, discounts are found before it, and what is pruned goes to
 the backoff. Deviation: blank units do not count (there a blank line is a sentence).
 
-How counting goes. Tokens are numbers; an n-gram that ends at a position is the pair of the (n-1)-gram that ends there, itself a number,
-and the word before. Pairs are sorted and numbered, order after order: exact, no n-gram is ever mistaken for another, and an n-gram's
-suffix and context are rows of the order below.
+With memory_bytes text and n-grams lie in files, and are counted and estimated part by part; the arithmetic is the same, and so are the
+model's bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import xxhash
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dolma_py.arrow_buffers import TextView
 from dolma_py.config import Config, dump_config
@@ -29,6 +28,16 @@ from dolma_py.storage import checksum_file, write_bytes
 from taggers import language_model_kernels as kernels
 from taggers.language_model import MAX_ORDER, LanguageModel, NGrams, build_table, load_model, save_model
 from taggers.language_model_arpa import write_arpa
+from taggers.language_model_counts import (
+    END,
+    ROW_BYTES,
+    START,
+    Counts,
+    WorkArrays,
+    count_in_runs,
+    count_ngrams,
+    open_file,
+)
 from taggers.language_model_tokens import (
     MARKS,
     SENTENCE_END,
@@ -41,8 +50,6 @@ from taggers.language_model_tokens import (
 )
 
 CARD_VERSION = 1
-START, END, UNK = range(3)  # rows of MARKS, and the numbers of these words
-_NO_NGRAM = -1
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -67,7 +74,14 @@ class LanguageModelConfig(Config):
         50_000_000,
         ge=1,
         lt=2**31,
-        description="tokens and ends of units that are counted at most, more is an error; each takes up to 52 order + 80 bytes of memory",
+        description="tokens and ends of units that are counted at most, more is an error; without memory_bytes each takes up to "
+        "52 order + 80 bytes of memory",
+    )
+    memory_bytes: int | None = Field(
+        None,
+        ge=1 << 16,
+        description="memory for counting and estimating, beside the vocabulary: text and n-grams lie in files of TMPDIR then, in sorted "
+        "runs of so many bytes; the model is the same; null: all in memory",
     )
     arpa: bool = Field(False, description="write the model as an ARPA file too, for KenLM, SRILM and others")
 
@@ -78,6 +92,12 @@ class LanguageModelConfig(Config):
             raise ValueError("expected 0 first and numbers that do not fall, such as [0, 0, 1]")
         return prune
 
+    @model_validator(mode="after")
+    def _check_arpa(self) -> LanguageModelConfig:
+        if self.arpa and self.memory_bytes is not None:
+            raise ValueError("arpa takes a text per n-gram in memory: expected memory_bytes null with it")
+        return self
+
     def threshold(self, order: int) -> int:
         """Largest count of the n-grams of an order that are left out."""
         return 0 if not self.prune else self.prune[min(order, len(self.prune)) - 1]
@@ -85,31 +105,13 @@ class LanguageModelConfig(Config):
     @property
     def max_memory_bytes(self) -> int:
         """Memory of training at most, beside the words of the vocabulary."""
-        return self.max_tokens * self.token_memory_bytes
+        return self.max_tokens * self.token_memory_bytes if self.memory_bytes is None else self.memory_bytes
 
     @property
     def token_memory_bytes(self) -> int:
         """Of a token or an end of a unit, at most, when all its n-grams stand once: 16 bytes of Grams, 12 of Estimate, 24 of the table for each
         n-gram, and what one order needs while it is worked on."""
         return 52 * self.order + 80
-
-
-class Grams(NamedTuple):
-    """The distinct n-grams of one order, G of them."""
-
-    suffixes: (
-        Int32  # int32 (G,)  row of the n-gram without its first word among those of the order below; 1-grams: unused
-    )
-    contexts: Int32  # int32 (G,)  row of the n-gram without its last word
-    first_words: Int32  # int32 (G,)
-    counts: Int32  # int32 (G,)  how often it stands
-
-
-class Counts(NamedTuple):
-    """What was counted."""
-
-    word_hashes: npt.NDArray[np.uint64]  # uint64 (V,)  of the words, the three marks first
-    orders: list[Grams]  # 1-grams first; 1-gram v is word v
 
 
 class Estimate(NamedTuple):
@@ -127,6 +129,7 @@ class TokenStream:
 
     def __init__(self, config: LanguageModelConfig) -> None:
         self.config = config
+        self._file = None if config.memory_bytes is None else open_file()
         self.names: dict[int, bytes] = {}  # hash -> word
         self.num_bytes = self.num_texts = self.num_tokens = self.num_units = 0
         self._parts: list[npt.NDArray[np.uint64]] = []
@@ -140,9 +143,8 @@ class TokenStream:
         self.num_tokens += len(units.hashes)
         if self.num_tokens + 2 * self.num_units > self.config.max_tokens:
             limit = self.config.max_tokens
-            raise DataError(
-                "language model training", f"more than {limit} tokens", hint="Raise max_tokens or give less text."
-            )
+            hint = "Raise max_tokens, with memory_bytes where memory is short, or give less text."
+            raise DataError("language model training", f"more than {limit} tokens", hint=hint)
         for start, end in zip(texts.offsets[:-1].tolist(), texts.offsets[1:].tolist(), strict=True):
             self._digest.update((end - start).to_bytes(8, "little") + texts.data[start:end].tobytes())
         self.num_bytes += int(texts.offsets[-1] - texts.offsets[0])
@@ -160,10 +162,16 @@ class TokenStream:
         inside[starts] = inside[starts + lengths + 1] = False
         marked[inside] = units.hashes
         marked[starts], marked[starts + lengths + 1] = MARKS[START], MARKS[END]
-        self._parts.append(marked)
+        if self._file is None:
+            self._parts.append(marked)
+        else:
+            self._file.write(marked.tobytes())
 
     def take_tokens(self) -> npt.NDArray[np.uint64]:
-        """uint64 (T,): all tokens with the marks of their units; they are held no longer here."""
+        """uint64 (T,): all tokens with the marks of their units; they are held no longer here. With memory_bytes they are a mapped file."""
+        if self._file is not None and self.num_units:
+            self._file.flush()
+            return np.asarray(np.memmap(self._file, np.uint64, "r"))
         tokens = np.concatenate([np.empty(0, np.uint64), *self._parts])
         self._parts = []
         return tokens
@@ -187,97 +195,96 @@ class TokenStream:
         }  # fmt: skip
 
 
-def count_ngrams(tokens: npt.NDArray[np.uint64], order: int) -> Counts:
-    """The n-grams of 1 to `order` words of a text with marks, no n-gram across units.
-
-    tokens : uint64 (T,)    hashes; each unit begins with MARKS[START] and ends with MARKS[END]
-
-    Cost                    O(order T log T) time; 16 bytes an n-gram and 76 a token
-    """
-    hashes = np.unique(tokens)
-    hashes = np.concatenate([MARKS, hashes[~np.isin(hashes, MARKS)]])
-    by_hash = np.argsort(hashes)
-    words = by_hash[np.searchsorted(hashes[by_hash], tokens)].astype(np.int32)
-    starts = np.flatnonzero(words == START)
-    place = np.arange(len(words), dtype=np.int32)  # in its unit
-    place -= np.repeat(starts, np.diff(np.append(starts, len(words)))).astype(np.int32)
-    positions = np.flatnonzero(place > 0)
-    grams = np.where(place > 0, words, _NO_NGRAM).astype(np.int32)  # number of the n-gram that ends at each position
-    plain = np.bincount(words[positions], minlength=len(hashes)).astype(np.int32)
-    all_words = np.arange(len(hashes), dtype=np.int32)
-    nothing = np.zeros(len(hashes), np.int32)
-    orders = [Grams(nothing, nothing, all_words, plain)]
-    contexts_of = words  # at order 1 the sentence start is a context, though no n-gram that is predicted
-    for n in range(1, order):
-        positions = positions[place[positions] >= n]
-        pairs = grams[positions].astype(np.uint64) << np.uint64(32) | words[positions - n].astype(np.uint64)
-        distinct, numbers, counts = np.unique(pairs, return_inverse=True, return_counts=True)
-        del pairs
-        contexts = np.empty(len(distinct), np.int32)
-        contexts[numbers] = contexts_of[positions - 1]
-        orders.append(
-            Grams(
-                (distinct >> np.uint64(32)).astype(np.int32),
-                contexts,
-                distinct.astype(np.uint32).astype(np.int32),
-                counts.astype(np.int32),
-            )
-        )
-        grams = np.full(len(words), _NO_NGRAM, np.int32)
-        grams[positions] = numbers
-        contexts_of = grams
-    return Counts(hashes, orders)
-
-
-def estimate_model(counts: Counts, config: LanguageModelConfig) -> list[Estimate]:
+def estimate_model(counts: Counts, config: LanguageModelConfig, work: WorkArrays | None = None) -> list[Estimate]:
     """Interpolated modified Kneser-Ney probabilities and backoffs of all n-grams that stay, 1-grams first.
+
+    work            where arrays lie; default: in memory. Changes no bit: every value is a sum in the order of the n-grams' rows
 
     Raises
     ------
     DataError       no text; or an order whose discounts cannot be found, without discount_fallback
     """
+    work = work or WorkArrays()
     num_words = len(counts.word_hashes)
     if not counts.orders[0].counts.any():
         raise DataError("language model training", "the text has no tokens", hint="Give other text.")
     lower: Float64 = np.full(1, 1.0 / (num_words - 1))  # the sentence start is not predicted
     found: list[Estimate] = []
     for order, grams in enumerate(counts.orders, 1):
-        adjusted = _adjust_counts(counts, order)
-        discounts, fell_back = find_discounts(adjusted, order, config)
-        kept = grams.counts > config.threshold(order) if order > 1 else np.ones(num_words, np.bool_)
-        amounts = np.array([0.0, *discounts])[np.minimum(adjusted, 3)]
-        num_contexts = 1 if order == 1 else len(counts.orders[order - 2].counts)
-        totals = np.bincount(grams.contexts, weights=adjusted, minlength=num_contexts)
-        left = np.bincount(grams.contexts, weights=np.where(kept, amounts, adjusted), minlength=num_contexts)
-        # not a context: nothing is divided by it, and its backoff is log10 of 1
-        weight = np.divide(left, totals, out=np.ones(num_contexts), where=totals > 0)
-        probs = (adjusted - amounts) / totals[grams.contexts] + weight[grams.contexts] * lower[grams.suffixes]
-        if found:  # the contexts are the n-grams of the order below; an exact 1 gives 0.0, not -0.0
-            backoffs = np.log10(weight[found[-1].rows]).astype(np.float32) + np.float32(0)
-            found[-1] = found[-1]._replace(backoffs=backoffs)
-        rows = np.flatnonzero(kept).astype(np.int32)
-        log_probs = np.minimum(np.log10(probs[rows]), 0.0).astype(np.float32)
+        adjusted = _adjust_counts(counts, order, work)
+        discounts, fell_back = find_discounts(adjusted, order, config, work)
+        amounts_of = np.array([0.0, *discounts])
+        threshold = config.threshold(order) if order > 1 else -1
+        totals, weight = _sum_contexts(counts, order, adjusted, amounts_of, threshold, work)
+        probs = work.empty(len(adjusted), np.float64)
+        rows = work.empty(len(adjusted), np.int32)
+        log_probs = work.empty(len(adjusted), np.float32)
+        num_rows = 0
+        for part in work.parts(len(adjusted)):
+            own, contexts = adjusted[part], grams.contexts[part]
+            amounts = amounts_of[np.minimum(own, 3)]
+            values = (own - amounts) / totals[contexts] + weight[contexts] * lower[grams.suffixes[part]]
+            probs[part] = values
+            kept = np.flatnonzero(grams.counts[part] > threshold)
+            into = slice(num_rows, num_rows + len(kept))
+            rows[into] = part.start + kept
+            log_probs[into] = np.minimum(np.log10(values[kept]), 0.0)
+            num_rows = into.stop
         if order == 1:
             log_probs[START] = 0.0
-        found.append(Estimate(rows, log_probs, np.zeros(len(rows), np.float32), discounts, fell_back))
+        if found:  # the contexts are the n-grams of the order below; an exact 1 gives 0.0, not -0.0
+            below = found[-1]
+            for part in work.parts(len(below.rows)):
+                below.backoffs[part] = np.log10(weight[below.rows[part]]).astype(np.float32) + np.float32(0)
+        backoffs = work.zeros(num_rows, np.float32)
+        found.append(Estimate(rows[:num_rows], log_probs[:num_rows], backoffs, discounts, fell_back))
         lower = probs
     return found
 
 
-def _adjust_counts(counts: Counts, order: int) -> Int32:
+def _sum_contexts(
+    counts: Counts, order: int, adjusted: Int32, amounts_of: Float64, threshold: int, work: WorkArrays
+) -> tuple[Float64, Float64]:
+    """Of each context the sum of its n-grams' adjusted counts, and the share of it that goes to the order below."""
+    grams = counts.orders[order - 1]
+    num_contexts = 1 if order == 1 else len(counts.orders[order - 2].counts)
+    totals, left = work.zeros(num_contexts, np.float64), work.zeros(num_contexts, np.float64)
+    for part in work.parts(len(adjusted)):
+        own, contexts = adjusted[part], grams.contexts[part]
+        taken = np.where(grams.counts[part] > threshold, amounts_of[np.minimum(own, 3)], own)
+        np.add.at(totals, contexts, own.astype(np.float64))
+        np.add.at(left, contexts, taken)
+    for part in work.parts(num_contexts):
+        # not a context: nothing is divided by it, and its backoff is log10 of 1
+        is_context = totals[part] > 0
+        left[part] = np.divide(left[part], totals[part], out=np.ones(len(is_context)), where=is_context)
+    return totals, left
+
+
+def _adjust_counts(counts: Counts, order: int, work: WorkArrays) -> Int32:
     """How many words stand before an n-gram; plain counts at the highest order and after a sentence start."""
     grams = counts.orders[order - 1]
     if order == len(counts.orders):
         return grams.counts
-    before = np.bincount(counts.orders[order].suffixes, minlength=len(grams.counts)).astype(np.int32)
-    if order == 1:
-        return before
-    return np.where(grams.first_words == START, grams.counts, before)
+    adjusted: Int32 = work.zeros(len(grams.counts), np.int32)
+    longer = counts.orders[order].suffixes
+    for part in work.parts(len(longer)):
+        own = longer[part]  # they are in order
+        starts = np.flatnonzero(np.concatenate([np.ones(1, np.bool_), own[1:] != own[:-1]]))
+        adjusted[own[starts]] += np.diff(np.append(starts, len(own))).astype(np.int32)
+    if order > 1:
+        for part in work.parts(len(adjusted)):
+            adjusted[part] = np.where(grams.first_words[part] == START, grams.counts[part], adjusted[part])
+    return adjusted
 
 
-def find_discounts(adjusted: Int32, order: int, config: LanguageModelConfig) -> tuple[tuple[float, float, float], bool]:
+def find_discounts(
+    adjusted: Int32, order: int, config: LanguageModelConfig, work: WorkArrays | None = None
+) -> tuple[tuple[float, float, float], bool]:
     """(what is taken from counts of 1, 2, and 3 and more; whether it is the fallback): equation 26 of Chen and Goodman."""
-    num = np.bincount(np.minimum(adjusted, 5), minlength=6).astype(np.float64)
+    num = np.zeros(6)
+    for part in (work or WorkArrays()).parts(len(adjusted)):
+        num += np.bincount(np.minimum(adjusted[part], 5), minlength=6)
     if (num[1:4] > 0).all():
         share = num[1] / (num[1] + 2 * num[2])
         found = [k - (k + 1) * share * num[k + 1] / num[k] for k in (1, 2, 3)]
@@ -309,10 +316,15 @@ def train_language_model(texts: Iterable[TextView], *, output_path: str, config:
     stream = TokenStream(config)
     for batch in texts:
         stream.add(batch)
-    counts = count_ngrams(stream.take_tokens(), config.order)
-    estimates = estimate_model(counts, config)
+    if config.memory_bytes is None:
+        work = WorkArrays()
+        counts = count_ngrams(stream.take_tokens(), config.order)
+    else:
+        work = WorkArrays(config.memory_bytes // ROW_BYTES)
+        counts = count_in_runs(stream.take_tokens(), config.order, work)
+    estimates = estimate_model(counts, config, work)
     sizes = tuple(len(estimate.rows) for estimate in estimates)
-    table = build_table(_list_ngrams(counts, estimates), sum(sizes))
+    table = build_table(_list_ngrams(counts, estimates, work), sum(sizes), work.zeros)
     facts = {
         "data": stream.describe(),
         "discounts": [list(estimate.discounts) for estimate in estimates],
@@ -322,7 +334,7 @@ def train_language_model(texts: Iterable[TextView], *, output_path: str, config:
     card = {
         "format": "dolma-py-language-model-card",
         "version": CARD_VERSION,
-        "config": dump_config(config),
+        "config": dump_config(config.model_copy(update={"memory_bytes": None})),  # which changes nothing
         "model_fingerprint": checksum_file(output_path),
         "num_words": len(counts.word_hashes),
         "num_ngrams": list(sizes),
@@ -335,10 +347,15 @@ def train_language_model(texts: Iterable[TextView], *, output_path: str, config:
     return card
 
 
-def _list_ngrams(counts: Counts, estimates: list[Estimate]) -> Iterable[NGrams]:
+def _list_ngrams(counts: Counts, estimates: list[Estimate], work: WorkArrays) -> Iterable[NGrams]:
     keys = np.empty(0, np.uint64)
     for grams, estimate in zip(counts.orders, estimates, strict=True):
-        longer = np.empty(len(grams.counts), np.uint64)
-        kernels.make_keys_kernel(keys, grams.suffixes, counts.word_hashes[grams.first_words], longer)
+        longer = work.empty(len(grams.counts), np.uint64)
+        for part in work.parts(len(longer)):
+            words = counts.word_hashes[grams.first_words[part]]
+            kernels.make_keys_kernel(keys, grams.suffixes[part], words, longer[part])
         keys = longer
-        yield NGrams(keys[estimate.rows], estimate.log_probs, estimate.backoffs)
+        listed = work.empty(len(estimate.rows), np.uint64)
+        for part in work.parts(len(listed)):
+            listed[part] = keys[estimate.rows[part]]
+        yield NGrams(listed, estimate.log_probs, estimate.backoffs)

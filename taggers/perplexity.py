@@ -17,15 +17,17 @@ from dolma_py.config import Config
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.storage import file_bytes, open_read
 from taggers.kenlm_model import KenlmModel, is_kenlm, load_kenlm, score_with_kenlm
-from taggers.language_model import LanguageModel, Scores, load_model, score_texts
+from taggers.language_model import LanguageModel, Scores, load_model, resolve_text, score_texts
 from taggers.language_model_arpa import is_arpa, read_arpa
 from taggers.language_model_tokens import LanguageModelText
+
+_MAX_LOSS = 300.0  # log10; no model of any text comes near, and a float64 holds it
 
 
 class PerplexityTaggerConfig(Config):
     """Which model, and how texts are read for it."""
 
-    NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("model_path",)
+    NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("model_path", "tokenizer")
 
     model_path: str = Field(
         min_length=1,
@@ -37,10 +39,15 @@ class PerplexityTaggerConfig(Config):
     text: LanguageModelText | None = Field(
         None, description="how texts are read; null: as the model's own were, CCNet's way for models of other programs"
     )
+    tokenizer: str = Field(
+        "",
+        description="of a model of pieces, the one it was trained with: a tokenizer.json, a folder that holds one, or a name on the hub; "
+        "what the model's file calls it is not opened",
+    )
 
 
 class PerplexityTagger:
-    """Writes attributes/perplexity-v1; all but the counts are null for a document without words.
+    """Writes attributes/perplexity-v2; all but the counts are null for a document without a token that counts (num_tokens 0).
 
     perplexity : float64                    of the document; lower is more like the model's text
     num_tokens : int64                      tokens, ends of units not among them
@@ -50,7 +57,7 @@ class PerplexityTagger:
 
     config_model = PerplexityTaggerConfig
     name = "perplexity"
-    version = 1
+    version = 2
     schema = pa.schema(
         [
             ("perplexity", pa.float64()),
@@ -68,20 +75,24 @@ class PerplexityTagger:
         if config.model_fingerprint not in ("", got):
             rule = f"expected the fingerprint of {config.model_path}, which is {got}"
             raise ConfigError("perplexity.model_fingerprint", config.model_fingerprint, rule, "Is it another model?")
-        self.text = config.text or self.model.text or LanguageModelText()
+        if isinstance(self.model, KenlmModel):
+            self.text = config.text or LanguageModelText()
+        else:
+            self.text = resolve_text(self.model, config.text, config.tokenizer)
         self.config = config.model_copy(update={"model_fingerprint": got})
 
     def tag(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """One row of perplexities per document."""
         scores = score_any(self.model, view_text(batch.column("text")), self.text)
-        empty = scores.num_units == 0
+        empty = scores.num_tokens == 0  # also units of sentence marks alone, whose ends would be all that is scored
         losses = -scores.log_probs / np.maximum(scores.num_tokens + scores.num_units, 1)
+        losses, units = (np.minimum(values, _MAX_LOSS) for values in (losses, scores.unit_losses))
         unknown = scores.num_unknown / np.maximum(scores.num_tokens, 1)
         columns = [
             pa.array(10.0**losses, mask=empty),
             pa.array(scores.num_tokens),
-            pa.array(unknown.astype(np.float32), mask=scores.num_tokens == 0),
-            *(pa.array(10.0 ** scores.unit_losses[:, k], mask=empty) for k in range(3)),
+            pa.array(unknown.astype(np.float32), mask=empty),
+            *(pa.array(10.0 ** units[:, k], mask=empty) for k in range(3)),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -164,6 +165,18 @@ class ClassifiersTagger:
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
+def _name_columns(name: str, labels: Sequence[str]) -> list[str]:
+    """NAME_LABEL of each label, other signs than ASCII letters and digits as _; equal names are numbered in the labels' order."""
+    found: list[str] = []
+    for label in labels:
+        plain = column = f"{name}_{re.sub(r'[^0-9A-Za-z]+', '_', label)}"
+        number = 2
+        while column in found:
+            column, number = f"{plain}_{number}", number + 1
+        found.append(column)
+    return found
+
+
 def _read_columns(model: FastTextModel, text: str) -> list[_Wanted]:
     wanted = []
     for item in text.split():
@@ -173,10 +186,7 @@ def _read_columns(model: FastTextModel, text: str) -> list[_Wanted]:
                 "classifiers.columns", item, "expected NAME, NAME:LABEL or NAME:*, the name of letters, digits and _"
             )
         if label == "*":
-            wanted += [
-                _Wanted(f"{name}_{re.sub(r'[^0-9A-Za-z]+', '_', its)}", number)
-                for number, its in enumerate(model.labels)
-            ]
+            wanted += [_Wanted(column, number) for number, column in enumerate(_name_columns(name, model.labels))]
         else:
             wanted.append(_Wanted(name, check_label(model, label, "classifiers.columns") if colon else None))
     if not wanted:

@@ -16,6 +16,7 @@ from taggers.train_labels import TrainLabelsConfig
 
 Kind = Literal["classifier", "annotation"]
 LABEL_FILES = "labels"  # name of the source made of --input
+_ENDPOINT = {"base_url": "http://127.0.0.1:8000/v1", "model": "NAME", "cache": "FOLDER"}  # what has no default
 
 
 def list_recipes(kind: Kind) -> list[str]:
@@ -48,8 +49,23 @@ def load_recipe(
             source["label_field"] = "label"
         values = {**values, "examples": [source]}
     values = apply_overrides(values, overrides)
+    if kind == "annotation":
+        _check_endpoint(values)
     model = TrainLabelsConfig if kind == "classifier" else AnnotateConfig
     return build_config(model, values, where=where)
+
+
+def _check_endpoint(values: dict[str, Any]) -> None:
+    """Packaged recipes name no endpoint: what is missing of it is said in one sentence, with the options that give it."""
+    given = values.get("endpoint")
+    if given is None or isinstance(given, dict):
+        missing = [name for name in _ENDPOINT if not (given or {}).get(name)]
+        if missing:
+            hint = " ".join(f"--set endpoint.{name}={_ENDPOINT[name]}" for name in missing)
+            key = ", ".join(f"endpoint.{name}" for name in missing)
+            raise ConfigError(
+                key, None, "expected the model that is asked and a folder for its answers", f"Give {hint}."
+            )
 
 
 def find_recipe(kind: Kind, name: str) -> str:

@@ -17,7 +17,16 @@ from dolma_py.config import Config
 from dolma_py.documents import SPANS
 from dolma_py.errors import ConfigError
 from dolma_py.spans import Spans, build_spans
-from taggers.fasttext_model import FastTextModel, check_label, load_model, predict_label
+from taggers.fasttext_model import (
+    Bytes,
+    FastTextModel,
+    Floats,
+    Ints,
+    check_fingerprint,
+    check_label,
+    load_model,
+    score_texts,
+)
 from taggers.text_units import TextUnit, find_units
 
 
@@ -63,12 +72,14 @@ class ToxicityTagger:
 
     def __init__(self, config: ToxicityTaggerConfig) -> None:
         self.model = load_model(config.model_path)
-        if config.model_fingerprint not in ("", self.model.fingerprint):
-            rule = f"expected the fingerprint of {config.model_path}, which is {self.model.fingerprint}"
-            raise ConfigError(f"{self.name}.model_fingerprint", config.model_fingerprint, rule, "Is it another model?")
+        check_fingerprint(self.model, config.model_fingerprint, f"{self.name}.model_fingerprint")
         label = config.label or find_positive(self.model, f"{self.name}.label")
-        check_label(self.model, label, f"{self.name}.label")
+        self.label = check_label(self.model, label, f"{self.name}.label")
         self.config = config.model_copy(update={"model_fingerprint": self.model.fingerprint, "label": label})
+
+    def _score(self, data: Bytes, starts: Ints, ends: Ints) -> Floats:
+        (found,) = score_texts([self.model], data, starts, ends)
+        return found.probabilities(self.label)
 
     def tag(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """One row of scores and one list of spans per document."""
@@ -78,10 +89,8 @@ class ToxicityTagger:
         counts = np.diff(units.offsets)
         rows = np.repeat(np.arange(len(texts)), counts)
         firsts = view.offsets[:-1][rows]
-        places = zip((firsts + units.starts).tolist(), (firsts + units.ends).tolist(), strict=True)
-        parts = [view.data[start:end].tobytes().decode(errors="replace") for start, end in places]
-        scores = predict_label(self.model, texts.to_pylist(), label=self.config.label)
-        unit_scores = predict_label(self.model, parts, label=self.config.label)
+        scores = self._score(view.data, view.offsets[:-1], view.offsets[1:])
+        unit_scores = self._score(view.data, firsts + units.starts, firsts + units.ends)
         known = np.flatnonzero(~np.isnan(unit_scores))
         worst = np.full(len(texts), -1.0, np.float32)
         np.maximum.at(worst, rows[known], unit_scores[known])

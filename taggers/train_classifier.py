@@ -1,4 +1,4 @@
-"""Training of a two-label fastText classifier, repeatable to the byte, with a model card.
+"""Training of a fastText model with labels, repeatable to the byte; taggers.train_labels draws, splits, measures and writes.
 
 How it repeats. fastText with one thread does the same steps in the same order every time, but its builds of the 0.9.3 kind
 fill only the first tenth of the input matrix then and leave the rest as the memory was. Without word n-grams and character
@@ -13,29 +13,21 @@ Source of the defaults: DCLM's classifier (dimension, rate and epochs are fastTe
 from __future__ import annotations
 
 import os
-import re
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import fasttext
 import numpy as np
-import xxhash
 from pydantic import Field, model_validator
 
-from dolma_py.config import Config, dump_config
-from dolma_py.errors import DataError, DolmaError
-from dolma_py.hashing import derive_seed, uniform_hash
-from dolma_py.manifest import render_json
-from dolma_py.storage import checksum_file, copy_file, read_bytes, write_bytes
-from taggers.classifier_figures import area_under_curve
+from dolma_py.config import Config
+from dolma_py.errors import DolmaError
+from dolma_py.hashing import derive_seed
 from taggers.fasttext_memory import LEAST_BYTES, check_untouched, fresh_memory
-from taggers.fasttext_model import LABEL_PREFIX, FastTextModel, load_model, normalize_text, predict_label
+from taggers.fasttext_model import LABEL_PREFIX, SEPARATORS
 
-CARD_VERSION = 1
-_SEPARATORS = re.compile("[ \n\r\t\v\f\0]+")  # Dictionary::readWord of fastText
 _END_OF_TEXT = "</s>"
 _NUM_LEVELS = 4096  # of the seeded start vectors: enough, and text of fixed width is written 20 times faster
 
@@ -80,142 +72,9 @@ class FastTextOptions(Config):
         return self.word_ngrams > 1 or self.char_ngrams_max > 0
 
 
-class ClassifierConfig(FastTextOptions):
-    """How a classifier of two labels is trained; the texts come as arguments."""
-
-    positive_label: str = Field("hq", pattern=r"^\w+$", description="label of the wanted texts; DCLM: hq")
-    negative_label: str = Field("cc", pattern=r"^\w+$", description="label of the others; DCLM: cc")
-
-    @model_validator(mode="after")
-    def _check_labels(self) -> ClassifierConfig:
-        if self.positive_label == self.negative_label:
-            raise ValueError("positive_label and negative_label must differ")
-        return self
-
-
-class Split(NamedTuple):
-    """Texts of one label after the split."""
-
-    training: list[str]  # normalised
-    held_out: list[str]
-    num_bytes: int
-    fingerprint: str  # xxh3-128 over all texts in order
-
-
-def train_classifier(
-    positives: Iterable[str],
-    negatives: Iterable[str],
-    *,
-    output_path: str,
-    seed: int,
-    config: ClassifierConfig | None = None,
-) -> dict[str, Any]:
-    """Train on two streams of texts, write the model and its card, return the card.
-
-    Writes `output_path` (fastText .bin) and `output_path` + ".card.json".
-
-    Parameters
-    ----------
-    positives, negatives    texts of either label, in any order that repeats; equal texts fall on the same side of the split
-    output_path             local path or URI; an existing file is replaced when the new one is complete
-    seed                    of the split, the start vectors and fastText's own order
-
-    Returns
-    -------
-    card                    config, counts, fingerprints of data and model, and held-out precision, recall, f1 and auc of the
-                            positive label (precision and recall at P >= 0.5)
-
-    Raises
-    ------
-    DataError               a label without training or held-out texts
-    DolmaError              fastText found words that were not counted here, or made values that are not finite
-
-    Guarantees              with repeatable: true, the same bytes for the same texts, seed and fastText build
-    """
-    config = config or ClassifierConfig()
-    splits = {
-        config.positive_label: _split_texts(positives, seed, config.held_out_frac),
-        config.negative_label: _split_texts(negatives, seed, config.held_out_frac),
-    }
-    for label, split in splits.items():
-        if not split.training or not split.held_out:
-            problem = f"label {label} has {len(split.training)} training and {len(split.held_out)} held-out texts"
-            raise DataError("classifier training", problem, hint="Give more texts of that label.")
-    with tempfile.TemporaryDirectory(prefix="dolma-py-classifier-") as folder:
-        model = train_model({label: split.training for label, split in splits.items()}, folder, seed, config)
-        model.save_model(os.path.join(folder, "model.bin"))
-        copy_file(os.path.join(folder, "model.bin"), output_path)
-    load_model.cache_clear()  # the path may have held another model
-    trained = load_model(output_path)
-    card = {
-        "format": "dolma-py-classifier",
-        "version": CARD_VERSION,
-        "config": dump_config(config),
-        "seed": seed,
-        "model_fingerprint": trained.fingerprint,
-        "num_words": len(trained.model.get_words()),
-        "data": {label: _describe(split) for label, split in splits.items()},
-        "held_out": measure_classifier(
-            trained,
-            splits[config.positive_label].held_out,
-            splits[config.negative_label].held_out,
-            label=config.positive_label,
-        ),
-    }
-    write_bytes(output_path + ".card.json", render_json(card))
-    return card
-
-
-def measure_classifier(
-    model: FastTextModel, positives: list[str], negatives: list[str], *, label: str
-) -> dict[str, float]:
-    """Precision, recall and F1 at P(label) >= 0.5, and the area under the ROC curve (ties count half), of labelled texts."""
-    scores = predict_label(model, positives + negatives, label=label)
-    scores = np.nan_to_num(scores, nan=0.0)
-    truth = np.arange(len(scores)) < len(positives)
-    called = scores >= 0.5
-    hits = int((called & truth).sum())
-    precision = hits / max(int(called.sum()), 1)
-    recall = hits / max(len(positives), 1)
-    f1 = 2 * hits / max(int(called.sum()) + len(positives), 1)
-    return {
-        "num_positives": len(positives),
-        "num_negatives": len(negatives),
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
-        "auc": area_under_curve(scores[truth], scores[~truth]),
-    }
-
-
 def split_words(text: str) -> list[str]:
     """Words of a normalised text as fastText reads them, without those that it would take for a label."""
-    return [word for word in _SEPARATORS.split(text) if word and not word.startswith(LABEL_PREFIX)]
-
-
-def _split_texts(texts: Iterable[str], seed: int, held_out_frac: float) -> Split:
-    training: list[str] = []
-    held_out: list[str] = []
-    split_seed = derive_seed(seed, "classifier", "held-out")
-    digest = xxhash.xxh3_128()
-    num_bytes = 0
-    for text in texts:
-        encoded = text.encode("utf-8", "surrogatepass")
-        num_bytes += len(encoded)
-        digest.update(len(encoded).to_bytes(8, "little") + encoded)
-        key = np.array([xxhash.xxh64_intdigest(encoded)], np.uint64)
-        chosen = training if uniform_hash(key, seed=split_seed)[0] >= held_out_frac else held_out
-        chosen.append(normalize_text(text))
-    return Split(training, held_out, num_bytes, digest.hexdigest())
-
-
-def _describe(split: Split) -> dict[str, Any]:
-    return {
-        "num_training": len(split.training),
-        "num_held_out": len(split.held_out),
-        "num_bytes": split.num_bytes,
-        "fingerprint": split.fingerprint,
-    }
+    return [word for word in SEPARATORS.split(text) if word and not word.startswith(LABEL_PREFIX)]
 
 
 def _interleave(training: Mapping[str, Sequence[str]], seed: int) -> Iterator[tuple[str, list[str]]]:
@@ -251,13 +110,10 @@ def train_model(training: Mapping[str, Sequence[str]], folder: str, seed: int, c
         options |= {"minn": config.char_ngrams_min, "maxn": config.char_ngrams_max, "bucket": config.num_buckets}
     if not config.repeatable:
         # 16 threads: the library fills a tenth of the matrix per thread, whatever the machine has
-        model = fasttext.train_supervised(training_path, thread=16, **options)
-        _check_finite(model)
-        return model
+        return _train(training_path, thread=16, **options)
     if config.has_hash_rows:
         with fresh_memory(4 * config.dim * config.num_buckets):
-            model = fasttext.train_supervised(training_path, thread=1, **options)
-        _check_finite(model)
+            model = _train(training_path, thread=1, **options)
         check_untouched(
             model,
             (split_words(text) for texts in training.values() for text in texts),
@@ -268,21 +124,29 @@ def train_model(training: Mapping[str, Sequence[str]], folder: str, seed: int, c
         return model
     vocabulary = sorted(word for word, count in counts.items() if count >= config.min_count)
     _write_vectors(vectors_path, vocabulary, config.dim, derive_seed(seed, "classifier", "vectors"))
-    model = fasttext.train_supervised(
-        training_path, thread=1, minn=0, maxn=0, pretrainedVectors=vectors_path, **options
-    )
+    model = _train(training_path, thread=1, minn=0, maxn=0, pretrainedVectors=vectors_path, **options)
     if set(model.get_words(on_unicode_error="replace")) != set(vocabulary):
         raise DolmaError(
             f"classifier training: fastText has {len(model.get_words())} words where {len(vocabulary)} were counted, so the "
             "model would not repeat. Please report the text; repeatable: false trains without this promise."
         )
-    _check_finite(model)
     return model
 
 
-def _check_finite(model: Any) -> None:
+_NOT_FINITE = "classifier training: fastText made weights that are not finite. Lower learning_rate."
+
+
+def _train(path: str, **options: Any) -> Any:
+    """The library's training; it may see for itself that weights are not finite."""
+    try:
+        model = fasttext.train_supervised(path, **options)
+    except RuntimeError as error:
+        if "NaN" in str(error):
+            raise DolmaError(_NOT_FINITE) from error
+        raise
     if not (np.isfinite(model.get_input_matrix()).all() and np.isfinite(model.get_output_matrix()).all()):
-        raise DolmaError("classifier training: fastText made weights that are not finite. Lower learning_rate.")
+        raise DolmaError(_NOT_FINITE)
+    return model
 
 
 def _write_vectors(path: str, vocabulary: list[str], dim: int, seed: int) -> None:
@@ -295,14 +159,3 @@ def _write_vectors(path: str, vocabulary: list[str], dim: int, seed: int) -> Non
         for word in vocabulary:
             row = texts[generator.integers(0, _NUM_LEVELS, dim)]
             stream.write(word.encode("utf-8", "surrogatepass") + row.tobytes() + b"\n")
-
-
-def read_card(model_path: str) -> dict[str, Any]:
-    """The card beside a model; DataError when it is missing or belongs to another model file."""
-    import orjson
-
-    path = model_path + ".card.json"
-    card: dict[str, Any] = orjson.loads(read_bytes(path))
-    if card.get("model_fingerprint") != checksum_file(model_path):
-        raise DataError(path, "the card is of another model file", hint="Train the classifier again.")
-    return card

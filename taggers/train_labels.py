@@ -1,15 +1,16 @@
 """Training of a fastText classifier with any number of labels from labelled sources: split, train, measure, quantise, card.
 
-A killed training leaves no model: the card and the picture of its calibration come first, and the model's file appears last, whole.
+A killed training leaves no model: what an earlier one left is taken away first, the .bin before all, and the new .bin appears last, whole.
 """
 
 from __future__ import annotations
 
+import heapq
 import importlib.metadata
 import os
 import posixpath
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,23 +21,30 @@ from dolma_py import config as configuration
 from dolma_py.config import Config, dump_config
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.manifest import render_json
-from dolma_py.storage import checksum_file, copy_file, file_bytes, path_exists, read_bytes, write_bytes
+from dolma_py.storage import checksum_file, copy_file, file_bytes, path_exists, read_bytes, remove_file, write_bytes
 from taggers.classifier_figures import are_scores, measure_labels, measure_scores
-from taggers.fasttext_model import LABEL_PREFIX, FastTextModel, load_model, normalize_text
+from taggers.fasttext_model import FastTextModel, check_label, join_texts, load_model, normalize_text, score_texts
 from taggers.labelled_texts import (
     Drawn,
     ExampleSource,
     balance_labels,
+    count_contradicting,
     draw_examples,
     group_by_label,
     is_held_out,
+    join_wholes,
+    words_key,
 )
 from taggers.train_classifier import FastTextOptions, train_model
 
-VERSION = 1  # of what the same texts, settings and seed give
-CARD_VERSION = 2
+VERSION = 2  # of what the same texts, settings and seed give; 2: the words of a text decide whether it is held out
+CARD_VERSION = (
+    3  # 3: figures from probabilities of the kernels that taggers run, which differ from the library's by rounding
+)
 NORMALISATION = "1: line feeds become spaces, nothing else"  # taggers.fasttext_model.normalize_text
 _BATCH_TEXTS = 2000
+_SAMPLE_TEXTS = 200  # of which the card keeps the keys
+_OF_FIGURES = ("positive_label", "target_precision", "score_cut")  # settings that change no byte of the model
 _LIBRARIES = (
     "fasttext-numpy2",
     "fasttext",
@@ -79,7 +87,8 @@ class Prepared(NamedTuple):
     drawn: dict[str, Drawn]  # by source
     training: dict[str, list[str]]
     held_out: dict[str, list[str]]
-    made_from: str  # fingerprint of the texts, settings, seed and version
+    made_from: str  # fingerprint of the texts, settings, seed, versions of the library and of this module
+    num_contradicting: int  # texts, equal in their words, that stand under two labels or more
 
 
 def prepare_labels(config: TrainLabelsConfig, *, seed: int, folder: str | None = None) -> Prepared:
@@ -100,8 +109,9 @@ def prepare_labels(config: TrainLabelsConfig, *, seed: int, folder: str | None =
         groups = balance_labels(groups, None, seed=seed)
     training: dict[str, list[str]] = {}
     held_out: dict[str, list[str]] = {}
+    wholes = join_wholes(drawn.values())
     for label, texts in groups.items():
-        apart = is_held_out(texts, seed=seed, held_out_frac=config.classifier.held_out_frac)
+        apart = is_held_out(texts, seed=seed, held_out_frac=config.classifier.held_out_frac, wholes=wholes)
         held_out[label] = [text for text, is_apart in zip(texts, apart, strict=True) if is_apart]
         training[label] = [text for text, is_apart in zip(texts, apart, strict=True) if not is_apart]
     if len(groups) < 2:
@@ -118,14 +128,19 @@ def prepare_labels(config: TrainLabelsConfig, *, seed: int, folder: str | None =
         )
     marks = {name: part.fingerprint for name, part in drawn.items()}
     return Prepared(
-        drawn, training, held_out, configuration.fingerprint(VERSION, dump_config(_identity(config)), seed, marks)
+        drawn,
+        training,
+        held_out,
+        configuration.fingerprint(VERSION, name_library(), dump_config(_identity(config)), seed, marks),
+        count_contradicting(groups),
     )
 
 
 def _identity(config: TrainLabelsConfig) -> TrainLabelsConfig:
-    """Without what changes no byte of the model: words, and the places where the texts lie."""
+    """Without what changes no byte of the model: words, the places where the texts lie, and what is asked of the figures."""
     examples = [source.model_copy(update={"about": "", "inputs": [], "corpus": None}) for source in config.examples]
-    return config.model_copy(update={"about": "", "examples": examples})
+    figures = {name: TrainLabelsConfig.model_fields[name].default for name in _OF_FIGURES}
+    return config.model_copy(update={"about": "", "examples": examples, **figures})
 
 
 def train_labels(
@@ -147,13 +162,13 @@ def train_labels(
     if not output_path.endswith(".bin"):
         raise ConfigError("--output", output_path, "expected a name that ends in .bin")
     prepared = prepare_labels(config, seed=seed, folder=folder)
-    if path_exists(output_path):
-        standing = find_card(output_path)
-        if standing is not None and standing.get("made_from") == prepared.made_from and _is_whole(output_path, config):
-            return standing, False
-        if not replace:
-            hint = "Choose another name, or give --replace."
-            raise ConfigError("--output", output_path, "another model stands there", hint)
+    standing = _find_standing(output_path, config, prepared)
+    if standing is not None:
+        if standing["config"] != dump_config(config):  # only what is asked of the figures, or said of it, is another
+            standing = _measure_again(output_path, config, prepared, seed)
+        return standing, False
+    if not replace:
+        _refuse_others(output_path, config)
     with tempfile.TemporaryDirectory(prefix="dolma-py-classifier-") as work:
         made = os.path.join(work, "model.bin")
         normalised = {label: [normalize_text(text) for text in texts] for label, texts in prepared.training.items()}
@@ -165,16 +180,13 @@ def train_labels(
             _quantize(model)
             model.save_model(small)
             small_card = _make_card(config, prepared, small, seed)
-            card["quantized"] = {
-                "model_bytes": small_card["model_bytes"],
-                "model_fingerprint": small_card["model_fingerprint"],
-                "held_out": small_card["held_out"],
-                "scores": small_card["scores"],
-            }
+            card["quantized"] = _describe_quantized(small_card)
+        _remove_earlier(output_path)
+        if config.quantize:
             small_path = quantized_path(output_path)
             write_bytes(small_path + ".card.json", render_json(small_card))
             copy_file(small, small_path)
-        write_bytes(output_path + ".calibration.svg", draw_calibration(card["held_out"]).encode())
+        write_bytes(_picture_path(output_path), draw_calibration(card["held_out"]).encode())
         write_bytes(output_path + ".card.json", render_json(card))
         copy_file(made, output_path)
     load_model.cache_clear()  # the path may have held another model
@@ -190,8 +202,59 @@ def _quantize(model: Any) -> None:
         raise DataError("classifier training", problem, hint="Give more texts, or quantize: false.") from error
 
 
-def _is_whole(output_path: str, config: TrainLabelsConfig) -> bool:
-    return not config.quantize or find_card(quantized_path(output_path)) is not None
+def _describe_quantized(card: dict[str, Any]) -> dict[str, Any]:
+    return {name: card[name] for name in ("model_bytes", "model_fingerprint", "held_out", "scores")}
+
+
+def _find_standing(output_path: str, config: TrainLabelsConfig, prepared: Prepared) -> dict[str, Any] | None:
+    """The card of a model that the same training left at output_path, all its files of that training; else None."""
+    card = find_card(output_path)
+    if card is None or card.get("made_from") != prepared.made_from or not path_exists(_picture_path(output_path)):
+        return None
+    if config.quantize:
+        small = find_card(quantized_path(output_path))
+        if small is None or small["model_fingerprint"] != card.get("quantized", {}).get("model_fingerprint"):
+            return None
+    return card
+
+
+def _measure_again(output_path: str, config: TrainLabelsConfig, prepared: Prepared, seed: int) -> dict[str, Any]:
+    """New cards and a new picture for the model that stands at output_path."""
+    from taggers.calibration_chart import draw_calibration  # matplotlib is slow to import
+
+    card = _make_card(config, prepared, output_path, seed)
+    if config.quantize:
+        small_path = quantized_path(output_path)
+        small_card = _make_card(config, prepared, small_path, seed)
+        card["quantized"] = _describe_quantized(small_card)
+        write_bytes(small_path + ".card.json", render_json(small_card))
+    write_bytes(_picture_path(output_path), draw_calibration(card["held_out"]).encode())
+    write_bytes(output_path + ".card.json", render_json(card))
+    return card
+
+
+def _refuse_others(output_path: str, config: TrainLabelsConfig) -> None:
+    """Raise ConfigError where a file would be written over that this training has not left behind half done."""
+    hint = "Choose another name, or give --replace."
+    if path_exists(output_path):
+        raise ConfigError("--output", output_path, "another model stands there", hint)
+    small_path = quantized_path(output_path)
+    if config.quantize and path_exists(small_path) and find_card(small_path) is None:
+        raise ConfigError("--output", small_path, "another model stands there", hint)
+
+
+def _remove_earlier(output_path: str) -> None:
+    """Take away what an earlier training left, the .bin first: what stands beside a .bin is then always of its training."""
+    remove_file(output_path)
+    small_path = quantized_path(output_path)
+    # a .ftz without a card of ours is somebody's own
+    of_small = [small_path, small_path + ".card.json"] if find_card(small_path) or not path_exists(small_path) else []
+    for path in (*of_small, _picture_path(output_path), output_path + ".card.json"):
+        remove_file(path)
+
+
+def _picture_path(output_path: str) -> str:
+    return output_path + ".calibration.svg"
 
 
 def quantized_path(output_path: str) -> str:
@@ -237,13 +300,15 @@ def _make_card(config: TrainLabelsConfig, prepared: Prepared, path: str, seed: i
         "labels": sorted(trained.labels),
         "model_bytes": file_bytes(path),
         "model_fingerprint": checksum_file(path),
-        "num_words": len(trained.model.get_words(on_unicode_error="replace")),
+        "num_words": trained.arrays.words.num_words,
         "data": {
             "sources": sources,
             "labels": {
                 label: {"training": len(prepared.training[label]), "held_out": len(prepared.held_out[label])}
                 for label in prepared.training
             },
+            "texts_under_two_labels": prepared.num_contradicting,
+            "sample_of_training": [f"{key:016x}" for key in sample_keys(prepared.training)],
         },
         "held_out": figures,
         "scores": scores,
@@ -281,21 +346,33 @@ def measure_groups(
     return figures, measure_scores(probabilities, truth, labels, score_cut)
 
 
-def predict_probabilities(model: FastTextModel, texts: Iterable[str], labels: Sequence[str]) -> npt.NDArray[np.float32]:
-    """P of each of `labels` for each text, float32 (N, L) in [0, 1]; NaN where the model knows nothing of the text."""
-    rows = [normalize_text(text) for text in texts]
-    found = np.full((len(rows), len(labels)), np.nan, np.float32)
-    column = {LABEL_PREFIX + label: number for number, label in enumerate(labels)}
-    for first in range(0, len(rows), _BATCH_TEXTS):
-        names, values = model.model.predict(rows[first : first + _BATCH_TEXTS], k=len(model.labels))
-        for row, (of_text, probabilities) in enumerate(zip(names, values, strict=True), first):
-            if len(of_text):
-                found[row] = 0.0
-                for name, probability in zip(of_text, probabilities, strict=True):
-                    if name in column:
-                        found[row, column[name]] = probability
-    # softmax tables of the library give values such as 1.00001
-    return np.clip(found, 0.0, 1.0)
+def predict_probabilities(model: FastTextModel, texts: Sequence[str], labels: Sequence[str]) -> npt.NDArray[np.float32]:
+    """P of each of `labels` for each text, float32 (N, L) in [0, 1]; NaN where the model knows nothing of the text.
+
+    Raises ConfigError for a label that the model has not.
+    """
+    numbers = [check_label(model, label, "label") for label in labels]
+    found = np.empty((len(texts), len(labels)), np.float32)
+    for first in range(0, len(texts), _BATCH_TEXTS):
+        (scores,) = score_texts([model], *join_texts(texts[first : first + _BATCH_TEXTS]))
+        for column, number in enumerate(numbers):
+            found[first : first + _BATCH_TEXTS, column] = scores.probabilities(number)
+    return found
+
+
+def sample_keys(groups: Mapping[str, Sequence[str]]) -> list[int]:
+    """The smallest keys of the texts' words: by them it is told which of the training texts stand among others, without the texts."""
+    keys = {words_key(text) for texts in groups.values() for text in texts}
+    return heapq.nsmallest(_SAMPLE_TEXTS, keys)
+
+
+def _find_trained_on(model_path: str, groups: Mapping[str, Sequence[str]]) -> float | None:
+    """About which share of the texts that the model was trained on are among these; None without a card that says so."""
+    card = find_card(model_path)
+    sample = {int(key, 16) for key in (card or {}).get("data", {}).get("sample_of_training", [])}
+    if not sample:
+        return None
+    return len(sample & {words_key(text) for texts in groups.values() for text in texts}) / len(sample)
 
 
 def measure_model(
@@ -304,7 +381,8 @@ def measure_model(
     """The figures of an existing model on labelled sources, and what was measured on."""
     model = load_model(model_path)
     drawn = {source.name: draw_examples(source, seed=seed, folder=folder) for source in sources}
-    figures, scores = measure_groups(model, group_by_label(drawn.values()), seed=seed, **options)
+    groups = group_by_label(drawn.values())
+    figures, scores = measure_groups(model, groups, seed=seed, **options)
     return {
         "model": {
             "fingerprint": model.fingerprint,
@@ -312,6 +390,7 @@ def measure_model(
             "labels": sorted(model.labels),
         },
         "sources": {name: {"counts": part.counts, "fingerprint": part.fingerprint} for name, part in drawn.items()},
+        "trained_on_frac": _find_trained_on(model_path, groups),
         "normalisation": NORMALISATION,
         "figures": figures,
         "scores": scores,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import socket
 import ssl
 import struct
@@ -46,6 +47,11 @@ def question_of(body: Body) -> str:
     """The text of the last message."""
     content = body["messages"][-1]["content"]
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def framed_in(question: str) -> str:
+    """The text that stands in the last frame of a question; see taggers.question_frames."""
+    return re.findall(r"<text (\w{16})>\n(.*)\n</text \1>", question, re.DOTALL)[-1][1]
 
 
 def images_of(body: Body) -> list[str]:

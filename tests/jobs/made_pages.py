@@ -1,4 +1,5 @@
-"""Corpora and recipes for tests of taggers as a whole: all rule taggers and edits, the same with short circuits, and PDFs with a model's answers."""
+"""Corpora and recipes for tests of taggers as a whole: all rule taggers and edits, the same with short circuits, trained taggers with tiny
+models, and PDFs with a model's answers."""
 
 from __future__ import annotations
 
@@ -8,13 +9,17 @@ from typing import Any
 
 import pyarrow as pa
 
+from dolma_py.arrow_buffers import view_text
 from dolma_py.corpus import Corpus
 from pipelines.build_recipe import BuildOptions, build_from
 from pipelines.done_steps import State
 from pipelines.recipe import Recipe
-from tests.chat_server import question_of
+from taggers.fasttext_model import normalize_text
+from taggers.language_model_training import LanguageModelConfig, train_language_model
+from taggers.train_classifier import FastTextOptions, train_model
+from tests.chat_server import framed_in, question_of
 from tests.dedup_jobs import list_output
-from tests.golden.make_rule_outputs import make_documents, make_pages
+from tests.golden.make_rule_outputs import LINES, SENTENCES, make_documents, make_pages
 from tests.made_pdfs import make_encrypted, make_lines, make_pdf
 from tests.tiny_corpus import Groups, write_corpus
 
@@ -39,6 +44,16 @@ SHORT_RULES = [
     {"name": "lines", "attributes": "olmo3-web-v1", "edit": "edits"},
     {"name": "removed", "attributes": "olmo3-web-v1", "keep": "removed_word_frac <= 0.02"},
     {"name": "cards", "attributes": "pii-v1", "keep": "num_emails <= 0"},
+]
+MODEL_RULES = [
+    {"name": "english", "attributes": "language-v3", "keep": 'lang == "en"', "except_sources": ["code"]},
+    {"name": "quality", "attributes": "quality-v1", "keep": "score >= 0.02"},
+    {"name": "topic", "attributes": "topic-v1", "keep": 'topic != "lines"'},
+    {"name": "both", "attributes": "classifiers-v1", "keep": "kind_code <= 0.97"},
+    {"name": "like_good_text", "attributes": "perplexity-v2", "keep": "perplexity <= 600"},
+    {"name": "code", "attributes": "code-rules-v1", "keep": "max_line_chars <= 1000"},
+    {"name": "toxic_sentences", "attributes": "toxicity-v1", "edit": "spans"},
+    {"name": "adult", "attributes": "adult-v1", "keep": "max_unit_score < 0.95"},
 ]
 PAPERS = {
     "river": "The river rises in the hills to the north of the town and is fed by many small streams.",
@@ -81,7 +96,7 @@ def write_papers(folder: Path) -> None:
 def answer(body: dict[str, Any]) -> str:
     """What the model says of a paper, by its text alone."""
     question = question_of(body)
-    text = question.split("=" * 40)[1]
+    text = framed_in(question)
     if "document_types" in question:
         return json.dumps({"document_types": ["resume" if "Resume of" in text else "other"]})
     return json.dumps({"contains_pii": "born on" in text, "public_document": "letter" not in text})
@@ -91,6 +106,7 @@ def write_plain(folder: Path) -> None:
     """The corpora that a run begins with, by recipe, and the lists that taggers read."""
     write_corpus(str(folder / "pages"), make_shards())
     write_corpus(str(folder / "short"), make_shards())
+    write_corpus(str(folder / "models"), make_shards())
     write_papers(folder / "papers" / "inputs")
 
 
@@ -100,8 +116,45 @@ def write_lists(folder: Path) -> None:
         (folder / f"{name}.txt").write_text(entry)
 
 
-def make_recipes(lists: Path, url: str) -> dict[str, dict[str, Any]]:
-    """Name, which is that of the corpus too -> recipe. `lists` is a folder of write_lists, `url` that of a server that says `answer`."""
+def write_models(folder: Path) -> None:
+    """Tiny models of the trained taggers: quality (hq, cc), kinds (three labels), toxic (toxic, non_toxic) and an n-gram model."""
+    folder.mkdir()
+    pages, code = (table.column("text").to_pylist()[-300:] for table in (make_pages(), make_documents()))
+    fast = {"dim": 8, "epochs": 3, "learning_rate": 0.5}
+    halves = [
+        [" ".join(chosen[start:] + chosen[:start]) for start in range(len(chosen)) for _ in range(9)]
+        for chosen in (SENTENCES[::2], SENTENCES[1::2])
+    ]
+    for name, labels, sides in (("quality", ("hq", "cc"), (pages, code)), ("toxic", ("toxic", "non_toxic"), halves)):
+        texts = {label: [normalize_text(text) for text in side] for label, side in zip(labels, sides, strict=True)}
+        train_model(texts, str(folder), 1, FastTextOptions(**fast)).save_model(str(folder / f"{name}.bin"))
+    kinds = {"web": pages, "code": code, "lines": ["".join(LINES[start:]) for start in range(len(LINES))] * 9}
+    normalised = {label: [normalize_text(text) for text in texts] for label, texts in kinds.items()}
+    train_model(normalised, str(folder), 1, FastTextOptions(**fast)).save_model(str(folder / "kinds.bin"))
+    good = view_text(pa.array(pages, pa.large_string()))
+    train_language_model([good], output_path=str(folder / "good.lm"), config=LanguageModelConfig(order=3))
+
+
+def choose_models(models: Path) -> list[dict[str, Any]]:
+    """The trained taggers of the web chain, code-rules beside them, with the models of write_models."""
+    quality, kinds, toxic = (str(models / f"{name}.bin") for name in ("quality", "kinds", "toxic"))
+    return [
+        {"tagger": "language", "options": {"segments": "lines", "scripts": True, "scores": ["en", "zh"]}},
+        {"tagger": "quality", "options": {"model_path": quality}},
+        {"tagger": "topic", "options": {"model_path": kinds}},
+        {
+            "tagger": "classifiers",
+            "options": {"model_paths": [quality, kinds], "columns": ["quality:hq", "kind kind:*"]},
+        },
+        {"tagger": "perplexity", "options": {"model_path": str(models / "good.lm")}},
+        {"tagger": "code-rules"},
+        {"tagger": "toxicity", "options": {"model_path": toxic}},
+        {"tagger": "adult", "options": {"model_path": toxic, "unit": "paragraph", "min_span_score": 0.6}},
+    ]
+
+
+def make_recipes(lists: Path, models: Path, url: str) -> dict[str, dict[str, Any]]:
+    """Name, which is that of the corpus too -> recipe. Folders of write_lists and write_models, `url` of a server that says `answer`."""
     c4 = {"bad_words_path": str(lists / "phrases.txt")}
     taggers: list[dict[str, Any]] = [
         {"tagger": "web-filter"}, {"tagger": "web-filter", "options": {"preset": "madlad400"}},
@@ -111,12 +164,18 @@ def make_recipes(lists: Path, url: str) -> dict[str, dict[str, Any]]:
     endpoint = {"base_url": url, "model": "says", "cache": "{corpus}/answers"}
     papers = [
         {"kind": "ingest", "sources": [{"name": "papers", "inputs": ["{corpus}/inputs"]}], "unit_bytes": 1000, "max_rejected_frac": 0.5},
-        {"kind": "tag", "rules": [{"name": "private", "attributes": "document-privacy-v1", "keep": "is_kept"}],
+        {"kind": "tag", "rules": [{"name": "private", "attributes": "document-privacy-v2", "keep": "is_kept"}],
          "taggers": [{"tagger": "document-privacy", "options": {"endpoint": endpoint}}, {"tagger": "download-spam"}, {"tagger": "pdf-text"}]},
     ]  # fmt: skip
     short = {"kind": "tag", "taggers": [{"tagger": "web-filter"}, {"tagger": "pii"}, {"tagger": "lengths"}], "rules": SHORT_RULES,
              "short_circuit": True, "whole_frac": 0.3}  # fmt: skip
-    steps = {"pages": [{"kind": "tag", "taggers": taggers, "rules": RULES}], "short": [short], "papers": papers}
+    trained = {"kind": "tag", "taggers": choose_models(models), "rules": MODEL_RULES}
+    steps = {
+        "pages": [{"kind": "tag", "taggers": taggers, "rules": RULES}],
+        "short": [short],
+        "models": [trained],
+        "papers": papers,
+    }
     flows = {"papers": {}}
     return {
         name: {"recipe": name, "seed": 4, "split_bytes": 20_000, "steps": own, **flows.get(name, {"flow": "job"})}

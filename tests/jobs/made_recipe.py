@@ -113,7 +113,7 @@ def make_recipe(folder: Path) -> dict[str, object]:
             {"name": "ingest", "kind": "ingest", "row_group_text_bytes": 15_000, "sources": [
                 {"name": source, "inputs": [str(folder / "inputs" / source)]} for source in ("stories", "notes", "junk")]},
             {"name": "classifier", "kind": "train_classifier", "positives": [str(folder / "inputs" / "stories")],
-             "negatives": [str(folder / "inputs" / "junk")], "classifier": {"dim": 8}},
+             "negatives": [str(folder / "inputs" / "junk")], "classifier": {"dim": 8, "held_out_frac": 0.3}},
             {"name": "tag", "kind": "tag",
              "taggers": [{"tagger": "lengths"}, {"tagger": "gopher-dclm"}, {"tagger": "quality", "options": {"model_path": "artifact:quality"}}],
              "rules": [

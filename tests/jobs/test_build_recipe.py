@@ -277,7 +277,12 @@ def test_what_changes_before_the_classifier_reaches_every_step_after_it(tmp_path
         )
     assert [outcome.skipped for outcome in outcomes] == [False, True, False, False]
     assert outcomes[1].manifest["view"] is None
-    assert outcomes[1].manifest["facts"]["unreadable_examples"] == {"invalid_json": 2, "missing_text": 1}
+    facts = outcomes[1].manifest["facts"]
+    assert facts["unreadable_examples"] == {"invalid_json": 2, "missing_text": 1}
+    # the card of `classifier train` without a corpus: a table of each label, calibration, a threshold
+    assert set(facts["card"]["held_out"]["labels"]) == {"hq", "cc"} and str(tmp_path / "corpus") not in str(facts)
+    assert set(facts["card"]["held_out"]["labels"]["hq"]) > {"precision_interval", "reliability", "threshold"}
+    assert set(outcomes[1].manifest["artifacts"]) == {"quality", "quality_card", "quality_calibration"}
 
 
 CHANGES = {

@@ -26,7 +26,7 @@ from dolma_py.pdf_process import PdfLimits, PdfProcess
 from pipelines.build_recipe import BuildOptions, build
 from pipelines.ingest_inputs import IngestConfig, describe_inputs
 from pipelines.recipe import load_recipe
-from tests.chat_server import ChatServer, images_of, question_of
+from tests.chat_server import ChatServer, framed_in, images_of, question_of
 from tests.conftest import REPOSITORY
 from tests.made_pdfs import make_encrypted, make_lines, make_pdf
 
@@ -77,7 +77,7 @@ def answer_from(says: dict[str, str]):
         if images_of(body):
             return says[images_of(body)[0].partition(",")[2]]
         question = question_of(body)
-        text = question.split("=" * 40)[1]
+        text = framed_in(question)
         if "document_types" in question:
             return json.dumps({"document_types": ["resume" if "Resume of" in text else "other"]})
         return json.dumps({"contains_pii": "born on" in text, "public_document": "letter" not in text})
@@ -155,7 +155,7 @@ def test_the_funnel_with_models_and_no_server(tmp_path):
     corpus = str(tmp_path / "corpus")
     runs = build(load_recipe("olmo3-pdf", changes), corpus, BuildOptions(show_progress=False))
     assert titles(corpus) == {"About the river", "On mills and meadows"}
-    assert "document-privacy-v1" in json.dumps(runs[-1].manifest)
+    assert "document-privacy-v2" in json.dumps(runs[-1].manifest)
 
 
 def test_the_plan_tells_the_cost(tmp_path, caplog):

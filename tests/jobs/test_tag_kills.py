@@ -27,6 +27,7 @@ MAX_TRIES = 4
 FOLDERS = {
     "pages": "runs/pages/00-tag",
     "short": "runs/short/00-tag",
+    "models": "runs/models/00-tag",
     "papers": "runs/papers/01-tag",
 }  # of the tag step of each recipe
 _COMMAND = """
@@ -69,9 +70,10 @@ def undisturbed(tmp_path_factory, _spark_of_this_run):
     folder = tmp_path_factory.mktemp("tag kills")
     made_pages.write_plain(folder / "plain")
     made_pages.write_lists(folder / "lists")
+    made_pages.write_models(folder / "models of it")
     # an answer takes its time, so that a kill comes while taggers ask
     with ChatServer(made_pages.answer, seconds=0.2) as server:
-        recipes = made_pages.make_recipes(folder / "lists", server.url)
+        recipes = made_pages.make_recipes(folder / "lists", folder / "models of it", server.url)
 
         @functools.cache
         def expect(name: str) -> dict[str, bytes]:

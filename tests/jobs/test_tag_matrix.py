@@ -1,5 +1,5 @@
-"""All taggers but the trained ones, edits, short circuits and PDFs that a model judges: the same bytes for 1, 2 and 7 partitions and from a
-standalone cluster."""
+"""All taggers, with rules, edits, short circuits, tiny trained models and PDFs that a model judges: the same bytes for 1, 2 and 7 partitions and
+from a standalone cluster."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ from tests.chat_server import ChatServer
 from tests.jobs import made_pages
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-# what has tests of its own: models that this repository does not hold, or an index
-# those of a model or an index that is made first; their kernels' batches are cut anywhere in their own tests
-ELSEWHERE = {
-    "language", "quality", "topic", "classifiers", "toxicity", "adult", "perplexity", "code-rules", "contamination",
-}  # fmt: skip
+ELSEWHERE = {"contamination"}  # whose items are an index, made first: tests/jobs/test_decontaminate_sets.py
 
 
 class Matrix(NamedTuple):
@@ -38,8 +34,9 @@ def matrix(tmp_path_factory, _spark_of_this_run):
     folder = tmp_path_factory.mktemp("tag matrix")
     made_pages.write_plain(folder / "plain")
     made_pages.write_lists(folder / "lists")
+    made_pages.write_models(folder / "models of it")
     with ChatServer(made_pages.answer) as server:
-        recipes = made_pages.make_recipes(folder / "lists", server.url)
+        recipes = made_pages.make_recipes(folder / "lists", folder / "models of it", server.url)
         shutil.copytree(folder / "plain", folder / "one")
         made_pages.run_recipes(recipes, folder / "one", BuildOptions(partitions=1, show_progress=False))
         yield Matrix(folder / "plain", recipes, made_pages.list_made(folder / "one"))
@@ -54,9 +51,11 @@ def test_every_rule_did_something(matrix):
     """Else equal bytes would say little."""
     names = [name for name in matrix.expected if name.endswith("/manifest.json")]
     lines = [line for name in names for line in (json.loads(matrix.expected[name])["funnel"] or {"steps": []})["steps"]]
-    assert len(lines) == len(made_pages.RULES) + len(made_pages.SHORT_RULES) + 1
+    assert len(lines) == sum(map(len, (made_pages.RULES, made_pages.SHORT_RULES, made_pages.MODEL_RULES))) + 1
     idle = [line["name"] for line in lines if not any(counts["dropped_bytes"] for counts in line["sources"].values())]
     assert idle == []
+    trained = made_pages.read_rows(matrix.expected, "models/attributes/language-v3/")
+    assert len({row["lang"] for row in trained}) > 3 and len({row["script"] for row in trained}) > 1
     view = made_pages.read_rows(matrix.expected, "view/documents/")
     assert 50 < len(view) < 300 and any("<table>" in row["text"] for row in view)
 
@@ -69,7 +68,7 @@ def test_papers_have_ids_by_their_content(matrix):
         for name in ("a-copy.pdf", "river.pdf")
     )
     assert own == f"{copied}#2"
-    kept = [row["is_kept"] for row in made_pages.read_rows(matrix.expected, "papers/attributes/document-privacy-v1/")]
+    kept = [row["is_kept"] for row in made_pages.read_rows(matrix.expected, "papers/attributes/document-privacy-v2/")]
     assert sorted(kept) == [False, False, True, True, True]
 
 

@@ -21,13 +21,13 @@ def build(folder, partitions):
     steps = [
         {"name": "model", "kind": "train_language_model", "order": 3, "sample_bytes": 500},
         {"name": "tag", "kind": "tag", "taggers": [{"tagger": "perplexity", "options": {"model_path": "artifact:language_model"}}],
-         "rules": [{"name": "like_the_model", "attributes": "perplexity-v1", "keep": "perplexity <= 1000"}]},
+         "rules": [{"name": "like_the_model", "attributes": "perplexity-v2", "keep": "perplexity <= 1000"}]},
     ]  # fmt: skip
     recipe = Recipe(recipe="lm", seed=3, split_bytes=200, steps=steps)
     options = BuildOptions(show_progress=False, partitions=partitions)
     build_from(recipe, corpus, options, State(corpus.load_view(None), {}))
     (model,) = [path.read_bytes() for path in folder.glob("runs/lm/*-model/language_model.lm")]
-    files = sorted((folder / "attributes" / "perplexity-v1").rglob("*.parquet"))
+    files = sorted((folder / "attributes" / "perplexity-v2").rglob("*.parquet"))
     return (
         model,
         [path.read_bytes() for path in files],

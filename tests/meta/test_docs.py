@@ -8,8 +8,10 @@ import re
 import types
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from taggers.registry import TAGGERS, find_tagger
 from tests.conftest import REPOSITORY
 
 LIBRARY = ("dolma_py", "taggers", "dedup", "mixers", "pipelines", "train_bridge")
@@ -52,6 +54,54 @@ def test_a_planted_wrong_example_fails(shown, failed):
     exec(f'def f():\n    """\n    >>> f()\n    {shown}\n    """\n    return 2\n', vars(module))
     module.f.__module__ = "planted"
     assert failing_examples(module) == (1, failed)
+
+
+_COLUMN = re.compile(r"(?<![\w/.-])([a-z][a-z0-9-]*)-v(\d+)\.([a-z_]\w*)")
+_SET = re.compile(r"(?:attributes/|attributes: )([a-z][a-z0-9-]*)-v(\d+)\b")
+
+
+def wrong_sets(text: str) -> list[str]:
+    """What a text says of taggers' attribute sets and is not so: SET.COLUMN without that column, or a set of another version."""
+    found = [(*match.groups(), match[0]) for match in _COLUMN.finditer(text)]
+    found += [(*match.groups(), None, match[0]) for match in _SET.finditer(text)]
+    wrong = []
+    for name, version, column, said in found:
+        if name not in TAGGERS:
+            continue
+        tagger = find_tagger(name)
+        schema = getattr(tagger, "schema", None)  # some know their columns only with their options
+        columns = schema.names if isinstance(schema, pa.Schema) else None
+        if tagger.version != int(version) or (column is not None and columns is not None and column not in columns):
+            wrong.append(said)
+    return wrong
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path.relative_to(REPOSITORY)
+        for pattern in ("*.md", "docs/*.md", "pipelines/recipes/*.yaml")
+        for path in sorted(REPOSITORY.glob(pattern))
+        if path.name != "CHANGELOG.md"
+    ],
+    ids=str,
+)
+def test_attribute_sets_that_pages_and_recipes_name_are_there(path):
+    assert wrong_sets((REPOSITORY / path).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("--set topic=topic-v1.topic", []),
+        ("--set topic=topic-v1.label", ["topic-v1.label"]),
+        ("writes `attributes/topic-v9`", ["attributes/topic-v9"]),
+        ("{name: x, attributes: topic-v0, keep: y}", ["attributes: topic-v0"]),
+        ("my-own-v1.column of another tagger", []),
+    ],
+)
+def test_a_planted_wrong_column_is_found(text, wrong):
+    assert wrong_sets(text) == wrong
 
 
 _LINK = re.compile(r"(?<!`)\[[^\]\n]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")

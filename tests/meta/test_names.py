@@ -84,10 +84,12 @@ TWINS = {
     # the table is what the twin has as a mapping of word tuples
     "make_keys_kernel": "language_model.score_units",
     "insert_ngrams_kernel": "language_model.score_units",
+    "check_table_kernel": "language_model.score_units",
     "hash_rows_kernel": "language_model.score_units",
     "back_off_kernel": "language_model.score_word",
     "read_entries_kernel": "fasttext.read_entries",
     "fill_slots_kernel": "fasttext.hidden_vectors",
+    "fill_buckets_kernel": "fasttext.hidden_vectors",
     "read_words_kernel": "fasttext.split_words",
     "hidden_vectors_kernel": "fasttext.hidden_vectors",
     "score_labels_kernel": "fasttext.score_labels",

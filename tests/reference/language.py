@@ -5,9 +5,37 @@ import re
 import unicodedata
 
 
-def long_enough(text, min_chars):
-    """Whether a text has something to see and enough characters without outer white space."""
-    return bool(text.strip()) and len(text.strip()) >= min_chars
+def long_enough(text, min_chars, heavy=(), weight=1):
+    """Whether a text has something to see and enough characters without outer white space, those of `heavy` counted `weight` times."""
+    inner = text.strip()
+    return bool(inner) and sum(weight if char in heavy else 1 for char in inner) >= min_chars
+
+
+def weighs(char, names):
+    """Whether a character is a letter of a script whose names begin so, or stands in planes 2 and 3."""
+    if 0x20000 <= ord(char) < 0x40000:
+        return True
+    word = re.split("[ -]", unicodedata.name(char, "").replace("FULLWIDTH ", "").replace("HALFWIDTH ", ""))[0]
+    return unicodedata.category(char)[0] in "LM" and word in names
+
+
+def sample_pieces(data, max_bytes, num_pieces):
+    """What is read of one text (bytes)."""
+    if len(data) <= max_bytes:
+        return data
+    size, found = max_bytes // num_pieces, []
+    for piece in range(num_pieces):
+        start = (len(data) - size) * piece // max(num_pieces - 1, 1)
+        end = start + size
+        continued = [0x80 <= byte < 0xC0 for byte in data] + [False]
+        start = (
+            next(place for place in range(start, start + 4) if place == start + 3 or not continued[place])
+            if piece
+            else start
+        )
+        end = next(place for place in range(end, end - 4, -1) if place in (start, end - 3) or not continued[place])
+        found.append(data[start:end])
+    return b"\n".join(found)
 
 
 def split_segments(data, by_lines):
@@ -32,6 +60,18 @@ def count_scripts(text, names):
             place = names.index("CJK") + 1
         counts[place] += 1
     return counts
+
+
+def name_script(counts, japanese_frac):
+    """(script of most letters, how many); Han and kana are Jpan where enough of them are kana. counts: by ISO 15924 code."""
+    counts = dict(counts)
+    kana, han = counts["Hira"] + counts["Kana"], counts["Hani"]
+    if kana and kana / (kana + han) >= japanese_frac:
+        for code in ("Hani", "Hira", "Kana"):
+            counts[code] = 0
+        counts["Jpan"] = kana + han
+    best = max(counts, key=counts.get)
+    return (best, counts[best]) if counts[best] else ("Zyyy", 0)
 
 
 def langid_scores(data, model):

@@ -1,6 +1,8 @@
-"""Slow twin of mixers.sampling: plain Python integers, one cell after the other."""
+"""Slow twin of mixers.sampling: plain Python integers, one pool after the other."""
 
 from __future__ import annotations
+
+from tests.reference.prefix_search import fill_pools
 
 MASK = (1 << 64) - 1
 
@@ -18,26 +20,16 @@ def mix_key(key, seed):
     return mix64(key ^ mix64(seed))
 
 
-def sample_copies(cell, *, tokens, id_hash, planned_tokens, cell_seeds):
-    """Copies of each document: whole copies for all, then the smallest hashes while that brings the sum nearer."""
-    copies = [0] * len(cell)
-    for c, planned in enumerate(planned_tokens):
-        rows = [i for i in range(len(cell)) if cell[i] == c]
-        available = sum(tokens[i] for i in rows)
-        if available == 0:
-            assert planned == 0
-            continue
-        for i in rows:
-            copies[i] = planned // available
-        rest = planned % available
-        rows.sort(key=lambda i: (mix_key(id_hash[i] ^ cell_seeds[c], 0), id_hash[i]))
-        sums = [0]
-        for i in rows:
-            sums.append(sums[-1] + tokens[i])
-        nearest = min(range(len(sums)), key=lambda k: (abs(sums[k] - rest), k))
-        for i in rows[:nearest]:
-            copies[i] += 1
-    return copies
+def sample_copies(documents, *, planned_tokens, chains):
+    """documents: (pool, high, low, place, tokens). Copies of each, and the tokens of each pool's edge."""
+    available = [sum(row[4] for row in documents if row[0] == pool) for pool in range(len(planned_tokens))]
+    rest = [planned % max(tokens, 1) for planned, tokens in zip(planned_tokens, available, strict=True)]
+    taken, edges = fill_pools(documents, rest, chains)
+    copies = [
+        0 if pool < 0 else planned_tokens[pool] // max(available[pool], 1) + (place in taken[pool])
+        for pool, _, _, place, _ in documents
+    ]
+    return copies, edges
 
 
 def select_heldout(source, *, id_hash, hash_seed, heldout_docs):

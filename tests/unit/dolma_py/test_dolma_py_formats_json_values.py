@@ -15,7 +15,7 @@ from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.formats import FieldMap, Limits, Rejection
 from dolma_py.formats.json_values import TooDeepError, dump_json, load_json
 from dolma_py.formats.jsonl import read_documents
-from pipelines.export_dolma import dump_documents
+from pipelines.dolma_lines import dump_documents
 
 
 def read(data: bytes, fields: FieldMap = FieldMap()):

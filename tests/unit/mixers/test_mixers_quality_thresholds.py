@@ -188,12 +188,47 @@ def test_saved_thresholds_come_back(tmp_path):
         {"groups": [{"source": "b", "topic": "", "keys": []}]},
         {"groups": [{"source": "a", "topic": "", "keys": ["zz"] * 2}], "num_buckets": 3},
         {"groups": [{"source": "a", "topic": "", "keys": [f"{5:025x}", f"{4:025x}"]}], "num_buckets": 3},
+        *({"groups": [{"source": "a", "topic": "", "keys": [key]}], "num_buckets": 2}
+          for key in ("0" * 9 + "f" * 20, "-00000001" + "0" * 16, "0" * 24, "0" * 26, " " + "0" * 24, "0x" + "0" * 23, 5, None)),
+        {"num_buckets": float("inf")}, {"num_buckets": 20.0}, {"num_buckets": 2.9}, {"num_buckets": True}, {"num_buckets": 0},
+        {"num_buckets": 10**400}, {"num_buckets": "20"},
     ],
 )  # fmt: skip
 def test_other_files_are_refused(change):
     keys = make_keys([(float(i), 0, 1) for i in range(9)])
     values = thresholds.dump_thresholds(search(keys, 1, 20, 0), [("a", "")], {}) | change
     with pytest.raises(SchemaError):
+        thresholds.load_thresholds(values, "thresholds.json")
+
+
+@given(st.integers(1, 9), st.integers(0, 3))
+def test_bins_in_parts_narrow_as_all_together(max_bins, seed):
+    generator = np.random.default_rng(seed)
+    keys = make_keys(
+        [
+            (float(score), int(group), 1)
+            for score, group in zip(generator.normal(size=300), generator.integers(0, 4, 300), strict=True)
+        ]
+    )
+    total, docs = totals(keys, 5)  # the last group is empty
+    bins = thresholds.start_bins(docs)
+    for _ in range(2):
+        whole = thresholds.narrow_bins(bins, *thresholds.count_digits(keys, bins), total=total, num_buckets=5)
+        parts = thresholds.part_bins(bins, max_bins)
+        assert all(len(part.high) <= max_bins for part in parts)
+        narrowed = [
+            thresholds.narrow_bins(part, *thresholds.count_digits(keys, part), total=total, num_buckets=5)
+            for part in parts
+        ]
+        joined = thresholds.join_bins(narrowed)
+        for column, expected in zip(joined, whole, strict=True):
+            assert np.array_equal(column, expected)
+        bins = whole
+
+
+@pytest.mark.parametrize("values", [[1], None, "text", 5])
+def test_what_is_no_object_is_refused(values):
+    with pytest.raises(SchemaError, match="TypeError"):
         thresholds.load_thresholds(values, "thresholds.json")
 
 

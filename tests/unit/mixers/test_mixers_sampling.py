@@ -1,142 +1,201 @@
-"""mixers.sampling against its twin, conservation, independence of order and of other cells."""
+"""mixers.sampling against its twin, conservation, independence of order and of other sources, the held-out split."""
 
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolma_py.errors import ConfigError, SchemaError
+from dolma_py.errors import ConfigError, ConservationError, SchemaError
 from dolma_py.hashing import derive_seed, hash_ids
 from mixers import sampling
+from mixers.prefix_search import Ordered
 from tests.reference import sampling as reference
 
-# cell, tokens; a few documents far longer than the others
-DOCUMENTS = st.lists(st.tuples(st.integers(-1, 3), st.one_of(st.integers(1, 9), st.integers(1, 1 << 40))), max_size=60)
-BUDGETS = st.lists(st.floats(0, 9.5), min_size=4, max_size=4)
-SEEDS = np.array([derive_seed(7, "cell", i) for i in range(4)], np.uint64)
+NUM_POOLS = 4
+CHAINS = np.int32([0, 0, 0, 1])
+# pool, tokens; a few documents far longer than the others; keys of few values, so that ties are common
+DOCUMENTS = st.lists(
+    st.tuples(
+        st.integers(-1, NUM_POOLS - 1), st.one_of(st.integers(1, 9), st.integers(1, 1 << 40)), st.integers(0, 9), st.integers(0, 1)
+    ),
+    max_size=60,
+)  # fmt: skip
+RATES = st.lists(st.floats(0, 9.5), min_size=NUM_POOLS, max_size=NUM_POOLS)
 
 
-def draw(documents, budgets):
-    cell = np.array([d[0] for d in documents], np.int32)
-    tokens = np.array([d[1] for d in documents], np.int64)
-    id_hash = hash_ids([f"doc-{i}" for i in range(len(documents))], seed=1, name="test")
-    available = np.array([tokens[cell == c].sum() for c in range(4)], np.int64)
-    planned = np.array([int(int(a) * b) for a, b in zip(available, budgets, strict=True)], np.int64)
-    return cell, tokens, id_hash, planned
-
-
-@given(DOCUMENTS, BUDGETS)
-def test_copies_match_reference(documents, budgets):
-    cell, tokens, id_hash, planned = draw(documents, budgets)
-    got = sampling.sample_copies(cell, tokens=tokens, id_hash=id_hash, planned_tokens=planned, cell_seeds=SEEDS)
-    expected = reference.sample_copies(
-        cell.tolist(),
-        tokens=tokens.tolist(),
-        id_hash=id_hash.tolist(),
-        planned_tokens=planned.tolist(),
-        cell_seeds=SEEDS.tolist(),
+def order(documents):
+    pool, tokens, high, low = (np.array([row[i] for row in documents], np.int64) for i in range(4))
+    return Ordered(
+        pool.astype(np.int32),
+        high.astype(np.uint64) << np.uint64(60),
+        low.astype(np.uint64),
+        np.arange(len(pool)),
+        tokens,
     )
-    assert got.dtype == np.int32 and got.tolist() == expected
 
 
-@given(DOCUMENTS, BUDGETS)
-def test_written_tokens_are_planned_tokens_within_half_a_document(documents, budgets):
-    cell, tokens, id_hash, planned = draw(documents, budgets)
-    copies = sampling.sample_copies(cell, tokens=tokens, id_hash=id_hash, planned_tokens=planned, cell_seeds=SEEDS)
-    assert (copies[cell < 0] == 0).all()
-    for c in range(4):
-        mine = cell == c
-        longest = int(tokens[mine].max(initial=0))
-        assert 2 * abs(int((tokens[mine] * copies[mine]).sum()) - int(planned[c])) <= longest
-        available = int(tokens[mine].sum())
-        whole = int(planned[c]) // available if available else 0
+def plan(docs, rates):
+    available = np.array([docs.weight[docs.pool == pool].sum() for pool in range(NUM_POOLS)], np.int64)
+    planned = np.array([int(int(a) * rate) for a, rate in zip(available, rates, strict=True)], np.int64)
+    return planned, available
+
+
+def draw(docs, planned, available, chain=CHAINS):
+    whole, rest = sampling.split_budget(planned, available=available, names=[f"pool {i}" for i in range(len(planned))])
+    return sampling.sample_copies(docs, whole=whole, rest=rest, chain=chain)
+
+
+@given(DOCUMENTS, RATES)
+def test_copies_match_reference(documents, rates):
+    docs = order(documents)
+    planned, available = plan(docs, rates)
+    copies, edges = draw(docs, planned, available)
+    rows = list(zip(*(column.tolist() for column in docs), strict=True))
+    expected = reference.sample_copies(rows, planned_tokens=planned.tolist(), chains=CHAINS.tolist())
+    assert copies.dtype == np.int32 and (copies.tolist(), edges.tolist()) == expected
+
+
+@given(DOCUMENTS, RATES)
+def test_written_tokens_are_planned_tokens_within_one_document_and_sources_within_half(documents, rates):
+    docs = order(documents)
+    planned, available = plan(docs, rates)
+    copies, edges = draw(docs, planned, available)
+    assert (copies[docs.pool < 0] == 0).all()
+    off = np.zeros(NUM_POOLS, object)
+    for pool in range(NUM_POOLS):
+        mine = docs.pool == pool
+        off[pool] = int((docs.weight[mine] * copies[mine]).sum()) - int(planned[pool])
+        assert abs(off[pool]) <= int(edges[pool]) <= int(docs.weight[mine].max(initial=0))
+        whole = int(planned[pool]) // max(int(available[pool]), 1)
         assert set(copies[mine].tolist()) <= {whole, whole + 1}
+    for chain in (0, 1):
+        assert 2 * abs(off[chain == CHAINS].sum()) <= int(edges[chain == CHAINS].max())
 
 
-@given(DOCUMENTS, BUDGETS, st.randoms(use_true_random=False))
-def test_copies_do_not_depend_on_row_order_or_other_cells(documents, budgets, random):
-    cell, tokens, id_hash, planned = draw(documents, budgets)
-    straight = sampling.sample_copies(cell, tokens=tokens, id_hash=id_hash, planned_tokens=planned, cell_seeds=SEEDS)
-    order = list(range(len(documents)))
-    random.shuffle(order)
-    shuffled = sampling.sample_copies(
-        cell[order], tokens=tokens[order], id_hash=id_hash[order], planned_tokens=planned, cell_seeds=SEEDS
+@given(DOCUMENTS, RATES, st.randoms(use_true_random=False))
+def test_copies_do_not_depend_on_row_order_or_other_sources(documents, rates, random):
+    docs = order(documents)
+    planned, available = plan(docs, rates)
+    straight, edges = draw(docs, planned, available)
+    rows = list(range(len(documents)))
+    random.shuffle(rows)
+    shuffled, _ = draw(Ordered(*(column[rows] for column in docs)), planned, available)
+    assert np.array_equal(straight[rows], shuffled)
+    mine = docs.pool == 3
+    alone = Ordered(*(column[mine] for column in docs))._replace(pool=np.zeros(int(mine.sum()), np.int32))
+    copies, edge = draw(alone, planned[3:], available[3:], CHAINS[3:])
+    assert np.array_equal(straight[mine], copies) and edge[0] == edges[3]
+
+
+def test_many_small_cells_give_what_they_should_together():
+    """A thousand cells of one document of 10 tokens, 3 planned of each: rounding each by itself would give nothing at all."""
+    num = 1000
+    docs = Ordered(
+        np.arange(num, dtype=np.int32),
+        np.zeros(num, np.uint64),
+        np.zeros(num, np.uint64),
+        np.arange(num),
+        np.full(num, 10),
     )
-    assert np.array_equal(straight[order], shuffled)
-    mine = cell == 2
-    alone = sampling.sample_copies(
-        np.zeros(int(mine.sum()), np.int32),
-        tokens=tokens[mine],
-        id_hash=id_hash[mine],
-        planned_tokens=planned[2:3],
-        cell_seeds=SEEDS[2:3],
+    copies, _ = draw(docs, np.full(num, 3), np.full(num, 10), np.zeros(num, np.int32))
+    assert int(copies.sum()) == 300
+    assert all(abs(int(copies[:part].sum()) * 10 - 3 * part) <= 5 for part in range(num))
+
+
+def test_a_larger_budget_keeps_what_a_smaller_one_took_but_for_the_edge():
+    num = 1000
+    docs = Ordered(
+        np.zeros(num, np.int32),
+        np.arange(num, dtype=np.uint64),
+        np.zeros(num, np.uint64),
+        np.arange(num),
+        np.full(num, 10),
     )
-    assert np.array_equal(straight[mine], alone)
-
-
-def test_a_larger_budget_keeps_what_a_smaller_one_took():
-    tokens = np.full(1000, 10, np.int64)
-    id_hash = hash_ids([str(i) for i in range(1000)], seed=3, name="test")
-    arguments = {"tokens": tokens, "id_hash": id_hash, "cell_seeds": SEEDS[:1]}
-    taken = [
-        sampling.sample_copies(np.zeros(1000, np.int32), planned_tokens=np.int64([budget]), **arguments)
-        for budget in (1000, 2500, 9990)
-    ]
-    assert [int(t.sum()) for t in taken] == [100, 250, 999]
+    taken = [draw(docs, np.int64([budget]), np.int64([10 * num]), CHAINS[:1])[0] for budget in (1000, 2500, 9990)]
+    assert [int(copies.sum()) for copies in taken] == [100, 250, 999]
     assert (taken[0] <= taken[1]).all() and (taken[1] <= taken[2]).all()
-    other = sampling.sample_copies(
-        np.zeros(1000, np.int32), tokens=tokens, id_hash=id_hash, planned_tokens=np.int64([1000]), cell_seeds=SEEDS[1:2]
+
+
+def test_tokens_planned_of_nothing_are_an_error():
+    with pytest.raises(ConfigError, match="planned of b, which has no document") as caught:
+        sampling.split_budget(np.int64([5, 3]), available=np.int64([5, 0]), names=["a", "b"])
+    assert caught.value.got == 3
+
+
+def test_more_copies_than_a_selection_allows_are_an_error():
+    most = np.float64([7, np.inf])
+    whole, rest = sampling.split_budget(
+        np.int64([70, 900]), available=np.int64([10, 10]), names=["a", "b"], max_repetition=most
     )
-    # two independent tenths share about a hundredth
-    assert int((taken[0] & other).sum()) < 30
+    assert whole.tolist() == [7, 90] and rest.tolist() == [0, 0]
+    empty = {"available": np.int64([10, 0]), "names": ["a", "b"], "max_repetition": most}
+    assert sampling.split_budget(np.int64([7, 0]), **empty)[0].tolist() == [0, 0]
+    with pytest.raises(ConfigError, match="a has 10 tokens, for at most 7 times as many planned") as caught:
+        sampling.split_budget(np.int64([71, 0]), available=np.int64([10, 10]), names=["a", "b"], max_repetition=most)
+    assert caught.value.key == "selection.max_repetition"
+    with pytest.raises(ConfigError, match=r"2\^31"):
+        sampling.split_budget(np.int64([1 << 40]), available=np.int64([1]), names=["a"])
 
 
-def test_docstring_example_read_only_and_empty():
-    cell = np.int32([0, 0])
-    cell.flags.writeable = False
-    arguments = {"planned_tokens": np.int64([20]), "cell_seeds": np.uint64([9])}
-    got = sampling.sample_copies(cell, tokens=np.int64([5, 5]), id_hash=np.uint64([1, 2]), **arguments)
-    assert got.tolist() == [2, 2]
-    none = np.empty(0, np.int64)
-    empty = {"tokens": none, "id_hash": np.empty(0, np.uint64), "cell_seeds": np.uint64([9])}
-    assert len(sampling.sample_copies(np.empty(0, np.int32), planned_tokens=np.int64([0]), **empty)) == 0
-
-
-def test_a_budget_for_an_empty_cell_is_an_error():
-    with pytest.raises(ConfigError) as caught:
-        sampling.sample_copies(
-            np.int32([0]),
-            tokens=np.int64([5]),
-            id_hash=np.uint64([1]),
-            planned_tokens=np.int64([5, 3]),
-            cell_seeds=SEEDS[:2],
-        )
-    assert caught.value.key == "plan.cells[1].planned_tokens" and caught.value.got == 3
+GOOD = order([(0, 1, 0, 0)])
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("docs", "planned"),
     [
-        {"tokens": np.int64([0])},
-        {"tokens": np.int64([1, 2])},
-        {"id_hash": np.empty(0, np.uint64)},
-        {"planned_tokens": np.int64([-5])},
-        {"planned_tokens": np.empty(0, np.int64)},
+        (GOOD._replace(weight=np.int64([0])), 1),
+        (GOOD._replace(weight=np.int64([1, 2])), 1),
+        (GOOD._replace(high=np.empty(0, np.uint64)), 1),
+        (GOOD._replace(pool=np.int32([1])), 1),
+        (GOOD, -5),
     ],
 )
-def test_bad_columns_are_refused(change):
-    good = {
-        "tokens": np.int64([1]),
-        "id_hash": np.uint64([1]),
-        "planned_tokens": np.int64([1]),
-        "cell_seeds": SEEDS[:1],
-    }
-    sampling.sample_copies(np.int32([0]), **good)
+def test_bad_columns_are_refused(docs, planned):
+    draw(GOOD, np.int64([1]), np.int64([1]), CHAINS[:1])
     with pytest.raises(SchemaError):
-        sampling.sample_copies(np.int32([0]), **{**good, **change})
+        draw(docs, np.int64([planned]), np.int64([1]), CHAINS[:1])
+
+
+def test_nothing_gives_nothing():
+    copies, edges = draw(order([]), np.int64([0]), np.int64([0]), CHAINS[:1])
+    assert len(copies) == 0 and edges.tolist() == [0]
+    copies, edges = draw(order([(-1, 4, 0, 0)]), np.empty(0, np.int64), np.empty(0, np.int64), CHAINS[:0])
+    assert copies.tolist() == [0] and len(edges) == 0
+
+
+def sampled_table(**changes):
+    values = {
+        "source": ["a", "a", "b"], "topic": [""] * 3, "bucket": [0, 1, 0], "pool": [0, 1, 2], "documents": [3] * 3, "tokens": [30] * 3,
+        "excluded_documents": [0] * 3, "planned_tokens": [24, 24, 30], "sampled_tokens": [20, 30, 30], "sampled_documents": [2, 3, 3],
+        "copies": [2, 3, 3], "edge_tokens": [10, 10, 0],
+    }  # fmt: skip
+    return pa.table([pa.array(values[name]) for name in values] if not changes else [pa.array((values | changes)[name]) for name in values],
+                    names=sampling.SAMPLED_SCHEMA.names).cast(sampling.SAMPLED_SCHEMA)  # fmt: skip
+
+
+def test_what_was_planned_and_sampled_passes():
+    sampling.check_conservation(sampled_table())
+    # two cells of one pool: only their sums count
+    sampling.check_conservation(sampled_table(pool=[0, 0, 1], sampled_tokens=[0, 50, 30]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "stage"),
+    [
+        ({"sampled_tokens": [13, 35, 30]}, "pool 0"),  # 11 less than planned, one document is 10
+        ({"sampled_tokens": [20, 30, 31]}, "pool 2"),  # no edge, so exact
+        ({"sampled_tokens": [30, 30, 30]}, "sample of a,"),  # each within 10, both together 12 more than half of 10
+        ({"pool": [0, 0, 1], "sampled_tokens": [0, 59, 30]}, "pool 0"),
+    ],
+)
+def test_a_planted_loss_is_found(changes, stage):
+    with pytest.raises(ConservationError) as caught:
+        sampling.check_conservation(sampled_table(**changes))
+    assert stage in f"{caught.value.stage},"
 
 
 @given(st.lists(st.integers(0, 3), max_size=60), st.integers(0, 20))

@@ -105,7 +105,7 @@ def test_the_sample_is_a_function_of_seed_and_id():
         ([RULES[5], RULES[3]], "edits"),
         ([RULES[2], Rule(name="mixed", attributes="olmo3-web-v1", keep="num_words >= 5 and num_sentences >= 2")], "mixed"),
         ([Rule(name="bytes", min_text_bytes=9), RULES[0]], None),
-        ([Rule(name="earlier", attributes="language-v2", keep='lang == "en"'), RULES[0]], None),
+        ([Rule(name="earlier", attributes="language-v3", keep='lang == "en"'), RULES[0]], None),
     ],
 )  # fmt: skip
 def test_rules_come_in_the_order_of_what_they_ask(rules, wrong):

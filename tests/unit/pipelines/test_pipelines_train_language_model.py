@@ -42,6 +42,61 @@ def test_plain_files_need_no_spark(folder):
     assert (folder / "m.lm.arpa").read_text().startswith("\\data\\\nngram 1=")
 
 
+def files_of(folder):
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("m.lm*")}
+
+
+def test_the_same_command_again_does_nothing_and_says_so(folder):
+    train(folder, "--set", "order=3", "--set", "arpa=true")
+    before = files_of(folder)
+    answer = train(folder, "--set", "order=3", "--set", "arpa=true", "--set", "max_tokens=1000")
+    assert answer.exit_code == 0 and answer.stdout.endswith("made from the same texts and settings: nothing was done\n")
+    assert files_of(folder) == before
+    assert train(folder, "--set", "order=3", "--set", "arpa=true", "--replace").stdout.startswith("5 documents")
+    after = files_of(folder)
+    assert {name: content for name, (content, _) in after.items()} == {
+        name: content for name, (content, _) in before.items()
+    }
+    assert after["m.lm"][1] > before["m.lm"][1]
+
+
+def test_another_model_is_written_over_with_replace_alone(folder):
+    train(folder, "--set", "order=3")
+    before = files_of(folder)
+    for options in (["order=2"], ["order=3", "arpa=true"]):
+        with pytest.raises(ConfigError, match=r"another model, or another file, stands there.*--replace"):
+            train(folder, *(part for option in options for part in ("--set", option)))
+    with (folder / "b.jsonl").open("a") as stream:
+        stream.write(json.dumps({"id": "new", "text": "more"}) + "\n")
+    with pytest.raises(ConfigError, match="another model, or another file, stands there"):
+        train(folder, "--set", "order=3")
+    assert files_of(folder) == before
+    assert "6 documents" in train(folder, "--set", "order=2", "--replace").stdout
+    assert load_model(str(folder / "m.lm")).order == 2
+
+
+@pytest.mark.parametrize("name", ["m.lm", "m.lm.card.json"])
+def test_a_file_that_is_not_whole_is_no_finished_model(folder, name):
+    train(folder, "--set", "order=2")
+    (folder / name).write_bytes((folder / name).read_bytes()[:-9])
+    with pytest.raises(ConfigError, match="another model, or another file, stands there"):
+        train(folder, "--set", "order=2")
+
+
+def test_a_run_killed_before_its_card_is_done_again_by_the_same_command(folder):
+    train(folder, "--set", "order=2")
+    whole = (folder / "m.lm").read_bytes(), (folder / "m.lm.card.json").read_bytes()
+    (folder / "m.lm.card.json").unlink()
+    assert "5 documents" in train(folder, "--set", "order=2").stdout
+    assert ((folder / "m.lm").read_bytes(), (folder / "m.lm.card.json").read_bytes()) == whole
+    (folder / "m.lm.card.json").unlink()
+    with pytest.raises(ConfigError, match="another model, or another file, stands there"):
+        train(folder, "--set", "order=2", "--text-column", "body")  # a model of other texts is nobody's leftover
+    (folder / "m.lm").write_bytes(b"words of mine")
+    with pytest.raises(ConfigError, match="another model, or another file, stands there"):
+        train(folder, "--set", "order=2")
+
+
 def test_another_column(folder):
     train(folder, "--text-column", "body")
     card = json.loads((folder / "m.lm.card.json").read_text())
@@ -61,6 +116,7 @@ def test_a_plan_writes_nothing(folder):
         (["--output", "m"], ConfigError, "expected one of the two"),
         (["--input", "{a}"], ConfigError, "expected a file for the model"),
         (["--corpus", "{folder}", "--output", "m"], ConfigError, "expected with --input only"),
+        (["--corpus", "{folder}", "--replace"], ConfigError, "expected with --input only"),
         (["--input", "{a}", "--output", "m", "--set", "orders=3"], ConfigError, "orders"),
         (["--input", "{a}", "--output", "m", "--set", "max_tokens=3"], DataError, "more than 3 tokens"),
     ],

@@ -137,7 +137,7 @@ def test_labels_rejections_and_summary(tmp_path):
     source = write_texts(tmp_path / "t.jsonl", 42)
     with ChatServer(answer=rate) as server:
         config = make_config(server.url, tmp_path / "answers", examples=[source], answer_tries=2)
-        summary = run_annotation(config, output_path=str(tmp_path / "labels.jsonl"), seed=1)
+        summary, _ = run_annotation(config, output_path=str(tmp_path / "labels.jsonl"), seed=1)
         assert len(server.bodies) == 42 + 6  # nonsense is asked once more
     rows = read_lines(tmp_path / "labels.jsonl")
     assert {row["id"]: row["label"] for row in rows} == {f"d{n}": str(n % 6) for n in range(42) if n % 7 != 3}
@@ -161,15 +161,92 @@ def test_what_was_answered_is_not_asked_again_and_gives_the_same_bytes(tmp_path)
     with ChatServer(answer=rate) as server:
         config = make_config(server.url, tmp_path / "answers", examples=[source])
         first = tmp_path / "first.jsonl"
-        run_annotation(config, output_path=str(first), seed=1)
-        with pytest.raises(ConfigError, match="labels stand there already"):
-            run_annotation(config, output_path=str(first), seed=1)
+        summary, is_new = run_annotation(config, output_path=str(first), seed=1)
+        assert is_new
+        with pytest.raises(ConfigError, match="other labels stand there"):
+            run_annotation(config, output_path=str(first), seed=2)
+        other = config.model_copy(update={"max_chars": 9})
+        with pytest.raises(ConfigError, match="other labels stand there"):
+            run_annotation(other, output_path=str(first), seed=1)
     # the server is gone
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.glob("first.jsonl*")}
+    assert run_annotation(config, output_path=str(first), seed=1) == (summary, False)
+    moved = tmp_path / "moved.jsonl"
+    moved.write_bytes((tmp_path / "t.jsonl").read_bytes())
+    elsewhere = source.model_copy(update={"inputs": [str(moved)]})
+    assert not run_annotation(config.model_copy(update={"examples": [elsewhere]}), output_path=str(first), seed=1)[1]
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
     second = tmp_path / "second.jsonl"
     slower = config.model_copy(update={"endpoint": config.endpoint.model_copy(update={"concurrency": 1})})
     run_annotation(slower, output_path=str(second), seed=1)
     for name in ("", ".rejected.jsonl", ".summary.json"):
         assert Path(f"{first}{name}").read_bytes() == Path(f"{second}{name}").read_bytes()
+
+
+def test_labels_that_are_not_those_of_the_summary_are_not_taken_for_finished(tmp_path):
+    source = write_texts(tmp_path / "t.jsonl", 8)
+    with ChatServer(answer=rate) as server:
+        config = make_config(server.url, tmp_path / "answers", examples=[source])
+        output = tmp_path / "l.jsonl"
+        run_annotation(config, output_path=str(output), seed=1)
+        whole = output.read_bytes()
+        output.write_bytes(whole[:-30])
+        with pytest.raises(ConfigError, match="other labels stand there"):
+            run_annotation(config, output_path=str(output), seed=1)
+        assert run_annotation(config, output_path=str(output), seed=1, replace=True)[1]
+    assert output.read_bytes() == whole
+
+
+BLANK = ["", "  ", "\n\t\u00a0", "\u200b\ufeff", "\x00", " " * 30 + "text 3 here"]
+
+
+def test_blank_texts_are_counted_and_neither_asked_about_nor_labelled(tmp_path):
+    rows = [{"text": text} for text in BLANK] + [{"text": f"text {n} here"} for n in range(2)]
+    (tmp_path / "t.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    source = ExampleSource(name="texts", inputs=[str(tmp_path / "t.jsonl")])
+    with ChatServer(answer=rate) as server:
+        config = make_config(server.url, tmp_path / "answers", examples=[source], max_chars=20)
+        summary, _ = run_annotation(config, output_path=str(tmp_path / "l.jsonl"), seed=1)
+        assert len(server.bodies) == 2
+    counts = summary["counts"]
+    assert (counts["no_text"], counts["texts"], counts["labelled"]) == (len(BLANK), 2, 2)
+    assert sorted(row["text"] for row in read_lines(tmp_path / "l.jsonl")) == ["text 0 here", "text 1 here"]
+    assert summary["sources"]["texts"]["counts"]["left_out:no_text"] == len(BLANK)
+
+
+def test_blank_texts_alone_are_an_error(tmp_path):
+    source = ExampleSource(name="texts", inputs=[str(tmp_path / "t.jsonl")])
+    config = make_config(examples=[source], max_chars=20)
+    for texts, told in ((BLANK[:2], "left_out:no_text 2"), (BLANK[-1:], "every text is blank in the part")):
+        (tmp_path / "t.jsonl").write_bytes(b"".join(orjson.dumps({"text": text}) + b"\n" for text in texts))
+        with pytest.raises(DataError, match=told):
+            run_annotation(config, output_path=str(tmp_path / "l.jsonl"), seed=1)
+
+
+def test_a_dead_endpoint_is_told_within_seconds(tmp_path, caplog):
+    source = write_texts(tmp_path / "t.jsonl", 30)
+    waits = {"first_wait_seconds": 0.5, "max_tries": 8}
+    config = make_config(cache=tmp_path / "answers", examples=[source], endpoint=waits)
+    start = time.monotonic()
+    with pytest.raises(
+        EndpointError, match="no request was ever answered: connection .*ConnectionRefused.* Check base_url"
+    ):
+        run_annotation(config, output_path=str(tmp_path / "l.jsonl"), seed=1)
+    assert time.monotonic() - start < 0.5 * 2**6  # eight tries would wait 31 s at least
+    told = [record.message for record in caplog.records if record.name == "dolma_py.endpoint"]
+    assert len(told) == 1 and "each request is tried 3 times" in told[0]
+    assert not list(tmp_path.glob("l.jsonl*"))
+
+
+def test_how_far_it_is_is_told_where_there_is_no_terminal(tmp_path, caplog):
+    caplog.set_level("INFO", logger="dolma_py.annotate")
+    source = write_texts(tmp_path / "t.jsonl", 40)
+    with ChatServer(answer=rate) as server:
+        config = make_config(server.url, tmp_path / "answers", examples=[source])
+        run_annotation(config, output_path=str(tmp_path / "l.jsonl"), seed=1)
+    told = [record.message for record in caplog.records if record.name == "dolma_py.annotate"]
+    assert told[:3] == ["4 of 40 answers", "8 of 40 answers", "12 of 40 answers"]
+    assert told[9] == "40 of 40 answers" and told[-1] == "6 of 6 answers, second asking"
 
 
 def test_equal_texts_are_asked_about_once(tmp_path):
@@ -198,7 +275,7 @@ def test_failed_requests_are_counted_as_such(tmp_path):
         answer=rate, fault=lambda number, body: "400" if "text 1 here" in question_of(body) else ""
     ) as server:
         config = make_config(server.url, tmp_path / "answers", examples=[source])
-        summary = run_annotation(config, output_path=str(tmp_path / "l.jsonl"), seed=1)
+        summary, _ = run_annotation(config, output_path=str(tmp_path / "l.jsonl"), seed=1)
     assert summary["counts"]["no_label:failed_refused"] == 1
 
 

@@ -134,7 +134,29 @@ def test_all_figures_of_three_labels_with_a_text_without_answer():
 
 def test_nothing_to_measure_is_no_error():
     found = measure_labels(np.zeros((0, 2), np.float32), np.zeros(0, np.int64), ["a", "b"])
-    assert (found["texts"], found["accuracy"], found["labels"]["a"]["auc"]) == (0, 0.0, 0.5)
+    assert (found["texts"], found["accuracy"], found["labels"]["a"]["auc"], found["macro_f1"]) == (0, 0.0, None, None)
+
+
+def test_there_are_no_figures_of_labels_that_no_text_has():
+    probabilities = np.array([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0], [0.4, 0.6, 0.0]], np.float32)
+    found = measure_labels(probabilities, np.array([0, 0, 0]), ["a", "b", "c"])
+    absent = found["labels"]["b"]
+    assert [absent[name] for name in ("precision", "recall", "f1", "auc", "auc_interval")] == [
+        0.0,
+        None,
+        None,
+        None,
+        None,
+    ]
+    assert found["labels"]["c"]["precision"] is None  # no text got it
+    assert found["labels"]["a"]["auc"] is None and found["labels"]["a"]["recall"] == pytest.approx(2 / 3)
+    assert found["macro_f1"] == found["labels"]["a"]["f1"] == pytest.approx(4 / 5)
+    assert found["macro_f1_interval"] == found["labels"]["a"]["f1_interval"]
+
+
+def test_scores_of_one_side_alone_have_no_area():
+    found = measure_scores(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]), ["0", "1"], cut=1)
+    assert [found[name] for name in ("precision", "recall", "f1", "auc")] == [0.0, None, None, None]
 
 
 def test_scores_are_measured_by_what_is_expected():

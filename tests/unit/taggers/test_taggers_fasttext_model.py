@@ -16,6 +16,7 @@ from taggers.base import describe_tagger, tag_checked
 from taggers.fasttext_file import read_model
 from taggers.fasttext_file_kernels import fill_slots_kernel, read_entries_kernel
 from taggers.fasttext_model import CHUNK_BYTES, load_model, normalize_text, predict_best, predict_label, score_texts
+from taggers.quality import _name_columns
 from taggers.registry import build_tagger
 from tests import strategies
 from tests.reference import fasttext as twin
@@ -341,3 +342,10 @@ def test_classifiers_write_the_columns_of_every_model(chars_path):
 def test_wrong_columns_are_told(chars_path, options, problem):
     with pytest.raises(ConfigError, match=problem):
         build_tagger("classifiers", {"model_paths": [chars_path, chars_path]} | options)
+
+
+def test_columns_of_every_label_have_names_of_their_own():
+    """Labels of a foreign model that differ in signs that a column's name has not."""
+    assert _name_columns("lang", ["g\u00f3\u00f0", "g\u00f8\u00f0", "c++", "c#", "c"]) == [
+        "lang_g_", "lang_g__2", "lang_c_", "lang_c__2", "lang_c",
+    ]  # fmt: skip

@@ -12,10 +12,12 @@ from dolma_py.views import Step, save_view
 from taggers.labelled_texts import (
     ExampleSource,
     balance_labels,
+    cut_passages,
     cut_text,
     draw_examples,
     group_by_label,
     is_held_out,
+    join_wholes,
     read_examples,
 )
 from tests.tiny_corpus import write_attributes, write_corpus
@@ -168,6 +170,48 @@ def test_equal_texts_fall_on_the_same_side():
     apart = is_held_out(texts, seed=3, held_out_frac=0.3)
     sides = {text: {side for other, side in zip(texts, apart, strict=True) if other == text} for text in texts}
     assert all(len(side) == 1 for side in sides.values()) and 0 < sum(apart) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "most", "expected"),
+    [
+        ("abcdefghij", 2, 3, ["ab", "de", "gh"]), ("abcdefghij", 4, 9, ["abcd", "fghi"]), ("abc", 4, 9, ["abc"]), ("", 4, 9, [""]),
+        ("\u00e9" * 4 + "a", 3, 9, ["\u00e9", "\u00e9", "\u00e9a"]), ("abcdefghij", 3, 1, ["abc"]), ("abcd", 1, 9, ["a", "b", "c", "d"]),
+    ],
+)  # fmt: skip
+def test_passages_stand_at_equal_distances_between_characters(text, size, most, expected):
+    assert cut_passages(text, size, most) == expected
+
+
+def test_passages_of_one_text_are_on_one_side(tmp_path):
+    books = [" ".join(f"book{book} word{number}" for number in range(200)) for book in range(40)]
+    path = write_lines(tmp_path / "books.jsonl", [{"text": book} for book in books])
+    drawn = draw_examples(source(path, label="x", max_text_bytes=100, passages=9), seed=1)
+    assert drawn.counts == {"read": 40, "drawn": 360} and len({example.text for example in drawn.examples}) == 360
+    texts = [example.text for example in drawn.examples]
+    apart = is_held_out(texts, seed=3, held_out_frac=0.3, wholes=join_wholes([drawn]))
+    sides = {}
+    for text, side in zip(texts, apart, strict=True):
+        sides.setdefault(text.split("book")[1].split()[0], set()).add(side)
+    assert len(sides) == 40 and all(len(side) == 1 for side in sides.values()) and 0 < sum(apart) < 360
+    alone = is_held_out(texts, seed=3, held_out_frac=0.3)
+    assert alone != apart
+    # texts that are drawn as a whole are held out as before
+    assert draw_examples(source(path, label="x", max_text_bytes=100), seed=1).wholes == {}
+    some = draw_examples(source(path, label="x", max_text_bytes=100, passages=9, max_docs=50), seed=1)
+    assert some.wholes.keys() == {example.text for example in some.examples} and some.counts["drawn"] == 50
+    with pytest.raises(ValidationError, match="passages need max_text_bytes"):
+        source(path, label="x", passages=2)
+
+
+def test_texts_of_equal_words_fall_on_the_same_side():
+    """A line feed, a tab or two blanks: the same to fastText."""
+    plain = is_held_out([f"alpha {number} beta" for number in range(500)], seed=0, held_out_frac=0.3)
+    for form in ("alpha {}\nbeta", " alpha\t{}  beta ", "alpha\0{} \r\n beta\n"):
+        assert is_held_out([form.format(number) for number in range(500)], seed=0, held_out_frac=0.3) == plain
+    assert 100 < sum(plain) < 200
+    other = is_held_out([f"alpha{number} beta" for number in range(500)], seed=0, held_out_frac=0.3)
+    assert other != plain
 
 
 def test_groups_have_an_order_of_their_own(tmp_path):

@@ -6,11 +6,12 @@ from py3langid import langid
 
 from dolma_py.errors import ConfigError
 from taggers import language_kernels as kernels
+from taggers import scripts
 from taggers.characters import character_table
 from taggers.langid import encode_text, load_langid, score_langid
 from taggers.langid_kernels import langid_scores_kernel
 from taggers.language import split_segments
-from taggers.scripts import CODES, SCRIPTS, count_scripts
+from taggers.scripts import CODES, SCRIPTS, count_scripts, name_scripts, weight_table
 from tests import strategies
 from tests.reference import language as twin
 
@@ -85,12 +86,25 @@ def test_texts_are_encoded_as_py3langid_does(text, encoded):
     assert encode_text(text) == encoded == langid.LanguageIdentifier._encode(text)
 
 
-@given(st.lists(strategies.texts(), max_size=5), st.integers(0, 30))
+DENSE = st.sampled_from("\u65e5\u3042\u30a2\uff71\u30fc\ud55c\u3105\ua000\U00020000\U000e0100a \u3000\u3002")
+
+
+@given(st.lists(st.one_of(strategies.texts(), st.text(DENSE, max_size=12)), max_size=5), st.integers(0, 30))
 def test_long_enough_is_the_twins(texts, min_chars):
     data, offsets = join([text.encode() for text in texts])
     found = np.empty(len(texts), np.bool_)
-    kernels.long_enough_kernel(data, offsets[:-1], offsets[1:], character_table(), min_chars, found)
-    assert found.tolist() == [twin.long_enough(text, min_chars) for text in texts]
+    kernels.long_enough_kernel(data, offsets[:-1], offsets[1:], character_table(), weight_table(), min_chars, found)
+    names = {SCRIPTS[code] for code in scripts.DENSE}
+    heavy = {char for text in texts for char in text if twin.weighs(char, names)}
+    assert found.tolist() == [twin.long_enough(text, min_chars, heavy, scripts.DENSE_CHARS) for text in texts]
+
+
+def test_what_characters_count_for():
+    table = weight_table()
+    weights = {
+        char: int(table[ord(char)]) for char in "\u65e5\u3042\u30a2\ud55c\u3105\ua000a\u00e9\u0e01\u0939\u1200\u3002 "
+    }
+    assert [*weights.values()] == [3, 3, 3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1]
 
 
 @given(
@@ -138,3 +152,30 @@ def test_scripts_of_plain_words():
         {},
     ]
     assert found == expected
+
+
+@given(st.lists(st.text(DENSE, max_size=30), max_size=5))
+def test_names_of_scripts_are_the_twins(texts):
+    data, offsets = join([text.encode() for text in texts])
+    counts = count_scripts(data, offsets)
+    names, sizes = name_scripts(counts)
+    expected = [
+        twin.name_script(dict(zip(CODES, row[1:], strict=True)), scripts.JAPANESE_FRAC) for row in counts.tolist()
+    ]
+    assert list(zip(names, sizes.tolist(), strict=True)) == expected
+
+
+def test_han_and_kana_are_one_script_where_there_are_kana_enough():
+    texts = [
+        "\u3042",
+        "\u65e5" * 9 + "\u3042",
+        "\u65e5" * 10 + "\u3042",
+        "\u65e5\u3042abc",
+        "\u65e5\u3042\u30a2abc",
+        "12",
+        "\u65e5",
+    ]
+    data, offsets = join([text.encode() for text in texts])
+    names, sizes = name_scripts(count_scripts(data, offsets))
+    assert names == ["Jpan", "Jpan", "Hani", "Latn", "Latn", "Zyyy", "Hani"]
+    assert sizes.tolist() == [1, 10, 10, 3, 3, 0, 1]

@@ -1,7 +1,10 @@
 import json
 import os
+import re
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +14,8 @@ from hypothesis import strategies as st
 
 from dolma_py.arrow_buffers import view_text
 from dolma_py.errors import DataError, DolmaError
-from taggers.language_model import MAGIC, NGrams, build_table, load_model, score_texts
+from taggers import language_model
+from taggers.language_model import MAGIC, LanguageModel, NGrams, build_table, load_model, score_texts
 from taggers.language_model_arpa import read_arpa
 from taggers.language_model_tokens import LanguageModelText
 from taggers.language_model_training import LanguageModelConfig, find_discounts, train_language_model
@@ -90,6 +94,20 @@ def test_bytes_do_not_depend_on_batches(tmp_path):
     assert [score.log_probs[0] for score in alone] == together.log_probs.tolist()
 
 
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_bytes_do_not_depend_on_blocks(tmp_path, monkeypatch, order):
+    """Tokens are looked up block by block, which may end anywhere in a unit."""
+    sentences = [["a", "b", "c", "a", "b"], ["c"], ["a", "b", "c", "b", "zzz", "a", "b"], ["dd", "a", "b", "c"]] * 3
+    path, _ = train(tmp_path, sentences, order=order)
+    texts = [lines([*sentences[:3], ["x", "a", "b", "y", "a", "b", "c", "a", "b"]]), "", "a", lines(sentences), "\n b"]
+    expected = score_texts(load_model(path), view(texts))
+    for size in (1, 2, 3, 5, 8, 13, 300):
+        monkeypatch.setattr(language_model, "BLOCK_TOKENS", size)
+        found = score_texts(load_model(path), view(texts))
+        assert [column.tobytes() for column in found] == [column.tobytes() for column in expected]
+    assert expected.num_units.tolist() == [4, 0, 1, 12, 1] and expected.num_unknown[0] == 2
+
+
 def test_the_card(tmp_path):
     path, card = train(tmp_path, [["a", "b"], ["a", "c"]], order=2)
     assert json.loads((tmp_path / "model.lm.card.json").read_text()) == card
@@ -146,6 +164,21 @@ def break_file(path, change):
         (lambda content: content[:16] + b"{" + content[16:], "cannot be read"),
         (lambda content: content.replace(b'"order": 5', b'"order": 9'), "cannot be read"),
         (lambda content: content.replace(b'"order": 5', b'"order":-5'), "cannot be read"),
+        (lambda content: content.replace(b'"counts": [', b'"Counts": ['), "cannot be read .KeyError"),
+        (lambda content: content.replace(b'"counts": [', b'"counts":["'), "cannot be read"),
+        (
+            lambda content: re.sub(rb'"counts": \[\d+', b'"counts": [true', content),
+            "cannot be read .ValueError: counts",
+        ),
+        (
+            lambda content: re.sub(rb'"counts": \[\d+, ', lambda found: b'"counts": ['.ljust(len(found[0])), content),
+            "cannot be read .ValueError: counts",
+        ),
+        (
+            lambda content: content.replace(b'"counts": [', b'"counts": null, "c": ['),
+            "cannot be read .TypeError|bytes, got",
+        ),
+        (lambda content: MAGIC + (300000).to_bytes(8, "little") + b"[" * 300000, "cannot be read .RecursionError"),
         (lambda content: content.replace(b'"version": 1', b'"version": 2'), "format 2, this program reads 1"),
         (lambda content: MAGIC + b"\xff" * 8 + content[16:], "not a language model of this program"),
     ],
@@ -157,12 +190,69 @@ def test_broken_files(tmp_path, change, problem):
         load_model(path)
 
 
-def test_a_full_table_ends_every_search(tmp_path):
-    """A file may say that no slot is free; lookups then end after one round."""
+def rewrite(path, change, **header):
+    """The file with another table, `change` of (keys and values as float32), and other values in its header."""
+    content = Path(path).read_bytes()
+    length = int.from_bytes(content[8:16], "little")
+    values = json.loads(content[16 : 16 + length])
+    table = np.frombuffer(content[16 + length :], "<u8").reshape(-1, 2).copy()
+    table = change(table)
+    encoded = json.dumps(values | {"num_slots": len(table)} | header).encode()
+    encoded += b" " * (-(len(encoded) + 16) % 4096)
+    Path(path).write_bytes(MAGIC + len(encoded).to_bytes(8, "little") + encoded + table.tobytes())
+    load_model.cache_clear()
+
+
+@pytest.mark.parametrize("column", [2, 3])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -3e38, 101.0])
+def test_values_that_no_model_has_are_refused(tmp_path, value, column):
     path, _ = train(tmp_path, [["a", "b"]], order=2)
-    num_slots = len(load_model(path).table)
-    break_file(path, lambda content: content[: -16 * num_slots] + bytes(range(1, 17)) * num_slots)
-    assert np.isfinite(score_texts(load_model(path), view(["a b c"])).log_probs).all()
+
+    def change(table):
+        row = np.flatnonzero(table[:, 0])[1]
+        table.view(np.float32)[row, column] = value
+        return table
+
+    rewrite(path, change)
+    with pytest.raises(DataError, match="a probability or backoff that no model has"):
+        load_model(path)
+
+
+def test_probabilities_above_one_are_refused(tmp_path):
+    path, _ = train(tmp_path, [["a", "b"]], order=2)
+
+    def change(table):
+        table.view(np.float32)[np.flatnonzero(table[:, 0])[0], 2] = 0.5
+        return table
+
+    rewrite(path, change)
+    with pytest.raises(DataError, match="that no model has"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("counts", [[1000, 0], [5, 3]])
+def test_a_full_table_and_counts_of_another_are_refused(tmp_path, counts):
+    path, _ = train(tmp_path, [["a", "b"]], order=2)
+
+    def change(table):
+        full = np.zeros((1000, 2), np.uint64)
+        full[:, 0] = np.arange(1, 1001)
+        return full
+
+    rewrite(path, change, counts=counts)
+    with pytest.raises(DataError, match="1000 n-grams in 1000 slots"):
+        load_model(path)
+
+
+def test_a_search_among_neighbours_ends():
+    """Two thirds of a million slots filled in a row: what is not there would be looked for behind all of them."""
+    table = np.zeros((1_000_000, 2), np.uint64)
+    table[:666_000, 0] = np.arange(1, 666_001)
+    model = LanguageModel(1, (666_000,), PLAIN, table)
+    score_texts(model, view(["a"]))
+    start = time.process_time()
+    score_texts(model, view([" ".join(f"w{number}" for number in range(5000))]))
+    assert time.process_time() - start < 0.3
 
 
 def test_equal_keys_are_an_error():

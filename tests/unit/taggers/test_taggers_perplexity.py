@@ -1,11 +1,14 @@
+import json
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from dolma_py.errors import ConfigError, DataError
+from dolma_py.rules import evaluate_rule, parse_rule
 from taggers.base import describe_tagger, tag_checked
 from taggers.kenlm_model import load_kenlm
 from taggers.language_model_tokens import LanguageModelText
@@ -42,6 +45,17 @@ def test_columns(model_path):
     assert rows[2]["mean_unit_perplexity"] < mean  # the mean of the losses
     for row in rows[3:5]:
         assert [value for name, value in row.items() if name != "num_tokens"] == [None] * 5
+
+
+@pytest.mark.parametrize("ending", ["", ".arpa"])
+def test_a_document_of_left_out_words_alone_has_no_perplexity_so_no_rule_keeps_it(model_path, ending):
+    rows = tag(["<s> </s>", "<unk>\n\n</s> <s>\n", "<s> cat"], model_path=model_path + ending)
+    assert [row["num_tokens"] for row in rows] == [0, 0, 1]
+    for row in rows[:2]:
+        assert [value for name, value in row.items() if name != "num_tokens"] == [None] * 5
+    table = pa.table({"perplexity": pa.array([row["perplexity"] for row in rows], pa.float64())})
+    holds, is_null = evaluate_rule(parse_rule("perplexity <= 1000000"), table)
+    assert holds.tolist() == [False, False, True] and is_null.tolist() == [True, True, False]
 
 
 def test_perplexity_by_its_definition(model_path):
@@ -136,3 +150,57 @@ def test_a_binary_model_with_the_module(model_path, binary_path, monkeypatch):
     for at in (0, 1, 2, 5):
         assert rows[at] == pytest.approx(expected[at], rel=1e-5)
     load_kenlm.cache_clear()
+
+
+def save_tokenizer(path, vocabulary):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(vocabulary)}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(path))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def of_pieces(tmp_path_factory):
+    """(path of a model of pieces, path of its tokenizer)"""
+    folder = tmp_path_factory.mktemp("pieces")
+    tokenizer = save_tokenizer(folder / "tokenizer.json", ["the", "cat", "mat", "?"])
+    config = LanguageModelConfig(order=2, text=LanguageModelText(tokens="pieces", tokenizer=tokenizer))
+    train_language_model([view(TRAINING)], output_path=str(folder / "m.lm"), config=config)
+    return str(folder / "m.lm"), tokenizer
+
+
+def test_a_models_file_does_not_decide_which_tokenizer_is_opened(of_pieces, tmp_path, monkeypatch):
+    path, tokenizer = of_pieces
+    content = Path(path).read_bytes()
+    foreign = tmp_path / "m.lm"
+    name = json.dumps(tokenizer).encode()
+    foreign.write_bytes(content.replace(name, b'"someone/some-tokenizer"'.ljust(len(name))))
+    assert foreign.read_bytes() != content
+    from taggers import language_model_tokens
+
+    monkeypatch.setattr(language_model_tokens, "load_backend", lambda *_: pytest.fail("opened or fetched"))
+    for model in (foreign, path):
+        with pytest.raises(ConfigError, match="expected the tokenizer of the model's pieces"):
+            build_tagger("perplexity", {"model_path": str(model)})
+
+
+def test_pieces_are_those_of_the_tokenizer_that_is_given_and_no_other_is_taken(of_pieces, tmp_path):
+    path, tokenizer = of_pieces
+    rows = tag(["the cat", "the dog"], model_path=path, tokenizer=tokenizer)
+    assert [row["num_tokens"] for row in rows] == [2, 2] and rows[0]["perplexity"] != rows[1]["perplexity"]
+    moved = tmp_path / "elsewhere.json"
+    moved.write_bytes(Path(tokenizer).read_bytes())
+    assert tag(["the cat", "the dog"], model_path=path, tokenizer=str(moved)) == rows
+    other = save_tokenizer(tmp_path / "other.json", ["cat", "the", "mat", "?"])
+    with pytest.raises(ConfigError, match="it is another one"):
+        tag(["the cat"], model_path=path, tokenizer=other)
+
+
+def test_losses_that_no_float_holds_are_the_largest_that_one_does(tmp_path):
+    words = "-99\t<s>\t-4000\n-99\t</s>\t0\n-99\t<unk>\t0\n"
+    text = f"\\data\\\nngram 1=3\nngram 2=1\n\n\\1-grams:\n{words}\n\\2-grams:\n-1\t<unk> <unk>\n\n\\end\\\n"
+    (tmp_path / "m.arpa").write_text(text)
+    (row,) = tag(["x"], model_path=str(tmp_path / "m.arpa"))
+    assert row["perplexity"] == row["max_unit_perplexity"] == 1e300

@@ -1,14 +1,17 @@
 import importlib.resources
 import os
+import shlex
 import subprocess
 import sys
 
+import numpy as np
 import orjson
 import pytest
 
 from dolma_py.errors import ConfigError, DolmaError
 from taggers import recipes_by_name as module
-from taggers.classifier_commands import describe_threshold, print_check, run_annotate, run_train
+from taggers.classifier_commands import describe_threshold, print_check, print_figures, run_annotate, run_train
+from taggers.classifier_figures import measure_labels
 from taggers.labelled_texts import ExampleSource, is_label
 from taggers.recipes_by_name import check_source, check_sources, list_recipes, load_recipe
 from taggers.train_labels import train_labels
@@ -113,10 +116,37 @@ def test_a_threshold_is_told_in_words():
         "target": 0.9, "threshold": 0.25, "precision": 0.91, "precision_interval": [0.85, 0.95], "recall": 0.7,
         "recall_interval": [0.6, 0.8], "is_sure": False, "best_precision": 1.0, "called": 50,
     }  # fmt: skip
-    told = describe_threshold("hq", found)
+    told = describe_threshold("hq", found, 50)
     assert "P >= 0.250000" in told and "wanted 0.9, not sure" in told and "recall of 0.700 (0.600-0.800)" in told
-    told = describe_threshold("hq", found | {"threshold": None, "best_precision": 0.8})
-    assert told == "hq: no threshold gives a precision of 0.9 on 10 texts or more; the best is 0.800"
+    none = found | {"threshold": None, "best_precision": 0.8}
+    assert describe_threshold("hq", none, 10) == (
+        "hq: no threshold gives a precision of 0.9 on 10 texts or more; the best is 0.800"
+    )
+    assert describe_threshold("hq", none, 9) == "hq: no threshold, 9 texts are too few: one must call 10 or more"
+
+
+def test_a_table_fits_a_narrow_terminal_and_says_no_more_than_is_known(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    truth = np.array([0] * 30 + [1] * 30)
+    probabilities = np.stack([np.where(truth == 0, 0.9, 0.2), np.where(truth == 0, 0.1, 0.8)], axis=1)
+    probabilities[:5] = probabilities[-5:][:, ::1]
+    labels = ["educational", "conversation", "law"]
+    probabilities = np.concatenate([probabilities, np.zeros((60, 1))], axis=1)
+    print_figures(measure_labels(probabilities, truth, labels), "texts")
+    out = capsys.readouterr().out
+    assert "\u2026" not in out and "..." not in out
+    assert "no figure" in out  # of law, which no text has
+    assert max(map(len, [line for line in out.splitlines() if line.startswith("\u2502")])) <= 80
+    print_figures(measure_labels(np.eye(2)[truth], truth, labels[:2]), "texts")
+    assert "(1.000-1.000)" not in capsys.readouterr().out
+
+
+def test_a_model_that_calls_everything_one_label_is_told(capsys):
+    probabilities = np.tile(np.array([0.6, 0.4]), (40, 1))
+    print_figures(measure_labels(probabilities, np.array([0, 1] * 20), ["a", "b"]), "texts")
+    assert "every text is called a" in capsys.readouterr().out
+    print_figures(measure_labels(probabilities, np.zeros(40, np.int64), ["a", "b"]), "texts")
+    assert "every text is called" not in capsys.readouterr().out
 
 
 def dolma_py(*arguments, cwd):
@@ -139,6 +169,8 @@ def test_the_commands_label_train_and_measure(tmp_path):
         assert "120 texts: 120 requests, 0 of them answered before" in told.stdout and not server.bodies, told.stderr
         told = dolma_py(*asked, "--output=labels.jsonl", cwd=tmp_path)
     assert "120 of 120 texts have a label" in told.stdout, told.stderr
+    told = dolma_py(*asked, "--output=labels.jsonl", cwd=tmp_path)
+    assert told.returncode == 0 and "120 of 120 texts have a label): nothing was done" in told.stdout, told.stderr
     options = [
         "--set=classifier.dim=8",
         "--set=classifier.held_out_frac=0.4",
@@ -146,7 +178,7 @@ def test_the_commands_label_train_and_measure(tmp_path):
         "--set=positive_label=good",
     ]
     told = dolma_py("train", "--input=labels.jsonl", "--dry-run", *options, cwd=tmp_path)
-    assert "Nothing was done" in told.stdout and not list(tmp_path.glob("*.bin")), told.stderr
+    assert "MB of memory. Nothing was done" in told.stdout and not list(tmp_path.glob("*.bin")), told.stderr
     told = dolma_py("train", "--input=labels.jsonl", "--output=m.bin", *options, cwd=tmp_path)
     assert "wrote m.bin" in told.stdout and "good: P >= " in told.stdout, told.stderr
     told = dolma_py("train", "--input=labels.jsonl", "--output=m.bin", *options, cwd=tmp_path)
@@ -155,8 +187,32 @@ def test_the_commands_label_train_and_measure(tmp_path):
     told = dolma_py("measure", "--model=m.bin", "--input", path, mapped, "--output=figures.json", cwd=tmp_path)
     figures = orjson.loads((tmp_path / "figures.json").read_bytes())["figures"]
     assert figures["texts"] == 120 and figures["accuracy"] > 0.9, told.stderr
+    assert "the model was trained on these texts, on about 100% of its training texts" in told.stdout
+    (tmp_path / "broken.jsonl").write_bytes((tmp_path / "labels.jsonl").read_bytes() + b'no JSON\n{"text": "x"}\n')
+    told = dolma_py("train", "--input=broken.jsonl", "--output=n.bin", *options, cwd=tmp_path)
+    assert "labels: of 121 read not taken: left_out:label 1, unreadable:invalid_json 1" in told.stdout, told.stdout
     told = dolma_py("measure", "--model=m.bin", "--input", path, cwd=tmp_path)
     assert told.returncode == 2 and "expected labels of the model" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_the_annotation_of_the_page_runs_as_written(tmp_path):
+    page = (REPOSITORY / "docs" / "classifiers.md").read_text().replace("\\\n", " ")
+    lines = [line for line in page.splitlines() if line.startswith("dolma-py classifier annotate")]
+    assert len(lines) == 1
+    (tmp_path / "pages.jsonl").write_bytes(orjson.dumps({"text": "a page"}) + b"\n" + orjson.dumps({"text": " "}))
+    told = dolma_py(*shlex.split(lines[0])[2:], cwd=tmp_path)
+    assert told.returncode == 0 and "1 texts: 1 requests" in told.stdout, told.stderr
+    assert "no_text: 1 texts hold nothing to be read" in told.stdout
+
+
+def test_an_annotation_without_its_model_is_told_what_to_give():
+    with pytest.raises(
+        ConfigError, match=r"^endpoint\.base_url, endpoint\.model, endpoint\.cache: .* --set endpoint\.model=NAME"
+    ):
+        load_recipe("annotation", "quality", inputs=["x"], overrides=[])
+    with pytest.raises(ConfigError, match=r"^endpoint\.cache: .*Give --set endpoint\.cache=FOLDER\.$"):
+        sets = ["endpoint.base_url=http://127.0.0.1:1/v1", "endpoint.model=m"]
+        load_recipe("annotation", "quality", inputs=["x"], overrides=sets)
 
 
 def test_a_recipe_learns_human_judgements_of_real_pages(data_dir, tmp_path):

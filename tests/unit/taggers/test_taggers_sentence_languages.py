@@ -14,10 +14,10 @@ from taggers.base import describe_tagger, tag_checked
 from taggers.fasttext_model import load_model
 from taggers.registry import build_tagger
 from taggers.sentence_languages import find_foreign, find_sentences
-from taggers.train_classifier import ClassifierConfig, train_classifier
 from taggers.web_filter import PRESETS
 from tests.reference import sentence_languages as reference
 from tests.strategies import any_bytes
+from tests.tiny_classifier import train_two
 
 GERMAN = "Das Wetter ist heute sehr schoen, und wir gehen mit den Kindern in den Park."
 ENGLISH = "The weather is very nice today, and we are going to the park with the children."
@@ -96,11 +96,9 @@ def test_they_are_the_sentences_that_the_rules_count(texts):
 def model(tmp_path_factory):
     """A fastText model that tells two languages: stands in for lid.176, which is not ours to ship."""
     path = str(tmp_path_factory.mktemp("lid") / "lid.bin")
-    config = ClassifierConfig(
-        positive_label="de", negative_label="en", dim=8, epochs=20, learning_rate=0.5, held_out_frac=0.3
-    )
+    options = {"labels": ("de", "en"), "dim": 8, "epochs": 20, "learning_rate": 0.5, "held_out_frac": 0.3}
     texts = [[f"{text} {i}" for i in range(30)] for text in (GERMAN, ENGLISH)]
-    return path, train_classifier(*texts, output_path=path, seed=1, config=config)["model_fingerprint"]
+    return path, train_two(*texts, output_path=path, seed=1, **options)["model_fingerprint"]
 
 
 def test_sentences_of_another_language_are_found(model):

@@ -9,9 +9,9 @@ from dolma_py.errors import ConfigError
 from taggers.base import describe_tagger, tag_checked
 from taggers.registry import build_tagger
 from taggers.text_units import find_units
-from taggers.train_classifier import ClassifierConfig, train_classifier
 from tests.reference import text_units as reference
 from tests.strategies import any_bytes, texts
+from tests.tiny_classifier import train_two
 
 UNITS = st.sampled_from(["sentence", "line", "paragraph"])
 PIECES = [
@@ -78,11 +78,9 @@ def model_path(tmp_path_factory):
         ["thank you friend", "good morning", "a kind friend"],
     )
     path = str(tmp_path_factory.mktemp("model") / "rude.bin")
-    config = ClassifierConfig(
-        positive_label="toxic", negative_label="non_toxic", dim=8, epochs=60, learning_rate=0.5, held_out_frac=0.3
-    )
+    options = {"labels": ("toxic", "non_toxic"), "dim": 8, "epochs": 60, "learning_rate": 0.5, "held_out_frac": 0.3}
     many = [[f"{text} w{k % 3}" for k in range(9) for text in side] for side in (rude, kind)]
-    train_classifier(*many, output_path=path, seed=2, config=config)
+    train_two(*many, output_path=path, seed=2, **options)
     return path
 
 
@@ -109,6 +107,32 @@ def test_spans_and_scores(model_path):
     assert [row["max_unit_score"] is None for row in rows] == [False, False, True, True, False]
     assert rows[0]["max_unit_score"] == rows[0]["spans"][0]["score"] >= 0.4
     assert rows[0]["span_frac"] == pytest.approx(17 / len(TEXTS[0])) and rows[1]["span_frac"] == 0
+
+
+@pytest.mark.parametrize("name", ["toxicity", "adult"])
+@pytest.mark.parametrize("unit", ["sentence", "line", "paragraph"])
+def test_scores_are_the_librarys(model_path, name, unit):
+    odd = [
+        "",
+        "\u3002".join(["shut up", "\U0001f600 friend\u0301", "\x00"]),
+        "idiot! " * 2000,
+        "  a\n\nb. </s> fool",
+        "__label__toxic you",
+    ]
+    tagger = build_tagger(name, {"model_path": model_path, "unit": unit, "min_span_score": 0.0})
+    texts = [*TEXTS, *odd]
+    rows = tag_checked(tagger, pa.RecordBatch.from_pydict({"text": pa.array(texts, pa.large_string())})).to_pylist()
+    assert "model" not in vars(tagger.model)  # nothing asked the library
+
+    def ask_library(values):
+        names, found = tagger.model.model.predict([value.replace("\n", " ") for value in values], k=2)
+        return [dict(zip(*pair, strict=True))["__label__toxic"] for pair in zip(names, found, strict=True)]
+
+    assert [row["score"] for row in rows] == pytest.approx(ask_library(texts), abs=1.1e-5)
+    for text, row in zip(texts, rows, strict=True):
+        parts = [text[start:end] for start, end in reference.find_units(text, unit)]
+        assert [span["score"] for span in row["spans"]] == pytest.approx(ask_library(parts), abs=1.1e-5)
+    tagger.model.__dict__.pop("model")
 
 
 @pytest.mark.parametrize(("unit", "count"), [("line", [1, 1, 0, 0, 2]), ("paragraph", [1, 1, 0, 0, 2])])
@@ -144,6 +168,6 @@ def test_wrong_options(model_path, options, problem):
 def test_a_model_whose_label_must_be_named(tmp_path):
     path = str(tmp_path / "m.bin")
     rows = [f"word{k % 5} here" for k in range(40)], [f"other{k % 5} there" for k in range(40)]
-    train_classifier(*rows, output_path=path, seed=1, config=ClassifierConfig(dim=4, epochs=1, held_out_frac=0.3))
+    train_two(*rows, output_path=path, seed=1, dim=4, epochs=1, held_out_frac=0.3)
     with pytest.raises(ConfigError, match="It has: .*'hq'"):
         build_tagger("toxicity", {"model_path": path})

@@ -1,9 +1,8 @@
+import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import numpy as np
 import orjson
 import pytest
 
-from dolma_py.errors import ConfigError, DataError
+from dolma_py.errors import ConfigError, DataError, DolmaError
+from taggers import calibration_chart
 from taggers import train_labels as module
 from taggers.fasttext_model import load_model, normalize_text, predict_best
 from taggers.labelled_texts import ExampleSource, is_held_out
@@ -168,18 +168,143 @@ def test_a_quantised_model_repeats_is_smaller_and_has_figures_of_its_own(tmp_pat
     assert small["held_out"]["accuracy"] > 0.7 and small["held_out"]["texts"] == card["held_out"]["texts"]
 
 
-def test_a_killed_training_leaves_no_model(trained, tmp_path):
-    classifier = {"word_ngrams": 2, "num_buckets": 200000, "epochs": 100000}
-    process = run_training(trained[1], tmp_path / "m.bin", {"TMPDIR": str(tmp_path)}, classifier=classifier)
-    deadline = time.monotonic() + 300
-    while not list(tmp_path.glob("dolma-py-classifier-*/training.txt")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "m.bin").exists() and find_card(str(tmp_path / "m.bin")) is None
-    assert run_training(trained[1], tmp_path / "m.bin").wait() == 0
-    assert find_card(str(tmp_path / "m.bin"))
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name.startswith("m.")}
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+def die_after(monkeypatch, count):
+    """The (count + 1)-th file that would be written, copied or taken away is not, and nothing after it."""
+    done = []
+
+    def patch(name):
+        real = getattr(module, name)
+
+        def act(*args):
+            if len(done) == count:
+                raise Killed
+            done.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(module, name, act)
+
+    for name in ("write_bytes", "copy_file", "remove_file"):
+        patch(name)
+    return done
+
+
+QUICK = {"dim": 4, "epochs": 2}
+
+
+@pytest.fixture
+def _quick_picture(monkeypatch):
+    """The picture's file without its drawing, which is most of a small training's time."""
+    monkeypatch.setattr(calibration_chart, "draw_calibration", lambda figures: f"picture of {figures['accuracy']}")
+
+
+@pytest.fixture(scope="module")
+def wholes(tmp_path_factory):
+    """The data, and what trainings of either seed leave behind, quantised and not."""
+    data = write_lines(tmp_path_factory.mktemp("rows") / "rows.jsonl", make_rows(count=300))
+    found = {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(calibration_chart, "draw_calibration", lambda figures: f"picture of {figures['accuracy']}")
+        for seed in (3, 4):
+            for quantize in (True, False):
+                folder = tmp_path_factory.mktemp("whole")
+                config = settings(data, classifier=QUICK, quantize=quantize)
+                train_labels(config, output_path=str(folder / "m.bin"), seed=seed)
+                found[seed, quantize] = files_of(folder)
+    return data, found
+
+
+@pytest.mark.usefixtures("_quick_picture")
+@pytest.mark.parametrize(
+    ("stands", "quantize"), [(None, True), (True, True), (True, False), (False, True)],
+    ids=["quantised over nothing", "over a quantised one", "unquantised over a quantised one", "over an unquantised one"],
+)  # fmt: skip
+def test_a_training_killed_at_any_file_leaves_no_model_of_two_trainings(
+    wholes, tmp_path, monkeypatch, stands, quantize
+):
+    """Before each of its files; the model of another seed stood there. The same command again, without --replace, mends it."""
+    data, whole = wholes
+    config = settings(data, classifier=QUICK, quantize=quantize)
+    arguments = {"output_path": str(tmp_path / "m.bin"), "seed": 3}
+    finished = False
+    for count in range(30):
+        for name in files_of(tmp_path):
+            (tmp_path / name).unlink()
+        for name, content in whole.get((4, stands), {}).items():
+            (tmp_path / name).write_bytes(content)
+        with monkeypatch.context() as patched, contextlib.suppress(Killed):
+            die_after(patched, count)
+            train_labels(config, **arguments, replace=stands is not None)
+            finished = True
+        left = files_of(tmp_path)
+        if finished:
+            break
+        # the .bin that stood goes first, the new one comes last
+        assert ("m.bin" in left) == (count == 0 and stands is not None)
+        train_labels(config, **arguments, replace="m.bin" in left)
+        assert files_of(tmp_path) == whole[3, quantize]
+    assert finished and count >= 7
+    assert left == whole[3, quantize]
+
+
+@pytest.mark.usefixtures("_quick_picture")
+def test_a_quantised_model_of_another_training_is_not_taken_for_this_ones(wholes, tmp_path):
+    data, whole = wholes
+    for name, content in whole[3, True].items():
+        (tmp_path / name).write_bytes(content)
+    for name in ("m.ftz", "m.ftz.card.json"):
+        (tmp_path / name).write_bytes(whole[4, True][name])
+    config = settings(data, classifier=QUICK, quantize=True)
+    with pytest.raises(ConfigError, match="another model stands there"):
+        train_labels(config, output_path=str(tmp_path / "m.bin"), seed=3)
+    _, is_new = train_labels(config, output_path=str(tmp_path / "m.bin"), seed=3, replace=True)
+    assert is_new and files_of(tmp_path) == whole[3, True]
+
+
+@pytest.mark.usefixtures("_quick_picture")
+def test_a_quantised_model_of_somebody_else_is_left_alone(wholes, tmp_path):
+    (tmp_path / "m.ftz").write_bytes(b"precious")
+    config = settings(wholes[0], classifier=QUICK, quantize=True)
+    with pytest.raises(ConfigError, match="--replace"):
+        train_labels(config, output_path=str(tmp_path / "m.bin"), seed=3)
+    config = config.model_copy(update={"quantize": False})
+    train_labels(config, output_path=str(tmp_path / "m.bin"), seed=3, replace=True)
+    assert (tmp_path / "m.ftz").read_bytes() == b"precious"
+
+
+def test_another_target_gives_new_figures_and_no_new_model(trained, tmp_path, monkeypatch):
+    output = str(tmp_path / "m.bin")
+    arguments = {"output_path": output, "seed": 3}
+    train_labels(settings(trained[1], classifier=QUICK), **arguments)
+    model = Path(output).read_bytes()
+    monkeypatch.setattr(module, "train_model", lambda *_: pytest.fail("trained again"))
+    config = settings(trained[1], classifier=QUICK, target_precision=0.5, positive_label="law")
+    card, is_new = train_labels(config, **arguments)
+    assert not is_new and Path(output).read_bytes() == model
+    assert card["held_out"]["labels"]["art"]["threshold"]["target"] == 0.5 and card["config"]["positive_label"] == "law"
+    assert find_card(output) == card
+
+
+def test_a_model_of_another_library_is_another_model(trained, tmp_path, monkeypatch):
+    config = settings(trained[1], classifier=QUICK)
+    train_labels(config, output_path=str(tmp_path / "m.bin"), seed=3)
+    monkeypatch.setattr(module, "name_library", lambda: "fasttext 99")
+    with pytest.raises(ConfigError, match="another model stands there"):
+        train_labels(config, output_path=str(tmp_path / "m.bin"), seed=3)
+
+
+def test_texts_under_two_labels_are_counted(tmp_path):
+    rows = [*make_rows(), {"text": "the same\nwords", "label": "art"}, {"text": "the  same words", "label": "law"}]
+    data = write_lines(tmp_path / "rows.jsonl", rows)
+    card, _ = train_labels(settings(data, classifier=QUICK), output_path=str(tmp_path / "m.bin"), seed=1)
+    assert card["data"]["texts_under_two_labels"] == 1
 
 
 def test_a_card_without_its_model_is_no_model(trained, tmp_path):
@@ -189,14 +314,36 @@ def test_a_card_without_its_model_is_no_model(trained, tmp_path):
     assert find_card(str(tmp_path / "m.bin")) is None
 
 
-def test_probabilities_are_the_librarys_in_the_order_that_is_asked(trained):
-    model = load_model(trained[2])
-    texts = [row["text"] for row in make_rows(seed=8)] + [""]
+@pytest.mark.parametrize("classifier", [{}, {"char_ngrams_min": 2, "char_ngrams_max": 3, "num_buckets": 20000}])
+def test_probabilities_and_counts_are_the_librarys_in_the_order_that_is_asked(
+    trained, tmp_path, monkeypatch, classifier
+):
+    monkeypatch.setattr(module, "_BATCH_TEXTS", 7)
+    path = str(tmp_path / "m.bin")
+    card, _ = train_labels(settings(trained[1], classifier=classifier), output_path=path, seed=5)
+    model = load_model(path)
+    texts = [row["text"] for row in make_rows(seed=8)] + ["", " \n", "\U0001f600 " * 400]
     found = predict_probabilities(model, texts, ["tech", "art"])
+    assert "model" not in vars(model)  # nothing asked the library
     names, values = model.model.predict([normalize_text(text) for text in texts], k=3)
     for row, (of_text, probabilities) in enumerate(zip(names, values, strict=True)):
         expected = dict(zip(of_text, probabilities, strict=True))
-        assert found[row].tolist() == [min(np.float32(expected[f"__label__{label}"]), 1) for label in ("tech", "art")]
+        wanted = [min(expected[f"__label__{label}"], 1) for label in ("tech", "art")]
+        assert found[row].tolist() == pytest.approx(wanted, abs=1e-5)
+    assert found.shape == (123, 2) and card["num_words"] == len(model.model.get_words())
+    with pytest.raises(ConfigError, match="no such label"):
+        predict_probabilities(model, texts, ["music"])
+
+
+def test_a_text_that_the_model_knows_nothing_of_has_no_probability(tmp_path):
+    """Not even its end, which stands but once in a text."""
+    rows = [{"text": f"{number} " + f"{WORDS[label]} " * 5, "label": label} for label in WORDS for number in range(40)]
+    config = settings(write_lines(tmp_path / "rows.jsonl", rows), classifier={"min_count": 121})
+    train_labels(config, output_path=str(tmp_path / "m.bin"), seed=5)
+    model = load_model(str(tmp_path / "m.bin"))
+    assert [len(names) for names in model.model.predict(["wires", "wire"], k=3)[0]] == [0, 3]
+    found = predict_probabilities(model, ["wires", "wire"], ["tech", "art"])
+    assert np.isnan(found[0]).all() and found[1, 0] > 0.9 > found[1, 1]
 
 
 def test_an_existing_model_is_measured_on_other_texts(trained, tmp_path):
@@ -205,6 +352,9 @@ def test_an_existing_model_is_measured_on_other_texts(trained, tmp_path):
     found = measure_model(trained[2], [source], seed=1)
     assert found["figures"]["texts"] == 90 and found["figures"]["accuracy"] > 0.7
     assert found["model"]["fingerprint"] == trained[3]["model_fingerprint"]
+    assert found["trained_on_frac"] == 0.0
+    own = ExampleSource(name="own", inputs=[trained[1]], label_field="label")
+    assert measure_model(trained[2], [own], seed=9)["trained_on_frac"] == 1.0
     strange = source.model_copy(update={"labels": {"art": "art", "law": "justice"}})
     with pytest.raises(ConfigError, match="expected labels of the model"):
         measure_model(trained[2], [strange], seed=1)
@@ -240,6 +390,14 @@ def test_one_label_or_too_few_texts_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="ends in .bin"):
         train_labels(settings(path), output_path=str(tmp_path / "m.model"))
     assert not list(tmp_path.glob("m.*"))
+
+
+@pytest.mark.parametrize("classifier", [{}, {"word_ngrams": 2, "num_buckets": 20000}])
+def test_a_training_that_diverges_is_one_sentence_and_leaves_nothing(trained, tmp_path, classifier):
+    config = settings(trained[1], classifier={"learning_rate": 1e6, **classifier})
+    with pytest.raises(DolmaError, match="not finite. Lower learning_rate"):
+        train_labels(config, output_path=str(tmp_path / "m.bin"), seed=5)
+    assert not list(tmp_path.iterdir())
 
 
 def test_too_few_hash_rows_to_repeat_are_refused():
