@@ -16,6 +16,7 @@ from dolma_py import config, storage
 from dolma_py.config import Config
 from dolma_py.errors import ConfigError
 from dolma_py.rules import parse_rule
+from pipelines.recipe_sources import MixSource, StepSize
 from pipelines.steps import Rule, SettingsPlace, StepContext, StepResult
 
 # kind of a step -> the module of its job; a module has VERSION, one Config for it, and run(context, config). It may have
@@ -65,6 +66,13 @@ class Recipe(Config):
     steps: list[dict[str, Any]] = Field(
         min_length=1,
         description="name, kind, and the settings of the kind; with `only_with`, a setting's key, while that setting is not empty",
+    )
+    sources: list[MixSource] = Field(
+        default_factory=list, description="of a recipe of a whole mix: what its sources are; changes no step"
+    )
+    sizes: list[StepSize] = Field(
+        default_factory=list,
+        description="of a recipe of a whole mix: what its steps read at its full size; changes no step",
     )
     _file: str = PrivateAttr(default="")  # it was read from, for errors
     _skipped: dict[str, str] = PrivateAttr(
