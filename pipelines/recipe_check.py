@@ -48,13 +48,13 @@ class Checked(NamedTuple):
 def check_recipe(recipe: Recipe, corpus: Corpus) -> list[Checked]:
     """A row for each thing that the recipe reads, in order of its steps; recipes of its sources are parsed too.
 
-    Raises ConfigError for settings that a run would refuse.
+    Raises ConfigError for settings that a run would refuse; one whose file is missing is a row.
     """
     steps = build_steps(recipe)
-    check_steps(steps)
+    check_steps(steps, without_files=True)
     for source in recipe.sources:
         if source.recipe is not None:
-            check_steps(build_steps(load_recipe(source.recipe, [])))
+            check_steps(build_steps(load_recipe(source.recipe, [])), without_files=True)
     rows, made, writer = [], set[str](), ""
     for step in steps:
         for setting, value in list_readings(step):

@@ -127,6 +127,28 @@ def test_a_setting_that_does_not_parse_is_an_error(tmp_path):
         check(tmp_path, ingest("a"), sources=[SOURCE | {"recipe": "no_such_recipe"}])
 
 
+def test_a_file_that_is_missing_is_a_row_and_hides_no_later_mistake(tmp_path):
+    steps = [
+        ingest("a"),
+        {
+            "name": "lists",
+            "kind": "tag",
+            "taggers": [{"tagger": "url-lists", "options": {"exact_domains": ["no.txt"]}}],
+        },
+        {"name": "topics", "kind": "tag", "taggers": [{"tagger": "topic", "options": {"model_path": "no.bin"}}]},
+    ]
+    rows = check(tmp_path, *steps)
+    assert [row.path for row in rows.values() if row.is_missing] == ["a", "no.txt", "no.bin"]
+    with pytest.raises(ConfigError, match="num_wordz"):
+        last = {
+            "name": "last",
+            "kind": "tag",
+            "taggers": [{"tagger": "lengths"}],
+            "rules": [{"name": "a", "keep": "num_wordz > 1"}],
+        }
+        check(tmp_path, *steps, last)
+
+
 def test_the_command_prints_and_refuses(tmp_path):
     arguments = ["build", "mix", "--recipe", "dolma3-mix-6t", "--corpus", str(tmp_path / "c"), "--check"]
     answer = CliRunner().invoke(app, arguments)
