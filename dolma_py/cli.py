@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dolma_py.cli_classifier import Replace, add_classifier_commands
+from dolma_py.cli_trace import add_trace_commands
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
 
 # command -> "module:function"; resolved when the command runs
@@ -39,6 +40,8 @@ COMMANDS = {
     "generate": "train_bridge.run_generation:generate",
     "report": "dolma_py.report:write_report",
     "inspect": "dolma_py.inspect_documents:run_inspect",
+    "trace token": "dolma_py.trace_commands:run_trace_token",
+    "trace document": "dolma_py.trace_commands:run_trace_document",
     "export dolma": "pipelines.commands:run_export_dolma",
     "export hf": "train_bridge.run_export:export_hf",
     "settings": "pipelines.commands:run_settings",
@@ -79,6 +82,10 @@ app.add_typer(dedup_app, name="dedup")
 app.add_typer(mix_app, name="mix")
 export_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Write a corpus in the form of other tools.")
 app.add_typer(export_app, name="export")
+trace_app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Shards back to documents, documents to shards."
+)
+app.add_typer(trace_app, name="trace")
 
 Corpus = Annotated[str, typer.Option("--corpus", help="corpus folder, local, s3://, gs:// or hdfs://")]
 View = Annotated[str | None, typer.Option("--view", help="view under views/ of the corpus; default: all documents")]
@@ -291,6 +298,7 @@ def tag(
 
 
 add_classifier_commands(classifier_app, call)
+add_trace_commands(trace_app, call)
 _job_command(
     tokenizer_app, "tokenizer train", "train_tokenizer", "Train a BPE tokenizer on a sample: --set vocab_size=32768."
 )

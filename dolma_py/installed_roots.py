@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 PROJECT = "dolma-py"
-LEFT_OUT_EXTRAS = frozenset({"dev", "all"})
+LEFT_OUT_EXTRAS = frozenset({"dev", "all", "hf"})
 STDLIB = "stdlib"
 SKIPPED_FOLDERS = frozenset({"site-packages", "dist-packages", "__pycache__"})
 SYSTEM_DOCS = "/usr/share/doc"
@@ -34,7 +34,7 @@ class Distribution(NamedTuple):
 
 
 def list_distributions(project: str = PROJECT) -> list[Distribution]:
-    """The standard library, then the installed dependencies of `project` (every extra but dev) in order of their names.
+    """The standard library, then the installed dependencies of `project` (every extra but dev and hf) in order of their names.
 
     A dependency whose installed version is not the pinned one is left out; one with a range of versions is taken as it is.
     """

@@ -16,7 +16,7 @@ from pipelines.done_steps import State
 from pipelines.recipe import Recipe
 from taggers.fasttext_model import normalize_text
 from taggers.language_model_training import LanguageModelConfig, train_language_model
-from taggers.train_classifier import ClassifierConfig, FastTextOptions, train_classifier, train_model
+from taggers.train_classifier import FastTextOptions, train_model
 from tests.chat_server import framed_in, question_of
 from tests.dedup_jobs import list_output
 from tests.golden.make_rule_outputs import LINES, SENTENCES, make_documents, make_pages
@@ -126,8 +126,8 @@ def write_models(folder: Path) -> None:
         for chosen in (SENTENCES[::2], SENTENCES[1::2])
     ]
     for name, labels, sides in (("quality", ("hq", "cc"), (pages, code)), ("toxic", ("toxic", "non_toxic"), halves)):
-        config = ClassifierConfig(positive_label=labels[0], negative_label=labels[1], held_out_frac=0.2, **fast)
-        train_classifier(*sides, output_path=str(folder / f"{name}.bin"), seed=1, config=config)
+        texts = {label: [normalize_text(text) for text in side] for label, side in zip(labels, sides, strict=True)}
+        train_model(texts, str(folder), 1, FastTextOptions(**fast)).save_model(str(folder / f"{name}.bin"))
     kinds = {"web": pages, "code": code, "lines": ["".join(LINES[start:]) for start in range(len(LINES))] * 9}
     normalised = {label: [normalize_text(text) for text in texts] for label, texts in kinds.items()}
     train_model(normalised, str(folder), 1, FastTextOptions(**fast)).save_model(str(folder / "kinds.bin"))

@@ -32,6 +32,7 @@ from dolma_py.storage import checksum_file, lock_folder
 from pipelines.build_recipe import BuildOptions, build, build_named
 from pipelines.recipe import Recipe, load_recipe
 from tests.golden import make_step_outputs
+from tests.made_mixes import count_fates
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +212,13 @@ def test_a_token_leads_back_to_its_file_of_origin(built, inputs):
     record = json.loads(lines[line - 1])
     assert record["id"] == name
     assert tokenizer.decode(ids[:-1].tolist())[:60] == record["text"][:60]
+
+
+def test_every_document_is_traced_to_its_copies_or_to_what_dropped_it(built):
+    told, shards = count_fates(Corpus(str(built[0]))), manifests(built[0])["shards"]["facts"]
+    planted = {"long_enough": 3, "repetition": 10, "exact_copy": 5, "near_copy": 5, "contaminated": 1}
+    assert told == told | planted and told["copies"] == shards["documents"]
+    assert told["held out"] == sum(source["documents"] for source in shards["heldout"].values())
 
 
 def test_a_second_run_does_nothing(built, inputs, monkeypatch):

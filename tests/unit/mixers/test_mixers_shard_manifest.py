@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from dolma_py.errors import DataError
-from dolma_py.hashing import hash_ids
+from dolma_py.hashing import hash_ids, mix_keys
 from mixers import percentiles, plan, sampling, shard_manifest, shards, tokenization
+from mixers.prefix_search import Ordered
 from tests.reference import shards as reference
 
 SEED = 11
@@ -45,14 +46,10 @@ def mix(tokenizer):
     config = plan.PlanConfig(token_budget=int(tokens.sum() * 1.4), sources={"web": plan.SourceConfig(curve=True)})
     made = plan.make_plan(cells, config)
     planned = made.cells["planned_tokens"].to_numpy()
-    names = [tuple(made.cells[name].to_pylist()) for name in ("source", "topic", "bucket")]
-    copies = sampling.sample_copies(
-        cell,
-        tokens=tokens,
-        id_hash=id_hash,
-        planned_tokens=planned,
-        cell_seeds=sampling.derive_cell_seeds(list(zip(*names, strict=True)), seed=SEED),
-    )
+    docs = Ordered(cell, mix_keys(id_hash, seed=SEED), id_hash, np.arange(len(cell)), tokens)
+    names = [f"cell {number}" for number in range(len(planned))]
+    whole, rest = sampling.split_budget(planned, available=made.cells["tokens"].to_numpy(), names=names)
+    copies, _ = sampling.sample_copies(docs, whole=whole, rest=rest, chain=np.arange(10, dtype=np.int32) // 5)
     return {"copies": copies, "planned": planned, "cell": cell, "heldout": heldout, "ids": ids, "offsets": offsets}
 
 

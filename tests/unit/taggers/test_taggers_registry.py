@@ -97,5 +97,5 @@ def test_output_with_other_rows_or_columns_is_refused():
 
 def test_description_holds_what_decides_the_output():
     described = describe_tagger(build_tagger("language", {"max_bytes": 64}))
-    assert (described["name"], described["version"], described["options"]["max_bytes"]) == ("language", 2, 64)
+    assert (described["name"], described["version"], described["options"]["max_bytes"]) == ("language", 3, 64)
     assert "model_path" not in described["options"]
