@@ -178,10 +178,7 @@ def build(
     until: Annotated[str | None, typer.Option("--until", help="last step to run")] = None,
     set: Overrides = None,
     dry_run: DryRun = False,
-    check: Annotated[
-        bool,
-        typer.Option("--check", help="only look whether inputs, models and files of the recipe are there, and stop"),
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="look whether all that the recipe reads is there")] = False,
     partitions: Partitions = None,
     master: Master = None,
     bundle: BundleFolder = None,

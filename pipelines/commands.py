@@ -48,25 +48,14 @@ class SparkOptions(TypedDict):
     bundle: str | None
 
 
-def run_build(
-    *, recipe: str, corpus: str, flow: str | None, inputs: list[str], until: str | None, overrides: list[str], dry_run: bool,
-    spark: SparkOptions, check: bool = False,
-) -> None:  # fmt: skip
-    """`dolma-py build`."""
+def run_build(*, until: str | None, dry_run: bool, spark: SparkOptions, check: bool = False, **chosen: Any) -> None:
+    """`dolma-py build`; `chosen`: recipe, corpus, flow, inputs and overrides."""
     if check:
-        run_check(recipe=recipe, corpus=corpus, flow=flow, inputs=inputs, until=until, overrides=overrides)
+        run_check(until=until, **chosen)
         return
     options = make_options(spark)._replace(until=until)
-    with name_inputs(bool(inputs)):
-        result = build_named(
-            recipe=recipe,
-            corpus=corpus,
-            flow=flow,
-            overrides=overrides,
-            inputs=inputs,
-            dry_run=dry_run,
-            options=options,
-        )
+    with name_inputs(bool(chosen["inputs"])):
+        result = build_named(dry_run=dry_run, options=options, **chosen)
     if isinstance(result, dict) and "sizes" in result:
         print_sizes(result["sizes"])
     elif isinstance(result, dict):
