@@ -61,7 +61,7 @@ def run_build(*, until: str | None, dry_run: bool, spark: SparkOptions, check: b
     elif isinstance(result, dict):
         print_plan(result)
     else:
-        print_outcomes(result, corpus)
+        print_outcomes(result, chosen["corpus"])
 
 
 def run_check(
