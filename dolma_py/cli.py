@@ -178,13 +178,14 @@ def build(
     until: Annotated[str | None, typer.Option("--until", help="last step to run")] = None,
     set: Overrides = None,
     dry_run: DryRun = False,
+    check: Annotated[bool, typer.Option("--check", help="look whether all that the recipe reads is there")] = False,
     partitions: Partitions = None,
     master: Master = None,
     bundle: BundleFolder = None,
 ) -> None:
     """Run a recipe: ingest, tag, deduplicate, decontaminate, mix, tokenize. Skips what is done; kill and repeat at will."""
     call("build", recipe=recipe, corpus=corpus, flow=flow, inputs=input or [], until=until, overrides=set or [],
-         dry_run=dry_run, spark={"master": master, "partitions": partitions, "bundle": bundle})  # fmt: skip
+         dry_run=dry_run, spark={"master": master, "partitions": partitions, "bundle": bundle}, check=check)  # fmt: skip
 
 
 @app.command()

@@ -292,11 +292,14 @@ def build_named(
     *, recipe: str, corpus: str, flow: str | None, overrides: list[str], inputs: list[str], dry_run: bool, options: BuildOptions
 ) -> list[Outcome] | dict[str, Any]:  # fmt: skip
     """What the command line calls: load the recipe, put the user's own files in, plan (a dict) or run (a list)."""
-    loaded = load_recipe(recipe, overrides)
-    if flow is not None and flow != loaded.flow:
-        raise ConfigError("FLOW", flow, f"expected {loaded.flow}, the flow of recipe {loaded.recipe}")
-    if inputs:
-        loaded = replace_inputs(loaded, inputs)
+    loaded = load_named(recipe, flow, overrides, inputs)
+    if dry_run and loaded.sizes and not inputs:
+        from pipelines.size_estimates import (
+            describe_sizes,
+        )  # it plans by the steps of other recipes, which nobody else asks for
+
+        check_steps(build_steps(loaded))
+        return {"sizes": describe_sizes(loaded)}
     if dry_run:
         loaded = cut_recipe(loaded, options.until)
         steps, target = build_steps(loaded), Corpus(corpus)
@@ -306,9 +309,21 @@ def build_named(
         new = costs.describe_new_inputs(steps, target)
         plan = costs.make_plan(loaded, steps, target, inputs=new, session=options.session) | costs.name_inputs(new)
         return plan | {"skipped": loaded.skipped}
+    if loaded.sources:
+        from pipelines.recipe_check import check_recipe, refuse_missing
+
+        refuse_missing(loaded, check_recipe(cut_recipe(loaded, options.until), Corpus(corpus)))
     for name, key in loaded.skipped.items():
         logger.info("step %s is left out: %s is empty", name, key)
     return build(loaded, corpus, options)
+
+
+def load_named(recipe: str, flow: str | None, overrides: list[str], inputs: list[str]) -> Recipe:
+    """The recipe of a command line."""
+    loaded = load_recipe(recipe, overrides)
+    if flow is not None and flow != loaded.flow:
+        raise ConfigError("FLOW", flow, f"expected {loaded.flow}, the flow of recipe {loaded.recipe}")
+    return replace_inputs(loaded, inputs) if inputs else loaded
 
 
 def replace_inputs(recipe: Recipe, inputs: list[str]) -> Recipe:

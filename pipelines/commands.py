@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from dolma_py import config
+from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError, name_known
 from dolma_py.formats.json_documents import WHY_LEFT_OUT
 from dolma_py.input_files import describe_left_out
 from dolma_py.settings_text import render_settings
-from pipelines.build_recipe import BuildOptions, build_named
+from pipelines.build_recipe import BuildOptions, build_named, cut_recipe, load_named
 from pipelines.bundle import ARCHIVE_NAME, CODE_NAME
 from pipelines.done_steps import DONE
 from pipelines.job_main import plan_ingest, plan_step_file, run_step_file
@@ -28,7 +29,9 @@ from pipelines.plain_commands import PLAIN_KINDS, PlainOptions, plan_plain, run_
 from pipelines.preset_entries import PresetEntry, render_preset
 from pipelines.read_plain_files import ReadingConfig
 from pipelines.recipe import SETTINGS, settings_class
+from pipelines.recipe_check import check_recipe, print_check, refuse_missing
 from pipelines.session import SessionConfig
+from pipelines.size_estimates import print_sizes
 from pipelines.steps import Rule, SettingsPlace
 from pipelines.tag_documents import TagConfig, check_taggers, name_set
 from taggers.preset_rules import PRESET_RULES, find_presets
@@ -45,26 +48,30 @@ class SparkOptions(TypedDict):
     bundle: str | None
 
 
-def run_build(
-    *, recipe: str, corpus: str, flow: str | None, inputs: list[str], until: str | None, overrides: list[str], dry_run: bool,
-    spark: SparkOptions,
-) -> None:  # fmt: skip
-    """`dolma-py build`."""
+def run_build(*, until: str | None, dry_run: bool, spark: SparkOptions, check: bool = False, **chosen: Any) -> None:
+    """`dolma-py build`; `chosen`: recipe, corpus, flow, inputs and overrides."""
+    if check:
+        run_check(until=until, **chosen)
+        return
     options = make_options(spark)._replace(until=until)
-    with name_inputs(bool(inputs)):
-        result = build_named(
-            recipe=recipe,
-            corpus=corpus,
-            flow=flow,
-            overrides=overrides,
-            inputs=inputs,
-            dry_run=dry_run,
-            options=options,
-        )
-    if isinstance(result, dict):
+    with name_inputs(bool(chosen["inputs"])):
+        result = build_named(dry_run=dry_run, options=options, **chosen)
+    if isinstance(result, dict) and "sizes" in result:
+        print_sizes(result["sizes"])
+    elif isinstance(result, dict):
         print_plan(result)
     else:
-        print_outcomes(result, corpus)
+        print_outcomes(result, chosen["corpus"])
+
+
+def run_check(
+    *, recipe: str, corpus: str, flow: str | None, inputs: list[str], until: str | None, overrides: list[str]
+) -> None:
+    """`dolma-py build --check`: a table, and an error where something is missing."""
+    loaded = cut_recipe(load_named(recipe, flow, overrides, inputs), until)
+    rows = check_recipe(loaded, Corpus(corpus))
+    print_check(loaded, rows)
+    refuse_missing(loaded, rows)
 
 
 @contextmanager

@@ -58,6 +58,40 @@ COSTS = {
 }
 
 
+class Rate(NamedTuple):
+    """A measured speed."""
+
+    mb_per_core_sec: float  # 10^6 bytes per second and core, start-up apart
+    shown_in: str  # the page with the run and its command; empty: the quickstart's (COSTS)
+
+
+# of whole steps, and of their parts, where a page shows a run; for plans of whole mixes (pipelines.size_estimates). A tagger's is that of the
+# tagger alone: a step of kind tag reads its text at that of Parquet before. What is not here has its COSTS
+RATES = {
+    "ingest warc": Rate(56.0, "docs/inputs.md"),  # of unpacked archives
+    "ingest jsonl": Rate(479.0, "docs/inputs.md"),  # zstd
+    "ingest parquet": Rate(593.0, "docs/inputs.md"),
+    "ingest in place": Rate(593.0, "docs/inputs.md"),  # its texts are measured once
+    "tag web-filter": Rate(49.3, "docs/filters.md"),
+    "tag web-filter, short_circuit": Rate(118.0, "docs/filters.md"),
+    "tag language": Rate(35.6, "docs/classifier-speed.md"),  # lid.176: 52.9 microseconds for 1,886 bytes of text
+    "tag classifiers": Rate(24.0, "docs/classifier-speed.md"),  # two models: 78.7 microseconds for 1,886 bytes
+    "tag quality": Rate(55.3, "docs/classifier-speed.md"),
+    "tag topic": Rate(51.3, "docs/classifier-speed.md"),
+    "tag url-lists": Rate(46.0, "docs/url-lists.md"),  # of URLs, which are a small part of the text
+    "tag pdf-text": Rate(146.0, "docs/rule-taggers.md"),
+    "tag code-rules": Rate(730.0, "docs/rule-taggers.md"),
+    "tag gzip-ratio": Rate(32.0, "docs/rule-taggers.md"),
+    "tag pii": Rate(687.0, "docs/rule-taggers.md"),
+    "tag contamination": Rate(59.0, "docs/decontamination.md"),
+    "tag gopher-dclm": Rate(72.0, "docs/filters.md"),
+    "tag lengths": Rate(72.0, "docs/filters.md"),  # at least that of gopher-dclm, which counts words too, and more
+    "tag mixers.token_count:TokenCountTagger": Rate(12.6, "docs/tokenize.md"),  # dolma2's layout, encoding alone
+    "dedup_exact": Rate(110.0, "docs/dedup.md"),
+    "dedup_minhash": Rate(42.0, "docs/dedup.md"),  # 26 x 11 with verification
+}
+
+
 class Estimate(NamedTuple):
     """What a sample of its documents says of a step in place of the size of its text; None where it says nothing."""
 
@@ -153,21 +187,27 @@ def plan_recipe(
             text_bytes = int(step.module.expected_text_bytes(step.settings))
         if hasattr(step.module, "mb_per_core_sec"):  # of a kind that works in several ways
             cost = cost._replace(mb_per_core_sec=step.module.mb_per_core_sec(step.settings, text_bytes))
-        in_flight = float(getattr(step.settings, "pool_bytes", None) or recipe.split_bytes)
-        held = int(cost.memory_per_split * min(in_flight, text_bytes))
-        if hasattr(step.module, "worker_memory_bytes"):  # of tasks that hold something else than a split
-            held = max(held, step.module.worker_memory_bytes(step.settings, text_bytes))
+        held = held_bytes(step, recipe.split_bytes, text_bytes)
         sampled = (
             NO_ESTIMATE if standing.is_done else sample_step(step, corpus, standing.state.view, text_bytes, recipe.seed)
         )
         shared = getattr(step.module, "shared_memory_bytes", None)
         lines.append(StepPlan(
             step.name, step.kind, standing.word, _estimate_seconds(standing.word, cost, text_bytes, cores, sampled),
-            WORKER_BYTES + held, 0 if standing.word in (DONE, RECOUNT) else _estimate_disk(step, corpus, cost, text_bytes, sampled),
-            DRIVER_BYTES + _estimate_driver(step, text_bytes, sampled), sampled.details | _tell_rules(step), sampled.driver_memory_bytes is not None,
+            WORKER_BYTES + held, 0 if standing.word in (DONE, RECOUNT) else estimate_disk(step, corpus, text_bytes, sampled),
+            DRIVER_BYTES + estimate_driver(step, text_bytes, sampled), sampled.details | _tell_rules(step), sampled.driver_memory_bytes is not None,
             shared(step.settings, corpus, text_bytes) if shared else 0,
         ))  # fmt: skip
     return all_bytes, lines
+
+
+def held_bytes(step: Step, split_bytes: int, text_bytes: int) -> int:
+    """What a task of the step holds beside WORKER_BYTES."""
+    in_flight = float(getattr(step.settings, "pool_bytes", None) or split_bytes)
+    held = int(COSTS[step.kind].memory_per_split * min(in_flight, text_bytes))
+    if hasattr(step.module, "worker_memory_bytes"):  # of tasks that hold something else than a split
+        held = max(held, step.module.worker_memory_bytes(step.settings, text_bytes))
+    return held
 
 
 def _tell_rules(step: Step) -> dict[str, Any]:
@@ -181,15 +221,15 @@ def _tell_rule(rule: Rule) -> str:
     return rule.keep or (f"cut {rule.edit}" if rule.edit else f"at least {rule.min_text_bytes} bytes of text")
 
 
-def _estimate_disk(step: Step, corpus: Corpus, cost: Cost, text_bytes: int, sampled: Estimate) -> int:
+def estimate_disk(step: Step, corpus: Corpus, text_bytes: int, sampled: Estimate = NO_ESTIMATE) -> int:
     """What a step writes, with what it needs while it runs."""
     if sampled.disk_bytes is not None:
         return sampled.disk_bytes
     more = getattr(step.module, "work_disk_bytes", None)
-    return int(cost.disk_frac * text_bytes) + (more(step.settings, corpus, text_bytes) if more else 0)
+    return int(COSTS[step.kind].disk_frac * text_bytes) + (more(step.settings, corpus, text_bytes) if more else 0)
 
 
-def _estimate_driver(step: Step, text_bytes: int, sampled: Estimate) -> int:
+def estimate_driver(step: Step, text_bytes: int, sampled: Estimate = NO_ESTIMATE) -> int:
     """Of steps that hold what grows with the documents, beside DRIVER_BYTES."""
     if sampled.driver_memory_bytes is not None:
         return sampled.driver_memory_bytes

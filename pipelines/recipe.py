@@ -16,6 +16,7 @@ from dolma_py import config, storage
 from dolma_py.config import Config
 from dolma_py.errors import ConfigError
 from dolma_py.rules import parse_rule
+from pipelines.recipe_sources import MixSource, StepSize
 from pipelines.steps import Rule, SettingsPlace, StepContext, StepResult
 
 # kind of a step -> the module of its job; a module has VERSION, one Config for it, and run(context, config). It may have
@@ -52,6 +53,7 @@ SETTINGS = {
     "export dolma": "export_dolma", "language-model train": "train_language_model",
 }  # fmt: skip
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"  # of a step
+NO_FILE = "no such file"  # rule of a ConfigError for an option that names one
 FIRST_KINDS = ("ingest", "read_plain")  # after them there is a view of all documents
 
 
@@ -65,6 +67,13 @@ class Recipe(Config):
     steps: list[dict[str, Any]] = Field(
         min_length=1,
         description="name, kind, and the settings of the kind; with `only_with`, a setting's key, while that setting is not empty",
+    )
+    sources: list[MixSource] = Field(
+        default_factory=list, description="of a recipe of a whole mix: what its sources are; changes no step"
+    )
+    sizes: list[StepSize] = Field(
+        default_factory=list,
+        description="of a recipe of a whole mix: what its steps read at its full size; changes no step",
     )
     _file: str = PrivateAttr(default="")  # it was read from, for errors
     _skipped: dict[str, str] = PrivateAttr(
@@ -216,10 +225,10 @@ def see_settings(kind: str) -> str:
     return f"See: dolma-py settings {commands[0]}." if commands else ""
 
 
-def check_steps(steps: list[Step]) -> None:
+def check_steps(steps: list[Step], *, without_files: bool = False) -> None:
     """Raise ConfigError for what only the step itself would find in its settings, before the first step is run.
 
-    Nothing is asked of what earlier steps are yet to make.
+    Nothing is asked of what earlier steps are yet to make. without_files: a file that is missing is no mistake, and what it hides is left.
     """
     earlier: list[str] = []  # attribute sets of the steps before
     for step in steps:
@@ -228,11 +237,16 @@ def check_steps(steps: list[Step]) -> None:
                 parse_rule(rule.keep or "any")
             except ConfigError as error:
                 raise error.moved(step.place.key(f"rules.{rule.name}.keep"), where=step.place.where) from error
+        try:
+            if hasattr(step.module, "list_sets"):
+                step.module.check_settings(step.settings, step.place, earlier)
+            elif hasattr(step.module, "check_settings"):
+                step.module.check_settings(step.settings, step.place)
+        except ConfigError as error:
+            if not (without_files and error.rule == NO_FILE):
+                raise
         if hasattr(step.module, "list_sets"):
-            step.module.check_settings(step.settings, step.place, earlier)
             earlier += step.module.list_sets(step.settings)
-        elif hasattr(step.module, "check_settings"):
-            step.module.check_settings(step.settings, step.place)
 
 
 def settings_class(kind: str) -> type[Config]:
