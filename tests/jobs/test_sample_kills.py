@@ -22,7 +22,7 @@ SETTINGS = made_mix.VARIANTS["chosen"][1] | {"max_docs": 1}
 # folders of phases: each begins with its first unit that is published, so there the phase is half done
 PLACES = {
     "plan": ["table", "heldout-0", "bins-1"],
-    "sample": ["excluded", "kept", "bins-0-rows", "copies-0", "drawn", "attributes"],
+    "sample": ["excluded", "kept", "bins-1", "copies-0", "drawn", "attributes"],
 }
 
 
