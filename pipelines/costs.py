@@ -68,10 +68,10 @@ class Rate(NamedTuple):
 # of whole steps, and of their parts, where a page shows a run; for plans of whole mixes (pipelines.size_estimates). A tagger's is that of the
 # tagger alone: a step of kind tag reads its text at that of Parquet before. What is not here has its COSTS
 RATES = {
-    "ingest warc": Rate(56.0, "docs/inputs.md"),  # of unpacked archives
-    "ingest jsonl": Rate(479.0, "docs/inputs.md"),  # zstd
-    "ingest parquet": Rate(593.0, "docs/inputs.md"),
-    "ingest in place": Rate(593.0, "docs/inputs.md"),  # its texts are measured once
+    "ingest warc": Rate(64.0, "docs/inputs.md"),  # of unpacked archives
+    "ingest jsonl": Rate(526.0, "docs/inputs.md"),  # zstd
+    "ingest parquet": Rate(709.0, "docs/inputs.md"),
+    "ingest in place": Rate(709.0, "docs/inputs.md"),  # its texts are measured once
     "tag web-filter": Rate(49.3, "docs/filters.md"),
     "tag web-filter, short_circuit": Rate(118.0, "docs/filters.md"),
     "tag language": Rate(35.6, "docs/classifier-speed.md"),  # lid.176: 52.9 microseconds for 1,886 bytes of text

@@ -52,7 +52,15 @@ def test_the_table_says_what_the_attributes_say(made):
     assert 2 * abs(facts["sampled_tokens"] - facts["planned_tokens"]) <= 2 * 700 and facts["planned_tokens"] == 60_000
 
 
-@pytest.mark.parametrize(("partitions", "max_docs"), [(2, 10_000_000), (7, 1), (1, 60), (2, 200)])
+@pytest.mark.parametrize(
+    ("partitions", "max_docs"),
+    [
+        (2, 10_000_000),
+        (7, 1),
+        pytest.param(1, 60, marks=pytest.mark.slow),
+        pytest.param(2, 200, marks=pytest.mark.slow),
+    ],
+)
 def test_partitions_and_passes_change_no_byte(made, tmp_path, partitions, max_docs):
     root, _, heldout, settings = made
     make(tmp_path, heldout, partitions=partitions, max_docs=max_docs, **settings)
