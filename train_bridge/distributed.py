@@ -25,6 +25,13 @@ def global_sum(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def global_max(tensor: Tensor) -> Tensor:
+    """Largest of all ranks, value by value, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return tensor
+
+
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Sum every gradient over all ranks, in one message; a loss divided by the GLOBAL label count then needs no factor."""
     if not dist.is_initialized():
