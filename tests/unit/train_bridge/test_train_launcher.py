@@ -184,7 +184,9 @@ def test_before_the_time_limit_the_job_goes_back_into_the_queue_and_resumes(
     assert (tmp_path / "requeues").read_text() == "7\n"
     assert "resuming after step" in answer.stderr
     assert train(*run_words(train_config_file, shards, tmp_path / "straight", *length)).returncode == 0
-    losses = [json.loads((folder / "metrics.json").read_text())["final_loss"] for folder in (output, tmp_path / "straight")]
+    losses = [
+        json.loads((folder / "metrics.json").read_text())["final_loss"] for folder in (output, tmp_path / "straight")
+    ]
     assert losses[0] == losses[1]
 
 
