@@ -36,7 +36,9 @@ def add_train_command(app: typer.Typer, call: Callable[..., Any]) -> None:
         gpu: Annotated[str | None, typer.Option("--gpu", help="with --dry-run: which, such as H100")] = None,
         mfu: Annotated[
             float | None,
-            typer.Option("--mfu", min=0.01, max=1, help="with --dry-run: reached share of its rate; default: published, or 0.4"),
+            typer.Option(
+                "--mfu", min=0.01, max=1, help="with --dry-run: reached share of its rate; default: published, or 0.4"
+            ),
         ] = None,
         price: Annotated[
             float | None, typer.Option("--price", min=0, help="with --dry-run: of one GPU for one hour")
@@ -56,4 +58,3 @@ def add_train_command(app: typer.Typer, call: Callable[..., Any]) -> None:
             )  # fmt: skip
         call("train", config=config, shards=shards or "", output=output or "", overrides=set or [], dry_run=dry_run,
              assumed={"gpus": gpus, "gpu": gpu, "mfu": mfu, "price": price})  # fmt: skip
-

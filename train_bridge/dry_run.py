@@ -29,7 +29,7 @@ class _Speed(NamedTuple):
     peak_flops_per_sec: float  # of one GPU
 
 
-def plan_run(config: TrainConfig, *, device: torch.device, assumed: Assumptions = Assumptions()) -> dict[str, Any]:  # noqa: B008
+def plan_run(config: TrainConfig, *, device: torch.device, assumed: Assumptions = Assumptions()) -> dict[str, Any]:
     """The numbers of a dry run, plain JSON values. Rates are per update, memory in bytes of one GPU.
 
     Raises  ConfigError for an unknown GPU, or a number of GPUs that the stage's layout does not divide

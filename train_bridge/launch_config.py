@@ -22,9 +22,7 @@ class LaunchConfig(Config):
     )
     cpus_per_process: int | None = Field(None, ge=1, description="slurm: --cpus-per-task is this times the processes.")
     memory_per_node: Word | None = Field(None, description="slurm: --mem, such as 900G; null: the cluster's default.")
-    time_limit: Word | None = Field(
-        None, description="slurm: --time, such as 2-00:00:00; null: the cluster's default."
-    )
+    time_limit: Word | None = Field(None, description="slurm: --time, such as 2-00:00:00; null: the cluster's default.")
     partition: Word | None = Field(None, description="slurm: --partition.")
     account: Word | None = Field(None, description="slurm: --account.")
     qos: Word | None = Field(None, description="slurm: --qos.")

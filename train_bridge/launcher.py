@@ -64,9 +64,7 @@ def local_command(config: LaunchConfig, arguments: list[str]) -> list[str]:
     return [*agent, "-m", "dolma_py", *arguments]
 
 
-def sbatch_script(
-    config: LaunchConfig, arguments: list[str], *, output: str, uses_gpus: bool, folder: str
-) -> str:
+def sbatch_script(config: LaunchConfig, arguments: list[str], *, output: str, uses_gpus: bool, folder: str) -> str:
     """A batch file: one torchrun a machine, which meet on the first machine of the job.
 
     uses_gpus: ask for one GPU a rank. folder: working folder of the job, the same path on every machine.
@@ -98,7 +96,9 @@ def sbatch_script(
     lines.append("#SBATCH --requeue" if config.requeue else "#SBATCH --no-requeue")
     agent = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={config.nodes}", f"--nproc-per-node={processes}",
              "--rdzv-backend=c10d"]  # fmt: skip
-    start = f'srun --kill-on-bad-exit=1 {shlex.join(agent)} \\\n  --rdzv-id="$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}" '
+    start = (
+        f'srun --kill-on-bad-exit=1 {shlex.join(agent)} \\\n  --rdzv-id="$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}" '
+    )
     start += f'--rdzv-endpoint="${{hosts[0]}}:{config.port}" \\\n  {shlex.join(["-m", "dolma_py", *arguments])} &'
     body = [*_SET_UP, *config.setup, *_HOSTS, *(_REQUEUE if config.requeue else []), start, "ranks=$!", 'wait "$ranks"']
     return "\n".join(["#!/bin/bash", *lines, *body]) + "\n"
@@ -108,7 +108,11 @@ def _quote(value: str) -> str:
     return value if value == shlex.quote(value) or "%" in value and " " not in value else f'"{value}"'
 
 
-_SET_UP = ["", "set -euo pipefail", "# written by dolma-py train --launcher slurm; a job that starts again resumes the run"]
+_SET_UP = [
+    "",
+    "set -euo pipefail",
+    "# written by dolma-py train --launcher slurm; a job that starts again resumes the run",
+]
 _HOSTS = ["", 'mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")']
 _REQUEUE = [
     "",

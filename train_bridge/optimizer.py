@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from dolma_py.config import Config
 
+UPDATED_AT_ONCE = 2**24  # numbers: enough to keep a GPU busy, 64 MiB each of temporaries
+
 
 class OptimizerConfig(Config):
     """Settings of AdamW and of step skipping."""
@@ -75,7 +77,8 @@ class SkipStepAdamW(torch.optim.Optimizer):
         taken = 1.0 - self._should_skip(loss, grad_norm).to(torch.float32)
         self.num_updates += taken
         for group in self.param_groups:
-            self._update_group(group, taken)
+            for params in _split_by_size(group["params"]):
+                self._update_params(params, group, taken)
         return taken
 
     def _should_skip(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
@@ -89,11 +92,8 @@ class SkipStepAdamW(torch.optim.Optimizer):
         self.norm_history = torch.cat((self.norm_history, grad_norm[None]))[-config.skip_window_steps :]
         return skip
 
-    def _update_group(self, group: dict[str, Any], taken: Tensor) -> None:
+    def _update_params(self, params: list[nn.Parameter], group: dict[str, Any], taken: Tensor) -> None:
         config, lr = self.config, group["lr"] * group["lr_factor"]
-        params = [param for param in group["params"] if param.grad is not None]
-        if not params:
-            return
         grads = [param.grad for param in params]
         for param in params:
             if not self.state[param]:
@@ -133,6 +133,22 @@ class SkipStepAdamW(torch.optim.Optimizer):
         for name, tensor in state_dict["skip_step"].items():
             setattr(self, name, tensor.to(device))
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "skip_step"})
+
+
+def _split_by_size(params: Iterable[nn.Parameter]) -> Iterable[list[nn.Parameter]]:
+    """Those with gradients, in runs of UPDATED_AT_ONCE numbers or of one parameter: an update needs three times their memory."""
+    run: list[nn.Parameter] = []
+    size = 0
+    for param in params:
+        if param.grad is None:
+            continue
+        if run and size + param.numel() > UPDATED_AT_ONCE:
+            yield run
+            run, size = [], 0
+        run.append(param)
+        size += param.numel()
+    if run:
+        yield run
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> SkipStepAdamW:

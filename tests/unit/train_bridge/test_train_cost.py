@@ -37,9 +37,7 @@ def bytes_kept(config, dtype, num_tokens=64):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_layer_keeps_what_the_estimate_says(shape, dtype):
-    two, three = (
-        ModelConfig(**shape, num_layers=layers, vocab_size=128, window_tokens=4096) for layers in (2, 3)
-    )
+    two, three = (ModelConfig(**shape, num_layers=layers, vocab_size=128, window_tokens=4096) for layers in (2, 3))
     measured = (bytes_kept(three, dtype) - bytes_kept(two, dtype)) / 64
     estimate, _ = saved_bytes_per_token(two, Layout(bfloat16=dtype == torch.bfloat16))
     assert estimate == pytest.approx(measured, rel=0.02)
