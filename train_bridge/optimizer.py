@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dolma_py.config import Config
+from train_bridge.distributed import local_part
 
 UPDATED_AT_ONCE = 2**24  # numbers: enough to keep a GPU busy, 64 MiB each of temporaries
 
@@ -77,8 +78,8 @@ class SkipStepAdamW(torch.optim.Optimizer):
         taken = 1.0 - self._should_skip(loss, grad_norm).to(torch.float32)
         self.num_updates += taken
         for group in self.param_groups:
-            for params in _split_by_size(group["params"]):
-                self._update_params(params, group, taken)
+            for whole in _split_by_size(group["params"]):
+                self._update_params(whole, group, taken)
         return taken
 
     def _should_skip(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
@@ -92,14 +93,16 @@ class SkipStepAdamW(torch.optim.Optimizer):
         self.norm_history = torch.cat((self.norm_history, grad_norm[None]))[-config.skip_window_steps :]
         return skip
 
-    def _update_params(self, params: list[nn.Parameter], group: dict[str, Any], taken: Tensor) -> None:
+    def _update_params(self, whole: list[nn.Parameter], group: dict[str, Any], taken: Tensor) -> None:
         config, lr = self.config, group["lr"] * group["lr_factor"]
-        grads = [param.grad for param in params]
-        for param in params:
+        for param in whole:
             if not self.state[param]:
                 self.state[param] = {"exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
-        means = [self.state[param]["exp_avg"] for param in params]
-        squares = [self.state[param]["exp_avg_sq"] for param in params]
+        # each rank on its own parts: the update knows no neighbours, whatever mesh a parameter lies on
+        params = [local_part(param) for param in whole]
+        grads = [local_part(param.grad) for param in whole]
+        means = [local_part(self.state[param]["exp_avg"]) for param in whole]
+        squares = [local_part(self.state[param]["exp_avg_sq"]) for param in whole]
         rate1, rate2 = (1 - config.beta1) * taken, (1 - config.beta2) * taken
         # mean <- mean + rate1 (grad - mean), square <- square + rate2 (grad^2 - square)
         torch._foreach_mul_(means, 1 - rate1)
@@ -142,11 +145,11 @@ def _split_by_size(params: Iterable[nn.Parameter]) -> Iterable[list[nn.Parameter
     for param in params:
         if param.grad is None:
             continue
-        if run and size + param.numel() > UPDATED_AT_ONCE:
+        if run and size + local_part(param).numel() > UPDATED_AT_ONCE:
             yield run
             run, size = [], 0
         run.append(param)
-        size += param.numel()
+        size += local_part(param).numel()
     if run:
         yield run
 

@@ -27,9 +27,12 @@ from train_bridge.loop import LoopParts, run_loop
 from train_bridge.manifest import MANIFEST_NAME, ShardManifest, read_manifest
 from train_bridge.metrics import LOGGER, format_duration, tokens_per_sec
 from train_bridge.mixed_sources import MixedDataset
-from train_bridge.model import build_model, count_parameters
+from train_bridge.model import count_parameters
 from train_bridge.optimizer import build_optimizer
 from train_bridge.packed_dataset import PackedDataset
+from train_bridge.parallel_config import check_fits
+from train_bridge.parallel_mesh import build_layout
+from train_bridge.parallel_model import build_parallel_model
 from train_bridge.step import StepSettings
 from train_bridge.train_config import DataConfig, TrainConfig, load_train_config
 
@@ -168,21 +171,24 @@ def _build_parts(
     config: TrainConfig, dataset: TrainingData, *, device: torch.device, rank: int, world_size: int
 ) -> LoopParts:
     torch.manual_seed(config.run.init_seed)  # torch starts each process with another state, and checkpoints hold it
-    model = build_model(config.model, seed=config.run.init_seed, device=str(device))
+    check_fits(config.parallel, config.model, sequence_tokens=config.data.sequence_tokens)
+    layout = build_layout(config.parallel, rank=rank, world_size=world_size, device_type=device.type)
+    autocast_dtype = choose_autocast(config.run.precision, device)
+    options = {"seed": config.run.init_seed, "device": device, "autocast_dtype": autocast_dtype}
+    model = build_parallel_model(config.model, config.parallel, layout, **options)
     loader = BatchLoader(
         dataset,
         batch_instances=config.data.batch_instances,
         seed=config.data.seed,
-        rank=rank,
-        world_size=world_size,
+        rank=layout.row_rank,
+        world_size=layout.num_row_ranks,
     )
     settings = StepSettings(
         micro_batch_instances=config.data.micro_batch_instances,
         loss=config.loss,
         max_grad_norm=config.optimizer.max_grad_norm,
-        autocast_dtype=choose_autocast(config.run.precision, device),
-        rank=rank,
-        world_size=world_size,
+        autocast_dtype=autocast_dtype,
+        layout=layout,
     )
     return LoopParts(config, model, build_optimizer(model, config.optimizer), loader, settings, device)
 

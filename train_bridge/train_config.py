@@ -17,6 +17,7 @@ from train_bridge.manifest import MANIFEST_NAME, ShardManifest
 from train_bridge.mixed_sources import SourceConfig
 from train_bridge.model import ModelConfig, pad_vocab_size
 from train_bridge.optimizer import OptimizerConfig
+from train_bridge.parallel_config import LAYOUT_OPTIONS, ParallelConfig
 from train_bridge.presets import preset_values
 from train_bridge.schedule import ScheduleConfig
 from train_bridge.stages import StageConfig
@@ -74,7 +75,8 @@ class RunConfig(Config):
 
 # these change how fast and how talkative a run is, not what it computes
 _NOT_IN_FINGERPRINT = {
-    "run": ("device", "num_threads", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints")
+    "run": ("device", "num_threads", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints"),
+    "parallel": LAYOUT_OPTIONS,
 }
 
 
@@ -89,6 +91,9 @@ class TrainConfig(Config):
     run: RunConfig = Field(description="Length, machine and bookkeeping.")
     launch: LaunchConfig = Field(default_factory=LaunchConfig, description="Machines and processes, for --launcher.")
     stage: StageConfig | None = Field(None, description="Place in a chain of runs, as published; for --dry-run.")
+    parallel: ParallelConfig = Field(
+        default_factory=ParallelConfig, description="Spread over ranks, memory, compilation."
+    )
 
     @model_validator(mode="after")
     def _check_batch(self) -> TrainConfig:

@@ -20,6 +20,7 @@ from train_bridge.cost import flops_per_token
 from train_bridge.loss import LossConfig, shift_labels
 from train_bridge.model import ModelConfig, build_model
 from train_bridge.optimizer import OptimizerConfig, build_optimizer
+from train_bridge.parallel_mesh import Layout
 from train_bridge.presets import preset_values
 from train_bridge.run_training import train
 from train_bridge.step import StepSettings, accumulate_gradients, train_step
@@ -123,7 +124,7 @@ def test_labels_weigh_alike_over_ranks_unless_asked(divisor, monkeypatch):
     total, gradient = 0.0, 0.0
     for rank, share in enumerate(shares):
         model = build_model(SMALL, seed=0)
-        one = settings(loss=loss, rank=rank, world_size=2)
+        one = settings(loss=loss, layout=Layout(replicate=2, rank=rank))
         total += float(accumulate_gradients(model, ids[share], is_trained_BT=is_trained[share], settings=one)[0])
         gradient = gradient + gradients_of(model)
     monkeypatch.undo()
@@ -167,7 +168,7 @@ def test_the_rank_whose_loss_is_not_finite_is_named():
     with torch.no_grad():
         model.lm_head.w_out.weight[5, 3] = float("inf")
     with pytest.raises(NotFiniteError) as caught:
-        one = settings(rank=1, world_size=3)
+        one = settings(layout=Layout(replicate=3, rank=1))
         train_step(model, build_optimizer(model, OptimizerConfig()), random_ids(4, 16), lr=1.0, step=2, settings=one)
     assert (caught.value.ranks, caught.value.what) == ([1], "loss")
 
