@@ -83,7 +83,7 @@ def estimate_cost(config: TrainConfig, *, device: torch.device, world_size: int 
         "flops_per_token": flops,
         "memory_bytes": sum(memory.values()),
         "memory_parts_bytes": memory,
-        "checkpoint_bytes": 12 * counts.total * config.run.keep_checkpoints,
+        "checkpoint_bytes": 12 * counts.total * config.checkpoints.most_kept(config.run.steps),
         "device": str(device),
         "world_size": world_size,
         "estimated_sec": round(seconds, 1),

@@ -66,6 +66,7 @@ class SkipStepAdamW(torch.optim.Optimizer):
         first = self.param_groups[0]["params"][0]
         # everything a resumed run needs beyond the moments
         self.num_updates = torch.zeros((), dtype=torch.float32, device=first.device)
+        self.num_skipped = torch.zeros((), dtype=torch.float32, device=first.device)
         self.loss_history = torch.zeros(0, dtype=torch.float32, device=first.device)
         self.norm_history = torch.zeros(0, dtype=torch.float32, device=first.device)
 
@@ -74,6 +75,7 @@ class SkipStepAdamW(torch.optim.Optimizer):
         """One update from the gradients in place; returns float32 0-dim: 1 when the step was taken, 0 when skipped."""
         taken = 1.0 - self._should_skip(loss, grad_norm).to(torch.float32)
         self.num_updates += taken
+        self.num_skipped += 1 - taken
         for group in self.param_groups:
             self._update_group(group, taken)
         return taken
@@ -121,6 +123,7 @@ class SkipStepAdamW(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         history = {
             "num_updates": self.num_updates,
+            "num_skipped": self.num_skipped,
             "loss_history": self.loss_history,
             "norm_history": self.norm_history,
         }
