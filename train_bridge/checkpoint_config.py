@@ -52,17 +52,6 @@ class CheckpointConfig(Config):
         every = self.ephemeral_every_steps
         return "ephemeral" if every is not None and step % every == 0 else None
 
-    def most_kept(self, run_steps: int) -> int:
-        """Checkpoints that a run of so many steps has on disk at its end, and one more while the next one is written."""
-        permanent = -(-run_steps // self.permanent_every_steps)
-        every = self.ephemeral_every_steps
-        ephemeral = (
-            0
-            if every is None
-            else sum(self.kind_after(n, run_steps=run_steps) == "ephemeral" for n in range(every, run_steps + 1, every))
-        )
-        return permanent + min(self.keep_ephemeral, ephemeral) + 1
-
 
 def steps_to_remove(kinds: Mapping[int, Kind], *, keep_ephemeral: int) -> list[int]:
     """Steps whose checkpoints go, oldest first: the ephemeral ones but the newest `keep_ephemeral`. All of `kinds` are whole.

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dolma_py.config import Config
+from train_bridge.distributed import local_part
 
 
 class OptimizerConfig(Config):
@@ -93,15 +94,17 @@ class SkipStepAdamW(torch.optim.Optimizer):
 
     def _update_group(self, group: dict[str, Any], taken: Tensor) -> None:
         config, lr = self.config, group["lr"] * group["lr_factor"]
-        params = [param for param in group["params"] if param.grad is not None]
-        if not params:
+        whole = [param for param in group["params"] if param.grad is not None]
+        if not whole:
             return
-        grads = [param.grad for param in params]
-        for param in params:
+        for param in whole:
             if not self.state[param]:
                 self.state[param] = {"exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
-        means = [self.state[param]["exp_avg"] for param in params]
-        squares = [self.state[param]["exp_avg_sq"] for param in params]
+        # each rank on its own parts: the update knows no neighbours, whatever mesh a parameter lies on
+        params = [local_part(param) for param in whole]
+        grads = [local_part(param.grad) for param in whole]
+        means = [local_part(self.state[param]["exp_avg"]) for param in whole]
+        squares = [local_part(self.state[param]["exp_avg_sq"]) for param in whole]
         rate1, rate2 = (1 - config.beta1) * taken, (1 - config.beta2) * taken
         # mean <- mean + rate1 (grad - mean), square <- square + rate2 (grad^2 - square)
         torch._foreach_mul_(means, 1 - rate1)

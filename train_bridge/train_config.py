@@ -12,13 +12,16 @@ from dolma_py.config import Config, apply_overrides, build_config, load_yaml
 from dolma_py.errors import ConfigError
 from dolma_py.settings_text import render_settings
 from train_bridge.checkpoint_config import CheckpointConfig
+from train_bridge.launch_config import LaunchConfig
 from train_bridge.loss import LossConfig
 from train_bridge.manifest import MANIFEST_NAME, ShardManifest
 from train_bridge.mixed_sources import SourceConfig
 from train_bridge.model import ModelConfig, pad_vocab_size
 from train_bridge.optimizer import OptimizerConfig
+from train_bridge.parallel_config import LAYOUT_OPTIONS, ParallelConfig
 from train_bridge.presets import preset_values
 from train_bridge.schedule import ScheduleConfig
+from train_bridge.stages import StageConfig
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 
@@ -71,6 +74,7 @@ class RunConfig(Config):
 _NOT_IN_FINGERPRINT = {
     "run": ("device", "num_threads", "log_every_steps"),
     "checkpoints": ("permanent_every_steps", "ephemeral_every_steps", "keep_ephemeral", "writing"),
+    "parallel": LAYOUT_OPTIONS,
 }
 
 
@@ -84,6 +88,11 @@ class TrainConfig(Config):
     loss: LossConfig = Field(default_factory=LossConfig, description="Loss.")
     run: RunConfig = Field(description="Length, machine and bookkeeping.")
     checkpoints: CheckpointConfig = Field(default_factory=CheckpointConfig, description="Which are taken and stay.")
+    launch: LaunchConfig = Field(default_factory=LaunchConfig, description="Machines and processes, for --launcher.")
+    stage: StageConfig | None = Field(None, description="Place in a chain of runs, as published; for --dry-run.")
+    parallel: ParallelConfig = Field(
+        default_factory=ParallelConfig, description="Spread over ranks, memory, compilation."
+    )
 
     @model_validator(mode="after")
     def _check_batch(self) -> TrainConfig:
@@ -96,7 +105,7 @@ class TrainConfig(Config):
 
     def values_for_fingerprint(self) -> dict[str, Any]:
         """The fields that change the result."""
-        values = self.model_dump(mode="json")
+        values = self.model_dump(mode="json", exclude={"launch", "stage"})
         for section, keys in _NOT_IN_FINGERPRINT.items():
             for key in keys:
                 del values[section][key]
