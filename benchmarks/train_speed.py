@@ -193,7 +193,9 @@ def show(arguments: argparse.Namespace, found: dict[str, list[dict[str, float]]]
     tokens = shape["batch"] * shape["tokens"]
     print(f"{arguments.shape}: {shape['batch']} x {shape['tokens']} tokens a step, vocabulary {shape['vocab']:,}, "
           f"{arguments.threads} thread(s), {arguments.rounds} rounds of {arguments.steps} steps\n")  # fmt: skip
-    print("| side | step, ms | step, CPU ms | tokens/s | peak memory, MB | over the start, MB |\n|---|---|---|---|---|---|")
+    print(
+        "| side | step, ms | step, CPU ms | tokens/s | peak memory, MB | over the start, MB |\n|---|---|---|---|---|---|"
+    )
     middle = {
         side: {name: statistics.median(row[name] for row in rows) for name in rows[0]} for side, rows in found.items()
     }

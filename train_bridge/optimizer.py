@@ -69,6 +69,7 @@ class SkipStepAdamW(torch.optim.Optimizer):
         first = self.param_groups[0]["params"][0]
         # everything a resumed run needs beyond the moments
         self.num_updates = torch.zeros((), dtype=torch.float32, device=first.device)
+        self.num_skipped = torch.zeros((), dtype=torch.float32, device=first.device)
         self.loss_history = torch.zeros(0, dtype=torch.float32, device=first.device)
         self.norm_history = torch.zeros(0, dtype=torch.float32, device=first.device)
 
@@ -77,6 +78,7 @@ class SkipStepAdamW(torch.optim.Optimizer):
         """One update from the gradients in place; returns float32 0-dim: 1 when the step was taken, 0 when skipped."""
         taken = 1.0 - self._should_skip(loss, grad_norm).to(torch.float32)
         self.num_updates += taken
+        self.num_skipped += 1 - taken
         for group in self.param_groups:
             for whole in _split_by_size(group["params"]):
                 self._update_params(whole, group, taken)
@@ -124,6 +126,7 @@ class SkipStepAdamW(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         history = {
             "num_updates": self.num_updates,
+            "num_skipped": self.num_skipped,
             "loss_history": self.loss_history,
             "norm_history": self.norm_history,
         }

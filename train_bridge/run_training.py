@@ -19,6 +19,7 @@ from dolma_py.config import dump_config, fingerprint
 from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
 from dolma_py.machine import read_peak_bytes
 from train_bridge.checkpoint import list_checkpoints, load_checkpoint, write_json
+from train_bridge.checkpoint_writer import CheckpointWriter
 from train_bridge.dataset import InstanceDataset
 from train_bridge.distributed import start_distributed, wait_for_all
 from train_bridge.dry_run import Assumptions, describe_plan, plan_run
@@ -84,7 +85,8 @@ def train(
     first_step = _resume(parts, folder)
     first_tokens = parts.loader.num_tokens
     LOGGER.info("%s", _describe(settings, dataset, device))
-    run_loop(parts, first_step=first_step, output=folder)
+    with CheckpointWriter(folder, settings.checkpoints, rank=rank) as checkpoints:
+        run_loop(parts, first_step=first_step, output=folder, checkpoints=checkpoints)
     if rank == 0:
         seconds = time.perf_counter() - started
         _write_results(parts, folder, identity, seconds=seconds, num_tokens=parts.loader.num_tokens - first_tokens)
@@ -198,7 +200,9 @@ def _resume(parts: LoopParts, folder: Path) -> int:
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
         return 0
-    step, loader_state = load_checkpoint(checkpoints[-1], model=parts.model, optimizer=parts.optimizer)
+    step, loader_state = load_checkpoint(
+        checkpoints[-1], model=parts.model, optimizer=parts.optimizer, rank=parts.settings.rank
+    )
     parts.loader.load_state_dict(loader_state)
     LOGGER.info("resuming after step %d from %s", step, checkpoints[-1])
     return step

@@ -178,7 +178,7 @@ def test_before_the_time_limit_the_job_goes_back_into_the_queue_and_resumes(
     make_shards, train_config_file, tmp_path, slurm
 ):
     shards = make_shards()
-    length = ["run.steps=400", "run.checkpoint_every_steps=20", "launch.processes_per_node=1"]
+    length = ["run.steps=400", "checkpoints.permanent_every_steps=20", "launch.processes_per_node=1"]
     output = tmp_path / "stopped"
     limit = {**slurm, "FAKE_LIMIT": f"{output}/checkpoints/step*"}
     answer = train(*run_words(train_config_file, shards, output, *length), "--launcher", "slurm", env=limit)
