@@ -167,9 +167,12 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run_with_its_cause(where,
         monkeypatch.setattr(checkpoint_writer, "commit", full_disk)
     else:
         monkeypatch.setattr(dcp.filesystem.FileSystem, "create_stream", full_disk)
-    with pytest.raises(
-        DataError, match="step 3: could not be written .*No space left.*The checkpoints before it are whole"
-    ), CheckpointWriter(tmp_path, CheckpointConfig(writing=writing)) as writer:
+    with (
+        pytest.raises(
+            DataError, match="step 3: could not be written .*No space left.*The checkpoints before it are whole"
+        ),
+        CheckpointWriter(tmp_path, CheckpointConfig(writing=writing)) as writer,
+    ):
         writer.save(snapshot(model, optimizer))
         writer.wait()
     assert names(tmp_path) == ["step0000002"]
