@@ -43,6 +43,7 @@ LAYOUTS = {
         "replicas": {},
         "fsdp": {"shard": 2},
         "fsdp-mlp-again": {"shard": 2, "activation_checkpointing": "mlp"},
+        "fsdp-float8": {"shard": 2, "float8": True},
         "fsdp-blocks-again": {"shard": 2, "activation_checkpointing": "full"},
         "tensor": {"tensor": 2},
         "context": {"context": 2},

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dolma_py.config import Config
 from train_bridge.attention import Attend, AttentionBackend, Visibility, prepare_attention
@@ -124,6 +125,7 @@ class Block(nn.Module):
         self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = RMSNorm(config.d_model, config.norm_eps)
+        self.computes_mlp_again = False  # in the backward pass, in place of keeping what is between its matrices
 
     def forward(self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         """rotation: cosines and sines of the layer's kind. attend: from prepare_attention, or a layer of a cache."""
@@ -132,7 +134,11 @@ class Block(nn.Module):
     def finish(self, x_BTD: Tensor, out_BHTE: Tensor) -> Tensor:
         """What follows attention. A method of its own: it and `project` are compiled, attention itself is not."""
         x_BTD = x_BTD + self.attention_norm(self.attention.merge(out_BHTE))
-        return x_BTD + self.feed_forward_norm(self.feed_forward(x_BTD))
+        if self.computes_mlp_again:
+            branch_BTD = checkpoint(self.feed_forward, x_BTD, use_reentrant=False, preserve_rng_state=False)
+        else:
+            branch_BTD = self.feed_forward(x_BTD)
+        return x_BTD + self.feed_forward_norm(branch_BTD)
 
 
 class LMHead(nn.Module):

@@ -40,7 +40,7 @@ def build_parallel_model(
     with torch.device("meta"):
         model = Olmo3(config, attention_backend=attention_backend)
     if parallel.float8:
-        convert_to_float8(model, device)
+        convert_to_float8(model, device, is_sharded=layout.is_sharded)
     if layout.context_group is not None:
         model.context = SequenceSplit(layout.context_group, rank=layout.context_rank, num_ranks=layout.context)
     if layout.tensor > 1:
@@ -51,18 +51,15 @@ def build_parallel_model(
     for block in model.blocks:
         if parallel.compile:
             compile_block(block, activation_budget=parallel.activation_budget)
-        if parallel.activation_checkpointing in ("mlp", "full"):
-            _compute_again(block if parallel.activation_checkpointing == "full" else block.feed_forward)
+        block.computes_mlp_again = parallel.activation_checkpointing == "mlp"
+        if parallel.activation_checkpointing == "full":
+            # only a block's input stays; nothing in it is drawn at random
+            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
     if layout.is_sharded:
         shard_model(model, layout, autocast_dtype=autocast_dtype)
     model.to_empty(device=device)
     init_weights(model, seed=seed)
     return model
-
-
-def _compute_again(module: nn.Module) -> None:
-    """Keep the inputs of `forward` only and compute it again for the backward pass; nothing in it is drawn at random."""
-    module.forward = functools.partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False)
 
 
 def compile_block(block: Block, *, activation_budget: float | None = None) -> None:
@@ -118,7 +115,7 @@ def note_micro_batch(model: nn.Module, *, is_last: bool) -> None:
         model.set_is_last_backward(is_last)
 
 
-def convert_to_float8(model: Olmo3, device: torch.device) -> None:
+def convert_to_float8(model: Olmo3, device: torch.device, *, is_sharded: bool) -> None:
     """Linears of the blocks in torchao's 8-bit form: weights, inputs and gradients scaled per tensor, anew in each step.
 
     Only those with both sides divisible by 16; the output matrix stays. ConfigError without torchao; on a CPU the products are emulated.
@@ -132,7 +129,7 @@ def convert_to_float8(model: Olmo3, device: torch.device) -> None:
         ) from error
     # OLMo-core's choice for Olmo 3: gathered in 8 bits, 8-bit weights made again for the backward pass, scales powers of two
     config = Float8LinearConfig(
-        enable_fsdp_float8_all_gather=True,
+        enable_fsdp_float8_all_gather=is_sharded,
         force_recompute_fp8_weight_in_bwd=True,
         round_scales_to_power_of_2=True,
         emulate=device.type == "cpu",
