@@ -143,6 +143,11 @@ def load_train_config(
                 raise _shards_needed(shards, str(path))
             model["vocab_size"] = pad_vocab_size(manifest.vocab_size)
         values = {**values, "model": model}
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(data.get("sources"), dict):
+        # --set data.sources.NAME=null leaves a source out
+        sources = {name: source for name, source in data["sources"].items() if source is not None}
+        values = {**values, "data": {**data, "sources": sources}}
     config = build_config(TrainConfig, values, where=str(path))
     if manifest is not None and config.model.vocab_size != pad_vocab_size(manifest.vocab_size):
         expected = pad_vocab_size(manifest.vocab_size)
