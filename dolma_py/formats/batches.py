@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from dolma_py.arrow_buffers import view_text
 from dolma_py.documents import DOCUMENT_SCHEMA, make_document_id
-from dolma_py.formats.document_arrays import make_strings
+from dolma_py.formats.document_arrays import allocate_bytes, make_strings
 from dolma_py.formats.fields import Record, dump_metadata, find_origin
 from dolma_py.formats.limits import Limits, Rejection, make_excerpt
+from dolma_py.formats.utf8 import copy_valid_text
 
 ROW_OVERHEAD_BYTES = 128  # id, source, offsets: what a row of one letter still costs
 MAX_PENDING_REJECTIONS = 1_000
@@ -25,26 +26,47 @@ class TextBuffer:
     """Texts back to back, of columns that come one after the other."""
 
     def __init__(self) -> None:
-        self.data = np.empty(FIRST_BYTES, np.uint8)
+        self.data = allocate_bytes(FIRST_BYTES)
         self.ends: list[npt.NDArray[np.int64]] = [np.zeros(1, np.int64)]
+        self.staged: tuple[pa.Buffer, int, int] | None = None  # whose bytes from where to where stand behind those that are held
+
+    def stage(self, column: pa.Array) -> bool:
+        """Whether a column's strings, none of them null, are UTF-8; to add them, or the first of them, next costs no copy then."""
+        data, offsets = column.buffers()[2], view_text(column).offsets
+        first, last = int(offsets[0]), int(offsets[-1])
+        self._make_room(last - first)
+        self.staged = None
+        if copy_valid_text(column, self.data, self._used()):
+            self.staged = (data, first, last)
+            return True
+        return False
 
     def add(self, texts: pa.LargeStringArray) -> None:
         """Copy the texts of a column behind those that are held."""
-        view, used = view_text(texts), int(self.ends[-1][-1])
+        view, used = view_text(texts), self._used()
         first, last = int(view.offsets[0]), int(view.offsets[-1])
-        end = used + last - first
-        if end > len(self.data):
-            data = np.empty(max(end, 2 * len(self.data)), np.uint8)
+        staged, self.staged = self.staged, None  # holds its buffer: no other one can have its address
+        is_there = staged is not None and staged[1] == first and last <= staged[2]
+        if not is_there or staged is None or staged[0].address != texts.buffers()[2].address:
+            self._make_room(last - first)
+            self.data[used : used + last - first] = view.data[first:last]
+        self.ends.append(view.offsets[1:] + (used - first))
+
+    def _used(self) -> int:
+        return int(self.ends[-1][-1])
+
+    def _make_room(self, num_bytes: int) -> None:
+        used = self._used()
+        if used + num_bytes > len(self.data):
+            data = allocate_bytes(max(used + num_bytes, 2 * len(self.data)))
             data[:used] = self.data[:used]
             self.data = data
-        self.data[used:end] = view.data[first:last]
-        self.ends.append(view.offsets[1:] + (used - first))
 
     def take(self) -> pa.LargeStringArray:
         """All that is held, as a column; none is held afterwards."""
         offsets = np.concatenate(self.ends)
         texts = make_strings(self.data[: offsets[-1]], offsets, pa.large_string())
-        self.data, self.ends = np.empty(len(self.data), np.uint8), [np.zeros(1, np.int64)]
+        self.data, self.ends, self.staged = allocate_bytes(len(self.data)), [np.zeros(1, np.int64)], None
         return texts
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from dolma_py.arrow_buffers import view_text
 from dolma_py.documents import DOCUMENT_SCHEMA
-from dolma_py.formats.document_arrays import as_bytes, make_ids, make_origin, make_strings, write_again
+from dolma_py.formats.document_arrays import allocate_bytes, as_bytes, make_ids, make_origin, make_strings, write_again
 from dolma_py.formats.document_columns_kernels import MAX_MOVES, PREFIX_BYTES, write_objects_kernel
 from dolma_py.formats.fields import FieldMap, Record, as_object, make_record
 from dolma_py.formats.json_values_kernels import KEY_SLOTS, MAX_NUMBER_BYTES, ROOM
@@ -170,7 +170,7 @@ def _write_metadata(
     given = pa.repeat("", rows) if columns["metadata"] is None else _fill_empty(columns["metadata"])
     view = view_text(given)
     first, end = int(view.offsets[0]), int(view.offsets[-1])
-    data = np.empty(end - first + ROOM + 1, np.uint8)
+    data = allocate_bytes(end - first + ROOM + 1)
     data[: end - first], data[end - first :] = view.data[first:end], 0
     numbers = np.full(rows, -1, np.int64)
     kinds = [b""]
@@ -183,7 +183,7 @@ def _write_metadata(
     origin = make_origin(reader.path) if fields.keep_origin else b""
     added_bytes = len(origin) + max(map(len, kinds)) + 2 * (MAX_MOVES * PREFIX_BYTES + 24)
     num_bytes = len(data) + rows * added_bytes + int(np.diff(view.offsets).max(initial=0)) + ROOM + MAX_NUMBER_BYTES
-    out, out_offsets, is_odd = np.empty(num_bytes, np.uint8), np.zeros(rows + 1, np.int64), np.empty(rows, np.uint8)
+    out, out_offsets, is_odd = allocate_bytes(num_bytes), np.zeros(rows + 1, np.int64), np.empty(rows, np.uint8)
     written = write_objects_kernel(
         data, view.offsets - first, as_bytes(b"".join(kinds)), np.cumsum([0, *map(len, kinds)]).astype(np.int64), numbers,
         as_bytes(origin), first_row, out, out_offsets, is_odd, np.empty(KEY_SLOTS, np.int64),

@@ -223,7 +223,7 @@ def _add_rows(
 
     others: what the batch lacks, and the row of it that is the batch's first.
     """
-    texts = _arrow_texts(batch, fields.text) if fields.messages is None else None
+    texts = _arrow_texts(batch, fields.text, builder) if fields.messages is None else None
     if texts is not None:
         lengths = np.diff(view_text(texts).offsets) if not texts.null_count else np.empty(0, np.int64)
         plain = None
@@ -288,8 +288,10 @@ def _take_values(batch: pa.RecordBatch, fields: FieldMap, has_texts: bool) -> Ca
     return lambda row: dict(zip(names, (column[row] for column in columns), strict=True))
 
 
-def _arrow_texts(batch: pa.RecordBatch, name: str) -> pa.LargeStringArray | None:
-    """The column of texts, where it is one of valid strings, or of bytes that are such: they need not become Python's."""
+def _arrow_texts(batch: pa.RecordBatch, name: str, builder: BatchBuilder) -> pa.LargeStringArray | None:
+    """The column of texts, where it is one of valid strings, or of bytes that are such: they need not become Python's.
+
+    The builder copies them while it looks at them, for it will most likely hold them."""
     index = batch.schema.get_field_index(name)  # -1 where there is none, or more than one
     if index < 0:
         return None
@@ -299,7 +301,11 @@ def _arrow_texts(batch: pa.RecordBatch, name: str) -> pa.LargeStringArray | None
             column = column.cast(pa.large_string() if pa.types.is_large_binary(column.type) else pa.string())
         except pa.ArrowInvalid:
             return None
-    return column.cast(pa.large_string()) if is_text(column.type) and is_valid_text(column) else None
+    if not is_text(column.type):
+        return None
+    is_odd = column.null_count or column.nbytes > builder.limits.batch_text_bytes
+    is_valid = is_valid_text(column) if is_odd else builder.held.stage(column)
+    return column.cast(pa.large_string()) if is_valid else None
 
 
 def is_binary(kind: pa.DataType) -> bool:
