@@ -24,6 +24,7 @@ from dolma_py.formats.parquet_batches import is_text
 from dolma_py.formats.utf8 import is_valid_text
 
 TIME = pa.timestamp("us", tz="UTC")
+OTHERS_SCHEMA = pa.schema([field for field in DOCUMENT_SCHEMA if field.name != "text"])
 MIN_TIME, MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds since 1970 of the years 1 and 9999
 
 
@@ -116,6 +117,13 @@ class OtherColumns(NamedTuple):
     created: pa.Array
     metadata: pa.StringArray
     path: str
+
+    def as_batch(self) -> pa.RecordBatch | None:
+        """The columns of all rows; None where a row has no id."""
+        if self.has_no_id.any():
+            return None
+        columns = [self.ids, self.sources, self.added, self.created, self.metadata]
+        return pa.RecordBatch.from_arrays(columns, schema=OTHERS_SCHEMA)
 
     def join(self, texts: pa.LargeStringArray, start: int = 0) -> pa.RecordBatch:
         """The documents from the row `start` on that these are the texts of."""

@@ -20,8 +20,8 @@ from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.formats import json_lines_kernels as kernels
 from dolma_py.formats.batches import ROW_OVERHEAD_BYTES, BatchBuilder
 from dolma_py.formats.document_arrays import (
-    allocate_bytes,
     Bytes,
+    allocate_bytes,
     as_bytes,
     make_bits,
     make_ids,
