@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-from train_bridge.checkpoint import save_checkpoint
-from train_bridge.distributed import wait_for_all
+from train_bridge.checkpoint import take_snapshot
+from train_bridge.checkpoint_config import Kind
+from train_bridge.checkpoint_writer import CheckpointWriter
 from train_bridge.loader import BatchLoader
 from train_bridge.model import Olmo3
 from train_bridge.optimizer import SkipStepAdamW
@@ -31,7 +32,14 @@ class LoopParts(NamedTuple):
     device: torch.device
 
 
-def run_loop(parts: LoopParts, *, first_step: int, output: Path, validator: Validator | None = None) -> None:
+def run_loop(
+    parts: LoopParts,
+    *,
+    first_step: int,
+    output: Path,
+    checkpoints: CheckpointWriter,
+    validator: Validator | None = None,
+) -> None:
     """Updates first_step ... run.steps - 1; leaves a checkpoint after the last one."""
     config, loader, settings = parts.config, parts.loader, parts.settings
     log = RunLog(
@@ -53,26 +61,27 @@ def run_loop(parts: LoopParts, *, first_step: int, output: Path, validator: Vali
             lr = learning_rate(config.schedule, step, run_steps=config.run.steps)
             rows = {"documents_BT": documents_BT, "is_trained_BT": is_trained_BT, "is_filtered_B": is_filtered_B}
             with log.watch(done):
-                result = train_step(parts.model, parts.optimizer, ids_BT, **rows, lr=lr, step=done, settings=settings)
+                result = train_step(parts.model, parts.optimizer, ids_BT, **rows, lr=lr, step=step, settings=settings)
             log.observe(done, result)
             if log.is_due(done):
                 log.write(done, result, lr=lr)
             if validator is not None and validator.is_due(done):
                 with log.paused():
                     log.write_validation(done, validator.validate(done, parts.model))
-            if done % config.run.checkpoint_every_steps == 0 or done == config.run.steps:
+            checkpoints.raise_failure()
+            kind = config.checkpoints.kind_after(done, run_steps=config.run.steps)
+            if kind is not None:
                 with log.paused():
-                    _save(parts, output, done)
+                    _save(parts, checkpoints, done, kind)
 
 
-def _save(parts: LoopParts, output: Path, step: int) -> None:
-    if parts.settings.rank == 0:
-        save_checkpoint(
-            output,
-            step=step,
-            model=parts.model,
-            optimizer=parts.optimizer,
-            loader_state=parts.loader.state_dict(),
-            keep=parts.config.run.keep_checkpoints,
-        )
-    wait_for_all()
+def _save(parts: LoopParts, checkpoints: CheckpointWriter, step: int, kind: Kind) -> None:
+    snapshot = take_snapshot(
+        step=step,
+        kind=kind,
+        model=parts.model,
+        optimizer=parts.optimizer,
+        loader_state=parts.loader.state_dict(),
+        rank=parts.settings.rank,
+    )
+    checkpoints.save(snapshot)

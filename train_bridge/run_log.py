@@ -102,8 +102,9 @@ class RunLog:
         except NotFiniteError as error:
             if self.events is not None:
                 self.events.append({"event": "not_finite", "step": done, "what": error.what, "ranks": error.ranks})
-            error.is_told = self.rank != 0
-            raise
+            told = NotFiniteError(done, error.ranks, error.what)  # by the number that lines and records have
+            told.is_told = self.rank != 0
+            raise told from error
 
     def observe(self, done: int, result: StepResult) -> None:
         """One line and one record of a spike, whatever stands out. SpikeError, on every rank, when there are too many."""
@@ -131,7 +132,7 @@ class RunLog:
         seconds = now - self.marked - (self.idle_sec - self.marked_idle_sec)
         rate = tokens_per_sec(self.loader.num_tokens - self.marked_tokens, seconds)
         wait_sec = self.loader.wait_sec - self.marked_wait_sec
-        loss, skipped = float(result.cross_entropy), int(done - self.optimizer.num_updates)
+        loss, skipped = float(result.cross_entropy), int(self.optimizer.num_skipped)
         values = {
             "step": done,
             "tokens": self.loader.num_tokens,

@@ -19,18 +19,23 @@ from dolma_py.config import dump_config, fingerprint
 from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
 from dolma_py.machine import read_peak_bytes
 from train_bridge.checkpoint import list_checkpoints, load_checkpoint, write_json
-from train_bridge.cost import estimate_cost
+from train_bridge.checkpoint_writer import CheckpointWriter
 from train_bridge.dataset import InstanceDataset
 from train_bridge.distributed import start_distributed, wait_for_all
+from train_bridge.dry_run import Assumptions, describe_plan, plan_run
+from train_bridge.forking import Parent, find_parent, load_parent
 from train_bridge.instance_filter import FilteredDataset
 from train_bridge.loader import BatchLoader, first_difference
 from train_bridge.loop import LoopParts, run_loop
 from train_bridge.manifest import MANIFEST_NAME, ShardManifest, read_manifest
 from train_bridge.metrics import LOGGER, format_duration, tokens_per_sec
 from train_bridge.mixed_sources import MixedDataset, read_sources
-from train_bridge.model import build_model, count_parameters
+from train_bridge.model import count_parameters
 from train_bridge.optimizer import build_optimizer
 from train_bridge.packed_dataset import PackedDataset
+from train_bridge.parallel_config import check_fits
+from train_bridge.parallel_mesh import build_layout
+from train_bridge.parallel_model import build_parallel_model
 from train_bridge.run_log_writers import check_packages
 from train_bridge.shard_cache import ShardCache, is_remote, open_shard_file
 from train_bridge.step import StepSettings
@@ -39,11 +44,14 @@ from train_bridge.utilization import find_peak
 from train_bridge.validation import Validator, read_validation_texts
 
 TrainingData = InstanceDataset | PackedDataset | MixedDataset | FilteredDataset
-TRAIN_VERSION = 3  # raised when the same inputs give other weights
+TRAIN_VERSION = 4  # raised when the same inputs give other weights
 
 
-def train(*, config: str, shards: str, output: str, overrides: list[str], dry_run: bool) -> dict[str, Any]:
-    """Run, resume or skip one training run; returns what metrics.json holds, or the cost when `dry_run`.
+def train(
+    *, config: str, shards: str, output: str, overrides: list[str], dry_run: bool, assumed: dict[str, Any] | None = None,
+    parent: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Run, resume or skip one training run; returns what metrics.json holds, or the plan when `dry_run`.
 
     Parameters
     ----------
@@ -51,6 +59,8 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
     shards : str          folder with manifest.json; may be absent for a dry run whose configuration names vocab_size
     output : str          folder of the run
     overrides : list      "a.b=c", applied after the file
+    assumed : dict        fields of Assumptions, for a dry run
+    parent : str          RUN@STEP, RUN or a folder in Hugging Face's form, whose weights the run starts from (forking); None: first weights
     """
     has_shards = not dry_run or is_remote(shards) or (Path(shards) / MANIFEST_NAME).is_file()
     manifest = read_manifest(shards) if has_shards else None
@@ -58,8 +68,9 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
     device = choose_device(settings.run.device)
     if settings.run.num_threads is not None:
         torch.set_num_threads(settings.run.num_threads)
+    start = None if parent is None else find_parent(parent, settings.model, manifest=manifest, shards=shards)
     if dry_run:
-        return _show_cost(settings, device)
+        return _show_cost(settings, device, Assumptions(**(assumed or {})))
     assert manifest is not None, "only a dry run goes without shards"
     check_packages(settings.logs)
     dataset = open_dataset(shards, manifest, settings.data)
@@ -69,6 +80,7 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
         "config": settings.values_for_fingerprint(),
         "dataset": dataset.describe(),
         "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
+        **({} if start is None else {"parent": start.description}),
     }
     folder = Path(output)
     finished = _read_finished(folder, identity)
@@ -81,7 +93,7 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
     wait_for_all()
     started = time.perf_counter()
     parts = _build_parts(settings, dataset, device=device, rank=rank, world_size=world_size)
-    first_step = _resume(parts, folder)
+    first_step = _resume(parts, folder, start)
     validator = None
     if settings.validation.every_steps is not None:
         validator = Validator(
@@ -91,12 +103,12 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
             first_step=first_step,
             autocast_dtype=parts.settings.autocast_dtype,
             device=device,
-            share=(parts.loader.rank, parts.loader.world_size),
-            is_main=rank == 0,
+            layout=parts.settings.layout,
         )
     first_tokens = parts.loader.num_tokens
     LOGGER.info("%s", _describe(settings, dataset, device))
-    run_loop(parts, first_step=first_step, output=folder, validator=validator)
+    with CheckpointWriter(folder, settings.checkpoints, rank=rank) as checkpoints:
+        run_loop(parts, first_step=first_step, output=folder, checkpoints=checkpoints, validator=validator)
     if rank == 0:
         seconds = time.perf_counter() - started
         _write_results(parts, folder, identity, seconds=seconds, num_tokens=parts.loader.num_tokens - first_tokens)
@@ -138,23 +150,11 @@ def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if wants_bfloat16 else None
 
 
-def _show_cost(config: TrainConfig, device: torch.device) -> dict[str, Any]:
-    cost = estimate_cost(config, device=device)
-    LOGGER.info(
-        "%s parameters (%s without embeddings), %s tokens per step, %s steps, %s tokens",
-        *(
-            f"{cost[key]:,}"
-            for key in ("parameters", "parameters_without_embeddings", "tokens_per_step", "steps", "tokens")
-        ),
-    )
-    LOGGER.info(
-        "about %.2f GiB of memory on one %s, %.2f GiB of checkpoints; as a guide to the time, with nothing beside it: %s",
-        cost["memory_bytes"] / 2**30,
-        cost["device"],
-        cost["checkpoint_bytes"] / 2**30,
-        cost["estimated_time"],
-    )
-    return {"config": dump_config(config), **cost}
+def _show_cost(config: TrainConfig, device: torch.device, assumed: Assumptions) -> dict[str, Any]:
+    plan = plan_run(config, device=device, assumed=assumed)
+    for line in describe_plan(plan):
+        LOGGER.info("%s", line)
+    return {"config": dump_config(config), **plan}
 
 
 def _read_finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -188,32 +188,46 @@ def _build_parts(
     config: TrainConfig, dataset: TrainingData, *, device: torch.device, rank: int, world_size: int
 ) -> LoopParts:
     torch.manual_seed(config.run.init_seed)  # torch starts each process with another state, and checkpoints hold it
-    model = build_model(config.model, seed=config.run.init_seed, device=str(device))
+    check_fits(config.parallel, config.model, sequence_tokens=config.data.sequence_tokens)
+    layout = build_layout(config.parallel, rank=rank, world_size=world_size, device_type=device.type)
+    autocast_dtype = choose_autocast(config.run.precision, device)
+    options = {"seed": config.run.init_seed, "device": device, "autocast_dtype": autocast_dtype}
+    model = build_parallel_model(config.model, config.parallel, layout, **options)
     loader = BatchLoader(
         dataset,
         batch_instances=config.data.batch_instances,
         seed=config.data.seed,
-        rank=rank,
-        world_size=world_size,
+        rank=layout.row_rank,
+        world_size=layout.num_row_ranks,
         prefetch_batches=config.data.prefetch_batches,
     )
     settings = StepSettings(
         micro_batch_instances=config.data.micro_batch_instances,
         loss=config.loss,
         max_grad_norm=config.optimizer.max_grad_norm,
-        autocast_dtype=choose_autocast(config.run.precision, device),
-        rank=rank,
-        world_size=world_size,
+        autocast_dtype=autocast_dtype,
+        layout=layout,
     )
     return LoopParts(config, model, build_optimizer(model, config.optimizer), loader, settings, device)
 
 
-def _resume(parts: LoopParts, folder: Path) -> int:
-    """Step to go on with: 0, or what the newest checkpoint says."""
+def _resume(parts: LoopParts, folder: Path, start: Parent | None) -> int:
+    """Step to go on with: what the newest checkpoint says; else 0, with the weights of `start`."""
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
+        if start is not None:
+            load_parent(
+                start,
+                model=parts.model,
+                optimizer=parts.optimizer,
+                with_moments=parts.config.checkpoints.load_parent_optimizer,
+                device=parts.device,
+                rank=parts.settings.rank,
+            )
         return 0
-    step, loader_state = load_checkpoint(checkpoints[-1], model=parts.model, optimizer=parts.optimizer)
+    step, loader_state = load_checkpoint(
+        checkpoints[-1], model=parts.model, optimizer=parts.optimizer, rank=parts.settings.rank
+    )
     parts.loader.load_state_dict(loader_state)
     LOGGER.info("resuming after step %d from %s", step, checkpoints[-1])
     return step
@@ -255,6 +269,7 @@ def _write_results(
         "device": str(parts.device),
         "device_peak": find_peak(parts.device, given=parts.config.logs.peak_flops_per_sec)._asdict(),
         "num_threads": torch.get_num_threads(),
+        "ranks": parts.settings.world_size,
         "peak_memory_bytes": read_peak_bytes(),
         "peak_device_memory_bytes": peak,
     }

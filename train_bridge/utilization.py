@@ -36,7 +36,7 @@ def _find_peak(device_type: str) -> DevicePeak:
     device = torch.device(device_type)
     rate = cost.device_flops_per_sec(device)
     name = torch.cuda.get_device_name(device) if device_type == "cuda" else ""
-    return DevicePeak(rate, "known" if any(known in name for known in cost._KNOWN_FLOPS_PER_SEC) else "measured")
+    return DevicePeak(rate, "known" if any(known in name for known in cost.KNOWN_FLOPS_PER_SEC) else "measured")
 
 
 def utilization(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dolma_py.errors import ConfigError
-from train_bridge.distributed import global_max
+from train_bridge.distributed import global_sum
 from train_bridge.evaluate import Window, continuation_window, document_windows
 from train_bridge.evaluation_texts import item_context, read_items, read_texts
 from train_bridge.loss import IGNORED_LABEL
@@ -26,6 +26,8 @@ from train_bridge.manifest import ShardManifest
 from train_bridge.metrics import LOGGER, MetricsLog, format_duration
 from train_bridge.mixed_sources import read_sources
 from train_bridge.model import Olmo3
+from train_bridge.parallel_mesh import Layout
+from train_bridge.parallel_model import release_gathered
 from train_bridge.shard_cache import open_shard_file
 from train_bridge.text_tokenizer import TextTokenizer
 from train_bridge.train_config import TrainConfig
@@ -67,20 +69,14 @@ class Validator:
         first_step: int,
         autocast_dtype: torch.dtype | None,
         device: torch.device,
-        share: tuple[int, int],
-        is_main: bool,
+        layout: Layout,
     ) -> None:
-        """
-        Parameters
-        ----------
-        share : (int, int)    which of how many parts of the batches this rank computes; ranks that read the same rows have the same
-        is_main : bool        this rank writes
-        """
+        """layout: ranks that read the same rows compute the same batches; the first rank writes."""
         self.config, self.texts, self.autocast_dtype, self.device = config, texts, autocast_dtype, device
-        self.share = share
+        self.layout = layout
         self.groups = [*texts.sources.values(), *texts.items]
         self.batches = make_batches(self.groups, batch_tokens=config.validation.batch_tokens)
-        self.log = MetricsLog(output / "validation.jsonl", resume_step=first_step) if is_main else None
+        self.log = MetricsLog(output / "validation.jsonl", resume_step=first_step) if layout.rank == 0 else None
 
     def is_due(self, done: int) -> bool:
         every = self.config.validation.every_steps
@@ -112,25 +108,30 @@ class Validator:
 
     def _score(self, model: Olmo3) -> list[float]:
         """Nats of each batch."""
-        nats = torch.full((len(self.batches),), -math.inf, dtype=torch.float64, device=self.device)
+        nats = torch.zeros(len(self.batches), dtype=torch.float64, device=self.device)
         autocast = contextlib.nullcontext()
         if self.autocast_dtype is not None:
             autocast = torch.autocast(self.device.type, self.autocast_dtype)
-        place, num_shares = self.share
+        # rows of one length where ranks share them by pieces, and where each length is compiled anew
+        parallel = self.config.parallel
+        pad_to = self.config.data.sequence_tokens if parallel.context > 1 or parallel.compile else 1
         was_training = model.training
         model.eval()
         # all ranks go through the model equally often, since sharded weights are gathered by all of them together; who has no batch
         # left computes the first one and throws it away
-        for first in range(0, len(self.batches), num_shares):
-            mine = first + place
+        for first in range(0, len(self.batches), self.layout.num_row_ranks):
+            mine = first + self.layout.row_rank
             is_real = mine < len(self.batches)
-            ids_BT, labels_BT = make_tensors(self.batches[mine if is_real else 0].windows, self.device)
+            windows = self.batches[mine if is_real else 0].windows
+            ids_BT, labels_BT = make_tensors(windows, self.device, pad_to=pad_to)
             with torch.no_grad(), autocast:
                 sums = model.loss(ids_BT, labels_BT, config=self.config.loss)
-            if is_real:
+            # ranks of a tensor group have the same sum, those of a context group parts of it
+            if is_real and self.layout.tensor_rank == 0:
                 nats[mine] = sums.cross_entropy.double()
         model.train(was_training)
-        return global_max(nats).tolist()
+        release_gathered(model)
+        return global_sum(nats).tolist()
 
 
 def make_batches(groups: list[Group], *, batch_tokens: int) -> list[Batch]:
@@ -145,9 +146,13 @@ def make_batches(groups: list[Group], *, batch_tokens: int) -> list[Batch]:
     return batches
 
 
-def make_tensors(windows: list[Window], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and labels of windows, int64 (B, T), padded on the right, which a causal model never sees; labels only where scored."""
-    num_tokens = max(len(window.ids) for window in windows) - 1
+def make_tensors(windows: list[Window], device: torch.device, *, pad_to: int = 1) -> tuple[Tensor, Tensor]:
+    """Ids and labels of windows, int64 (B, T), T a multiple of pad_to; labels only where scored.
+
+    Padded on the right, which a causal model never sees.
+    """
+    longest = max(len(window.ids) for window in windows) - 1
+    num_tokens = -(-longest // pad_to) * pad_to
     ids_BT = torch.zeros((len(windows), num_tokens), dtype=torch.int64)
     labels_BT = torch.full_like(ids_BT, IGNORED_LABEL)
     for row, window in enumerate(windows):

@@ -115,14 +115,7 @@ def test_a_spike_scores_the_same_after_a_resume(odd_shards, train_config_file, t
     """The window of the score reaches over the stop: its flags come back from events.jsonl, its values from the checkpoint."""
     settings = (*SPIKES, "run.log_every_steps=1")
     straight = run(train_config_file, odd_shards, tmp_path / "straight", *settings)
-    from train_bridge.step import train_step
-
-    def stop_at_step_47(*args, **kwargs):
-        if kwargs["step"] == 47:
-            raise KeyboardInterrupt
-        return train_step(*args, **kwargs)
-
-    monkeypatch.setattr("train_bridge.loop.train_step", stop_at_step_47)
+    stop_at(47, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run(train_config_file, odd_shards, tmp_path / "parted", *settings)
     monkeypatch.undo()
@@ -241,7 +234,7 @@ def stop_at(step, monkeypatch):
     from train_bridge.step import train_step
 
     def stop(*args, **kwargs):
-        if kwargs["step"] == step:
+        if kwargs["step"] + 1 == step:
             raise KeyboardInterrupt
         return train_step(*args, **kwargs)
 

@@ -16,6 +16,7 @@ from train_bridge.checkpoint import list_checkpoints
 from train_bridge.evaluate import Window
 from train_bridge.manifest import read_manifest
 from train_bridge.model import build_model
+from train_bridge.parallel_mesh import Layout
 from train_bridge.run_evaluation import evaluate
 from train_bridge.run_training import train
 from train_bridge.train_config import load_train_config
@@ -99,38 +100,39 @@ def test_sources_of_a_mixture_are_told_apart(shards, make_shards, train_config_f
     assert [source["documents"] for source in line["sources"].values()] == [1, 1, 1]
 
 
-def validator(config_file, shards, output, share, **overrides):
+def validator(config_file, shards, output, rank, num_ranks, **overrides):
     settings = load_train_config(
         str(config_file),
         overrides=[f"{key}={value}" for key, value in overrides.items()],
         manifest=read_manifest(shards),
     )
     texts = read_validation_texts(settings, str(shards), read_manifest(shards))
+    layout = Layout(replicate=num_ranks, rank=rank)
     parts = {"autocast_dtype": None, "device": torch.device("cpu"), "first_step": 0}
-    return Validator(settings, texts, output, **parts, share=share, is_main=True), settings
+    return Validator(settings, texts, output, **parts, layout=layout), settings
 
 
 def test_any_number_of_ranks_gives_the_same_bits(shards, items, train_config_file, tmp_path, monkeypatch):
-    """Each of four ranks scores its share; what they tell each other is simulated by the largest value of each batch."""
+    """Each of four ranks scores its share; what they tell each other is simulated by the sum of what they have."""
     setting = {"validation": f"{{every_steps: 1, items: {items}, batch_tokens: 40}}"}
-    alone, settings = validator(train_config_file, shards, tmp_path, (0, 1), **setting)
+    alone, settings = validator(train_config_file, shards, tmp_path, 0, 1, **setting)
     model = build_model(settings.model, seed=0)
     expected = alone.validate(1, model)
     told = []
-    monkeypatch.setattr("train_bridge.validation.global_max", lambda tensor: told.append(tensor.clone()) or tensor)
-    ranks = [validator(train_config_file, shards, tmp_path, (rank, 4), **setting)[0] for rank in range(4)]
+    monkeypatch.setattr("train_bridge.validation.global_sum", lambda tensor: told.append(tensor.clone()) or tensor)
+    ranks = [validator(train_config_file, shards, tmp_path, rank, 4, **setting)[0] for rank in range(4)]
     for rank in ranks:
         rank._score(model)
     assert len(alone.batches) % 4  # some rank has one batch less
-    assert [int(torch.isfinite(scores).sum()) for scores in told] == [len(alone.batches[rank::4]) for rank in range(4)]
-    monkeypatch.setattr("train_bridge.validation.global_max", lambda tensor: torch.stack(told).amax(dim=0))
+    assert [int((scores > 0).sum()) for scores in told] == [len(alone.batches[rank::4]) for rank in range(4)]
+    monkeypatch.setattr("train_bridge.validation.global_sum", lambda tensor: torch.stack(told).sum(dim=0))
     assert ranks[1].validate(1, model) == expected
 
 
 def test_padding_and_batches_change_nothing(shards, train_config_file, tmp_path):
     every = {"validation": "{every_steps: 1}"}
-    wide, settings = validator(train_config_file, shards, tmp_path, (0, 1), **every)
-    narrow, _ = validator(train_config_file, shards, tmp_path, (0, 1), validation="{every_steps: 1, batch_tokens: 1}")
+    wide, settings = validator(train_config_file, shards, tmp_path, 0, 1, **every)
+    narrow, _ = validator(train_config_file, shards, tmp_path, 0, 1, validation="{every_steps: 1, batch_tokens: 1}")
     model = build_model(settings.model, seed=0)
     assert len(narrow.batches) > len(wide.batches) == 2
     losses = [[source["loss"] for source in one.validate(1, model)["sources"].values()] for one in (wide, narrow)]
@@ -148,9 +150,9 @@ def test_batches_hold_every_window_once():
 
 
 def test_a_group_without_texts_says_so(tmp_path, train_config_file, shards):
-    one, settings = validator(train_config_file, shards, tmp_path, (0, 1), validation="{every_steps: 1}")
+    one, settings = validator(train_config_file, shards, tmp_path, 0, 1, validation="{every_steps: 1}")
     empty = ValidationTexts({"web": Group([], 0, 0, 0, num_lossy=2)}, [])
-    parts = {"autocast_dtype": None, "device": torch.device("cpu"), "first_step": 0, "share": (0, 1), "is_main": False}
+    parts = {"autocast_dtype": None, "device": torch.device("cpu"), "first_step": 0, "layout": Layout()}
     values = Validator(settings, empty, tmp_path, **parts).validate(1, build_model(settings.model, seed=0))
     assert values["sources"]["web"] == values["all_documents"]
     assert values["all_documents"] == {"documents": 0, "bytes": 0, "tokens": 0, "documents_not_kept_by_tokenizer": 2}
