@@ -1,6 +1,6 @@
 """What perplexity says of quality: human labels of TQ-IS, DCLM and HPLT, by models counted here, with 95 % bootstrap intervals.
 
-    DOLMA_PY_DATA=<folder> python -m benchmarks.perplexity_quality
+    DOLMA_PY_DATA=<folder> python -m benchmarks.perplexity_quality [--only tq-is dclm hplt]
 
 Every document is scored by models that have not seen it: five folds by hash of the text; a document's models are counted on the texts of
 three other folds, and a threshold, where one is needed, is chosen on the fourth. "one model": perplexity under a model of good texts;
@@ -9,6 +9,7 @@ three other folds, and a threshold, where one is needed, is chosen on the fourth
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import os
@@ -47,9 +48,14 @@ class Labelled(NamedTuple):
 
 
 def main() -> None:
+    readers = {"tq-is": ("TQ-IS", read_tqis), "dclm": ("DCLM", read_dclm), "hplt": ("HPLT, natural", read_hplt)}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--only", nargs="*", choices=list(readers), default=list(readers), help="sets")
     data = Path(os.environ["DOLMA_PY_DATA"])
+    sets = [readers[key] for key in parser.parse_args().only]
     print("| set | models | texts (good) | AUC | F1 of the good |\n|---|---|---|---|---|")
-    for name, labelled in (("TQ-IS", read_tqis(data)), ("DCLM", read_dclm(data)), ("HPLT, natural", read_hplt(data))):
+    for name, read in sets:
+        labelled = read(data)
         for models, config in (("words, order 3", WORDS), ("characters, order 6", CHARACTERS)):
             for kind in ("one model", "two models"):
                 print(
@@ -150,14 +156,16 @@ def read_dclm(data: Path) -> Labelled:
 
 
 def read_hplt(data: Path) -> Labelled:
+    """Texts that all annotators judged alike and that are not blank, as benchmarks.classifier_quality reads them."""
     with gzip.open(data / "quality" / "hplt_human.jsonl.gz", "rt") as stream:
         rows = [json.loads(line) for line in stream]
     seen = {row["id"] for row in rows}
+    rows = [row for row in rows if row["unnatural"] in (0, 1) and row["text"].strip()]
     more = defaultdict(list)
     for row in read_pool(data / "pool" / "multilingual", "web_hplt_v2"):
         if row["metadata"]["hplt_id"] not in seen:
             more[row["metadata"]["hplt_lang"]].append(row["text"])
-    good = np.array([row["unnatural"] < 0.5 for row in rows])
+    good = np.array([row["unnatural"] == 0 for row in rows])
     return Labelled([row["text"] for row in rows], good, [row["lang"] for row in rows], dict(more))
 
 

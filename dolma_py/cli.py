@@ -11,7 +11,7 @@ import typer
 
 from dolma_py.cli_classifier import Replace, add_classifier_commands
 from dolma_py.cli_trace import add_trace_commands
-from dolma_py.cli_train import add_train_command
+from dolma_py.cli_train import add_soup_command, add_train_command
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
 
 # command -> "module:function"; resolved when the command runs
@@ -38,6 +38,7 @@ COMMANDS = {
     "tokenize": "pipelines.commands:run_job_command",
     "train": "train_bridge.run_training:train",
     "train launch": "train_bridge.launcher:launch",
+    "soup": "train_bridge.souping:soup",
     "eval": "train_bridge.run_evaluation:evaluate",
     "generate": "train_bridge.run_generation:generate",
     "report": "dolma_py.report:write_report",
@@ -386,6 +387,7 @@ def export_hf(
 
 
 add_train_command(app, call)
+add_soup_command(app, call)
 
 
 @app.command()

@@ -25,6 +25,13 @@ def add_train_command(app: typer.Typer, call: Callable[..., Any]) -> None:
         output: Annotated[str | None, typer.Option("--output", help="run folder")] = None,
         shards: Annotated[str | None, typer.Option("--shards", help="tokens/<mix> folder of a corpus")] = None,
         set: Overrides = None,
+        parent: Annotated[
+            str | None,
+            typer.Option(
+                "--from",
+                help="start from RUN@STEP, a run's newest checkpoint, an average or a folder in Hugging Face's form",
+            ),
+        ] = None,
         launcher: Annotated[
             str | None,
             typer.Option("--launcher", help="local: one process a GPU, by torchrun; slurm: a batch file, submitted"),
@@ -52,9 +59,25 @@ def add_train_command(app: typer.Typer, call: Callable[..., Any]) -> None:
             # of one rank; what starts them stays out
             arguments = ["train", "--config", config, "--shards", shards or "", "--output", output or ""]
             arguments += [word for value in set or [] for word in ("--set", value)]
+            arguments += ["--from", parent] if parent is not None else []
             raise typer.Exit(
                 call("train launch", launcher=launcher, arguments=arguments, config=config, shards=shards or "",
                      output=output or "run", overrides=set or [], dry_run=dry_run)
             )  # fmt: skip
         call("train", config=config, shards=shards or "", output=output or "", overrides=set or [], dry_run=dry_run,
-             assumed={"gpus": gpus, "gpu": gpu, "mfu": mfu, "price": price})  # fmt: skip
+             assumed={"gpus": gpus, "gpu": gpu, "mfu": mfu, "price": price}, parent=parent)  # fmt: skip
+
+
+def add_soup_command(app: typer.Typer, call: Callable[..., Any]) -> None:
+    """Add soup."""
+
+    @app.command()
+    def soup(
+        runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="RUN@STEP, or RUN for its newest checkpoint")],
+        output: Annotated[str, typer.Option("--output", help="folder that train --from, eval and export hf read")],
+        weight: Annotated[
+            list[float] | None, typer.Option("--weight", help="of each run in the mean; default: all the same")
+        ] = None,
+    ) -> None:
+        """The mean of the weights of several runs, or of several checkpoints of one."""
+        call("soup", runs=runs, weights=weight or [], output=output)

@@ -98,11 +98,13 @@ def find_bins(keys: Keys, bins: Bins) -> npt.NDArray[np.int32]:
     return found
 
 
-def count_digits(keys: Keys, bins: Bins) -> tuple[Ints, Ints]:
-    """(weights, counts), int64 (S, NUM_DIGITS) each: documents of the open bins by the next digit of their keys; they add up over tasks."""
+def count_digits(keys: Keys, bins: Bins, sums: tuple[Ints, Ints] | None = None) -> tuple[Ints, Ints]:
+    """(weights, counts), int64 (S, NUM_DIGITS) each: documents of the open bins by the next digit of their keys; they add up over tasks.
+
+    With `sums`, of earlier documents, these are added to them.
+    """
     found = find_bins(keys, bins)
-    weights = np.zeros((len(bins.high), NUM_DIGITS), np.int64)
-    counts = np.zeros_like(weights)
+    weights, counts = np.zeros((2, len(bins.high), NUM_DIGITS), np.int64) if sums is None else sums
     count_digits_kernel(found, _digits(keys, bins.level), keys.weight, weights, counts)
     return weights, counts
 

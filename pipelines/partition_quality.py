@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,10 @@ from mixers.percentiles import CELL_SCHEMA
 from mixers.quality_thresholds import Bins, Thresholds
 from pipelines import partition_rows
 from pipelines.attribute_sets import write_attribute_sets
+from pipelines.mix_passes import MAX_UNITS, add_places
 from pipelines.mix_table import read_column
 from pipelines.partition_rows import VIGINTILES, PartitionConfig
-from pipelines.steps import StepContext, StepResult, Unit, file_lists, split_name, split_params
+from pipelines.steps import StepContext, StepResult, Unit, split_name, split_params
 from pipelines.units import Work
 
 __all__ = [
@@ -47,7 +49,9 @@ SET = "partition-v1"
 SET_SCHEMA = pa.schema([pa.field("topic", pa.string()), pa.field("bucket", pa.int32()), pa.field("label", pa.string())])
 CHANGES_NO_BYTE = ("max_docs",)
 MAX_BINS = 4096  # that one pass counts; more take more passes
-HISTOGRAM_BYTES = 2 * 8 * quality_thresholds.NUM_DIGITS * MAX_BINS  # of the driver and of each task, at most
+HISTOGRAM_BYTES = (
+    (2 * 8 + 3 * 8) * quality_thresholds.NUM_DIGITS * MAX_BINS
+)  # sums and one task's table of them, at most
 MAX_CELLS = 1_000_000  # what the driver holds of each is some 200 bytes
 ROW_BYTES = 160  # of the driver for a row that is gathered and sorted
 MEAN_TEXT_BYTES = 200  # a plan's bounds hold for documents of this many bytes of text on average, or more
@@ -194,25 +198,29 @@ class _Rows:
         self.docs = np.array([sums[group][0] for group in self.groups], np.int64)
         self.weights = np.array([sums[group][1] for group in self.groups], np.int64)
 
-    def run_pass(self, phase: str, work: Work, state: dict[str, Any]) -> list[pa.Table]:
-        """The tables that the tasks of one pass made, in the order of splits; `state` goes to them through a file."""
+    def run_pass(self, phase: str, work: Work, state: dict[str, Any]) -> Iterator[pa.Table]:
+        """The tables that at most MAX_UNITS tasks of one pass made, read one by one, in the order of splits.
+
+        `state` goes to the tasks through a file.
+        """
+        corpus, path = self.context.corpus, f"{self.context.work}/{phase}.json"
         data = render_json(state | {"groups": self.groups})
-        path, checksum = f"{self.context.work}/{phase}.json", config.fingerprint(data.decode())
-        storage.write_bytes(self.context.corpus.path(path), data)
+        checksum = config.fingerprint(data.decode())
+        storage.write_bytes(corpus.path(path), data)
+        splits = sorted(self.done.units)
+        num_units = min(MAX_UNITS, len(splits))
         units = []
-        for name in sorted(self.done.units):
-            line = self.done.units[name]
-            (file,) = line["files"]
+        for number in range(num_units):
+            mine = splits[number * len(splits) // num_units : (number + 1) * len(splits) // num_units]
+            lines = [self.done.units[name] for name in mine]
             params = {
-                "root": self.context.corpus.root, "rows": file["path"], "names": [group[:2] for group in line["facts"]["groups"]],
-                "state": path, "checksum": checksum, "work": f"{self.context.work}/{phase}", "name": name,
+                "root": corpus.root, "splits": [[line["files"][0]["path"], [group[:2] for group in line["facts"]["groups"]]] for line in lines],
+                "state": path, "checksum": checksum, "work": f"{self.context.work}/{phase}", "name": mine[0],
             }  # fmt: skip
-            units.append(Unit(name, params, file["bytes"]))
-        done, _ = self.context.run_units(phase, units, work, layout=checksum)
-        return [
-            parquet_files.read_row_groups(self.context.corpus.path(file["path"]), None, None)
-            for file in file_lists(done)
-        ]
+            units.append(Unit(mine[0], params, sum(line["files"][0]["bytes"] for line in lines)))
+        done, _ = self.context.run_units(phase, units, work, layout=[checksum, num_units])
+        files = [file["path"] for unit in units for file in done.units[unit.name]["files"]]
+        return (parquet_files.read_row_groups(corpus.path(file), None, None) for file in files)
 
 
 def _search(rows: _Rows, settings: PartitionConfig) -> tuple[Thresholds, list[dict[str, int]]]:
@@ -233,10 +241,8 @@ def _search(rows: _Rows, settings: PartitionConfig) -> tuple[Thresholds, list[di
 
 def _narrow(rows: _Rows, settings: PartitionConfig, bins: Bins, number: int) -> Bins:
     """One pass: the histograms of these bins, and the bins of the next level in them."""
-    sums = [np.zeros(len(bins.high) * quality_thresholds.NUM_DIGITS, np.int64) for _ in range(2)]
-    for table in rows.run_pass(f"histogram-{bins.level}-{number}", partition_rows.count_rows, _dump_bins(bins)):
-        for total, name in zip(sums, ("weight", "count"), strict=True):
-            total[table.column("place").to_numpy()] += table.column(name).to_numpy()
+    tables = rows.run_pass(f"histogram-{bins.level}-{number}", partition_rows.count_rows, _dump_bins(bins))
+    sums = add_places(tables, len(bins.high) * quality_thresholds.NUM_DIGITS, ("weight", "count"))
     weights, counts = (total.reshape(-1, quality_thresholds.NUM_DIGITS) for total in sums)
     return quality_thresholds.narrow_bins(bins, weights, counts, total=rows.weights, num_buckets=settings.num_buckets)
 
@@ -248,11 +254,8 @@ def _dump_bins(bins: Bins) -> dict[str, Any]:
 def _count_cells(rows: _Rows, saved: dict[str, Any]) -> pa.Table:
     """CELL_SCHEMA rows of all groups and buckets."""
     num_buckets = int(saved["num_buckets"])
-    sums = np.zeros((3, len(rows.groups) * num_buckets), np.int64)
-    for table in rows.run_pass("cells", partition_rows.count_cells, {"thresholds": saved}):
-        at = table.column("place").to_numpy()
-        for total, name in zip(sums, ("documents", "tokens", "bytes"), strict=True):
-            total[at] += table.column(name).to_numpy()
+    tables = rows.run_pass("cells", partition_rows.count_cells, {"thresholds": saved})
+    sums = add_places(tables, len(rows.groups) * num_buckets, ("documents", "tokens", "bytes"))
     names = [name for name in rows.groups for _ in range(num_buckets)]
     bucket = np.tile(np.arange(num_buckets, dtype=np.int32), len(rows.groups))
     columns = [pa.array([name[part] for name in names], pa.string()) for part in (0, 1)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -22,8 +23,9 @@ from dolma_py.listing import Shard, Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
 from mixers import quality_thresholds
-from mixers.quality_thresholds import Bins, Keys
+from mixers.quality_thresholds import Bins, Keys, Thresholds
 from pipelines.mix_table import read_column, read_topics
+from pipelines.mix_tasks import merge_places, sum_by_place
 from pipelines.steps import split_name
 
 ROW_SCHEMA = pa.schema([
@@ -178,14 +180,18 @@ def load_bins(state: dict[str, Any]) -> Bins:
     return Bins(state["level"], **{name: np.array(state[name], kind) for name, kind in kinds.items()})
 
 
-def read_rows(params: dict[str, Any]) -> tuple[dict[str, Any], pa.Table]:
-    """The pass' state, and the rows of one split with groups numbered as in the state."""
+def read_rows(params: dict[str, Any]) -> tuple[dict[str, Any], Iterator[pa.Table]]:
+    """The pass' state, and the rows of each split with groups numbered as in the state."""
     state = _load_state(storage.join_path(params["root"], params["state"]), params["checksum"])
-    table = parquet_files.read_row_groups(storage.join_path(params["root"], params["rows"]), None, None)
     numbers = {tuple(name): number for number, name in enumerate(state["groups"])}
-    own = np.array([numbers[tuple(name)] for name in params["names"]], np.int32)
+    return state, (_read_split(params["root"], numbers, *split) for split in params["splits"])
+
+
+def _read_split(root: str, numbers: dict[tuple[str, ...], int], rows: str, names: list[list[str]]) -> pa.Table:
+    table = parquet_files.read_row_groups(storage.join_path(root, rows), None, None)
+    own = np.array([numbers[tuple(name)] for name in names], np.int32)
     local = table.column("group").to_numpy()
-    return state, table.set_column(0, "group", pa.array(own[local] if len(own) else local, pa.int32()))
+    return table.set_column(0, "group", pa.array(own[local] if len(own) else local, pa.int32()))
 
 
 def keys_of(table: pa.Table) -> Keys:
@@ -194,33 +200,43 @@ def keys_of(table: pa.Table) -> Keys:
 
 
 def count_rows(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
-    """One task: the histograms of one split's rows, places bin * NUM_DIGITS + digit that are not zero."""
-    state, table = read_rows(params)
-    weights, counts = (array.reshape(-1) for array in quality_thresholds.count_digits(keys_of(table), load_bins(state)))
+    """One task: the histograms of some splits' rows, places bin * NUM_DIGITS + digit that are not zero."""
+    state, tables = read_rows(params)
+    bins = load_bins(state)
+    sums = None
+    for table in tables:
+        sums = quality_thresholds.count_digits(keys_of(table), bins, sums)
+    assert sums is not None, "a task has a split"
+    weights, counts = (array.reshape(-1) for array in sums)
     at = np.flatnonzero(counts)
     made = pa.table([pa.array(at), pa.array(weights[at]), pa.array(counts[at])], schema=DIGIT_SCHEMA)
     return [_write(params, attempts, made)], {}
 
 
 def gather_rows(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
-    """One task: the rows of one split whose documents are in open bins."""
-    state, table = read_rows(params)
-    inside = quality_thresholds.find_bins(keys_of(table), load_bins(state)) >= 0
-    return [_write(params, attempts, table.filter(pa.array(inside)).cast(ROW_SCHEMA))], {}
+    """One task: the rows of some splits whose documents are in open bins."""
+    state, tables = read_rows(params)
+    bins = load_bins(state)
+    kept = [
+        table.filter(pa.array(quality_thresholds.find_bins(keys_of(table), bins) >= 0)).cast(ROW_SCHEMA)
+        for table in tables
+    ]
+    return [_write(params, attempts, pa.concat_tables(kept))], {}
 
 
 def count_cells(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
-    """One task: documents, tokens and bytes of one split by cell, group * B + bucket, where there are any."""
-    state, table = read_rows(params)
+    """One task: documents, tokens and bytes of some splits by cell, group * B + bucket, where there are any."""
+    state, tables = read_rows(params)
     found, _ = quality_thresholds.load_thresholds(state["thresholds"], params["state"])
+    counted = [_sum_cells(table, found) for table in tables]
+    return [_write(params, attempts, merge_places(counted, SUM_SCHEMA))], {}
+
+
+def _sum_cells(table: pa.Table, found: Thresholds) -> pa.Table:
     bucket = quality_thresholds.assign_by_thresholds(keys_of(table), found)
     cell = table.column("group").to_numpy().astype(np.int64) * found.num_buckets + bucket
-    at, where = np.unique(cell, return_inverse=True)
-    sums = [np.zeros(len(at), np.int64) for _ in range(3)]
     columns = (np.ones(len(cell), np.int64), table.column("tokens").to_numpy(), table.column("bytes").to_numpy())
-    for total, column in zip(sums, columns, strict=True):
-        np.add.at(total, where, column)
-    return [_write(params, attempts, pa.table([pa.array(column) for column in (at, *sums)], schema=SUM_SCHEMA))], {}
+    return sum_by_place(cell, columns, SUM_SCHEMA)
 
 
 def _write(params: dict[str, Any], attempts: str, table: pa.Table) -> WrittenFile:

@@ -12,7 +12,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import xxhash
 from pydantic import Field
@@ -20,19 +20,22 @@ from pydantic import Field
 from dolma_py import config, parquet_files, storage
 from dolma_py.arrow_buffers import TextView, view_text
 from dolma_py.corpus import Corpus
-from dolma_py.errors import ConfigError
+from dolma_py.errors import ConfigError, DataError
 from dolma_py.formats import FieldMap, Limits, Rejection, read_any
 from dolma_py.input_files import describe_left_out, find_files
 from dolma_py.manifest import render_json
 from pipelines.sampled_texts import sample_texts
 from pipelines.steps import StepContext, StepResult, check_found, file_lists
 from taggers.language_model import MAGIC
-from taggers.language_model_training import CARD_VERSION, LanguageModelConfig, train_language_model
+from taggers.language_model_training import CARD_VERSION, LanguageModelConfig, TokenStream, train_language_model
 
 logger = logging.getLogger("dolma_py.build")
 
 VERSION = 1
 CHANGES_NO_BYTE = ("memory_bytes",)
+SAMPLE_BYTES = 8_000_000  # of text, whose tokens a plan counts
+NGRAMS_PER_SEC = 3_000_000  # counted and estimated in memory: 2.5 to 3.6 million for orders 1 to 5 of novels
+DISK_TOKEN_BYTES = 40  # what the files of a token take beyond its memory otherwise
 
 
 class TrainLanguageModelConfig(LanguageModelConfig):
@@ -104,27 +107,108 @@ def train_from_files(
     ConfigError     a pattern without files; another model, or another file, stands at `output` and `replace` is false
     DataError       see train_language_model
     """
-    files = {}
+    files, path = _list_files(inputs), storage.resolve_path(output)
+    standing = None if replace else _find_standing(files, output, settings, text_column)
+    if standing is not None:
+        return standing, False
+    unreadable: Counter[str] = Counter()
+    texts = _read_files(files, text_column, unreadable)
+    card = train_language_model(texts, output_path=path, config=settings)
+    return card | {"unreadable": dict(sorted(unreadable.items()))}, True
+
+
+def _list_files(inputs: list[str]) -> list[str]:
+    """The files of the patterns, each once, in the order of their names. ConfigError for a pattern without any."""
+    files = set()
     for pattern in inputs:
         found = find_files(storage.resolve_path(pattern))
         check_found(found, "--input", pattern)
         if found.left_out:
             logger.warning("%s", describe_left_out(found.left_out))
-        files.update({info.path: info for info in found.files})
+        files.update(info.path for info in found.files)
+    return sorted(files)
+
+
+def _find_standing(
+    files: list[str], output: str, settings: LanguageModelConfig, text_column: str
+) -> dict[str, Any] | None:
+    """The card of the model at `output` when it was made from these texts and settings; None when it is yet to be made.
+
+    Raises
+    ------
+    ConfigError     another model, or another file, stands there
+    """
     path = storage.resolve_path(output)
+    if not storage.path_exists(path):
+        return None
+    standing = _find_card(path, settings)
+    known = _find_unfinished(path) if standing is None else standing["data"]["fingerprint"]
     unreadable: Counter[str] = Counter()
-    if storage.path_exists(path) and not replace:
-        standing = _find_card(path, settings)
-        left = None if standing is not None else _find_unfinished(path)
-        known = left if standing is None else standing["data"]["fingerprint"]
-        if known is None or known != _digest_texts(_read_files(sorted(files), text_column, unreadable)):
-            hint = "Choose another name, or give --replace."
-            raise ConfigError("--output", output, "another model, or another file, stands there", hint)
-        if standing is not None:
-            return standing | {"unreadable": dict(sorted(unreadable.items()))}, False
-        unreadable.clear()
-    card = train_language_model(_read_files(sorted(files), text_column, unreadable), output_path=path, config=settings)
-    return card | {"unreadable": dict(sorted(unreadable.items()))}, True
+    if known is None or known != _digest_texts(_read_files(files, text_column, unreadable)):
+        hint = "Choose another name, or give --replace."
+        raise ConfigError("--output", output, "another model, or another file, stands there", hint)
+    return None if standing is None else standing | {"unreadable": dict(sorted(unreadable.items()))}
+
+
+class TrainingPlan(NamedTuple):
+    """What a training would read and take."""
+
+    num_files: int
+    num_texts: int
+    num_bytes: int  # of text
+    num_tokens: int  # with two marks for each unit, as max_tokens counts them
+    is_counted: bool  # num_tokens is no estimate
+    unreadable: dict[str, int]  # by reason
+
+
+def plan_training(files: list[str], settings: LanguageModelConfig, text_column: str) -> TrainingPlan:
+    """Read all texts; count the tokens of SAMPLE_BYTES of them, of each file its first batches, as many as its share of the bytes.
+
+    Raises
+    ------
+    DataError       no tokens at all
+    """
+    sizes = [storage.file_bytes(path) or 0 for path in files]
+    free = settings.model_copy(update={"max_tokens": 2**31 - 1, "memory_bytes": None})
+    unreadable: Counter[str] = Counter()
+    num_texts = num_bytes = num_tokens = 0
+    is_counted = True
+    for path, size in zip(files, sizes, strict=True):
+        sample, seen = TokenStream(free), 0
+        for texts in _read_files([path], text_column, unreadable):
+            num_texts += len(texts.offsets) - 1
+            seen += int(texts.offsets[-1] - texts.offsets[0])
+            if sample.num_bytes * sum(sizes) <= SAMPLE_BYTES * size:
+                sample.add(texts)
+        num_bytes += seen
+        counted = sample.num_tokens + 2 * sample.num_units
+        num_tokens += counted * seen // max(sample.num_bytes, 1)
+        is_counted &= seen == sample.num_bytes
+    if is_counted and not num_tokens:
+        raise DataError("language model training", "the text has no tokens", hint="Give other text.")
+    return TrainingPlan(len(files), num_texts, num_bytes, num_tokens, is_counted, dict(sorted(unreadable.items())))
+
+
+def describe_plan(plan: TrainingPlan, settings: LanguageModelConfig) -> str:
+    """Lines for the terminal: what there is, and what counting it takes."""
+    about = "" if plan.is_counted else "about "
+    lines = [
+        f"{plan.num_files:,} files, {plan.num_texts:,} documents, {plan.num_bytes / 1e6:,.1f} MB of text, {about}{plan.num_tokens:,} "
+        "tokens and ends of units"
+    ]
+    if plan.num_tokens > settings.max_tokens:
+        lines.append(f"more than max_tokens ({settings.max_tokens:,}): the training would stop there, so raise it")
+    tokens = min(plan.num_tokens, settings.max_tokens)
+    seconds = max(1, round(settings.order * tokens / NGRAMS_PER_SEC))
+    if settings.memory_bytes is None:
+        memory = f"at most {tokens * settings.token_memory_bytes / 1e6:,.0f} MB of memory beside the words; "
+    else:
+        disk = tokens * (settings.token_memory_bytes + DISK_TOKEN_BYTES)
+        memory = f"{settings.memory_bytes / 1e6:,.0f} MB of memory beside the words, at most {disk / 1e6:,.0f} MB of TMPDIR; more than "
+    lines.append(
+        f"{memory}{seconds:,} s of one core at {NGRAMS_PER_SEC // 1_000_000} million n-grams a second. Nothing was done."
+    )
+    return "\n".join(lines)
 
 
 def _find_card(path: str, settings: LanguageModelConfig) -> dict[str, Any] | None:
@@ -214,12 +298,16 @@ def run_command(
         LanguageModelConfig, config.apply_overrides(values, options["overrides"]), where=options["config"] or ""
     )
     if options["dry_run"]:
-        sys.stdout.write(f"at most {settings.max_memory_bytes / 1e6:.0f} MB of memory. Nothing was done.\n")
+        files = _list_files(inputs)
+        if not replace and _find_standing(files, output, settings, text_column) is not None:
+            sys.stdout.write(f"{output} was made from the same texts and settings: there is nothing to do\n")
+            return
+        plan = plan_training(files, settings, text_column)
+        _tell_unreadable(plan.unreadable)
+        sys.stdout.write(describe_plan(plan, settings) + "\n")
         return
     card, is_new = train_from_files(inputs, output, settings, text_column=text_column, replace=replace)
-    if card["unreadable"]:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in card["unreadable"].items())
-        logger.warning("%d records could not be read (%s)", sum(card["unreadable"].values()), reasons)
+    _tell_unreadable(card["unreadable"])
     if not is_new:
         sys.stdout.write(f"{output} was made from the same texts and settings: nothing was done\n")
         return
@@ -228,6 +316,12 @@ def run_command(
         f"{data['num_texts']:,} documents, {data['num_tokens']:,} tokens, {card['num_words']:,} words; n-grams of 1 to "
         f"{len(card['num_ngrams'])} words: {sizes}\nwritten: {output} and {output}.card.json\n"
     )
+
+
+def _tell_unreadable(unreadable: dict[str, int]) -> None:
+    if unreadable:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in unreadable.items())
+        logger.warning("%d records could not be read (%s)", sum(unreadable.values()), reasons)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-from train_bridge.checkpoint import save_checkpoint
-from train_bridge.distributed import wait_for_all
+from train_bridge.checkpoint import take_snapshot
+from train_bridge.checkpoint_config import Kind
+from train_bridge.checkpoint_writer import CheckpointWriter
 from train_bridge.loader import BatchLoader
 from train_bridge.metrics import LOGGER, MetricsLog, format_duration, tokens_per_sec
 from train_bridge.model import Olmo3
@@ -30,7 +31,7 @@ class LoopParts(NamedTuple):
     device: torch.device
 
 
-def run_loop(parts: LoopParts, *, first_step: int, output: Path) -> None:
+def run_loop(parts: LoopParts, *, first_step: int, output: Path, checkpoints: CheckpointWriter) -> None:
     """Updates first_step ... run.steps - 1; leaves a checkpoint after the last one."""
     config, loader = parts.config, parts.loader
     log = MetricsLog(output / "metrics.jsonl", resume_step=first_step) if parts.settings.rank == 0 else None
@@ -47,28 +48,29 @@ def run_loop(parts: LoopParts, *, first_step: int, output: Path) -> None:
             remaining_sec = (config.run.steps - done) * (now - started) / (done - first_step)
             _log_step(log, result, done=done, lr=lr, rate=rate, remaining_sec=remaining_sec, parts=parts)
             logged_tokens, logged_time = loader.num_tokens, now
-        if done % config.run.checkpoint_every_steps == 0 or done == config.run.steps:
-            _save(parts, output, done)
+        checkpoints.raise_failure()
+        kind = config.checkpoints.kind_after(done, run_steps=config.run.steps)
+        if kind is not None:
+            _save(parts, checkpoints, done, kind)
 
 
-def _save(parts: LoopParts, output: Path, step: int) -> None:
-    if parts.settings.rank == 0:
-        save_checkpoint(
-            output,
-            step=step,
-            model=parts.model,
-            optimizer=parts.optimizer,
-            loader_state=parts.loader.state_dict(),
-            keep=parts.config.run.keep_checkpoints,
-        )
-    wait_for_all()
+def _save(parts: LoopParts, checkpoints: CheckpointWriter, step: int, kind: Kind) -> None:
+    snapshot = take_snapshot(
+        step=step,
+        kind=kind,
+        model=parts.model,
+        optimizer=parts.optimizer,
+        loader_state=parts.loader.state_dict(),
+        rank=parts.settings.rank,
+    )
+    checkpoints.save(snapshot)
 
 
 def _log_step(
     log: MetricsLog, result: StepResult, *, done: int, lr: float, rate: float, remaining_sec: float, parts: LoopParts
 ) -> None:
     """One line in metrics.jsonl, one for people. `step` counts finished updates; loss in nats per token."""
-    loss, skipped = float(result.cross_entropy), int(done - parts.optimizer.num_updates)
+    loss, skipped = float(result.cross_entropy), int(parts.optimizer.num_skipped)
     values = {
         "step": done,
         "tokens": parts.loader.num_tokens,

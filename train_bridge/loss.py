@@ -151,16 +151,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_CV.T, hidden_CD
             )
         if needs_gradient:
-            ctx.save_for_backward(grad_hidden_ND, grad_weight_VD)
-            ctx.weight_dtype = weight_VD.dtype
+            # not saved for autograd: the backward pass scales them in place, and so runs once
+            ctx.gradients, ctx.weight_dtype = (grad_hidden_ND, grad_weight_VD), weight_VD.dtype
         ctx.mark_non_differentiable(cross_entropy, z)
         return cross_entropy + z, cross_entropy, z
 
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor, *_: Any):
-        grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
-        grad_weight = (grad_weight_VD * grad_total).to(ctx.weight_dtype)
-        return grad_hidden_ND * grad_total.to(grad_hidden_ND.dtype), grad_weight, None, None, None, None
+        if ctx.gradients is None:
+            raise RuntimeError("linear_cross_entropy: its gradients were taken already; compute the loss again")
+        (grad_hidden_ND, grad_weight_VD), ctx.gradients = ctx.gradients, None
+        grad_hidden_ND.mul_(grad_total.to(grad_hidden_ND.dtype))
+        return grad_hidden_ND, grad_weight_VD.mul_(grad_total).to(ctx.weight_dtype), None, None, None, None
 
 
 @torch.no_grad()

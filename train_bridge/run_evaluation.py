@@ -14,9 +14,10 @@ import torch
 
 from dolma_py.config import fingerprint
 from dolma_py.errors import ConfigError, DataError
-from train_bridge.checkpoint import list_checkpoints, load_model_weights, write_json
+from train_bridge.checkpoint import load_model_weights, write_json
 from train_bridge.compression import ZSTD_LEVEL, zstd_bits_given_contexts, zstd_bits_per_byte
 from train_bridge.evaluate import bits_per_byte, continuation_window, document_windows, score_windows
+from train_bridge.forking import find_checkpoint, split_run
 from train_bridge.manifest import ShardManifest, read_manifest
 from train_bridge.metrics import LOGGER, format_duration
 from train_bridge.model import Olmo3
@@ -35,10 +36,10 @@ def evaluate(
 
     Parameters
     ----------
-    run : str                    folder of a training run; its newest checkpoint is used
+    run : str                    RUN@STEP, or a run's folder: its newest checkpoint is used
     shards : str                 folder with manifest.json and heldout/; its tokenizer must be the run's
     items : str or None          JSON lines of {id, question, answer, passage}
-    output : str or None         where to write; None: RUN/eval.json
+    output : str or None         where to write; None: RUN/eval.json, or RUN/eval-stepSTEP.json
     max_docs_per_source : int    first documents of each source only; None: all
 
     Returns  what is written: texts, bytes and bits per byte of model and compressor; documents that the tokenizer does not
@@ -46,13 +47,15 @@ def evaluate(
     """
     started = time.perf_counter()
     manifest = read_manifest(shards)
-    path = Path(output) if output is not None else Path(run) / "eval.json"
+    folder, step = split_run(run)
+    name = "eval.json" if step is None else f"eval-step{step:07d}.json"
+    path = Path(output) if output is not None else folder / name
     inputs = _fingerprint_inputs(run, shards, items, max_docs_per_source)
     if path.exists() and (found := _read_json(path)).get("inputs_fingerprint") == inputs:
         LOGGER.info("%s holds this evaluation already; remove it to evaluate again", path)
         return found
     config, model, checkpoint = load_run(run, manifest=manifest, shards=shards)
-    tokenizer = TextTokenizer(Path(run) / "tokenizer.json")
+    tokenizer = TextTokenizer(folder / "tokenizer.json")
     window_tokens = config.data.sequence_tokens
     scorer = _Scorer(model, tokenizer, manifest.eos_token_id, window_tokens)
     sources = {}
@@ -63,7 +66,7 @@ def evaluate(
     result: dict[str, Any] = {
         "inputs_fingerprint": inputs,
         "checkpoint": checkpoint.name,
-        "run_fingerprint": _read_json(Path(run) / "manifest.json").get("fingerprint") if _is_complete(run) else None,
+        "run_fingerprint": _read_json(folder / "manifest.json").get("fingerprint") if _is_complete(folder) else None,
         "window_tokens": window_tokens,
         "overlap_tokens": scorer.overlap_tokens,
         "zstd_level": ZSTD_LEVEL,
@@ -81,9 +84,8 @@ def evaluate(
 
 
 def _fingerprint_inputs(run: str, shards: str, items: str | None, max_docs_per_source: int | None) -> str:
-    """Of all that decides the result: the newest checkpoint's files, the held-out documents, the items, the limit."""
-    checkpoints = list_checkpoints(Path(run))
-    files = sorted(path for path in checkpoints[-1].rglob("*") if path.is_file()) if checkpoints else []
+    """Of all that decides the result: the checkpoint's files, the held-out documents, the items, the limit."""
+    files = sorted(path for path in find_checkpoint(run).rglob("*") if path.is_file())
     files += sorted((Path(shards) / "heldout").glob("*"))
     files += [Path(items)] if items is not None else []
     digests = [[path.name, hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()] for path in files]
@@ -91,14 +93,12 @@ def _fingerprint_inputs(run: str, shards: str, items: str | None, max_docs_per_s
 
 
 def load_run(run: str, *, manifest: ShardManifest | None = None, shards: str = "") -> tuple[TrainConfig, Olmo3, Path]:
-    """Configuration, model with the newest checkpoint's weights, and the checkpoint's folder.
+    """Configuration, model with a checkpoint's weights, and the checkpoint's folder. run: RUN@STEP, or RUN for the newest.
 
     manifest, shards: of shards that the model is to read; ConfigError when their tokenizer is another than the run's.
     """
-    folder = Path(run)
-    checkpoints = list_checkpoints(folder)
-    if not checkpoints:
-        raise DataError(run, "holds no checkpoint", hint="Run: dolma-py train")
+    folder, _ = split_run(run)
+    checkpoint = find_checkpoint(run)
     identity = _read_json(folder / "config.json")
     if manifest is not None and identity["tokenizer_fingerprint"] != manifest.tokenizer.fingerprint:
         mine, theirs = identity["tokenizer_fingerprint"], manifest.tokenizer.fingerprint
@@ -109,8 +109,8 @@ def load_run(run: str, *, manifest: ShardManifest | None = None, shards: str = "
     with torch.device("meta"):
         model = Olmo3(config.model)
     model.to_empty(device=device)
-    load_model_weights(checkpoints[-1], model)
-    return config, model.eval(), checkpoints[-1]
+    load_model_weights(checkpoint, model)
+    return config, model.eval(), checkpoint
 
 
 class _Scorer:
@@ -253,8 +253,8 @@ def _describe_items(values: dict[str, Any]) -> str:
     )
 
 
-def _is_complete(run: str) -> bool:
-    return (Path(run) / "manifest.json").is_file()
+def _is_complete(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

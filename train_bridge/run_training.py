@@ -19,9 +19,11 @@ from dolma_py.config import dump_config, fingerprint
 from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
 from dolma_py.machine import read_peak_bytes
 from train_bridge.checkpoint import list_checkpoints, load_checkpoint, write_json
+from train_bridge.checkpoint_writer import CheckpointWriter
 from train_bridge.dataset import InstanceDataset
 from train_bridge.distributed import start_distributed, wait_for_all
 from train_bridge.dry_run import Assumptions, describe_plan, plan_run
+from train_bridge.forking import Parent, find_parent, load_parent
 from train_bridge.loader import BatchLoader, first_difference
 from train_bridge.loop import LoopParts, run_loop
 from train_bridge.manifest import MANIFEST_NAME, ShardManifest, read_manifest
@@ -37,12 +39,13 @@ from train_bridge.step import StepSettings
 from train_bridge.train_config import DataConfig, TrainConfig, load_train_config
 
 TrainingData = InstanceDataset | PackedDataset | MixedDataset
-TRAIN_VERSION = 3  # raised when the same inputs give other weights
+TRAIN_VERSION = 4  # raised when the same inputs give other weights
 
 
 def train(
-    *, config: str, shards: str, output: str, overrides: list[str], dry_run: bool, assumed: dict[str, Any] | None = None
-) -> dict[str, Any]:
+    *, config: str, shards: str, output: str, overrides: list[str], dry_run: bool, assumed: dict[str, Any] | None = None,
+    parent: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Run, resume or skip one training run; returns what metrics.json holds, or the plan when `dry_run`.
 
     Parameters
@@ -52,6 +55,7 @@ def train(
     output : str          folder of the run
     overrides : list      "a.b=c", applied after the file
     assumed : dict        fields of Assumptions, for a dry run
+    parent : str          RUN@STEP, RUN or a folder in Hugging Face's form, whose weights the run starts from (forking); None: first weights
     """
     has_shards = not dry_run or (Path(shards) / MANIFEST_NAME).is_file()
     manifest = read_manifest(shards) if has_shards else None
@@ -59,6 +63,7 @@ def train(
     device = choose_device(settings.run.device)
     if settings.run.num_threads is not None:
         torch.set_num_threads(settings.run.num_threads)
+    start = None if parent is None else find_parent(parent, settings.model, manifest=manifest, shards=shards)
     if dry_run:
         return _show_cost(settings, device, Assumptions(**(assumed or {})))
     assert manifest is not None, "only a dry run goes without shards"
@@ -69,6 +74,7 @@ def train(
         "config": settings.values_for_fingerprint(),
         "dataset": dataset.describe(),
         "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
+        **({} if start is None else {"parent": start.description}),
     }
     folder = Path(output)
     finished = _read_finished(folder, identity)
@@ -81,10 +87,11 @@ def train(
     wait_for_all()
     started = time.perf_counter()
     parts = _build_parts(settings, dataset, device=device, rank=rank, world_size=world_size)
-    first_step = _resume(parts, folder)
+    first_step = _resume(parts, folder, start)
     first_tokens = parts.loader.num_tokens
     LOGGER.info("%s", _describe(settings, dataset, device))
-    run_loop(parts, first_step=first_step, output=folder)
+    with CheckpointWriter(folder, settings.checkpoints, rank=rank) as checkpoints:
+        run_loop(parts, first_step=first_step, output=folder, checkpoints=checkpoints)
     if rank == 0:
         seconds = time.perf_counter() - started
         _write_results(parts, folder, identity, seconds=seconds, num_tokens=parts.loader.num_tokens - first_tokens)
@@ -193,12 +200,23 @@ def _build_parts(
     return LoopParts(config, model, build_optimizer(model, config.optimizer), loader, settings, device)
 
 
-def _resume(parts: LoopParts, folder: Path) -> int:
-    """Step to go on with: 0, or what the newest checkpoint says."""
+def _resume(parts: LoopParts, folder: Path, start: Parent | None) -> int:
+    """Step to go on with: what the newest checkpoint says; else 0, with the weights of `start`."""
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
+        if start is not None:
+            load_parent(
+                start,
+                model=parts.model,
+                optimizer=parts.optimizer,
+                with_moments=parts.config.checkpoints.load_parent_optimizer,
+                device=parts.device,
+                rank=parts.settings.rank,
+            )
         return 0
-    step, loader_state = load_checkpoint(checkpoints[-1], model=parts.model, optimizer=parts.optimizer)
+    step, loader_state = load_checkpoint(
+        checkpoints[-1], model=parts.model, optimizer=parts.optimizer, rank=parts.settings.rank
+    )
     parts.loader.load_state_dict(loader_state)
     LOGGER.info("resuming after step %d from %s", step, checkpoints[-1])
     return step

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from dolma_py.config import Config, apply_overrides, build_config, load_yaml
 from dolma_py.errors import ConfigError
 from dolma_py.settings_text import render_settings
+from train_bridge.checkpoint_config import CheckpointConfig
 from train_bridge.launch_config import LaunchConfig
 from train_bridge.loss import LossConfig
 from train_bridge.manifest import MANIFEST_NAME, ShardManifest
@@ -67,15 +68,12 @@ class RunConfig(Config):
     )
     num_threads: int | None = Field(None, ge=1, description="CPU threads of torch; null: torch decides.")
     log_every_steps: int = Field(10, ge=1, description="Steps between two lines of progress.")
-    checkpoint_every_steps: int = Field(
-        1000, ge=1, description="Steps between two checkpoints; the last step has one always."
-    )
-    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints that stay.")
 
 
 # these change how fast and how talkative a run is, not what it computes
 _NOT_IN_FINGERPRINT = {
-    "run": ("device", "num_threads", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints"),
+    "run": ("device", "num_threads", "log_every_steps"),
+    "checkpoints": ("permanent_every_steps", "ephemeral_every_steps", "keep_ephemeral", "writing"),
     "parallel": LAYOUT_OPTIONS,
 }
 
@@ -89,6 +87,7 @@ class TrainConfig(Config):
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="AdamW and step skipping.")
     loss: LossConfig = Field(default_factory=LossConfig, description="Loss.")
     run: RunConfig = Field(description="Length, machine and bookkeeping.")
+    checkpoints: CheckpointConfig = Field(default_factory=CheckpointConfig, description="Which are taken and stay.")
     launch: LaunchConfig = Field(default_factory=LaunchConfig, description="Machines and processes, for --launcher.")
     stage: StageConfig | None = Field(None, description="Place in a chain of runs, as published; for --dry-run.")
     parallel: ParallelConfig = Field(
@@ -144,6 +143,11 @@ def load_train_config(
                 raise _shards_needed(shards, str(path))
             model["vocab_size"] = pad_vocab_size(manifest.vocab_size)
         values = {**values, "model": model}
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(data.get("sources"), dict):
+        # --set data.sources.NAME=null leaves a source out
+        sources = {name: source for name, source in data["sources"].items() if source is not None}
+        values = {**values, "data": {**data, "sources": sources}}
     config = build_config(TrainConfig, values, where=str(path))
     if manifest is not None and config.model.vocab_size != pad_vocab_size(manifest.vocab_size):
         expected = pad_vocab_size(manifest.vocab_size)

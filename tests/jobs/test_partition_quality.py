@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import types
+import weakref
 from collections import defaultdict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dolma_py import parquet_files
 from dolma_py.errors import ConfigError, DataError, SchemaError
 from dolma_py.hashing import hash_ids
 from pipelines import partition_quality
@@ -128,6 +131,31 @@ def test_bins_counted_in_many_passes_change_no_byte(made, tmp_path, monkeypatch)
     assert list_output(tmp_path / "other") == list_output(made[0])
     passes = json.loads((tmp_path / "other" / FOLDER / "run.json").read_text())["passes"]
     assert any(step["bins"] > 50 for step in passes)
+
+
+@pytest.mark.parametrize("max_docs", [1, 10_000_000])
+def test_tasks_of_several_splits_change_no_byte_and_the_driver_reads_them_one_by_one(
+    made, tmp_path, monkeypatch, max_docs
+):
+    tables, held = [], []
+    read = parquet_files.read_row_groups
+
+    def read_and_count(*arguments):
+        table = read(*arguments)
+        tables.append(weakref.ref(table))
+        held.append(sum(one() is not None for one in tables))
+        return table
+
+    monkeypatch.setattr(partition_quality, "MAX_UNITS", 2)  # of three splits
+    monkeypatch.setattr(partition_quality, "parquet_files", types.SimpleNamespace(**vars(parquet_files)))
+    monkeypatch.setattr(partition_quality.parquet_files, "read_row_groups", read_and_count)
+    write(tmp_path / "other", 1)
+    run(tmp_path / "other", 3, max_docs=max_docs)
+    assert list_output(tmp_path / "other") == list_output(made[0])
+    passes = json.loads((tmp_path / "other" / FOLDER / "run.json").read_text())["passes"]
+    assert len(held) == 2 * (len(passes) + 2) and (max_docs > 1 or len(passes) > 3)
+    # the two of gathered rows stand together; of all others one is left when the next is read
+    assert max(held) <= 2
 
 
 @pytest.mark.parametrize("setting", ["score", "topic", "tokens"])

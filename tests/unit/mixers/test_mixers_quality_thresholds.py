@@ -44,6 +44,10 @@ def search(keys, num_groups, num_buckets, levels, parts=3):
     bins = thresholds.start_bins(docs)
     for _ in range(levels):
         pieces = [thresholds.count_digits(thresholds.Keys(*(c[i::parts] for c in keys)), bins) for i in range(parts)]
+        sums = None
+        for i in range(parts):
+            sums = thresholds.count_digits(thresholds.Keys(*(c[i::parts] for c in keys)), bins, sums)
+        assert all((sum(piece[i] for piece in pieces) == sums[i]).all() for i in (0, 1))
         weights, counts = (sum(piece[i] for piece in pieces) for i in (0, 1))
         bins = thresholds.narrow_bins(bins, weights, counts, total=total, num_buckets=num_buckets)
     inside = thresholds.find_bins(keys, bins) >= 0

@@ -5,7 +5,9 @@ from typer.testing import CliRunner
 
 from dolma_py.cli import app
 from dolma_py.errors import ConfigError, DataError
+from pipelines import train_language_model
 from taggers.language_model import load_model
+from taggers.language_model_training import LanguageModelConfig, TokenStream
 
 runner = CliRunner()
 
@@ -103,10 +105,58 @@ def test_another_column(folder):
     assert card["num_words"] == 3 + 3
 
 
-def test_a_plan_writes_nothing(folder):
-    answer = train(folder, "--dry-run", "--set", "max_tokens=1000000", "--set", "order=5")
-    assert answer.stdout == "at most 340 MB of memory. Nothing was done.\n"
+def test_a_plan_counts_its_input_and_writes_nothing(folder):
+    """20 words and 5 units with two marks each: 30, of 340 bytes at order 5."""
+    answer = train(folder, "--dry-run", "--set", "order=5")
+    num_bytes = sum(len(f"the {word} of {n}") for n, word in enumerate("abcab"))
+    assert num_bytes == 50
+    assert answer.stdout == (
+        "2 files, 5 documents, 0.0 MB of text, 30 tokens and ends of units\n"
+        "at most 0 MB of memory beside the words; 1 s of one core at 3 million n-grams a second. Nothing was done.\n"
+    )
     assert not (folder / "m.lm").exists()
+    train(folder, "--set", "order=5")
+    card = json.loads((folder / "m.lm.card.json").read_text())["data"]
+    assert card["num_tokens"] + 2 * card["num_units"] == 30 and card["num_bytes"] == num_bytes
+    assert train(folder, "--dry-run", "--set", "order=5").stdout.endswith(
+        "same texts and settings: there is nothing to do\n"
+    )
+    with pytest.raises(ConfigError, match="another model, or another file, stands there"):
+        train(folder, "--dry-run", "--set", "order=4")
+    assert "30 tokens" in train(folder, "--dry-run", "--set", "order=4", "--replace").stdout
+
+
+@pytest.mark.parametrize(("max_tokens", "said"), [(29, "more than max_tokens (29)"), (30, None)])
+def test_a_plan_says_when_training_would_stop(folder, max_tokens, said):
+    answer = train(folder, "--dry-run", "--set", f"max_tokens={max_tokens}").stdout
+    assert (said in answer) if said else "max_tokens" not in answer
+
+
+def test_a_plan_of_much_text_counts_a_part_of_each_file(tmp_path, monkeypatch):
+    """Files of other tokens: 3,000 texts of one word of nine letters, 3,000 of five words of one; batches have 1,000 texts."""
+    monkeypatch.setattr(train_language_model, "SAMPLE_BYTES", 100)
+    for name, text in (("a", "wordwords"), ("b", "a b c d e")):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"id": "x", "text": "{text}"}}\n' * 3000)
+    counted = []
+    add = TokenStream.add
+    monkeypatch.setattr(TokenStream, "add", lambda *args: (counted.append(len(args[1].offsets) - 1), add(*args))[1])
+    files = sorted(str(path) for path in tmp_path.iterdir())
+    plan = train_language_model.plan_training(files, LanguageModelConfig(), "text")
+    assert counted == [1000, 1000]
+    assert plan == (2, 6000, 54_000, 3000 * (1 + 2) + 3000 * (5 + 2), False, {})
+    settings = LanguageModelConfig(memory_bytes=65536, order=3)
+    assert train_language_model.describe_plan(plan, settings) == (
+        "2 files, 6,000 documents, 0.1 MB of text, about 30,000 tokens and ends of units\n"
+        "0 MB of memory beside the words, at most 8 MB of TMPDIR; more than 1 s of one core at 3 million n-grams a second. "
+        "Nothing was done."
+    )
+
+
+def test_a_plan_of_no_words_is_the_training_s_error(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": "x", "text": " "}\n')
+    for more in (["--dry-run"], []):
+        with pytest.raises(DataError, match="the text has no tokens"):
+            train(tmp_path, *more)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from train_bridge.attention import (
     prepare_attention,
     visible_keys,
 )
-from train_bridge.attention_sdpa import prepare_sdpa
+from train_bridge.attention_sdpa import _gradients_again, prepare_sdpa
 from train_bridge.rope import YarnConfig, attention_factor, inverse_frequencies, rotate, rotation_table
 
 CPU = torch.device("cpu")
@@ -203,6 +203,32 @@ def test_chunks_with_a_window_alone_share_their_masks():
     attend(*random_parts(64 * 64 + 5, rows=1, heads=2, dim=2))
     masks = attend.masks[torch.float32]
     assert (len(masks), len({mask.data_ptr() for mask in masks})) == (65, 10)
+
+
+def test_chunks_keep_no_copies_of_the_keys_they_met():
+    """A window of 256 in chunks of 64: each key is met by five chunks, and kept once."""
+    q, k, v = (torch.randn(1, heads, 1024, 16, requires_grad=True) for heads in (4, 2, 2))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.nbytes) or tensor, lambda x: x):
+        attend(q, k, v, window_tokens=256)
+    log_sums = 4 * 4 * 1024
+    assert sum(kept) == 2 * q.nbytes + k.nbytes + v.nbytes + log_sums
+
+
+def test_gradients_made_again_are_those_of_the_cpu_kernel():
+    """What other devices do in the backward pass of chunks."""
+    torch.manual_seed(1)
+    q, k, v = (torch.randn(1, heads, 512, 8, requires_grad=True) for heads in (4, 2, 2))
+    grad = torch.randn(1, 4, 512, 8)
+    (attend(q, k, v, window_tokens=64) * grad).sum().backward()
+    chunk = [piece.detach()[:, :, 448:512] if piece is q else piece.detach()[:, :, 384:512] for piece in (q, k, v)]
+    visible = visible_keys(torch.arange(448, 512), torch.arange(384, 512), window_tokens=64)
+    mask = torch.zeros(64, 128).masked_fill(~visible, float("-inf"))
+    again = _gradients_again(tuple(chunk), mask, grad[:, :, 448:512])
+    assert torch.allclose(again[0], q.grad[:, :, 448:512], atol=1e-5)
+    # no other chunk meets the last keys
+    assert torch.allclose(again[1][:, :, 64:], k.grad[:, :, 448:512], atol=1e-5)
+    assert torch.allclose(again[2][:, :, 64:], v.grad[:, :, 448:512], atol=1e-5)
 
 
 def test_document_numbers_that_fall_are_refused():
