@@ -145,18 +145,22 @@ class BatchBuilder:
     @property
     def is_full(self) -> bool:
         """Whether it is time to drain."""
+        num_rows, num_bytes = self._num_held()
         return (
-            self.num_bytes >= self.limits.batch_text_bytes
-            or self.num_held + len(self.rows) >= self.limits.batch_rows
+            num_bytes >= self.limits.batch_text_bytes
+            or num_rows >= self.limits.batch_rows
             or len(self.rejections) >= MAX_PENDING_REJECTIONS
         )
 
     def drain(self) -> Iterator[pa.RecordBatch | Rejection]:
         """What has been collected, and start anew."""
         rejections, self.rejections = self.rejections, []
-        if self.num_held or self.rows:
+        if self._num_held()[0]:
             yield self._take_batch()
         yield from rejections
+
+    def _num_held(self) -> tuple[int, int]:
+        return self.num_held + len(self.rows), self.num_bytes
 
     def _hold(self, texts: pa.LargeStringArray, others: pa.RecordBatch, start: int) -> None:
         """Documents to wait for more; their texts are copied at once, while the processor has them at hand and so that their memory is free."""
