@@ -19,8 +19,10 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
+from train_bridge import distributed, parallel_context, parallel_tensor
 from train_bridge.distributed import start_distributed
 from train_bridge.loss import LossConfig
 from train_bridge.model import ModelConfig
@@ -115,10 +117,35 @@ def whole_tensors(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
-def run_rank(names: list[str], folder: Path, steps: int, precision: str) -> None:
+# fault -> the layout that shows it
+FAULTS = {
+    "queries and keys normed over the heads of one rank": "tensor",
+    "gradients of keys and values kept by the rank that attends": "context",
+    "parts of a gradient counted as copies of it": "fsdp",
+    "gradients averaged over ranks": "fsdp",
+}
+
+
+def plant_fault(fault: str) -> None:
+    """Break one thing in this process; nothing for an empty name."""
+    kinds = list(FAULTS)
+    if fault == kinds[0]:
+        summed = parallel_tensor._OutOfGroup.apply
+        # one number for each token is the sum of squares: this rank's own, as if the other's were the same
+        parallel_tensor._OutOfGroup.apply = lambda x, group: x * 2 if x.shape[-1] == 1 else summed(x, group)
+    elif fault == kinds[1]:
+        parallel_context._Gathered.backward = staticmethod(lambda ctx, grad: (grad.chunk(2)[dist.get_rank()], None))
+    elif fault == kinds[2]:
+        distributed.num_shards = lambda tensor: 1
+    elif fault == kinds[3]:
+        FSDPModule.set_gradient_divide_factor = lambda self, factor: None
+
+
+def run_rank(names: list[str], folder: Path, steps: int, precision: str, fault: str) -> None:
     """What one process does: all layouts, one after another; rank 0 writes FOLDER/NAME.pt."""
     torch.set_num_threads(1)
     rank, world_size = start_distributed("cpu")
+    plant_fault(fault)
     for name in names:
         parallel = ParallelConfig(**LAYOUTS[world_size][name])
         layout = build_layout(parallel, rank=rank, world_size=world_size, device_type="cpu")
@@ -132,7 +159,9 @@ def dtype_of(precision: str) -> torch.dtype | None:
     return torch.bfloat16 if precision == "bfloat16" else None
 
 
-def run_layouts(names: list[str], *, ranks: int, steps: int, precision: str = "float32") -> dict[str, Steps]:
+def run_layouts(
+    names: list[str], *, ranks: int, steps: int, precision: str = "float32", fault: str = ""
+) -> dict[str, Steps]:
     """Each layout's steps, by processes of this machine, all layouts in one start of them."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -147,6 +176,8 @@ def run_layouts(names: list[str], *, ranks: int, steps: int, precision: str = "f
             str(steps),
             "--precision",
             precision,
+            "--fault",
+            fault,
         ]
         shared = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "WORLD_SIZE": str(ranks)}
         shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -189,29 +220,41 @@ def compare(one: Steps, many: Steps) -> Differences:
     )
 
 
+def show(differences: Differences) -> str:
+    return " | ".join(f"{value:.1e}" if value else "0" for value in differences)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranks", type=int, default=2, choices=sorted(LAYOUTS))
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--layouts", default="")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--fault", default="", help="break one thing in the ranks, to see that it is seen")
+    parser.add_argument("--faults", action="store_true", help="one line per fault in place of the layouts")
     parser.add_argument("--rank-folder", help="given to the processes that this one starts")
     arguments = parser.parse_args()
     names = [name for name in arguments.layouts.split(",") if name]
     if arguments.rank_folder:
-        run_rank(names, Path(arguments.rank_folder), arguments.steps, arguments.precision)
+        run_rank(names, Path(arguments.rank_folder), arguments.steps, arguments.precision, arguments.fault)
         return
     torch.set_num_threads(1)
     one = run_steps(ParallelConfig(), Layout(), steps=arguments.steps, autocast_dtype=dtype_of(arguments.precision))
     names = names or list(LAYOUTS[arguments.ranks])
+    if arguments.faults:
+        print("| fault | layout | loss | gradient norm | first weights | first gradients / norm | last weights |")
+        print("|---|---|---|---|---|---|---|")
+        for fault, name in FAULTS.items():
+            many = run_layouts([name], ranks=2, steps=arguments.steps, precision=arguments.precision, fault=fault)[name]
+            print(f"| {fault} | {name} | {show(compare(one, many))} |", flush=True)
+        return
     ran = run_layouts(names, ranks=arguments.ranks, steps=arguments.steps, precision=arguments.precision)
     print(f"one process: losses {one.losses[0]:.4f} to {one.losses[-1]:.4f}, gradient norm {one.grad_norms[0]:.3f}")
     print("| layout | settings | loss | gradient norm | first weights | first gradients / norm | last weights |")
     print("|---|---|---|---|---|---|---|")
     for name, many in ran.items():
-        shown = " | ".join(f"{value:.1e}" if value else "0" for value in compare(one, many))
         settings = ", ".join(f"{key} {value}" for key, value in LAYOUTS[arguments.ranks][name].items())
-        print(f"| {name} | {settings or f'replicate {arguments.ranks}'} | {shown} |")
+        print(f"| {name} | {settings or f'replicate {arguments.ranks}'} | {show(compare(one, many))} |")
 
 
 if __name__ == "__main__":

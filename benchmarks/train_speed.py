@@ -71,7 +71,7 @@ def settings(arguments: argparse.Namespace) -> list[str]:
         f"run.num_threads={arguments.threads}",
         "run.device=cpu",
         "run.log_every_steps=1000000",
-        "run.checkpoint_every_steps=1000000",
+        "checkpoints.permanent_every_steps=1000000",
         "optimizer.embedding_lr_factor=1",
         "schedule={kind: constant, peak_lr: 1e-3}",
     ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from train_bridge.model import ModelConfig, ParameterCounts, count_parameters
+from train_bridge.parallel_config import ParallelConfig
 
 if TYPE_CHECKING:
     from train_bridge.train_config import TrainConfig
@@ -24,25 +25,22 @@ NUM_TRIALS = 5  # of the measurement where a device's rate is not known
 KNOWN_FLOPS_PER_SEC = {"H100": 989.5e12, "H200": 989.5e12, "B200": 2250e12, "A100": 312e12}  # dense bfloat16
 
 
-class Layout(NamedTuple):
-    """How a run lies on GPUs. replicate * shard groups of context * tensor GPUs each take other instances."""
+class Placement(NamedTuple):
+    """A run on its GPUs."""
 
-    replicate: int = 1
-    shard: int = 1  # GPUs that share one copy of weights, gradients and moments, times context
-    context: int = 1  # GPUs that share the tokens of one instance
-    tensor: int = 1  # GPUs that share every matrix
-    recomputed: str = "none"  # in the backward pass: none, mlp, full, or budget
-    budget: float = 1.0  # with budget: share of what `none` keeps beyond `full` that is kept
-    compiled: bool = False
+    parallel: ParallelConfig = ParallelConfig()
+    num_gpus: int = 1
     bfloat16: bool = False  # products and activations; weights, gradients and moments stay float32
 
     @property
-    def num_gpus(self) -> int:
-        return self.replicate * self.shard * self.context * self.tensor
+    def num_sharing(self) -> int:
+        """GPUs that hold a part each of weights, gradients and moments, whole matrices apart."""
+        return self.parallel.shard * self.parallel.context
 
     @property
-    def num_data_ranks(self) -> int:
-        return self.replicate * self.shard
+    def num_row_ranks(self) -> int:
+        """Groups of GPUs that take other instances."""
+        return max(1, self.num_gpus // (self.parallel.context * self.parallel.tensor))
 
 
 @functools.lru_cache(maxsize=16)
@@ -60,60 +58,60 @@ def flops_per_token(config: ModelConfig, sequence_tokens: int, *, count_windows:
     return 6 * counts_of(config).without_input_embedding + attention
 
 
-def saved_bytes_per_token(config: ModelConfig, layout: Layout) -> tuple[int, int]:
-    """(bytes, bytes with everything recomputed) that one layer keeps of one token for the backward pass.
+def saved_bytes_per_token(config: ModelConfig, placement: Placement) -> tuple[int, int]:
+    """(bytes, bytes with everything computed again) that one layer keeps of one token for the backward pass.
 
     Uncompiled: what torch was seen to keep on CPUs, in float32 and in bfloat16 (tests/unit/train_bridge/test_train_cost.py holds
     it to the real modules). Compiled: results of products and of attention alone, the rest being made again from them; an
     estimate that has not been measured.
     """
-    d_model, mlp_hidden = config.d_model, config.mlp_hidden
+    parallel, d_model, mlp_hidden = placement.parallel, config.d_model, config.mlp_hidden
     heads = (config.num_heads + config.num_kv_heads) * config.head_dim
-    size = 2 if layout.bfloat16 else 4
-    if layout.compiled:
+    size = 2 if placement.bfloat16 else 4
+    if parallel.compile:
         parts = (3 * size * d_model, 2 * size * heads, 2 * size * mlp_hidden)
-    elif layout.bfloat16:  # norms and rotations in float32
+    elif placement.bfloat16:  # norms and rotations in float32
         parts = (20 * d_model, 12 * heads, 8 * mlp_hidden)
     else:
         parts = (24 * d_model, 16 * heads, 16 * mlp_hidden)
-    stream, attention, mlp = parts[0], parts[1] // layout.tensor, parts[2] // layout.tensor
+    stream, attention, mlp = parts[0], parts[1] // parallel.tensor, parts[2] // parallel.tensor
     everything, least = stream + attention + mlp, size * d_model
     kept = {
         "none": everything,
         "mlp": stream + attention,
         "full": least,
-        "budget": least + round(layout.budget * (everything - least)),
+        "budget": least + round((parallel.activation_budget or 0.0) * (everything - least)),
     }
-    return kept[layout.recomputed], least
+    return kept[parallel.activation_checkpointing], least
 
 
-def memory_parts_bytes(config: TrainConfig, layout: Layout) -> dict[str, int]:
+def memory_parts_bytes(config: TrainConfig, placement: Placement) -> dict[str, int]:
     """Memory of one GPU by purpose: a guide, since the allocator's gaps and the libraries' own buffers are not in it.
 
     states: float32 weights, gradients and two moments, 16 bytes a parameter, shared by shard * context * tensor GPUs
-    gathered: bfloat16 weights of two layers and both embedding matrices, and one layer's whole gradients, where states are shared
+    gathered: weights of two layers and both embedding matrices, and one layer's whole gradients, where states are shared
     activations: of one micro-batch; logits: of one chunk of the loss, twice
     """
-    model, counts = config.model, counts_of(config.model)
-    rows = min(config.data.micro_batch_instances, -(-config.data.batch_instances // layout.num_data_ranks))
-    tokens = -(-rows * config.data.sequence_tokens // layout.context)
-    kept, least = saved_bytes_per_token(model, layout)
-    everything, _ = saved_bytes_per_token(model, layout._replace(recomputed="none"))
+    model, parallel, counts = config.model, placement.parallel, counts_of(config.model)
+    rows = min(config.data.micro_batch_instances, -(-config.data.batch_instances // placement.num_row_ranks))
+    tokens = -(-rows * config.data.sequence_tokens // parallel.context)
+    kept, _ = saved_bytes_per_token(model, placement)
+    nothing_again = parallel.model_copy(update={"activation_checkpointing": "none", "activation_budget": None})
+    everything, _ = saved_bytes_per_token(model, placement._replace(parallel=nothing_again))
     # the layer in whose backward pass the rest is made again has all of it
     activations = tokens * (model.num_layers * kept + (everything - kept))
     activations += tokens * 4 * model.d_model * 4  # embedding, last norm and their gradients
-    size = 2 if layout.bfloat16 else 4
-    num_sharing = layout.shard * layout.context
+    size = 2 if placement.bfloat16 else 4
     gathered = 0
-    if num_sharing > 1:
-        layer = counts.without_embeddings // model.num_layers // layout.tensor
-        matrices = (counts.total - counts.without_embeddings) // layout.tensor
+    if placement.num_sharing > 1:
+        layer = counts.without_embeddings // model.num_layers // parallel.tensor
+        matrices = (counts.total - counts.without_embeddings) // parallel.tensor
         gathered = size * (2 * layer + matrices) + (size + 4) * layer
     return {
-        "states": 16 * counts.total // (num_sharing * layout.tensor),
+        "states": 16 * counts.total // (placement.num_sharing * parallel.tensor),
         "gathered": gathered,
         "activations": activations,
-        "logits": 2 * 4 * min(config.loss.chunk_tokens, tokens) * model.vocab_size // layout.tensor,
+        "logits": 2 * 4 * min(config.loss.chunk_tokens, tokens) * model.vocab_size // parallel.tensor,
     }
 
 

@@ -7,10 +7,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from train_bridge.cost import REACHED_FRAC, Layout, counts_of, device_flops_per_sec, flops_per_token, memory_parts_bytes
+from train_bridge.cost import (
+    REACHED_FRAC,
+    Placement,
+    counts_of,
+    device_flops_per_sec,
+    flops_per_token,
+    memory_parts_bytes,
+)
 from train_bridge.metrics import format_duration
 from train_bridge.schedule import ScheduleConfig, learning_rate
-from train_bridge.stages import choose_layout, gpu_peak
+from train_bridge.stages import choose_placement, gpu_peak
 from train_bridge.train_config import TrainConfig
 
 
@@ -35,18 +42,19 @@ def plan_run(config: TrainConfig, *, device: torch.device, assumed: Assumptions 
     Raises  ConfigError for an unknown GPU, or a number of GPUs that the stage's layout does not divide
     """
     stage = config.stage
-    bfloat16 = config.run.precision == "bfloat16" or (config.run.precision == "auto" and device.type == "cuda")
-    layout = choose_layout(stage, num_gpus=assumed.gpus, bfloat16=bfloat16)
+    on_gpu = device.type == "cuda" or stage is not None or assumed.gpu is not None
+    bfloat16 = config.run.precision == "bfloat16" or (config.run.precision == "auto" and on_gpu)
+    placement = choose_placement(config.parallel, config.launch, num_gpus=assumed.gpus, bfloat16=bfloat16)
     counts = counts_of(config.model)
     data, steps = config.data, config.run.steps
     tokens_per_step = data.batch_instances * data.sequence_tokens
     flops = flops_per_token(config.model, data.sequence_tokens)
     flops_full = flops_per_token(config.model, data.sequence_tokens, count_windows=False)
-    speed = _choose_speed(config, layout, flops, device, assumed)
+    speed = _choose_speed(config, placement, flops, device, assumed)
     seconds = tokens_per_step * steps / speed.tokens_per_sec
-    rank_rows = data.batch_instances / layout.num_data_ranks
-    memory = memory_parts_bytes(config, layout)
-    per_gpu = speed.tokens_per_sec / layout.num_gpus
+    rank_rows = data.batch_instances / placement.num_row_ranks
+    memory = memory_parts_bytes(config, placement)
+    per_gpu = speed.tokens_per_sec / placement.num_gpus
     values: dict[str, Any] = {
         "stage": None if stage is None else {"title": stage.title, "follows": list(stage.follows)},
         "parameters": counts.total,
@@ -63,8 +71,8 @@ def plan_run(config: TrainConfig, *, device: torch.device, assumed: Assumptions 
         "steps": steps,
         "tokens": tokens_per_step * steps,
         "loader_seed": data.seed,
-        "gpus": layout.num_gpus,
-        "layout": layout._asdict(),
+        "gpus": placement.num_gpus,
+        "parallel": placement.parallel.model_dump(),
         "instances_per_rank": rank_rows,
         "micro_batch_instances": min(data.micro_batch_instances, math.ceil(rank_rows)),
         "flops_per_token": flops,
@@ -78,7 +86,7 @@ def plan_run(config: TrainConfig, *, device: torch.device, assumed: Assumptions 
         "checkpoint_bytes": 12 * counts.total,
         "estimated_sec": round(seconds, 1),
         "estimated_time": format_duration(seconds),
-        "gpu_hours": seconds * layout.num_gpus / 3600,
+        "gpu_hours": seconds * placement.num_gpus / 3600,
     }
     if assumed.price is not None:
         values["cost"] = assumed.price * values["gpu_hours"]
@@ -86,7 +94,7 @@ def plan_run(config: TrainConfig, *, device: torch.device, assumed: Assumptions 
 
 
 def _choose_speed(
-    config: TrainConfig, layout: Layout, flops: int, device: torch.device, assumed: Assumptions
+    config: TrainConfig, placement: Placement, flops: int, device: torch.device, assumed: Assumptions
 ) -> _Speed:
     stage = config.stage
     name = assumed.gpu or (stage.gpu if stage is not None else None)
@@ -94,15 +102,15 @@ def _choose_speed(
     where = str(device) if name is None else name
     published = stage.tokens_per_sec_per_gpu if stage is not None and assumed.gpu in (None, stage.gpu) else None
     if assumed.mfu is None and published is not None:
-        return _Speed(published * layout.num_gpus, f"published rate on {where}", peak)
+        return _Speed(published * placement.num_gpus, f"published rate on {where}", peak)
     mfu = REACHED_FRAC if assumed.mfu is None else assumed.mfu
     basis = f"{mfu:.0%} of {where}'s {peak / 1e12:,.1f} TFLOP/s"
-    return _Speed(peak * mfu / flops * layout.num_gpus, basis, peak)
+    return _Speed(peak * mfu / flops * placement.num_gpus, basis, peak)
 
 
 def describe_plan(values: dict[str, Any]) -> list[str]:
     """The plan as lines for people, `what  how much`."""
-    layout, memory = values["layout"], values["memory_parts_bytes"]
+    memory = values["memory_parts_bytes"]
     gib = {name: f"{size / 2**30:.1f}" for name, size in {**memory, "all": values["memory_bytes"]}.items()}
     rows = [
         ("parameters", f"{values['parameters']:,}; {values['parameters_without_input_embedding']:,} without the input embedding, "
@@ -112,7 +120,7 @@ def describe_plan(values: dict[str, Any]) -> list[str]:
         ("step", f"{values['batch_instances']:,} instances x {values['sequence_tokens']:,} = {values['tokens_per_step']:,} tokens; "
                  f"seed {values['loader_seed']}"),
         ("length", f"{values['steps']:,} steps, {_count(values['tokens'])} tokens"),
-        ("layout", _layout_text(values, layout)),
+        ("layout", _layout_text(values, values["parallel"])),
         ("memory", f"about {gib['all']} GiB a GPU: states {gib['states']}, gathered {gib['gathered']}, "
                    f"activations {gib['activations']}, logits {gib['logits']}; a checkpoint {values['checkpoint_bytes'] / 2**30:.1f} GiB"),
         ("operations", f"{values['flops_per_token'] / 1e9:.2f} GFLOP a token with windows counted, "
@@ -139,18 +147,18 @@ def _schedule_text(schedule: ScheduleConfig) -> str:
     return f"{schedule.kind}, from step {schedule.switch_step:,} {_schedule_text(schedule.then)}"
 
 
-def _layout_text(values: dict[str, Any], layout: dict[str, Any]) -> str:
-    ways = [f"{layout[name]} x {name}" for name in ("replicate", "shard", "context", "tensor") if layout[name] > 1]
+def _layout_text(values: dict[str, Any], parallel: dict[str, Any]) -> str:
+    ways = [f"{parallel[name]} x {name}" for name in ("replicate", "shard", "context", "tensor") if parallel[name] > 1]
     share, micro = values["instances_per_rank"], values["micro_batch_instances"]
-    group = layout["context"] * layout["tensor"]
+    group = parallel["context"] * parallel["tensor"]
     text = f"{values['gpus']:,} GPU{'s' if values['gpus'] > 1 else ''}"
     text += f" ({', '.join(ways)})" if ways else ""
     per = "GPU" if group == 1 else f"group of {group} GPUs"
-    text += f"; {share:g} instances of a step per {per}, {micro} at a time"
-    if layout["recomputed"] != "none":
-        text += f"; recomputed: {layout['recomputed']}"
-        text += f" {layout['budget']:g}" if layout["recomputed"] == "budget" else ""
-    return text
+    text += f"; {share:g} instance{'s' if share != 1 else ''} of a step per {per}, {micro} at a time"
+    mode, budget = parallel["activation_checkpointing"], parallel["activation_budget"]
+    if mode != "none":
+        text += f"; activation checkpointing: {mode}" + ("" if budget is None else f" {budget:g}")
+    return text + ("; float8" if parallel["float8"] else "")
 
 
 def _count(number: float) -> str:

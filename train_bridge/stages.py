@@ -1,4 +1,4 @@
-"""A run as a link of a chain: which run it goes on from, and how and how fast its source ran it.
+"""A run as a link of a chain: which run it goes on from, and how fast its source ran it.
 
 Nothing here changes what a run computes. The numbers are those of the Olmo 3 report, tables 34 and 35, and of OLMo-core's
 scripts; docs/training.md says where these disagree.
@@ -6,28 +6,13 @@ scripts; docs/training.md says where these disagree.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from dolma_py.config import Config
 from dolma_py.errors import ConfigError
-from train_bridge.cost import KNOWN_FLOPS_PER_SEC, Layout
-
-
-class LayoutConfig(Config):
-    """How the run lies on GPUs, for the estimates of a dry run."""
-
-    replicate: int = Field(ge=1, description="Copies of the weights.")
-    shard: int = Field(1, ge=1, description="GPUs that share one copy, each taking other instances.")
-    context: int = Field(1, ge=1, description="GPUs that share the tokens of one instance.")
-    tensor: int = Field(1, ge=1, description="GPUs that share every matrix.")
-    recomputed: Literal["none", "mlp", "full", "budget"] = Field(
-        "none", description="Activations made again in the backward pass."
-    )
-    budget: float = Field(1.0, ge=0, le=1, description="With budget: share of the activations that is kept.")
-    compiled: bool = Field(True, description="Blocks are compiled.")
-    float8: bool = Field(False, description="Products of linear layers in float8; not in the estimates.")
+from train_bridge.cost import KNOWN_FLOPS_PER_SEC, Placement
+from train_bridge.launch_config import LaunchConfig
+from train_bridge.parallel_config import ParallelConfig
 
 
 class StageConfig(Config):
@@ -43,23 +28,20 @@ class StageConfig(Config):
         (), description="Steps whose checkpoints are averaged into the result; empty: the last one is the result."
     )
     gpu: str = Field("H100", description="GPU of the published run.")
-    layout: LayoutConfig = Field(description="Layout of the published run.")
     tokens_per_sec_per_gpu: float | None = Field(None, gt=0, description="Published speed.")
 
 
-def choose_layout(stage: StageConfig | None, *, num_gpus: int | None, bfloat16: bool) -> Layout:
-    """The stage's layout with as many copies as `num_gpus` allows; without a stage one copy on each GPU."""
-    if stage is None:
-        return Layout(replicate=num_gpus or 1, bfloat16=bfloat16)
-    values = stage.layout.model_dump(exclude={"float8"})
-    published = Layout(**values, bfloat16=True)
-    if num_gpus is None or num_gpus == published.num_gpus:
-        return published
-    group = published.num_gpus // published.replicate
+def choose_placement(
+    parallel: ParallelConfig, launch: LaunchConfig, *, num_gpus: int | None, bfloat16: bool
+) -> Placement:
+    """On `num_gpus`, or on those that the launch settings name. ConfigError where a copy of the model does not divide them."""
+    group = parallel.shard * parallel.context * parallel.tensor
+    if num_gpus is None:
+        num_gpus = launch.nodes * launch.processes_per_node if launch.processes_per_node else launch.nodes * group
     if num_gpus % group:
-        rule = f"expected a multiple of {group}: shard {published.shard} x context {published.context} x tensor {published.tensor}"
+        rule = f"expected a multiple of {group}: shard {parallel.shard} x context {parallel.context} x tensor {parallel.tensor}"
         raise ConfigError("--gpus", num_gpus, rule)
-    return published._replace(replicate=num_gpus // group)
+    return Placement(parallel.model_copy(update={"replicate": num_gpus // group}), num_gpus, bfloat16)
 
 
 def gpu_peak(name: str) -> float:

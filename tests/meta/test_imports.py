@@ -28,7 +28,7 @@ THIRD_PARTY = {
     "py4j": ["pipelines/**/*.py"],
     "torch": ["train_bridge/**/*.py"],
     "numba": ["**/*_kernels.py", "dolma_py/numba_options.py"],
-    "yaml": ["dolma_py/config.py"],
+    "yaml": ["dolma_py/config.py", "dolma_py/strict_yaml.py"],
     "pyarrow.fs": ["dolma_py/storage.py", "dolma_py/remote_files.py", "dolma_py/hub_files.py"],
     "smart_open": ["dolma_py/remote_files.py"],
     "fsspec": [],

@@ -76,18 +76,24 @@ def flash_stand_in():
     def twin(q, k, v, causal, window_size):
         left, right = window_size
         assert causal and (left, right) in {(-1, -1), (left, 0)}
+        # fewer queries than keys: the last stands at the last key
+        num_missing = len(k) - len(q)
+        q = torch.cat((q.new_zeros(num_missing, *q.shape[1:]), q))
         parts = [x.transpose(0, 1).double().numpy() for x in (q, k, v)]
-        return torch.from_numpy(attention_twin.attend(*parts, None if left < 0 else left + 1)).float().transpose(0, 1)
+        out = attention_twin.attend(*parts, None if left < 0 else left + 1)
+        return torch.from_numpy(out).float().transpose(0, 1)[num_missing:]
 
     def flash_attn_func(q, k, v, *, causal, window_size):
         return torch.stack([twin(*row, causal, window_size) for row in zip(q, k, v, strict=True)])
 
     def flash_attn_varlen_func(q, k, v, *lengths, causal, window_size):
         cu_q, cu_k, max_q, max_k = lengths
-        assert cu_q.dtype == cu_k.dtype == torch.int32 and cu_q[0] == 0 and cu_q[-1] == len(q)
-        assert max_q == max_k == int(cu_q.diff().max())
-        pieces = [slice(a, b) for a, b in zip(cu_q.tolist(), cu_q.tolist()[1:], strict=False)]
-        return torch.cat([twin(q[piece], k[piece], v[piece], causal, window_size) for piece in pieces])
+        pieces = []
+        for offsets, longest, x in ((cu_q, max_q, q), (cu_k, max_k, k)):
+            assert offsets.dtype == torch.int32 and offsets[0] == 0 and offsets[-1] == len(x)
+            assert longest == int(offsets.diff().max()) and offsets.diff().min() >= 0
+            pieces.append([slice(a, b) for a, b in zip(offsets.tolist(), offsets.tolist()[1:], strict=False)])
+        return torch.cat([twin(q[a], k[b], v[b], causal, window_size) for a, b in zip(*pieces, strict=True)])
 
     module = types.SimpleNamespace(flash_attn_func=flash_attn_func, flash_attn_varlen_func=flash_attn_varlen_func)
     with pytest.MonkeyPatch.context() as patch:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train_bridge.cost import Layout, memory_parts_bytes, saved_bytes_per_token
+from train_bridge.cost import Placement, memory_parts_bytes, saved_bytes_per_token
 from train_bridge.loss import LossConfig, shift_labels
 from train_bridge.model import ModelConfig, build_model
+from train_bridge.parallel_config import ParallelConfig
 from train_bridge.train_config import load_train_config
 
 SHAPES = [
@@ -39,29 +40,32 @@ def bytes_kept(config, dtype, num_tokens=64):
 def test_a_layer_keeps_what_the_estimate_says(shape, dtype):
     two, three = (ModelConfig(**shape, num_layers=layers, vocab_size=128, window_tokens=4096) for layers in (2, 3))
     measured = (bytes_kept(three, dtype) - bytes_kept(two, dtype)) / 64
-    estimate, _ = saved_bytes_per_token(two, Layout(bfloat16=dtype == torch.bfloat16))
+    estimate, _ = saved_bytes_per_token(two, Placement(bfloat16=dtype == torch.bfloat16))
     assert estimate == pytest.approx(measured, rel=0.02)
 
 
 def test_what_is_made_again_is_not_kept():
     config = ModelConfig(**SHAPES[0], num_layers=2, vocab_size=128, window_tokens=64)
-    kept = {
-        mode: saved_bytes_per_token(config, Layout(recomputed=mode, budget=0.5, compiled=True, bfloat16=True))[0]
-        for mode in ("none", "budget", "mlp", "full")
-    }
-    assert kept["none"] > kept["mlp"] > kept["full"] == 2 * config.d_model
-    assert kept["budget"] == (kept["none"] + kept["full"]) / 2
+
+    def kept(mode, budget=None):
+        parallel = ParallelConfig(activation_checkpointing=mode, activation_budget=budget, compile=True)
+        return saved_bytes_per_token(config, Placement(parallel, bfloat16=True))[0]
+
+    assert kept("none") > kept("mlp") > kept("full") == 2 * config.d_model
+    assert kept("budget", 0.5) == (kept("none") + kept("full")) / 2
     # two results of products of the MLP's width in 2 bytes each
-    assert kept["none"] - kept["mlp"] == 4 * config.mlp_hidden
+    assert kept("none") - kept("mlp") == 4 * config.mlp_hidden
 
 
 def test_sharing_divides_states_and_tokens():
     config = load_train_config("olmo3_7b/longcontext", overrides=[], manifest=None)
-    alone, shared = (memory_parts_bytes(config, Layout(context=ways, bfloat16=True)) for ways in (1, 8))
+    alone, shared = (
+        memory_parts_bytes(config, Placement(ParallelConfig(context=ways), ways, bfloat16=True)) for ways in (1, 8)
+    )
     assert shared["states"] == alone["states"] // 8
     assert shared["activations"] == pytest.approx(alone["activations"] / 8)
     assert alone["gathered"] == 0 < shared["gathered"]
     # a rank that has one instance of a step cannot take two at a time
     pretrain = load_train_config("olmo3_7b/pretrain", overrides=[], manifest=None)
-    few, many = (memory_parts_bytes(pretrain, Layout(replicate=ranks, bfloat16=True)) for ranks in (256, 512))
+    few, many = (memory_parts_bytes(pretrain, Placement(num_gpus=gpus, bfloat16=True)) for gpus in (256, 512))
     assert few["activations"] == 2 * many["activations"]

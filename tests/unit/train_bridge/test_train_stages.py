@@ -25,11 +25,11 @@ PUBLISHED = {
     STAGES[5]: (2.071235285e-4, 0, 4_194_304, 512, 8192, 23_842, 100.0e9, 1, 42070, 0.0, 1.023e-14),
     STAGES[6]: (2.071235285e-4, 200, 8_388_608, 128, 65_536, 11_921, 100.0e9, 1, 34521, 0.0, 5.113e-15),
 }
-# replicate, shard, context, GPUs, tokens/s a GPU, recomputed, budget, float8
+# replicate, shard, context, GPUs, tokens/s a GPU, activation checkpointing and its budget, float8
 LAYOUTS = {
-    STAGES[0]: (64, 8, 1, 512, 7700, "none", 1.0, False),
-    STAGES[1]: (16, 8, 1, 128, 8500, "mlp", 1.0, False),
-    STAGES[2]: (32, 1, 8, 256, 4000, "none", 1.0, True),
+    STAGES[0]: (64, 8, 1, 512, 7700, "none", None, False),
+    STAGES[1]: (16, 8, 1, 128, 8500, "mlp", None, False),
+    STAGES[2]: (32, 1, 8, 256, 4000, "none", None, True),
     STAGES[3]: (16, 64, 1, 1024, 1960, "budget", 0.5, False),
     STAGES[4]: (8, 64, 1, 512, 2000, "budget", 0.5, False),
     STAGES[5]: (8, 64, 1, 512, 2000, "budget", 0.5, False),
@@ -76,13 +76,13 @@ def test_the_rate_of_table_35_gives_its_temperature_to_the_last_digit(name):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_the_layout_is_the_published_one(name):
-    replicate, shard, context, gpus, rate, recomputed, budget, float8 = LAYOUTS[name]
+    replicate, shard, context, gpus, rate, mode, budget, float8 = LAYOUTS[name]
     got = plan(name)
-    layout = got["layout"]
-    assert (layout["replicate"], layout["shard"], layout["context"], got["gpus"]) == (replicate, shard, context, gpus)
-    assert (layout["recomputed"], layout["budget"], layout["tensor"]) == (recomputed, budget, 1)
+    parallel = got["parallel"]
+    assert (parallel["replicate"], parallel["shard"], parallel["context"]) == (replicate, shard, context)
+    assert (got["gpus"], parallel["tensor"], parallel["float8"]) == (gpus, 1, float8)
+    assert (parallel["activation_checkpointing"], parallel["activation_budget"]) == (mode, budget)
     assert got["tokens_per_sec_per_gpu"] == pytest.approx(rate)
-    assert load(name).stage.layout.float8 is float8
     assert got["estimated_sec"] == pytest.approx(got["tokens"] / rate / gpus, rel=1e-6)
     # on cards of 80 GB
     assert got["memory_bytes"] < 80e9
@@ -132,7 +132,7 @@ def test_what_is_published_of_a_run_is_no_part_of_its_identity():
 
 def test_other_machines_change_time_and_price():
     got = plan(STAGES[0], gpus=64, gpu="B200", mfu=0.5, price=4.0)
-    assert got["layout"]["replicate"] == 8
+    assert got["parallel"]["replicate"] == 8
     rate = 2250e12 * 0.5 / got["flops_per_token"]
     assert got["tokens_per_sec_per_gpu"] == pytest.approx(rate)
     assert got["estimated_sec"] == pytest.approx(got["tokens"] / rate / 64, rel=1e-6)
