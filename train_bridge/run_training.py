@@ -62,7 +62,7 @@ def train(
     assumed : dict        fields of Assumptions, for a dry run
     parent : str          RUN@STEP, RUN or a folder in Hugging Face's form, whose weights the run starts from (forking); None: first weights
     """
-    has_shards = not dry_run or is_remote(shards) or (Path(shards) / MANIFEST_NAME).is_file()
+    has_shards = not dry_run or (bool(shards) and (is_remote(shards) or (Path(shards) / MANIFEST_NAME).is_file()))
     manifest = read_manifest(shards) if has_shards else None
     settings = load_train_config(config, overrides=overrides, manifest=manifest, shards=shards)
     device = choose_device(settings.run.device)
