@@ -44,7 +44,7 @@ from train_bridge.utilization import find_peak
 from train_bridge.validation import Validator, read_validation_texts
 
 TrainingData = InstanceDataset | PackedDataset | MixedDataset | FilteredDataset
-TRAIN_VERSION = 4  # raised when the same inputs give other weights
+TRAIN_VERSION = 5  # raised when the same inputs give other weights
 
 
 def train(
@@ -62,7 +62,7 @@ def train(
     assumed : dict        fields of Assumptions, for a dry run
     parent : str          RUN@STEP, RUN or a folder in Hugging Face's form, whose weights the run starts from (forking); None: first weights
     """
-    has_shards = not dry_run or is_remote(shards) or (Path(shards) / MANIFEST_NAME).is_file()
+    has_shards = not dry_run or (bool(shards) and (is_remote(shards) or (Path(shards) / MANIFEST_NAME).is_file()))
     manifest = read_manifest(shards) if has_shards else None
     settings = load_train_config(config, overrides=overrides, manifest=manifest, shards=shards)
     device = choose_device(settings.run.device)
