@@ -2,7 +2,8 @@
 
     python -m benchmarks.checkpoint_stall --folder DIR [--preset ladder_60m] [--rounds 5]
 
-A model of the preset's shape with a vocabulary of 8,192 and its moments, float32. The two ways take turns; medians, and the times of all. CPU seconds are those of the thread that trains.
+A model of the preset's shape with a vocabulary of 8,192 and its moments, float32. The two ways take
+turns; medians, and the times of all. CPU seconds are those of the thread that trains.
 """
 
 from __future__ import annotations
