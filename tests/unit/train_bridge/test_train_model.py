@@ -1,5 +1,7 @@
 """The model against the slow twin and by its own invariances; test_train_conversion.py has transformers."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -225,8 +227,24 @@ def test_first_weights_are_drawn_in_the_documented_order():
     matrices.append(model.lm_head.w_out.weight)
     assert len(matrices) == sum(parameter.ndim == 2 for parameter in model.parameters())
     for matrix in matrices:
-        expected = torch.nn.init.trunc_normal_(torch.empty(matrix.shape), 0, 0.02, -0.06, 0.06, generator=generator)
-        assert torch.equal(matrix.detach(), expected)
+        limit = math.erf(3 / math.sqrt(2))
+        uniform = torch.empty(matrix.shape).uniform_(-limit, limit, generator=generator).double()
+        expected = 0.02 * torch.special.ndtri((uniform + 1) / 2)
+        # float32 near 3 deviations, where the inverse is steep
+        torch.testing.assert_close(matrix.detach().double(), expected, rtol=2e-5, atol=1e-8)
+
+
+def test_first_weights_are_a_cut_normal():
+    """2 million draws against the distribution function at 13 places: 0.0007 is two of its deviations."""
+    model = build_model(small_config(d_model=1024, vocab_size=1920, num_layers=1), seed=11)
+    drawn = model.embeddings.weight.detach().double().flatten() / 0.02
+    places = torch.linspace(-2.99, 2.99, 13, dtype=torch.float64)
+    found = torch.stack([(drawn < place).double().mean() for place in places])
+    normal = torch.special.ndtr
+    inside = normal(torch.tensor(3.0, dtype=torch.float64)) - normal(torch.tensor(-3.0, dtype=torch.float64))
+    expected = (normal(places) - normal(torch.tensor(-3.0, dtype=torch.float64))) / inside
+    assert float((found - expected).abs().max()) < 0.0015
+    assert float(drawn.abs().max()) <= 3.0 + 1e-6
 
 
 @pytest.mark.parametrize(("key", "value"), [("num_kv_heads", 3), ("head_dim", 11), ("d_model", 0)])

@@ -33,12 +33,12 @@ def ranks_together(names, ranks, steps):
 
 
 def assert_equal_to_one_process(many, steps):
-    """float32 sums in another order; the weights after some steps of Adam, which divides small gradients by themselves."""
+    """float32 sums in another order."""
     found = compare(one_process(steps), many)
     assert found.first_weights == 0
-    assert max(found.loss, found.grad_norm) < 2e-6
+    assert max(found.loss, found.grad_norm) < 4e-6
     assert found.gradients < 2e-7
-    assert found.last_weights < 3e-5
+    assert found.last_weights < 3e-6
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -63,7 +63,7 @@ def test_a_difference_would_be_seen():
         assert compare(known, run_steps(ParallelConfig(), Layout(), steps=2, autocast_dtype=None)).gradients > 2e-7
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rank_equality, "LEARNING_RATE", rank_equality.LEARNING_RATE * 1.01)
-        assert compare(known, run_steps(ParallelConfig(), Layout(), steps=2, autocast_dtype=None)).last_weights > 3e-5
+        assert compare(known, run_steps(ParallelConfig(), Layout(), steps=2, autocast_dtype=None)).last_weights > 3e-6
 
 
 @pytest.mark.slow
@@ -128,7 +128,7 @@ def test_compiled_blocks_give_the_same_and_share_their_code(monkeypatch):
     for mode in ("none", "mlp", "full"):
         options = ParallelConfig(compile=True, activation_checkpointing=mode)
         found = compare(one_process(2), run_steps(options, Layout(), steps=2, autocast_dtype=None))
-        assert max(found.loss, found.gradients) < 2e-6 and found.last_weights < 3e-5
+        assert max(found.loss, found.gradients) < 2e-6 and found.last_weights < 3e-6
         torch._dynamo.reset()
     sizes = []
     for budget in (1.0, 0.5, 0.0):
