@@ -15,7 +15,7 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.utils.checkpoint import checkpoint
 
-from dolma_py.errors import ConfigError
+from dolma_py.errors import MissingDependencyError
 from train_bridge.attention import AttentionBackend
 from train_bridge.model import Block, ModelConfig, Olmo3, init_weights
 from train_bridge.parallel_config import ParallelConfig
@@ -118,15 +118,12 @@ def note_micro_batch(model: nn.Module, *, is_last: bool) -> None:
 def convert_to_float8(model: Olmo3, device: torch.device, *, is_sharded: bool) -> None:
     """Linears of the blocks in torchao's 8-bit form: weights, inputs and gradients scaled per tensor, anew in each step.
 
-    Only those with both sides divisible by 16; the output matrix stays. ConfigError without torchao; on a CPU the products are emulated.
+    Only those with both sides divisible by 16; the output matrix stays. MissingDependencyError without torchao; on a CPU products are emulated.
     """
     try:
         from torchao.float8 import Float8LinearConfig, convert_to_float8_training
     except ImportError as error:
-        rule = "expected the package torchao, which is not installed"
-        raise ConfigError(
-            "parallel.float8", "true", rule, "Run: pip install torchao, or set parallel.float8=false"
-        ) from error
+        raise MissingDependencyError("torchao", "float8") from error
     # OLMo-core's choice for Olmo 3: gathered in 8 bits, 8-bit weights made again for the backward pass, scales powers of two
     config = Float8LinearConfig(
         enable_fsdp_float8_all_gather=is_sharded,
