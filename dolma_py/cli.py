@@ -152,14 +152,15 @@ def call(command: str, **options: Any) -> Any:
 
 
 def main() -> None:
-    """Entry of `dolma-py`: errors of ours, of disks and of the network become one sentence and exit status 2."""
+    """Entry of `dolma-py`: errors of ours, of disks and of the network become one sentence and an exit status: theirs, or 2."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("dolma_py").setLevel(logging.INFO)
     try:
         app()
     except DolmaError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        if not error.is_told:
+            typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
     except OSError as error:
         if wants_trace():
             raise

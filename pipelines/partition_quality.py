@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from dolma_py import config, parquet_files, storage
 from dolma_py.corpus import Corpus, ViewBatch
-from dolma_py.errors import ConfigError, SchemaError
+from dolma_py.errors import ConfigError, DataError, SchemaError
 from dolma_py.manifest import render_json
 from mixers import quality_thresholds
 from mixers.percentiles import CELL_SCHEMA
@@ -28,7 +28,6 @@ from mixers.quality_thresholds import Bins, Thresholds
 from pipelines import partition_rows
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.mix_passes import MAX_UNITS, add_places
-from pipelines.mix_table import read_column
 from pipelines.partition_rows import VIGINTILES, PartitionConfig
 from pipelines.steps import StepContext, StepResult, Unit, split_name, split_params
 from pipelines.units import Work
@@ -98,11 +97,17 @@ def run(context: StepContext, settings: PartitionConfig) -> StepResult:
 def _check_columns(corpus: Corpus, settings: PartitionConfig) -> None:
     """Raise ConfigError or DataError for attributes that are not there or of another type: before the tasks, which would all say it."""
     shards, nothing = corpus.read_listing().shards, np.empty(0, np.int64)
-    if shards:
-        of_documents = pa.array([], pa.string())
-        partition_rows.read_keys(corpus, settings, shards[0], 0, nothing, of_documents, of_documents)
-        if settings.tokens is not None:
-            read_column(corpus, "tokens", settings.tokens, shards[0], 0, nothing)
+    if not shards:
+        return
+    of_documents = pa.array([], pa.string())
+    partition_rows.read_keys(corpus, settings, shards[0], 0, nothing, of_documents, of_documents)
+    if settings.tokens is None:
+        return
+    try:
+        partition_rows.read_tokens(corpus, settings, shards[0], 0, nothing)
+    except DataError as error:
+        hint = "Count tokens (docs/quality-buckets.md), or --set tokens=null: bytes of text stand for them."
+        raise DataError(error.path, error.problem, hint=hint) from error
 
 
 def fingerprint_inputs(corpus: Corpus, settings: PartitionConfig) -> str | None:

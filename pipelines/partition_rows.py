@@ -91,7 +91,7 @@ def write_rows(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
                 names, keys = read_keys(
                     corpus, settings, shard, group, rows, chosen.column("id"), chosen.column("source")
                 )
-                tokens = num_bytes if settings.tokens is None else _read_tokens(corpus, settings, shard, group, rows)
+                tokens = num_bytes if settings.tokens is None else read_tokens(corpus, settings, shard, group, rows)
                 weight = np.ones(len(rows), np.int64) if settings.weight == "documents" else np.maximum(tokens, 1)
                 for number, name in enumerate(names):
                     counted.setdefault(name, [len(counted), 0, 0])
@@ -158,13 +158,19 @@ def _number_pairs(sources: pa.Array | pa.ChunkedArray, topics: pa.Array) -> tupl
     return [pairs[number] for number in order], rank[place]
 
 
-def _read_tokens(corpus: Corpus, settings: PartitionConfig, shard: Shard, group: int, rows: np.ndarray) -> np.ndarray:
+def read_tokens(corpus: Corpus, settings: PartitionConfig, shard: Shard, group: int, rows: np.ndarray) -> np.ndarray:
+    """Tokens of a row group's rows, int64, 0 or more."""
     column = read_column(corpus, "tokens", str(settings.tokens), shard, group, rows)
+    if not pa.types.is_integer(column.type):
+        raise ConfigError("tokens", settings.tokens, f"expected a column of whole numbers, it is {column.type}")
     if column.null_count:
         raise DataError(
             shard.path, f"a document of the view has no value of {settings.tokens}", hint="Count tokens over this view."
         )
-    return column.to_numpy(zero_copy_only=False).astype(np.int64)
+    tokens = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    if int(tokens.min(initial=0)) < 0:
+        raise DataError(shard.path, f"expected 0 or more in {settings.tokens}, got {int(tokens.min())}")
+    return tokens
 
 
 @functools.lru_cache(maxsize=2)

@@ -132,6 +132,7 @@ class _AttendInChunks(torch.autograd.Function):
     def forward(
         ctx: Any, q_BHQE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, spans: list[tuple[slice, slice]], masks: list[Tensor]
     ) -> Tensor:
+        q_BHQE, k_BKTE, v_BKTE = map(_with_plain_rows, (q_BHQE, k_BKTE, v_BKTE))
         out_BHQE = torch.empty_like(q_BHQE)
         sums = []  # log sum exp of each chunk, as the CPU's kernel leaves it
         for (queries, keys), mask in zip(spans, masks, strict=True):
@@ -151,6 +152,7 @@ class _AttendInChunks(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_BHQE: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q_BHQE, k_BKTE, v_BKTE, out_BHQE, *sums = ctx.saved_tensors
+        grad_BHQE = _with_plain_rows(grad_BHQE)
         grad_q, grad_k, grad_v = torch.empty_like(q_BHQE), torch.zeros_like(k_BKTE), torch.zeros_like(v_BKTE)
         for number, ((queries, keys), mask) in enumerate(zip(ctx.spans, ctx.masks, strict=True)):
             chunk = (q_BHQE[:, :, queries], k_BKTE[:, :, keys], v_BKTE[:, :, keys])
@@ -165,6 +167,11 @@ class _AttendInChunks(torch.autograd.Function):
             grad_k[:, :, keys] += found[1]
             grad_v[:, :, keys] += found[2]
         return grad_q, grad_k, grad_v, None, None
+
+
+def _with_plain_rows(tensor: Tensor) -> Tensor:
+    """Each vector's numbers side by side: the CPU's kernel takes that for granted, where F.scaled_dot_product_attention looks."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _gradients_again(chunk: tuple[Tensor, ...], mask: Tensor, grad: Tensor) -> tuple[Tensor, ...]:

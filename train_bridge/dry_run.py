@@ -104,14 +104,18 @@ def _choose_speed(
     if assumed.mfu is None and published is not None:
         return _Speed(published * placement.num_gpus, f"published rate on {where}", peak)
     mfu = REACHED_FRAC if assumed.mfu is None else assumed.mfu
-    basis = f"{mfu:.0%} of {where}'s {peak / 1e12:,.1f} TFLOP/s"
+    basis = f"{mfu:.0%} of {where}'s {peak / 1e12:,.4g} TFLOP/s"
     return _Speed(peak * mfu / flops * placement.num_gpus, basis, peak)
 
 
 def describe_plan(values: dict[str, Any]) -> list[str]:
     """The plan as lines for people, `what  how much`."""
     memory = values["memory_parts_bytes"]
-    gib = {name: f"{size / 2**30:.1f}" for name, size in {**memory, "all": values["memory_bytes"]}.items()}
+    sizes = {**memory, "all": values["memory_bytes"], "checkpoint": values["checkpoint_bytes"]}
+    unit, size_of = ("GiB", 2**30) if sizes["all"] >= 2**30 else ("MiB", 2**20)
+    told = {name: f"{size / size_of:,.1f}" for name, size in sizes.items()}
+    gflops = [values["flops_per_token"] / 1e9, values["flops_per_token_all_full"] / 1e9]
+    windows, full = (f"{value:.2f}" if value >= 0.1 else f"{value:.3g}" for value in gflops)
     rows = [
         ("parameters", f"{values['parameters']:,}; {values['parameters_without_input_embedding']:,} without the input embedding, "
                        f"{values['parameters_without_embeddings']:,} without both matrices"),
@@ -121,10 +125,9 @@ def describe_plan(values: dict[str, Any]) -> list[str]:
                  f"seed {values['loader_seed']}"),
         ("length", f"{values['steps']:,} steps, {_count(values['tokens'])} tokens"),
         ("layout", _layout_text(values, values["parallel"])),
-        ("memory", f"about {gib['all']} GiB a GPU: states {gib['states']}, gathered {gib['gathered']}, "
-                   f"activations {gib['activations']}, logits {gib['logits']}; a checkpoint {values['checkpoint_bytes'] / 2**30:.1f} GiB"),
-        ("operations", f"{values['flops_per_token'] / 1e9:.2f} GFLOP a token with windows counted, "
-                       f"{values['flops_per_token_all_full'] / 1e9:.2f} with all layers full"),
+        ("memory", f"about {told['all']} {unit} a GPU: states {told['states']}, gathered {told['gathered']}, "
+                   f"activations {told['activations']}, logits {told['logits']}; a checkpoint {told['checkpoint']} {unit}"),
+        ("operations", f"{windows} GFLOP a token with windows counted, {full} with all layers full"),
         ("speed", f"{values['tokens_per_sec_per_gpu']:,.0f} tokens/s a GPU ({values['speed_basis']}): MFU {values['mfu']:.1%} with "
                   f"windows counted, {values['mfu_all_full']:.1%} with all layers full"),
         ("time", f"{values['estimated_time']}, {values['gpu_hours']:,.4g} GPU hours" if values["gpu_hours"] < 1e4 else

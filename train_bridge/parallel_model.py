@@ -115,6 +115,13 @@ def note_micro_batch(model: nn.Module, *, is_last: bool) -> None:
         model.set_is_last_backward(is_last)
 
 
+def release_gathered(model: nn.Module) -> None:
+    """Give back what FSDP gathered for a forward pass that no backward pass follows."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def convert_to_float8(model: Olmo3, device: torch.device, *, is_sharded: bool) -> None:
     """Linears of the blocks in torchao's 8-bit form: weights, inputs and gradients scaled per tensor, anew in each step.
 

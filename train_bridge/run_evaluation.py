@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import math
@@ -17,6 +16,7 @@ from dolma_py.errors import ConfigError, DataError
 from train_bridge.checkpoint import load_model_weights, write_json
 from train_bridge.compression import ZSTD_LEVEL, zstd_bits_given_contexts, zstd_bits_per_byte
 from train_bridge.evaluate import bits_per_byte, continuation_window, document_windows, score_windows
+from train_bridge.evaluation_texts import ANSWER_FORMAT, item_context, read_items, read_texts
 from train_bridge.forking import find_checkpoint, split_run
 from train_bridge.manifest import ShardManifest, read_manifest
 from train_bridge.metrics import LOGGER, format_duration
@@ -26,7 +26,6 @@ from train_bridge.text_tokenizer import TextTokenizer
 from train_bridge.train_config import TrainConfig
 
 EVALUATION_VERSION = 2  # raised whenever the same files may give other numbers
-ANSWER_FORMAT = "{passage and blank line, if any}Question: {question}\\nAnswer:| {answer}"  # "|" is the border
 
 
 def evaluate(
@@ -60,7 +59,7 @@ def evaluate(
     scorer = _Scorer(model, tokenizer, manifest.eos_token_id, window_tokens)
     sources = {}
     for name in sorted(manifest.heldout):
-        texts = _read_texts(Path(shards) / manifest.heldout[name].path, max_docs_per_source)
+        texts = read_texts(shards, manifest.heldout[name].path, max_docs_per_source)
         sources[name] = scorer.score_documents(texts)
         LOGGER.info("%s: %s", name, _describe(sources[name]))
     result: dict[str, Any] = {
@@ -75,7 +74,7 @@ def evaluate(
         "all_documents": _combine(list(sources.values())),
     }
     if items is not None:
-        result["items"] = scorer.score_items(_read_items(Path(items)))
+        result["items"] = scorer.score_items(read_items(Path(items)))
         LOGGER.info("%s", _describe_items(result["items"]))
     write_json(path, result)
     LOGGER.info("all documents: %s", _describe(result["all_documents"]))
@@ -153,7 +152,7 @@ class _Scorer:
         `one_frame` compresses all answers without questions in one frame, where later ones learn from earlier ones, which
         the model may not. A question longer than the model's window loses its left end for the model only.
         """
-        contexts = [_item_context(item) for item in items]
+        contexts = [item_context(item) for item in items]
         continuations = [" " + item["answer"] for item in items]
         windows = [
             continuation_window(
@@ -183,12 +182,6 @@ class _Scorer:
             **_compress_answers(contexts, answers),
             "per_item": {item["id"]: bits[index] / sizes[index] for index, item in enumerate(items)},
         }
-
-
-def _item_context(item: dict[str, Any]) -> str:
-    """What stands before the border of ANSWER_FORMAT."""
-    passage = f"{item['passage']}\n\n" if item.get("passage") else ""
-    return f"{passage}Question: {item['question']}\nAnswer:"
 
 
 def _compress_answers(contexts: list[str], answers: list[bytes]) -> dict[str, float]:
@@ -262,41 +255,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise DataError(str(path), f"cannot be read ({error})") from error
-
-
-def _read_texts(path: Path, limit: int | None) -> list[str]:
-    texts: list[str] = []
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            for row, line in enumerate(file):
-                if limit is not None and len(texts) == limit:
-                    break
-                texts.append(_field(line, "text", path, row))
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(str(path), f"cannot be read ({error})") from error
-    return texts
-
-
-def _read_items(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), f"cannot be read ({error})") from error
-    items = []
-    for row, line in enumerate(lines):
-        for name in ("id", "question", "answer"):
-            _field(line, name, path, row)
-        items.append(json.loads(line))
-    if not items:
-        raise DataError(str(path), "holds no item")
-    return items
-
-
-def _field(line: str, name: str, path: Path, row: int) -> str:
-    try:
-        value = json.loads(line)[name]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(str(path), f"expected a JSON object with {name}", row=row + 1) from error
-    if not isinstance(value, str):
-        raise DataError(str(path), f"{name}: expected a string, got {type(value).__name__}", row=row + 1)
-    return value

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dolma_py.errors import NotFiniteError
 from train_bridge.distributed import clip_gradients, global_sum, ranks_where, sum_gradients
-from train_bridge.loss import LossConfig, shift_labels
+from train_bridge.loss import IGNORED_LABEL, LossConfig, shift_labels
 from train_bridge.model import Olmo3
 from train_bridge.optimizer import SkipStepAdamW
 from train_bridge.parallel_mesh import Layout
@@ -60,16 +60,16 @@ def train_step(
     optimizer: SkipStepAdamW,
     ids_BT: Tensor,
     *,
-    documents_BT: Tensor | None = None,
-    is_trained_BT: Tensor | None = None,
     lr: float,
     step: int,
     settings: StepSettings,
+    **rows: Tensor | None,
 ) -> StepResult:
-    """Take one step in place. NotFiniteError, before anything changed, when loss or gradient norm is not a number."""
-    sums = accumulate_gradients(
-        model, ids_BT, documents_BT=documents_BT, is_trained_BT=is_trained_BT, settings=settings
-    )
+    """Take one step in place. NotFiniteError, before anything changed, when loss or gradient norm is not a number.
+
+    rows: documents_BT, is_trained_BT and is_filtered_B of accumulate_gradients
+    """
+    sums = accumulate_gradients(model, ids_BT, **rows, settings=settings)
     grad_norm = clip_gradients(list(model.parameters()), settings.max_grad_norm)
     total = sums.cross_entropy + sums.z
     # one wait for the device: who is to blame is asked only when somebody is
@@ -91,6 +91,7 @@ def accumulate_gradients(
     *,
     documents_BT: Tensor | None = None,
     is_trained_BT: Tensor | None = None,
+    is_filtered_B: Tensor | None = None,
     settings: StepSettings,
 ) -> GradientSums:
     """Gradients of the mean loss over the labels of the GLOBAL batch, summed over micro-batches and ranks.
@@ -101,12 +102,15 @@ def accumulate_gradients(
     documents_BT : int64 or None    number of each token's document in its row: tokens see only their own, see Visibility
     is_trained_BT : bool or None    tokens that may be labels; None: all
                                     All three are whole rows: where ranks share tokens, the model takes its own of them.
+    is_filtered_B : bool or None    rows that teach nothing; their labels stay in the divisor, so the other rows weigh no more for it
 
     The result does not depend on how rows are spread over micro-batches and ranks, but for the order of float sums (with
     loss.divisor=rank it depends on the ranks, on purpose). A batch without any label gives zeros.
     """
     labels_BT = shift_labels(ids_BT, is_trained_BT, documents_BT=documents_BT)
     divisor = _loss_divisor((labels_BT >= 0).sum(), settings)
+    if is_filtered_B is not None:
+        labels_BT = labels_BT.masked_fill(is_filtered_B[:, None], IGNORED_LABEL)
     sums = torch.zeros(2, dtype=torch.float32, device=ids_BT.device)
     model.zero_grad(set_to_none=True)
     autocast = contextlib.nullcontext()

@@ -12,6 +12,7 @@ from dolma_py.config import Config, apply_overrides, build_config, load_yaml
 from dolma_py.errors import ConfigError
 from dolma_py.settings_text import render_settings
 from train_bridge.checkpoint_config import CheckpointConfig
+from train_bridge.instance_filter import InstanceFilterConfig
 from train_bridge.launch_config import LaunchConfig
 from train_bridge.loss import LossConfig
 from train_bridge.manifest import MANIFEST_NAME, ShardManifest
@@ -20,8 +21,11 @@ from train_bridge.model import ModelConfig, pad_vocab_size
 from train_bridge.optimizer import OptimizerConfig
 from train_bridge.parallel_config import LAYOUT_OPTIONS, ParallelConfig
 from train_bridge.presets import preset_values
+from train_bridge.run_log_config import LogsConfig
 from train_bridge.schedule import ScheduleConfig
+from train_bridge.shard_cache import ShardCacheConfig
 from train_bridge.stages import StageConfig
+from train_bridge.validation_config import ValidationConfig
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 
@@ -55,6 +59,13 @@ class DataConfig(Config):
     )
     source_seed: int = Field(0, ge=0, description="Of which instances of a source are used, with `sources`.")
     seed: int = Field(ge=0, description="Of the order of instances.")
+    instance_filter: InstanceFilterConfig | None = Field(
+        None, description="Instances with loops teach nothing (Olmo 3 32B; its 7B had none); null: no filter."
+    )
+    prefetch_batches: int = Field(2, ge=0, description="Batches read ahead while a step computes; 0: read when needed.")
+    cache: ShardCacheConfig = Field(
+        default_factory=ShardCacheConfig, description="Copies of remote shards (s3://, gs://) on this machine."
+    )
 
 
 class RunConfig(Config):
@@ -71,7 +82,9 @@ class RunConfig(Config):
 
 
 # these change how fast and how talkative a run is, not what it computes
+_SECTIONS_NOT_IN_FINGERPRINT = ("launch", "stage", "logs", "validation")
 _NOT_IN_FINGERPRINT = {
+    "data": ("prefetch_batches", "cache"),
     "run": ("device", "num_threads", "log_every_steps"),
     "checkpoints": ("permanent_every_steps", "ephemeral_every_steps", "keep_ephemeral", "writing"),
     "parallel": LAYOUT_OPTIONS,
@@ -93,6 +106,10 @@ class TrainConfig(Config):
     parallel: ParallelConfig = Field(
         default_factory=ParallelConfig, description="Spread over ranks, memory, compilation."
     )
+    logs: LogsConfig = Field(
+        default_factory=LogsConfig, description="What a run says about itself, and when it gives up."
+    )
+    validation: ValidationConfig = Field(default_factory=ValidationConfig, description="Loss on held-out documents.")
 
     @model_validator(mode="after")
     def _check_batch(self) -> TrainConfig:
@@ -105,7 +122,7 @@ class TrainConfig(Config):
 
     def values_for_fingerprint(self) -> dict[str, Any]:
         """The fields that change the result."""
-        values = self.model_dump(mode="json", exclude={"launch", "stage"})
+        values = self.model_dump(mode="json", exclude=set(_SECTIONS_NOT_IN_FINGERPRINT))
         for section, keys in _NOT_IN_FINGERPRINT.items():
             for key in keys:
                 del values[section][key]

@@ -9,6 +9,7 @@ import types
 import weakref
 from collections import defaultdict
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,7 @@ from dolma_py.hashing import hash_ids
 from pipelines import partition_quality
 from pipelines.build_recipe import BuildOptions
 from pipelines.job_main import run_step_file
+from pipelines.partition_rows import PartitionConfig, read_tokens
 from tests.dedup_jobs import flat_rows, list_output, read_set
 from tests.reference.quality_thresholds import bucket_by_middle
 from tests.tiny_corpus import write_attributes, write_corpus
@@ -158,11 +160,18 @@ def test_tasks_of_several_splits_change_no_byte_and_the_driver_reads_them_one_by
     assert max(held) <= 2
 
 
-@pytest.mark.parametrize("setting", ["score", "topic", "tokens"])
-def test_missing_attributes_are_told_before_any_task(tmp_path, monkeypatch, setting):
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("score", "Run the step that makes them"),
+        ("topic", "Run the step that makes them"),
+        ("tokens", "--set tokens=null"),
+    ],
+)
+def test_missing_attributes_are_told_before_any_task(tmp_path, monkeypatch, setting, hint):
     write(tmp_path, 1)
     monkeypatch.setattr(partition_quality, "_Rows", lambda *_: pytest.fail("tasks were started"))
-    with pytest.raises(DataError, match="no such attributes"):
+    with pytest.raises(DataError, match=f"no such attributes.*{hint}"):
         run(tmp_path, **{setting: "nosuch-v1.x"})
 
 
@@ -227,12 +236,51 @@ def test_later_data_fall_into_the_same_cells(made, tmp_path):
         ({"topic": "scores-v1.tokens"}, "expected a column of text"),
         ({"score": "scores"}, "expected SET.COLUMN"),
         ({"score": "scores-v1.topic"}, "expected a column of numbers, it is string"),
+        ({"tokens": "scores-v1.topic"}, "expected a column of whole numbers, it is string"),
+        ({"tokens": "scores-v1.score"}, "expected a column of whole numbers, it is float"),
     ],
 )
 def test_mistakes(made, tmp_path, settings, said):
     write(tmp_path / "corpus", 4, 12)
     with pytest.raises(ConfigError, match=said):
         run(tmp_path / "corpus", **({"against": str(made[0] / FOLDER / "thresholds.json")} | settings))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"), [(-1, "expected 0 or more in scores-v1.tokens, got -1"), (None, "no value of scores-v1.tokens")]
+)
+def test_tokens_that_are_no_count(tmp_path, tokens, said):
+    """Of a document; what is wrong with the column is told before the tasks."""
+    corpus = write_corpus(str(tmp_path), [[[{"text": "a"}, {"text": "b"}]]])
+    values = [{"score": 0.1, "topic": "art", "tokens": 3}, {"score": 0.2, "topic": "art", "tokens": tokens}]
+    write_attributes(corpus, "scores-v1", [[values]], SCORES)
+    (shard,) = corpus.read_listing().shards
+    with pytest.raises(DataError, match=said):
+        read_tokens(corpus, PartitionConfig(**STEP), shard, 0, np.arange(2))
+    assert read_tokens(corpus, PartitionConfig(**STEP), shard, 0, np.arange(1)).tolist() == [3]
+
+
+def test_odd_scores_and_names(tmp_path):
+    """One document; all of one score; NaN; infinite; a topic of odd letters; no topic: every bucket is counted by hand."""
+    scores = {
+        "one": [0.5], "equal": [0.25] * 50, "S&P \u4e2d/\u00e9": [float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1e-45, -1.0],
+        None: [0.1, 0.2],
+    }  # fmt: skip
+    values = [{"score": score, "topic": topic, "tokens": 1} for topic, own in scores.items() for score in own]
+    documents = [{"text": f"text {number}"} for number in range(len(values))]
+    write_attributes(write_corpus(str(tmp_path), [[documents]]), "scores-v1", [[values]], SCORES)
+    run(tmp_path)
+    rows = [row | value for row, value in zip(flat_rows([[documents]]), values, strict=True)]
+    for row in rows:
+        row["topic"] = row["topic"] or ""
+        # none is below all, the least of the others
+        row["score"] = None if row["score"] != row["score"] else max(float(np.float32(row["score"])), -1e300)
+    got = read_set(tmp_path, "partition-v1")
+    assert [row["bucket"] for row in got] == buckets_by_hand([row | {"source": "web"} for row in rows], 20)
+    assert got[0]["label"] == "one/vigintile_0011" and got[-1]["label"] == "vigintile_0016"
+    assert (
+        [row["bucket"] for row in got[1:51]].count(7) in (2, 3) and got[51]["bucket"] == 1 and got[52]["bucket"] == 18
+    )
 
 
 def test_a_topic_without_thresholds_is_named(made, tmp_path):

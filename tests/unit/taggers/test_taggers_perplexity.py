@@ -10,9 +10,10 @@ import pytest
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.rules import evaluate_rule, parse_rule
 from taggers.base import describe_tagger, tag_checked
-from taggers.kenlm_model import load_kenlm
+from taggers.kenlm_model import KenlmModel, load_kenlm
 from taggers.language_model_tokens import LanguageModelText
 from taggers.language_model_training import LanguageModelConfig, train_language_model
+from taggers.perplexity import load_any_model, score_any
 from taggers.registry import build_tagger
 from tests.unit.taggers.test_taggers_language_model import view
 
@@ -150,6 +151,15 @@ def test_a_binary_model_with_the_module(model_path, binary_path, monkeypatch):
     for at in (0, 1, 2, 5):
         assert rows[at] == pytest.approx(expected[at], rel=1e-5)
     load_kenlm.cache_clear()
+
+
+def test_kenlm_s_own_module_says_the_same(model_path):
+    """Of the module a test can only rely on ARPA files: its binary format is made by a program (benchmarks.perplexity_parity)."""
+    kenlm = pytest.importorskip("kenlm", reason="pip install kenlm compiles it")
+    model = KenlmModel(kenlm.Model(f"{model_path}.arpa"), "")
+    scores, expected = (score_any(one, view(TEXTS), LanguageModelText()) for one in (model, load_any_model(model_path)))
+    for got, wanted in zip(scores, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 
 def save_tokenizer(path, vocabulary):

@@ -170,6 +170,27 @@ def test_chunks_match_reference_with_gradients(tokens, window, num_documents, ch
         np.testing.assert_allclose(found[0].numpy(), known, rtol=0, atol=2e-5)
 
 
+def test_chunks_take_any_strides():
+    """Vectors whose numbers are not side by side, and the gradient of a sum, which is one number seen everywhere."""
+    plain = random_parts(300, rows=1)
+    answers = []
+    for turn in (lambda part: part, lambda part: part.transpose(2, 3).contiguous().transpose(2, 3)):
+        q, k, v = (turn(part).requires_grad_() for part in plain)
+        out = attend(q, k, v, window_tokens=20, documents_BT=None)
+        answers.append((out, *torch.autograd.grad(out.sum(), (q, k, v))))
+        weighted = torch.autograd.grad((attend(q, k, v, window_tokens=20, documents_BT=None) * torch.ones(1)).sum(), q)[
+            0
+        ]
+        torch.testing.assert_close(weighted, answers[-1][1], rtol=0, atol=1e-6)
+    whole = [part.clone().requires_grad_() for part in plain]
+    mask = torch.from_numpy(attention_twin.visible_keys(300, 20))
+    out = torch.nn.functional.scaled_dot_product_attention(*whole, attn_mask=mask, enable_gqa=True)
+    expected = (out, *torch.autograd.grad(out.sum(), whole))
+    for answer in answers:
+        for found, known in zip(answer, expected, strict=True):
+            torch.testing.assert_close(found, known, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("with_documents", [False, True])
 @pytest.mark.parametrize(("tokens", "window"), [(700, 100), (515, 300), (600, None), (257, 256)])
 def test_long_sequences_are_cut_and_give_the_masks_sums(tokens, window, with_documents):

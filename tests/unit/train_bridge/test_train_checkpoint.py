@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +18,6 @@ from hypothesis import strategies as st
 
 from dolma_py.config import build_config
 from dolma_py.errors import ConfigError, DataError
-from tests.saved_tensors import saved_tensors
 from train_bridge import checkpoint_writer
 from train_bridge.checkpoint import (
     clear_leftovers,
@@ -405,63 +403,3 @@ def test_killed_at_any_moment_of_a_save_a_whole_checkpoint_is_the_newest(writing
     assert [names(output) for output in killed if list_checkpoints(output)[-1].name == "step0000002"] == [
         ["step0000001", "step0000002"]
     ] * seen.count(2)
-
-
-_TWO_STEPS = """
-import sys
-from train_bridge import loop
-from train_bridge.run_training import train
-step_once, last = loop.train_step, int(sys.argv[4])
-def stop(*args, **kwargs):
-    if kwargs["step"] == last:
-        raise KeyboardInterrupt
-    return step_once(*args, **kwargs)
-loop.train_step = stop
-train(config=sys.argv[1], shards=sys.argv[2], output=sys.argv[3], overrides=[], dry_run=False)
-"""
-
-
-def train_until(last, ranks, config, shards, output):
-    """Train on so many processes up to the step `last`; one that ends itself ends as interrupted."""
-    shared = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    if ranks > 1:
-        port = str(20000 + os.getpid() % 20000)
-        shared |= {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    command = [sys.executable, "-c", _TWO_STEPS, str(config), str(shards), str(output), str(last)]
-    processes = [
-        subprocess.Popen(command, cwd=REPOSITORY, env={**shared, "RANK": str(rank)}, stderr=subprocess.DEVNULL)
-        for rank in range(ranks)
-    ]
-    return [process.wait(timeout=120) for process in processes]
-
-
-def test_a_run_goes_on_with_another_number_of_ranks(make_shards, train_config_file, tmp_path, monkeypatch):
-    """1, then 2, then 1 process: the losses of one alone, but for the order of sums over ranks."""
-    shards = make_shards()
-    train_config_file.write_text(
-        train_config_file.read_text().replace("permanent_every_steps: 5", "permanent_every_steps: 3")
-    )
-    config = {"config": str(train_config_file), "shards": str(shards), "overrides": [], "dry_run": False}
-    train(**config, output=str(tmp_path / "one"))
-
-    def stop_at_step_3(*args, **kwargs):
-        if kwargs["step"] == 3:
-            raise KeyboardInterrupt
-        return train_step(*args, **kwargs)
-
-    monkeypatch.setattr("train_bridge.loop.train_step", stop_at_step_3)
-    with pytest.raises(KeyboardInterrupt):
-        train(**config, output=str(tmp_path / "changing"))
-    monkeypatch.undo()
-    assert train_until(6, 2, train_config_file, shards, tmp_path / "changing") == [-signal.SIGINT] * 2
-    second = list_checkpoints(tmp_path / "changing")[-1]
-    assert second.name == "step0000006"
-    assert len(list((second / "model_and_optim").glob("*.distcp"))) == 2, "both ranks wrote their share"
-    assert {name.split(".")[1] for name in saved_tensors(second, "rng")} == {"00000", "00001"}
-    train(**config, output=str(tmp_path / "changing"))
-    losses = [
-        [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        for name in ("one", "changing")
-    ]
-    assert losses[0][:3] == losses[1][:3]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-5)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 from dolma_py.errors import ConfigError
+from train_bridge import run_training
 from train_bridge.dry_run import Assumptions, describe_plan, plan_run
 from train_bridge.schedule import learning_rate
+from train_bridge.souping import soup
 from train_bridge.train_config import load_train_config
 
 STAGES = (
@@ -150,3 +155,34 @@ def test_machines_that_do_not_fit_are_told(assumed, key):
     with pytest.raises(ConfigError) as caught:
         plan(STAGES[0], **assumed)
     assert caught.value.key == key
+
+
+# the packaged stages as they are, but for sizes
+SMALL = (
+    "model.d_model=16", "model.mlp_hidden=32", "model.num_layers=4", "model.num_heads=2", "model.num_kv_heads=1",
+    "model.head_dim=8", "model.vocab_size=128", "model.window_tokens=4", "data.batch_instances=4", "data.micro_batch_instances=2",
+    "run.steps=3", "run.device=cpu", "run.num_threads=1", "parallel={}", "launch={}", "schedule.warmup_steps=0",
+)  # fmt: skip
+
+
+def test_the_chain_of_the_large_model_runs_in_small(make_shards, tmp_path):
+    """Pretraining, two mid-trainings from it, their mean, long context from that with YaRN and packed documents."""
+    shards = make_shards(file_tokens=(800, 600), document_tokens=[[50, 30, 20] * 8, [40, 20] * 10])
+
+    def run(stage, *overrides, parent=None):
+        output = str(tmp_path / stage.replace("/", "-"))
+        run_training.train(config=stage, shards=str(shards), output=output, dry_run=False, parent=parent,
+                           overrides=[*SMALL, *overrides])  # fmt: skip
+        return output
+
+    pretrain = run(STAGES[3], "data.sequence_tokens=16")
+    mids = [run(stage, "data.sequence_tokens=16", parent=pretrain) for stage in STAGES[4:6]]
+    mean = str(tmp_path / "mean")
+    soup(runs=mids, weights=[], output=mean)
+    long = run(STAGES[6], "data.sequence_tokens=64", "model.yarn.original_context_tokens=16", parent=mean)
+    saved = [json.loads((Path(folder) / "manifest.json").read_text()) for folder in (pretrain, *mids, long)]
+    losses = [values["results"]["final_loss"] for values in saved]
+    assert losses[1] != losses[2]  # another order of the data
+    assert all(loss < 6 for loss in losses)
+    assert saved[3]["config"]["model"]["yarn"]["factor"] == 8
+    assert saved[3]["config"]["data"]["instances"] == "packed"
