@@ -1,7 +1,8 @@
-"""Seconds of one attention layer, forward and backward, with a window and without, in chunks and with one mask of all tokens.
+"""Seconds and memory of one attention layer, with a window and without, in chunks and with one mask of all tokens.
 
 Run:  python -m benchmarks.attention_windows [--tokens 8192] [--heads 4] [--kv-heads 2] [--threads 1]
-Times are CPU seconds of the process, the least of the rounds: other load on the machine meets them less.
+Times are CPU seconds of the process, the least of the rounds: other load on the machine meets them less. Memory is what a layer
+keeps for its backward pass, every distinct tensor once, without the chunks' masks, which all layers of a kind share.
 """
 
 from __future__ import annotations
@@ -25,6 +26,20 @@ def cpu_sec(function: Callable[[], object], rounds: int) -> float:
         function()
         best = min(best, time.process_time() - started)
     return best
+
+
+def kept_bytes(function: Callable[[], object]) -> int:
+    """Of all distinct storages that autograd keeps."""
+    kept: dict[int, tuple[int, Tensor]] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # the tensor lives on, so its address stays its own
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        function()
+    return sum(size for size, _ in kept.values())
 
 
 def main() -> None:
@@ -61,15 +76,15 @@ def main() -> None:
     print(
         f"torch {torch.__version__}, {tokens} tokens, heads {heads[0]} / {heads[1]} of 64, {arguments.threads} thread(s)\n"
     )
-    print("| attention | forward, CPU s | to full | forward and backward, CPU s | to full |")
-    print("|---|---|---|---|---|")
+    print("| attention | forward, CPU s | to full | forward and backward, CPU s | to full | kept, MB |")
+    print("|---|---|---|---|---|---|")
     whole_forward = whole = 0.0
     for name, attend in ways.items():
         with torch.no_grad():
             forward = cpu_sec(attend, arguments.rounds)
         both = cpu_sec(lambda: attend().sum().backward(), arguments.rounds)  # noqa: B023  # called in this round
         whole_forward, whole = whole_forward or forward, whole or both
-        line = f"{forward:.3f} | {forward / whole_forward:.2f} | {both:.3f} | {both / whole:.2f}"
+        line = f"{forward:.3f} | {forward / whole_forward:.2f} | {both:.3f} | {both / whole:.2f} | {kept_bytes(attend) / 1e6:.0f}"
         print(f"| {name} | {line} |", flush=True)
 
 

@@ -25,6 +25,7 @@ import zstandard
 
 from benchmarks.html_extraction import list_pages
 from dolma_py import parquet_files, storage
+from dolma_py.arrow_buffers import view_text
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.formats import FieldMap, Limits, find_reader
 from dolma_py.formats.html import extract_page
@@ -87,8 +88,8 @@ def read(path: Path, **options: object) -> Iterator[object]:
 
 def drain(events: Iterator[object]) -> int:
     """Bytes of text of all documents."""
-    batches = (event for event in events if isinstance(event, pa.RecordBatch))
-    return sum(int(pa.compute.sum(pa.compute.binary_length(batch.column("text"))).as_py() or 0) for batch in batches)
+    columns = (view_text(event.column("text")) for event in events if isinstance(event, pa.RecordBatch))
+    return sum(int(column.offsets[-1] - column.offsets[0]) for column in columns)
 
 
 def bare_jsonl(path: Path) -> int:

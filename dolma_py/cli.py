@@ -11,6 +11,7 @@ import typer
 
 from dolma_py.cli_classifier import Replace, add_classifier_commands
 from dolma_py.cli_trace import add_trace_commands
+from dolma_py.cli_train import add_soup_command, add_train_command
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
 
 # command -> "module:function"; resolved when the command runs
@@ -36,6 +37,8 @@ COMMANDS = {
     "mix sample": "pipelines.commands:run_job_command",
     "tokenize": "pipelines.commands:run_job_command",
     "train": "train_bridge.run_training:train",
+    "train launch": "train_bridge.launcher:launch",
+    "soup": "train_bridge.souping:soup",
     "eval": "train_bridge.run_evaluation:evaluate",
     "generate": "train_bridge.run_generation:generate",
     "report": "dolma_py.report:write_report",
@@ -149,14 +152,15 @@ def call(command: str, **options: Any) -> Any:
 
 
 def main() -> None:
-    """Entry of `dolma-py`: errors of ours, of disks and of the network become one sentence and exit status 2."""
+    """Entry of `dolma-py`: errors of ours, of disks and of the network become one sentence and an exit status: theirs, or 2."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("dolma_py").setLevel(logging.INFO)
     try:
         app()
     except DolmaError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        if not error.is_told:
+            typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
     except OSError as error:
         if wants_trace():
             raise
@@ -383,18 +387,8 @@ def export_hf(
     )
 
 
-@app.command()
-def train(
-    config: Annotated[
-        str, typer.Option("--config", help="packaged config such as quickstart/pretrain, or a YAML file")
-    ],
-    output: Annotated[str, typer.Option("--output", help="run folder")],
-    shards: Annotated[str, typer.Option("--shards", help="tokens/<mix> folder of a corpus")],
-    set: Overrides = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Train an Olmo 3 on shards; the same command resumes after a kill."""
-    call("train", config=config, shards=shards, output=output, overrides=set or [], dry_run=dry_run)
+add_train_command(app, call)
+add_soup_command(app, call)
 
 
 @app.command()

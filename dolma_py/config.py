@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
-import yaml
 
 from dolma_py.errors import ConfigError, name_known
 
@@ -37,52 +36,14 @@ class OptionError(ValueError):
 ConfigT = TypeVar("ConfigT", bound=pydantic.BaseModel)
 
 
-class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML carries no types
-    """SafeLoader that refuses repeated keys and aliases (an alias bomb expands a small file to gigabytes)."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not a string", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        return mapping
-
-
-# YAML 1.2's numbers and booleans, not 1.1's: 1e-3 is a float; yes, no, on, off are words.
-_StrictLoader.yaml_implicit_resolvers = {
-    first: [
-        (tag, expr)
-        for tag, expr in resolvers
-        if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|"
-        r"\.inf|\.nan)$"
-    ),
-    list("-+0123456789."),
-)
-_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-
-
 def parse_yaml(text: str, where: str) -> Any:
     """The values of one YAML document; ConfigError names file and line of a syntax mistake."""
+    import yaml
+
+    from dolma_py.strict_yaml import StrictLoader
+
     try:
-        return _interpolate(yaml.load(text, Loader=_StrictLoader), where)  # a SafeLoader: no code is built
+        return _interpolate(yaml.load(text, Loader=StrictLoader), where)  # a SafeLoader: no code is built
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f"{where}:{mark.line + 1}" if mark else where
@@ -287,39 +248,22 @@ def fingerprint(*values: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML carries no types
-    """Quotes the words that _StrictLoader, or a reader of YAML 1.1 as others have it, would read as something else."""
-
-
-_Dumper.yaml_implicit_resolvers = {
-    first: [
-        *_StrictLoader.yaml_implicit_resolvers.get(first, []),
-        *yaml.SafeLoader.yaml_implicit_resolvers.get(first, []),
-    ]
-    for first in {**_StrictLoader.yaml_implicit_resolvers, **yaml.SafeLoader.yaml_implicit_resolvers}
-}
-
-
-class _FlowDumper(_Dumper):
-    """Writes a string with a line break between double quotes, which keeps it on one line."""
-
-
-def _represent_text(dumper: Any, text: str) -> Any:
-    style = '"' if text.splitlines() not in ([], [text]) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_FlowDumper.add_representer(str, _represent_text)
-
-
 def render_yaml(values: Any) -> str:
     """Values as block YAML, keys in the given order; parse_yaml reads the same values."""
-    return str(yaml.dump(_escape(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
+    import yaml
+
+    from dolma_py.strict_yaml import Dumper
+
+    return str(yaml.dump(_escape(values), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 def render_flow(value: Any) -> str:
     """A value as YAML on one line; parse_yaml reads the same value."""
+    import yaml
+
+    from dolma_py.strict_yaml import FlowDumper
+
     text = yaml.dump(
-        _escape(value), Dumper=_FlowDumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 30
+        _escape(value), Dumper=FlowDumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 30
     )
     return str(text).removesuffix("\n...\n").strip()

@@ -9,7 +9,7 @@ import difflib
 import errno
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 TRACE_VARIABLE = "DOLMA_PY_TRACE"
 # number of a system's error -> what a user can do
@@ -29,7 +29,10 @@ _ADVICE = {
 
 
 class DolmaError(Exception):
-    """Root of the family; the command line prints its text as one sentence and exits 2."""
+    """Root of the family; the command line prints its text as one sentence and exits with `exit_code` (docs/training-logs.md)."""
+
+    exit_code: ClassVar[int] = 2
+    is_told = False  # another process of the same run says it
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors cross process borders with their fields; __init__ takes other arguments than Exception keeps."""
@@ -115,11 +118,26 @@ class ResumeMismatchError(DolmaError):
 class NotFiniteError(DolmaError):
     """Loss or gradient norm is NaN or infinite on at least one rank."""
 
+    exit_code = 3
+
     def __init__(self, step: int, ranks: list[int], what: str) -> None:
         self.step, self.ranks, self.what = step, ranks, what
         super().__init__(
             f"step {step}: {what} is not finite on ranks {ranks}. The last checkpoint is untouched; "
             "lower the learning rate or look at the data of this step."
+        )
+
+
+class SpikeError(DolmaError):
+    """More of the last steps than allowed had a loss or a gradient norm far from those before."""
+
+    exit_code = 4
+
+    def __init__(self, step: int, what: str, score: float, allowed: float) -> None:
+        self.step, self.what, self.score, self.allowed = step, what, score, allowed
+        super().__init__(
+            f"step {step}: spike score of the {what} is {score:.4g}, allowed is {allowed:.4g} (logs.max_spike_score). The last "
+            "checkpoint is untouched; lower the learning rate, look at the data of these steps (events.jsonl) or raise the limit."
         )
 
 

@@ -13,7 +13,7 @@ from dolma_py.numba_options import KERNEL_BORROWING, KERNEL_BORROWING_INNER
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
-from taggers.character_kernels import decode_kernel
+from taggers.character_kernels import decode_kernel, lower_ascii_kernel
 from taggers.spacy_signs_kernels import WORD_SIGN, class_bits_kernel
 
 
@@ -32,8 +32,7 @@ def _word_at_kernel(text, at, end, words, i):
     if stop - start > end - at:
         return np.int64(0)
     for k in range(stop - start):
-        byte = text[at + k]
-        if words.letters[start + k] != (byte | 0x20 if 65 <= byte <= 90 else byte):
+        if words.letters[start + k] != lower_ascii_kernel(text[at + k]):
             return np.int64(0)
     return stop - start
 
@@ -58,8 +57,7 @@ def count_bad_words_kernel(text, start, end, classes, words, ascii_only):
     free = not ascii_only  # whether a word may begin here
     at = start
     while at < end:
-        byte = text[at]
-        small = byte | 0x20 if 65 <= byte <= 90 else byte
+        small = np.int64(lower_ascii_kernel(text[at]))
         if free:
             for i in range(words.firsts[small], words.firsts[small + 1]):
                 width = _word_at_kernel(text, at, end, words, i)

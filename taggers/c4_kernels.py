@@ -17,7 +17,7 @@ import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
 from taggers.bad_words_kernels import BadWords, count_bad_words_kernel
-from taggers.character_kernels import decode_kernel
+from taggers.character_kernels import decode_kernel, lower_ascii_kernel
 from taggers.preset_lines_kernels import is_line_end_kernel
 from taggers.spacy_signs_kernels import DIGIT, MARK, SENTENCE_END, SPACE, class_bits_kernel
 from taggers.spacy_words_kernels import ChunkScratch, WordScratch, split_document_kernel
@@ -77,11 +77,6 @@ class Cleaning(NamedTuple):
     counts: np.ndarray  # int64 (P, N, 11)  columns as named at the top of this file
 
 
-@njit(inline="always", **KERNEL_BORROWING)
-def _lower_kernel(byte):
-    return byte | 0x20 if 65 <= byte <= 90 else byte
-
-
 @njit(**KERNEL_BORROWING_INNER)
 def phrase_at_kernel(text, at, end, phrase):
     """Whether the small letters of text[at:end] begin with `phrase`; the Kelvin sign's small letter is "k"."""
@@ -93,7 +88,7 @@ def phrase_at_kernel(text, at, end, phrase):
             return False
         if wanted == 107 and text[at] == 0xE2 and at + 2 < end and text[at + 1] == 0x84 and text[at + 2] == 0xAA:
             at += 3
-        elif _lower_kernel(text[at]) == wanted:
+        elif lower_ascii_kernel(text[at]) == wanted:
             at += 1
         else:
             return False
@@ -183,7 +178,7 @@ def find_phrases_kernel(text, start, end, rules):
     for at in range(start, end):
         if not rules.heads[text[at]]:
             continue
-        byte = _lower_kernel(text[at])
+        byte = lower_ascii_kernel(text[at])
         if byte == _OPEN_BRACE:
             found |= 8
         for p in range(len(rules.phrases)):

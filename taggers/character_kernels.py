@@ -47,3 +47,9 @@ def character_class_kernel(table, code):
     if code == 0xE0001 or 0xE0020 <= code <= 0xE007F or 0xE0100 <= code <= 0xE01EF:
         return EXTEND
     return OTHER
+
+
+@njit(inline="always", **KERNEL)
+def lower_ascii_kernel(byte):
+    """The small letter of a capital of ASCII, any other byte as it is; uint8 to uint8."""
+    return byte | np.uint8(0x20) if 65 <= byte <= 90 else byte

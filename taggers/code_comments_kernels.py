@@ -10,15 +10,12 @@ from dolma_py.numba_options import KERNEL, KERNEL_INNER
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
+from taggers.character_kernels import lower_ascii_kernel
+
 # families; NO_FAMILY has no comments that we know
 NO_FAMILY, C_LIKE, CSS, PYTHON, HASH, DASH, PERCENT, SEMICOLON, MARKUP = range(9)
 _MAX_ENTITY = 12
 _SCRIPT, _STYLE = np.frombuffer(b"script", np.uint8), np.frombuffer(b"style", np.uint8)
-
-
-@njit(inline="always", **KERNEL_INNER)
-def _lower(byte):
-    return byte | np.uint8(0x20) if 65 <= byte <= 90 else byte
 
 
 @njit(inline="always", **KERNEL_INNER)
@@ -163,7 +160,7 @@ def _is_tag(data, at, end, name):
     if end - at < len(name):
         return False
     for i in range(len(name)):
-        if _lower(data[at + i]) != name[i]:
+        if lower_ascii_kernel(data[at + i]) != name[i]:
             return False
     after = at + len(name)
     return after == end or not (_is_letter(data[after]) or 48 <= data[after] <= 57 or data[after] == 45)

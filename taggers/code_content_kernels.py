@@ -10,7 +10,7 @@ from dolma_py.numba_options import KERNEL, KERNEL_INNER
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
-from taggers.character_kernels import character_class_kernel, decode_kernel
+from taggers.character_kernels import character_class_kernel, decode_kernel, lower_ascii_kernel
 from taggers.characters import ALNUM_BIT, ALPHA_BIT, SPACE_BIT
 
 # columns of out_counts
@@ -43,17 +43,12 @@ def _byte_bits():
 BYTE_BITS = _byte_bits()
 
 
-@njit(inline="always", **KERNEL_INNER)
-def _lower(byte):
-    return byte | np.uint8(0x20) if 65 <= byte <= 90 else byte
-
-
 @njit(**KERNEL_INNER)
 def _stands_at(data, at, end, words, word_offsets, number):
     """Whether data[at:] begins with an ASCII word of the list, case aside."""
     start, size = word_offsets[number], word_offsets[number + 1] - word_offsets[number]
     same = 0
-    while same < size and at + same < end and _lower(data[at + same]) == words[start + same]:
+    while same < size and at + same < end and lower_ascii_kernel(data[at + same]) == words[start + same]:
         same += 1
     return same == size
 
@@ -71,7 +66,7 @@ def _read_head(data, begin, end, words, word_offsets, counts):
                 counts[XML_HEADER] = 1
             elif line_feeds < _HEAD_LINES:
                 for number in range(FIRST_GENERATED, len(word_offsets) - 1):
-                    if _lower(byte) == words[word_offsets[number]] and _stands_at(
+                    if lower_ascii_kernel(byte) == words[word_offsets[number]] and _stands_at(
                         data, at, end, words, word_offsets, number
                     ):
                         counts[CONFIG_OR_TEST if number >= FIRST_MARKER else GENERATED] = 1

@@ -13,7 +13,7 @@ from dolma_py.numba_options import KERNEL, KERNEL_BORROWING, KERNEL_BORROWING_IN
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
-from taggers.character_kernels import character_class_kernel, decode_kernel
+from taggers.character_kernels import character_class_kernel, decode_kernel, lower_ascii_kernel
 from taggers.characters import ALNUM_BIT, CONNECTOR, EXTEND, NUMBER, SPACE_BIT, TABLE_SIZE
 from taggers.repetition_kernels import count_words_kernel
 from taggers.web_sweep_kernels import (
@@ -74,12 +74,6 @@ def read_character_kernel(data, at, end, table):
     """(code point, entry of the table, width) of the character at data[at]; not inlined, so that what is rare stays small."""
     code, width = decode_kernel(data, at, end)
     return code, character_class_kernel(table, code), width
-
-
-@njit(inline="always", **KERNEL)
-def fold_kernel(byte):
-    """The lower-case byte of an ASCII letter; others as they are."""
-    return np.int64(byte) | 0x20 if _CAPITAL_A <= byte <= _CAPITAL_Z else np.int64(byte)
 
 
 @njit(inline="always", **KERNEL)
@@ -186,7 +180,9 @@ def match_phrase_kernel(data, at, end, phrase, options):
         if options[ANY_SIGN] and wanted == _DOT:
             at += decode_kernel(data, at, end)[1]
             continue
-        if data[at] != wanted and not (options[IGNORES_CASE] and fold_kernel(data[at]) == fold_kernel(wanted)):
+        if data[at] != wanted and not (
+            options[IGNORES_CASE] and lower_ascii_kernel(data[at]) == lower_ascii_kernel(wanted)
+        ):
             return np.int64(-1)
         at += 1
     return np.int64(at)
@@ -263,7 +259,7 @@ def mark_lines_kernel(data, start, num_lines, lines, table, lower, options):
         has_phrase = (
             has_phrase
             or (
-                fold_kernel(data[first]) == _FIRST_AT_START
+                lower_ascii_kernel(data[first]) == _FIRST_AT_START
                 and find_phrase_kernel(data, first, last, AT_START, options)[1] >= 0
             )
             or find_phrase_kernel(data, first, last, AT_END, options)[1] >= 0

@@ -10,7 +10,7 @@ from dolma_py.numba_options import KERNEL, KERNEL_INNER
 import numpy as np  # isort: skip
 from numba import njit  # isort: skip
 
-from taggers.character_kernels import character_class_kernel, decode_kernel
+from taggers.character_kernels import character_class_kernel, decode_kernel, lower_ascii_kernel
 from taggers.characters import SPACE_BIT
 
 # columns of out_counts, then those of out_sums
@@ -81,8 +81,7 @@ def _scheme_end(data, at, end, num_schemes):
         low, high = _SCHEME_ENDS[number], _SCHEME_ENDS[number + 1]
         same = 0
         while low + same < high and at + same < end:
-            byte = data[at + same]
-            if (byte | 0x20 if 65 <= byte <= 90 else byte) != _SCHEMES[low + same]:
+            if lower_ascii_kernel(data[at + same]) != _SCHEMES[low + same]:
                 break
             same += 1
         if low + same == high:

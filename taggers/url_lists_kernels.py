@@ -14,6 +14,8 @@ import numpy as np  # isort: skip
 import numpy.typing as npt  # isort: skip
 from numba import njit  # isort: skip
 
+from taggers.character_kernels import lower_ascii_kernel
+
 # how a list of patterns counts: matches that do not overlap; whole words; different whole words
 SUBSTRINGS, WORDS, DISTINCT_WORDS = range(3)
 IGNORED = -1  # class of bytes that are passed over
@@ -42,18 +44,13 @@ class KeyTable(NamedTuple):
 
 
 @njit(inline="always", **KERNEL_INNER)
-def _lower(byte):
-    return byte | np.uint8(0x20) if 65 <= byte <= 90 else byte
-
-
-@njit(inline="always", **KERNEL_INNER)
 def _is_word(byte):
     return 48 <= byte <= 57 or 65 <= byte <= 90 or 97 <= byte <= 122
 
 
 @njit(inline="always", **KERNEL_INNER)
 def _mix(state, byte):
-    return (state ^ np.uint64(_lower(byte))) * np.uint64(0x100000001B3)  # FNV-1a
+    return (state ^ np.uint64(lower_ascii_kernel(byte))) * np.uint64(0x100000001B3)  # FNV-1a
 
 
 @njit(inline="always", **KERNEL_INNER)
@@ -95,7 +92,7 @@ def url_parts_kernel(data, start, end):
         url_end = stop
     is_www = stop - start > 4 and data[start + 3] == 46
     for i in range(3):
-        is_www = is_www and _lower(data[start + i]) == 119
+        is_www = is_www and lower_ascii_kernel(data[start + i]) == 119
     return start + 4 if is_www else start, stop, url_end
 
 
@@ -131,7 +128,7 @@ def read_entries_kernel(data, keep, is_url, out_data, out_offsets):
         before = written
         for i in range(low, high):
             if keep[data[i]]:
-                out_data[written] = _lower(data[i])
+                out_data[written] = lower_ascii_kernel(data[i])
                 written += 1
         if written > before:
             entries += 1
@@ -149,7 +146,7 @@ def _find_key(data, start, end, state, table):
         if high - low == end - start:
             same = True
             for i in range(end - start):
-                if _lower(data[start + i]) != table.data[low + i]:
+                if lower_ascii_kernel(data[start + i]) != table.data[low + i]:
                     same = False
                     break
             if same:

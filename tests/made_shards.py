@@ -71,3 +71,15 @@ def write_shards(
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+def write_byte_tokenizer(folder: Path) -> None:
+    """tokenizer.json of 257 entries, a byte each; id 0 is <|endoftext|>."""
+    import tokenizers
+
+    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<|endoftext|>": 0, **{letter: place for place, letter in enumerate(letters, 1)}}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))

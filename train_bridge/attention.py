@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 AttentionBackend = Literal["sdpa", "flex", "flash"]
-# q (B, H, T, E), k and v (B, K, T, E) -> (B, H, T, E)
+# q (B, H, Q, E), k and v (B, K, T, E) -> (B, H, Q, E); Q = T but where Visibility says otherwise
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -20,11 +20,13 @@ class Visibility(NamedTuple):
     """Which tokens of a sequence of `num_tokens` see each other: earlier ones, of the window, of the same document.
 
     documents_BT : int64 (B, T) or None   numbers never fall along a row: the tokens of a document stand together
+    queries : (int, int) or None          first and end of the tokens that look, keys are always all T; None: all look
     """
 
     num_tokens: int
     window_tokens: int | None = None
     documents_BT: Tensor | None = None
+    queries: tuple[int, int] | None = None
 
 
 def visible_keys(query_positions_Q: Tensor, key_positions_S: Tensor, *, window_tokens: int | None) -> Tensor:

@@ -18,9 +18,11 @@ from train_bridge.attention import Attend, Visibility
 
 def prepare_flex(visibility: Visibility, device: torch.device) -> Attend:
     """See prepare_attention. Compiled on GPUs; on CPUs forward only, and plain: a check of the mask, not a fast path."""
-    num_tokens, window_tokens, documents_BT = visibility
+    num_tokens, window_tokens, documents_BT, queries = visibility
+    first_query, end_query = queries or (0, num_tokens)
 
     def is_visible(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        query = query + first_query
         visible = key <= query
         if window_tokens is not None:
             visible = visible & (query - key < window_tokens)
@@ -29,7 +31,8 @@ def prepare_flex(visibility: Visibility, device: torch.device) -> Attend:
         return visible
 
     rows = None if documents_BT is None else len(documents_BT)
-    block_mask = create_block_mask(is_visible, rows, None, num_tokens, num_tokens, device=str(device))
+    num_queries = end_query - first_query
+    block_mask = create_block_mask(is_visible, rows, None, num_queries, num_tokens, device=str(device))
     flex = _compiled_flex() if device.type == "cuda" else flex_attention
 
     def attend(q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a run will need: parameters, operations, memory, time. Nothing is allocated.
+"""What a run will need: parameters, operations, memory of one GPU, time, price. Nothing is allocated.
 
 Operations per token: 6 for every parameter but the input embedding, plus 12 * H * E * min(window, T) per layer; windows are
 counted, the causal half is not taken off. Source: OLMo-core's counting.
@@ -6,39 +6,112 @@ counted, the causal half is not taken off. Source: OLMo-core's counting.
 
 from __future__ import annotations
 
+import functools
 import time
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from train_bridge.metrics import format_duration
-from train_bridge.model import ModelConfig, count_parameters
-from train_bridge.train_config import TrainConfig
+from train_bridge.model import ModelConfig, ParameterCounts, count_parameters
+from train_bridge.parallel_config import ParallelConfig
+
+if TYPE_CHECKING:
+    from train_bridge.train_config import TrainConfig
 
 # share of a device's rate on plain products that a training step reaches: 0.4 is what the Olmo 3 report measures on H100
 # (table 34: 41-43%), and small CPU runs of this trainer come out near it too
 REACHED_FRAC = 0.4
 NUM_TRIALS = 5  # of the measurement where a device's rate is not known
-_KNOWN_FLOPS_PER_SEC = {"H100": 989.5e12, "H200": 989.5e12, "B200": 2250e12, "A100": 312e12}  # dense bfloat16
+KNOWN_FLOPS_PER_SEC = {"H100": 989.5e12, "H200": 989.5e12, "B200": 2250e12, "A100": 312e12}  # dense bfloat16
 
 
-def flops_per_token(config: ModelConfig, sequence_tokens: int) -> int:
-    """Operations of forward and backward for one token."""
+class Placement(NamedTuple):
+    """A run on its GPUs."""
+
+    parallel: ParallelConfig = ParallelConfig()
+    num_gpus: int = 1
+    bfloat16: bool = False  # products and activations; weights, gradients and moments stay float32
+
+    @property
+    def num_sharing(self) -> int:
+        """GPUs that hold a part each of weights, gradients and moments, whole matrices apart."""
+        return self.parallel.shard * self.parallel.context
+
+    @property
+    def num_row_ranks(self) -> int:
+        """Groups of GPUs that take other instances."""
+        return max(1, self.num_gpus // (self.parallel.context * self.parallel.tensor))
+
+
+@functools.lru_cache(maxsize=16)
+def counts_of(config: ModelConfig) -> ParameterCounts:
+    """count_parameters, which takes a tenth of a second for many layers, once for each shape."""
+    return count_parameters(config)
+
+
+def flops_per_token(config: ModelConfig, sequence_tokens: int, *, count_windows: bool = True) -> int:
+    """Operations of forward and backward for one token; count_windows=False counts every layer as if it were full."""
     windows = [config.layer_window(layer) or sequence_tokens for layer in range(config.num_layers)]
+    if not count_windows:
+        windows = [sequence_tokens] * config.num_layers
     attention = sum(12 * config.num_heads * config.head_dim * min(window, sequence_tokens) for window in windows)
-    return 6 * count_parameters(config).without_input_embedding + attention
+    return 6 * counts_of(config).without_input_embedding + attention
 
 
-def estimate_memory_bytes(config: TrainConfig) -> dict[str, int]:
-    """Bound of one rank without sharding: float32 weights, gradients and two moments; activations; one chunk of logits."""
-    model, data = config.model, config.data
-    tokens = data.micro_batch_instances * data.sequence_tokens
-    # floats kept per token and layer for the backward pass: branch inputs and norms, q k v, the three MLP streams
-    width = 10 * model.d_model + 4 * (model.num_heads + 2 * model.num_kv_heads) * model.head_dim + 5 * model.mlp_hidden
+def saved_bytes_per_token(config: ModelConfig, placement: Placement) -> tuple[int, int]:
+    """(bytes, bytes with everything computed again) that one layer keeps of one token for the backward pass.
+
+    Uncompiled: what torch was seen to keep on CPUs, in float32 and in bfloat16 (tests/unit/train_bridge/test_train_cost.py holds
+    it to the real modules). Compiled: results of products and of attention alone, the rest being made again from them; an
+    estimate that has not been measured.
+    """
+    parallel, d_model, mlp_hidden = placement.parallel, config.d_model, config.mlp_hidden
+    heads = (config.num_heads + config.num_kv_heads) * config.head_dim
+    size = 2 if placement.bfloat16 else 4
+    if parallel.compile:
+        parts = (3 * size * d_model, 2 * size * heads, 2 * size * mlp_hidden)
+    elif placement.bfloat16:  # norms and rotations in float32
+        parts = (20 * d_model, 12 * heads, 8 * mlp_hidden)
+    else:
+        parts = (24 * d_model, 16 * heads, 16 * mlp_hidden)
+    stream, attention, mlp = parts[0], parts[1] // parallel.tensor, parts[2] // parallel.tensor
+    everything, least = stream + attention + mlp, size * d_model
+    kept = {
+        "none": everything,
+        "mlp": stream + attention,
+        "full": least,
+        "budget": least + round((parallel.activation_budget or 0.0) * (everything - least)),
+    }
+    return kept[parallel.activation_checkpointing], least
+
+
+def memory_parts_bytes(config: TrainConfig, placement: Placement) -> dict[str, int]:
+    """Memory of one GPU by purpose: a guide, since the allocator's gaps and the libraries' own buffers are not in it.
+
+    states: float32 weights, gradients and two moments, 16 bytes a parameter, shared by shard * context * tensor GPUs
+    gathered: weights of two layers and both embedding matrices, and one layer's whole gradients, where states are shared
+    activations: of one micro-batch; logits: of one chunk of the loss, twice
+    """
+    model, parallel, counts = config.model, placement.parallel, counts_of(config.model)
+    rows = min(config.data.micro_batch_instances, -(-config.data.batch_instances // placement.num_row_ranks))
+    tokens = -(-rows * config.data.sequence_tokens // parallel.context)
+    kept, _ = saved_bytes_per_token(model, placement)
+    nothing_again = parallel.model_copy(update={"activation_checkpointing": "none", "activation_budget": None})
+    everything, _ = saved_bytes_per_token(model, placement._replace(parallel=nothing_again))
+    # the layer in whose backward pass the rest is made again has all of it
+    activations = tokens * (model.num_layers * kept + (everything - kept))
+    activations += tokens * 4 * model.d_model * 4  # embedding, last norm and their gradients
+    size = 2 if placement.bfloat16 else 4
+    gathered = 0
+    if placement.num_sharing > 1:
+        layer = counts.without_embeddings // model.num_layers // parallel.tensor
+        matrices = (counts.total - counts.without_embeddings) // parallel.tensor
+        gathered = size * (2 * layer + matrices) + (size + 4) * layer
     return {
-        "states": 16 * count_parameters(model).total,
-        "activations": 4 * tokens * (model.num_layers * width + 4 * model.d_model),
-        "logits": 2 * 4 * min(config.loss.chunk_tokens, tokens) * model.vocab_size,
+        "states": 16 * counts.total // (placement.num_sharing * parallel.tensor),
+        "gathered": gathered,
+        "activations": activations,
+        "logits": 2 * 4 * min(config.loss.chunk_tokens, tokens) * model.vocab_size // parallel.tensor,
     }
 
 
@@ -49,7 +122,7 @@ def device_flops_per_sec(device: torch.device) -> float:
     """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        for known, rate in _KNOWN_FLOPS_PER_SEC.items():
+        for known, rate in KNOWN_FLOPS_PER_SEC.items():
             if known in name:
                 return rate
     size = 512 if device.type == "cpu" else 4096
@@ -64,28 +137,3 @@ def _measure_rate(a: torch.Tensor) -> float:
         (a @ a).sum().item()
         rounds += 1
     return rounds * 2 * len(a) ** 3 / (time.perf_counter() - started)
-
-
-def estimate_cost(config: TrainConfig, *, device: torch.device, world_size: int = 1) -> dict[str, Any]:
-    """The numbers of --dry-run, plain JSON values."""
-    counts = count_parameters(config.model)
-    memory = estimate_memory_bytes(config)
-    tokens_per_step = config.data.batch_instances * config.data.sequence_tokens
-    flops = flops_per_token(config.model, config.data.sequence_tokens)
-    seconds = flops * tokens_per_step * config.run.steps / (device_flops_per_sec(device) * REACHED_FRAC * world_size)
-    return {
-        "parameters": counts.total,
-        "parameters_without_input_embedding": counts.without_input_embedding,
-        "parameters_without_embeddings": counts.without_embeddings,
-        "tokens_per_step": tokens_per_step,
-        "steps": config.run.steps,
-        "tokens": tokens_per_step * config.run.steps,
-        "flops_per_token": flops,
-        "memory_bytes": sum(memory.values()),
-        "memory_parts_bytes": memory,
-        "checkpoint_bytes": 12 * counts.total * config.run.keep_checkpoints,
-        "device": str(device),
-        "world_size": world_size,
-        "estimated_sec": round(seconds, 1),
-        "estimated_time": format_duration(seconds),
-    }

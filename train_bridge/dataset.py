@@ -19,6 +19,7 @@ from dolma_py.config import fingerprint
 from dolma_py.errors import DataError
 from train_bridge.manifest import ShardManifest
 from train_bridge.rows import Rows
+from train_bridge.shard_cache import ShardCache
 from train_bridge.token_files import TokenFiles
 
 SPANS_KEPT = 256  # files whose document spans stay in memory, 16 bytes a document
@@ -43,12 +44,19 @@ class InstanceDataset:
     """`read(indices)` gives rows of T ids; index i counts through the files in the manifest's order."""
 
     def __init__(
-        self, shards: str | Path, manifest: ShardManifest, *, sequence_tokens: int, document_mask: bool = False
+        self,
+        shards: str | Path,
+        manifest: ShardManifest,
+        *,
+        sequence_tokens: int,
+        document_mask: bool = False,
+        cache: ShardCache | None = None,
     ) -> None:
+        """cache: of remote shards."""
         self.name, self.manifest, self.sequence_tokens = str(shards), manifest, sequence_tokens
         self.document_mask = document_mask
-        self.files = TokenFiles(shards, manifest)
-        counts = [len(tokens) // sequence_tokens for tokens in self.files.tokens]
+        self.files = TokenFiles(shards, manifest, cache=cache)
+        counts = [entry.tokens // sequence_tokens for entry in manifest.files]
         # instance i lies in the file f with first_instance[f] <= i < first_instance[f + 1]
         self.first_instance = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
         self.num_instances = int(self.first_instance[-1])
@@ -83,5 +91,5 @@ class InstanceDataset:
                 numbers = np.searchsorted(ends, np.arange(start, end), side="right")
                 documents[row] = numbers - numbers[0]
             if is_trained is not None:
-                is_trained[row] = self.files.is_trained[place][start:end]
+                is_trained[row] = self.files.read_trained(place, start, end)
         return Rows(ids, documents, is_trained)

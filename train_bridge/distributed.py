@@ -1,20 +1,24 @@
-"""The few things that ranks tell each other: data parallelism by summed gradients. One process needs no set-up."""
+"""The few things that ranks tell each other, and the parts of tensors that they hold. One process needs no set-up."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 def start_distributed(device_type: str) -> tuple[int, int]:
     """(rank, world size) from the environment that torchrun sets; (0, 1) without it."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+        if device_type == "cuda":
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        # gloo beside nccl: checkpoints are written from tensors on the CPU
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo")
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
@@ -25,15 +29,67 @@ def global_sum(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Sum every gradient over all ranks, in one message; a loss divided by the GLOBAL label count then needs no factor."""
+def local_part(tensor: Tensor) -> Tensor:
+    """What this rank holds of a distributed tensor: the same memory, with gradients where they are on. A plain tensor is its own part."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def cut_like(full: Tensor, tensor: Tensor) -> Tensor:
+    """The part of `full` that this rank holds of the distributed tensor `tensor`, a view; all of it for a plain one."""
+    if not isinstance(tensor, DTensor):
+        return full
+    coordinate = tensor.device_mesh.get_coordinate()
+    assert coordinate is not None, "a rank outside of its own mesh"
+    # tensor parallelism cuts first, and FSDP the parts that it leaves: the last dimension of the mesh first
+    for mesh_dim in reversed(range(tensor.device_mesh.ndim)):
+        dim = getattr(tensor.placements[mesh_dim], "dim", None)  # None: replicated
+        if dim is not None:
+            parts, place = full.chunk(tensor.device_mesh.size(mesh_dim), dim=dim), coordinate[mesh_dim]
+            # few rows over many ranks: the last ones have none
+            full = parts[place] if place < len(parts) else full.narrow(dim, 0, 0)
+    return full
+
+
+def num_shards(tensor: Tensor) -> int:
+    """How many different parts a tensor is cut into; 1 for a plain one."""
+    if not isinstance(tensor, DTensor):
+        return 1
+    sizes = [
+        tensor.device_mesh.size(mesh_dim)
+        for mesh_dim, placement in enumerate(tensor.placements)
+        if getattr(placement, "dim", None) is not None
+    ]
+    return int(torch.tensor(sizes).prod()) if sizes else 1
+
+
+def sum_gradients(parameters: Sequence[nn.Parameter], group: dist.ProcessGroup | None = None) -> None:
+    """Sum every gradient over the ranks of `group` (None: all), in one message; a loss divided by the GLOBAL label count needs no factor."""
     if not dist.is_initialized():
         return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients = [local_part(parameter.grad) for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
+    dist.all_reduce(flat, group=group)
     for gradient, summed in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(summed.view_as(gradient))
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
+    """Scale gradients down to the global norm `max_norm` where it is larger; returns the norm before, the same on all ranks.
+
+    Each rank adds the squares of its parts, divided by the number of ranks that hold the same part.
+    """
+    parameters = [parameter for parameter in parameters if parameter.grad is not None]
+    if not any(isinstance(parameter.grad, DTensor) for parameter in parameters):
+        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    gradients = [local_part(parameter.grad) for parameter in parameters]
+    num_ranks = dist.get_world_size()
+    copies = [num_ranks // num_shards(parameter) for parameter in parameters]
+    norms = torch.stack(torch._foreach_norm(gradients)).float()
+    squares = norms.square() / torch.tensor(copies, dtype=torch.float32, device=norms.device)
+    norm = global_sum(squares.sum()).sqrt()
+    torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return norm
 
 
 def ranks_where(is_bad: Tensor, rank: int, world_size: int) -> list[int]:

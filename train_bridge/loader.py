@@ -7,13 +7,16 @@ takes batch[r::R]. Source: OLMo-core's data loader; deviation: seed and epoch ar
 from __future__ import annotations
 
 import json
-from typing import Any
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
 from train_bridge.dataset import Dataset
+from train_bridge.prefetch import Prefetcher
 from train_bridge.rows import Rows
 
 
@@ -47,11 +50,29 @@ def first_difference(saved: Any, current: Any, key: str = "") -> tuple[str, Any,
     return None if json.loads(json.dumps(current)) == saved else (key, saved, current)
 
 
+class Position(NamedTuple):
+    """What has been read: whole epochs, batches of the one after them, and the tokens of all global batches so far."""
+
+    epoch: int = 0
+    batch_in_epoch: int = 0
+    num_tokens: int = 0
+
+
 class BatchLoader:
-    """Endless iterator of this rank's rows of each global batch, (G / R, T); its state resumes it exactly."""
+    """Endless iterator of this rank's rows of each global batch, (G / R, T); its state resumes it exactly.
+
+    Up to `prefetch_batches` are read ahead in a thread. The state is that of the last batch given out, not of what was read.
+    """
 
     def __init__(
-        self, dataset: Dataset, *, batch_instances: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        dataset: Dataset,
+        *,
+        batch_instances: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        prefetch_batches: int = 0,
     ) -> None:
         if batch_instances % world_size:
             raise ConfigError("data.batch_instances", batch_instances, f"expected a multiple of the {world_size} ranks")
@@ -59,23 +80,56 @@ class BatchLoader:
             problem = f"{dataset.num_instances} instances of {dataset.sequence_tokens} tokens do not fill one batch"
             raise DataError(dataset.name, f"{problem} of {batch_instances}")
         self.dataset, self.batch_instances, self.seed = dataset, batch_instances, seed
-        self.rank, self.world_size = rank, world_size
-        self.epoch, self.batch_in_epoch, self.num_tokens = 0, 0, 0
-        self.order = epoch_order(dataset.num_instances, seed=seed, epoch=0)
+        self.rank, self.world_size, self.prefetch_batches = rank, world_size, prefetch_batches
+        self.position = Position()
+        self.wait_sec = 0.0  # that next_batch took, in all
+        self._batches: Iterator[tuple[Position, Rows]] | None = None
 
     @property
     def batches_per_epoch(self) -> int:
         return self.dataset.num_instances // self.batch_instances
 
+    @property
+    def epoch(self) -> int:
+        return self.position.epoch
+
+    @property
+    def batch_in_epoch(self) -> int:
+        return self.position.batch_in_epoch
+
+    @property
+    def num_tokens(self) -> int:
+        return self.position.num_tokens
+
     def next_batch(self) -> Rows:
-        if self.batch_in_epoch == self.batches_per_epoch:
-            self.epoch, self.batch_in_epoch = self.epoch + 1, 0
-            self.order = epoch_order(self.dataset.num_instances, seed=self.seed, epoch=self.epoch)
-        first = self.batch_in_epoch * self.batch_instances
-        batch = self.order[first : first + self.batch_instances]
-        self.batch_in_epoch += 1
-        self.num_tokens += self.batch_instances * self.dataset.sequence_tokens
-        return self.dataset.read(rank_share(batch, rank=self.rank, world_size=self.world_size))
+        """The next rows. An error of reading comes when their turn comes, whether or not they were read ahead."""
+        started = time.perf_counter()
+        if self._batches is None:
+            batches = self._read_from(self.position)
+            self._batches = Prefetcher(batches, depth=self.prefetch_batches) if self.prefetch_batches else batches
+        self.position, rows = next(self._batches)
+        self.wait_sec += time.perf_counter() - started
+        return rows
+
+    def _read_from(self, position: Position) -> Iterator[tuple[Position, Rows]]:
+        """Each batch after `position`, with the position after it."""
+        epoch, batch, num_tokens = position
+        order = epoch_order(self.dataset.num_instances, seed=self.seed, epoch=epoch)
+        while True:
+            if batch == self.batches_per_epoch:
+                epoch, batch = epoch + 1, 0
+                order = epoch_order(self.dataset.num_instances, seed=self.seed, epoch=epoch)
+            share = order[batch * self.batch_instances : (batch + 1) * self.batch_instances]
+            batch += 1
+            num_tokens += self.batch_instances * self.dataset.sequence_tokens
+            rows = self.dataset.read(rank_share(share, rank=self.rank, world_size=self.world_size))
+            yield Position(epoch, batch, num_tokens), rows
+
+    def close(self) -> None:
+        """Stop reading ahead. The next batch, if one is asked for, is the one after the last that was given out."""
+        if isinstance(self._batches, Prefetcher):
+            self._batches.close()
+        self._batches = None
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -95,6 +149,6 @@ class BatchLoader:
         if state["instances_in_epoch"] % self.batch_instances:
             hint = "A new batch size must divide the instances read so far."
             raise ResumeMismatchError("instances_in_epoch", state["instances_in_epoch"], self.batch_instances, hint)
-        self.epoch, self.num_tokens = state["epoch"], state["num_tokens"]
-        self.batch_in_epoch = state["instances_in_epoch"] // self.batch_instances
-        self.order = epoch_order(self.dataset.num_instances, seed=self.seed, epoch=self.epoch)
+        self.close()
+        batch_in_epoch = state["instances_in_epoch"] // self.batch_instances
+        self.position = Position(state["epoch"], batch_in_epoch, state["num_tokens"])

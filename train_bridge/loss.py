@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.distributed as dist
 from pydantic import Field
 from torch import Tensor
 
@@ -42,6 +43,13 @@ class LossSums(NamedTuple):
     num_labels: Tensor
 
 
+class VocabularyShard(NamedTuple):
+    """Which rows of the output matrix this rank holds, first_id and following; the ranks of `group` hold all of them."""
+
+    first_id: int
+    group: dist.ProcessGroup
+
+
 def shift_labels(ids_BT: Tensor, is_trained_BT: Tensor | None = None, *, documents_BT: Tensor | None = None) -> Tensor:
     """Labels of each position: the next token; ignored at the end of a row and where the next token is not trained.
 
@@ -60,7 +68,14 @@ def shift_labels(ids_BT: Tensor, is_trained_BT: Tensor | None = None, *, documen
     return labels
 
 
-def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, *, config: LossConfig) -> LossSums:
+def linear_cross_entropy(
+    hidden_ND: Tensor,
+    weight_VD: Tensor,
+    labels_N: Tensor,
+    *,
+    config: LossConfig,
+    shard: VocabularyShard | None = None,
+) -> LossSums:
     """Losses of logits = hidden @ weight.T, chunk by chunk; gradients are made in the same pass while a chunk is hot.
 
     Per label y: cross-entropy = lse - logit_y, z = z_weight * lse^2, lse = log sum exp of the logits (float32).
@@ -70,6 +85,9 @@ def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor,
     hidden_ND : float (N, D)    the dtype of autocast is used for the products when autocast is on
     weight_VD : float (V, D)
     labels_N : int64 (N,)       -100 is ignored; others must lie in [0, V)
+    shard : VocabularyShard     weight_VD is that part of the matrix; every rank of its group gets the sums over the whole
+                                vocabulary, and the gradient of its part of the weights; the hidden states' gradient is only
+                                what comes through this part, to be summed over the group by the caller
 
     Cost  three products of 2 * N * D * V operations with gradients, one without; 4 * C * V bytes plus the gradients
     """
@@ -78,13 +96,20 @@ def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor,
         hidden_ND, weight_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
     is_labelled = labels_N != IGNORED_LABEL
     labels_N = labels_N.clamp(min=0)
-    return LossSums(*_LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, is_labelled, config), is_labelled.sum())
+    sums = _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, is_labelled, config, shard)
+    return LossSums(*sums, is_labelled.sum())
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, is_labelled_N: Tensor, config: LossConfig
+        ctx: Any,
+        hidden_ND: Tensor,
+        weight_VD: Tensor,
+        labels_N: Tensor,
+        is_labelled_N: Tensor,
+        config: LossConfig,
+        shard: VocabularyShard | None,
     ):
         needs_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         cross_entropy = hidden_ND.new_zeros((), dtype=torch.float32)
@@ -95,12 +120,23 @@ class _LinearCrossEntropy(torch.autograd.Function):
             chunk = slice(first, first + config.chunk_tokens)
             hidden_CD, is_labelled_C1 = hidden_ND[chunk], is_labelled_N[chunk, None]
             labels_C1 = labels_N[chunk, None]
+            is_picked_C1 = is_labelled_C1  # the label's logit is among these
+            if shard is not None:
+                labels_C1 = labels_C1 - shard.first_id
+                is_picked_C1 = is_labelled_C1 & (labels_C1 >= 0) & (labels_C1 < len(weight_VD))
+                labels_C1 = labels_C1.clamp(min=0, max=len(weight_VD) - 1)
             logits_CV = (hidden_CD @ weight_VD.T).float()
             picked_C1 = logits_CV.gather(1, labels_C1)
             largest_C1 = logits_CV.amax(dim=1, keepdim=True)
+            if shard is not None:
+                dist.all_reduce(largest_C1, dist.ReduceOp.MAX, group=shard.group)
             # in place: from here on the chunk's logits become exp(logits - largest), then the gradient
             exp_CV = logits_CV.sub_(largest_C1).exp_()
             sum_C1 = exp_CV.sum(dim=1, keepdim=True)
+            if shard is not None:
+                told_C2 = torch.cat((sum_C1, picked_C1.masked_fill(~is_picked_C1, 0.0)), dim=1)
+                dist.all_reduce(told_C2, group=shard.group)
+                sum_C1, picked_C1 = told_C2.split(1, dim=1)
             lse_C1 = largest_C1 + sum_C1.log()
             cross_entropy += ((lse_C1 - picked_C1) * is_labelled_C1).sum()
             z += (config.z_weight * lse_C1.square() * is_labelled_C1).sum()
@@ -108,23 +144,25 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 continue
             # d(lse - logit_y + w lse^2) / d logits = softmax * (1 + 2 w lse) - onehot(y)
             slope_C1 = (1 + 2 * config.z_weight * lse_C1) / sum_C1 * is_labelled_C1
-            grad_CV = exp_CV.mul_(slope_C1).scatter_add_(1, labels_C1, -is_labelled_C1.to(exp_CV.dtype))
+            grad_CV = exp_CV.mul_(slope_C1).scatter_add_(1, labels_C1, -is_picked_C1.to(exp_CV.dtype))
             grad_CV = grad_CV.to(hidden_ND.dtype)
             grad_hidden_ND[chunk] = grad_CV @ weight_VD
             grad_weight_VD.add_(grad_CV.T @ hidden_CD) if grad_CV.dtype != torch.float32 else grad_weight_VD.addmm_(
                 grad_CV.T, hidden_CD
             )
         if needs_gradient:
-            ctx.save_for_backward(grad_hidden_ND, grad_weight_VD)
-            ctx.weight_dtype = weight_VD.dtype
+            # not saved for autograd: the backward pass scales them in place, and so runs once
+            ctx.gradients, ctx.weight_dtype = (grad_hidden_ND, grad_weight_VD), weight_VD.dtype
         ctx.mark_non_differentiable(cross_entropy, z)
         return cross_entropy + z, cross_entropy, z
 
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor, *_: Any):
-        grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
-        grad_weight = (grad_weight_VD * grad_total).to(ctx.weight_dtype)
-        return grad_hidden_ND * grad_total.to(grad_hidden_ND.dtype), grad_weight, None, None, None
+        if ctx.gradients is None:
+            raise RuntimeError("linear_cross_entropy: its gradients were taken already; compute the loss again")
+        (grad_hidden_ND, grad_weight_VD), ctx.gradients = ctx.gradients, None
+        grad_hidden_ND.mul_(grad_total.to(grad_hidden_ND.dtype))
+        return grad_hidden_ND, grad_weight_VD.mul_(grad_total).to(ctx.weight_dtype), None, None, None, None
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 
 from dolma_py.config import Config
 from dolma_py.errors import DataError
+from train_bridge.shard_cache import join_shards, open_shard_file
 
 MANIFEST_NAME = "manifest.json"
 
@@ -74,22 +75,24 @@ class ShardManifest(_Entry):
 
 def read_manifest(shards: str | Path) -> ShardManifest:
     """The manifest of a shards folder; DataError says what is wrong with it."""
-    path = Path(shards) / MANIFEST_NAME
+    path = join_shards(str(shards), MANIFEST_NAME)
     try:
-        text = path.read_bytes()
+        with open_shard_file(str(shards), MANIFEST_NAME) as file:
+            text = file.read()
     except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})", hint="Run: dolma-py tokenize") from error
+        problem = f"cannot be read ({error.strerror or error})"
+        raise DataError(path, problem, hint="Run: dolma-py tokenize") from error
     try:
         manifest = ShardManifest.model_validate_json(text)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise DataError(str(path), f"{key or 'content'}: {first['msg']}, got {first.get('input')!r:.80}") from error
+        raise DataError(path, f"{key or 'content'}: {first['msg']}, got {first.get('input')!r:.80}") from error
     total = sum(entry.tokens for entry in manifest.files)
     if total != manifest.tokens:
-        raise DataError(str(path), f"tokens: expected the files' sum {total}, got {manifest.tokens}")
+        raise DataError(path, f"tokens: expected the files' sum {total}, got {manifest.tokens}")
     beside = [part for entry in manifest.files for part in (entry.sidecar, entry.labels_mask) if part is not None]
     for entry in (*manifest.files, *beside, manifest.tokenizer, *manifest.heldout.values()):
         if Path(entry.path).is_absolute() or ".." in Path(entry.path).parts:
-            raise DataError(str(path), f"path {entry.path!r} leaves the shards folder")
+            raise DataError(path, f"path {entry.path!r} leaves the shards folder")
     return manifest

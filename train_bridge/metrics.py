@@ -1,13 +1,19 @@
-"""The log of a run: OUTPUT/metrics.jsonl, one line per logged step, and lines of progress."""
+"""The log of a run: OUTPUT/metrics.jsonl, one line per logged step, events.jsonl, one per event, and lines of progress."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 LOGGER = logging.getLogger("dolma_py.train")
+# of a line of metrics.jsonl: these differ from run to run on one machine, all others do not
+TIMED_KEYS = (
+    "tokens_per_sec", "step_sec", "mfu_window_aware", "data_wait_sec", "data_wait_frac", "peak_memory_bytes",
+    "peak_device_memory_bytes", "device_alloc_retries",
+)  # fmt: skip
 
 
 def tokens_per_sec(num_tokens: int, seconds: float) -> float:
@@ -30,13 +36,17 @@ def format_duration(seconds: float) -> str:
 class MetricsLog:
     """Appends one JSON line per call; a resumed run first cuts the lines after its checkpoint, so that no step stands twice."""
 
-    def __init__(self, path: Path, *, resume_step: int) -> None:
+    def __init__(
+        self, path: Path, *, resume_step: int, stays: Callable[[dict[str, Any]], bool] = lambda record: False
+    ) -> None:
+        """stays: records that are kept though their step is after the checkpoint."""
         self.path = path
         kept = []
         if path.exists():
             for line in path.read_text().splitlines():
                 try:
-                    if json.loads(line)["step"] <= resume_step:
+                    record = json.loads(line)
+                    if record["step"] <= resume_step or stays(record):
                         kept.append(line)
                 except (json.JSONDecodeError, KeyError):
                     break  # the half line that a kill left at the end

@@ -19,7 +19,9 @@ from pydantic import Field
 from dolma_py.config import Config, fingerprint
 from dolma_py.errors import ConfigError
 from train_bridge.dataset import Dataset
+from train_bridge.manifest import ShardManifest, read_manifest
 from train_bridge.rows import Rows
+from train_bridge.shard_cache import join_shards
 
 
 class SourceConfig(Config):
@@ -87,6 +89,22 @@ class MixedDataset:
             if rows.is_trained is not None:
                 is_trained[where], has_mask = rows.is_trained, True
         return Rows(ids, documents if has_documents else None, is_trained if has_mask else None)
+
+
+def read_sources(
+    shards: str, manifest: ShardManifest, sources: Mapping[str, SourceConfig]
+) -> dict[str, tuple[str, ShardManifest]]:
+    """Folder and manifest of each source. ConfigError when its tokenizer is another than that of `manifest`, the shards'."""
+    found = {}
+    for name, source in sources.items():
+        folder = join_shards(shards, source.path)
+        own = read_manifest(folder)
+        for what in ("vocab_size", "eos_token_id", "tokenizer"):
+            if getattr(own, what) != getattr(manifest, what):
+                rule = f"expected shards with the {what} of {shards}, {getattr(manifest, what)}"
+                raise ConfigError(f"data.sources.{name}", str(getattr(own, what)), rule, where=folder)
+        found[name] = (folder, own)
+    return found
 
 
 def share_instances(usable: Mapping[str, int], sources: Mapping[str, SourceConfig]) -> dict[str, int]:

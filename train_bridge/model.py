@@ -6,6 +6,7 @@ Source: Olmo 3 report (arXiv 2512.13961) section 3.2, table 33. Parameter names 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -13,11 +14,14 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dolma_py.config import Config
 from train_bridge.attention import Attend, AttentionBackend, Visibility, prepare_attention
+from train_bridge.distributed import cut_like, local_part
 from train_bridge.kv_cache import Cache
 from train_bridge.loss import LossConfig, LossSums, linear_cross_entropy
+from train_bridge.parallel_context import SequenceSplit
 from train_bridge.rope import YarnConfig, rotate, rotation_table
 
 LayerKind = Literal["sliding", "full"]
@@ -87,14 +91,17 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(q_size, config.norm_eps)
         self.k_norm = RMSNorm(kv_size, config.norm_eps)
 
-    def forward(self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
-        config = self.config
+    def project(self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated q (B, H, T, E) and k, and v, both (B, K, T, E): this rank's heads, which are all but in tensor parallelism."""
+        heads = (-1, self.config.head_dim)
         # (B, T, heads * E) -> (B, heads, T, E)
-        q = self.q_norm(self.w_q(x_BTD)).unflatten(-1, (config.num_heads, config.head_dim)).transpose(1, 2)
-        k = self.k_norm(self.w_k(x_BTD)).unflatten(-1, (config.num_kv_heads, config.head_dim)).transpose(1, 2)
-        v = self.w_v(x_BTD).unflatten(-1, (config.num_kv_heads, config.head_dim)).transpose(1, 2)
-        out = attend(rotate(q, *rotation), rotate(k, *rotation), v)
-        return self.w_out(out.transpose(1, 2).flatten(2))
+        q = self.q_norm(self.w_q(x_BTD)).unflatten(-1, heads).transpose(1, 2)
+        k = self.k_norm(self.w_k(x_BTD)).unflatten(-1, heads).transpose(1, 2)
+        v = self.w_v(x_BTD).unflatten(-1, heads).transpose(1, 2)
+        return rotate(q, *rotation), rotate(k, *rotation), v
+
+    def merge(self, out_BHTE: Tensor) -> Tensor:
+        return self.w_out(out_BHTE.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -119,11 +126,20 @@ class Block(nn.Module):
         self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = RMSNorm(config.d_model, config.norm_eps)
+        self.computes_mlp_again = False  # in the backward pass, in place of keeping what is between its matrices
 
     def forward(self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         """rotation: cosines and sines of the layer's kind. attend: from prepare_attention, or a layer of a cache."""
-        x_BTD = x_BTD + self.attention_norm(self.attention(x_BTD, rotation, attend))
-        return x_BTD + self.feed_forward_norm(self.feed_forward(x_BTD))
+        return self.finish(x_BTD, attend(*self.attention.project(x_BTD, rotation)))
+
+    def finish(self, x_BTD: Tensor, out_BHTE: Tensor) -> Tensor:
+        """What follows attention. A method of its own: it and `project` are compiled, attention itself is not."""
+        x_BTD = x_BTD + self.attention_norm(self.attention.merge(out_BHTE))
+        if self.computes_mlp_again:
+            branch_BTD = checkpoint(self.feed_forward, x_BTD, use_reentrant=False, preserve_rng_state=False)
+        else:
+            branch_BTD = self.feed_forward(x_BTD)
+        return x_BTD + self.feed_forward_norm(branch_BTD)
 
 
 class LMHead(nn.Module):
@@ -133,6 +149,12 @@ class LMHead(nn.Module):
         super().__init__()
         self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.w_out = nn.Linear(config.d_model, config.vocab_size, bias=False)
+
+    def loss(self, x_BTD: Tensor, labels_BT: Tensor, config: LossConfig) -> LossSums:
+        """x_BTD: output of the last block."""
+        return linear_cross_entropy(
+            self.norm(x_BTD).flatten(0, 1), self.w_out.weight, labels_BT.flatten(), config=config
+        )
 
 
 class Olmo3(nn.Module):
@@ -145,6 +167,7 @@ class Olmo3(nn.Module):
         self.embeddings = nn.Embedding(config.vocab_size, config.d_model)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.lm_head = LMHead(config)
+        self.context: SequenceSplit | None = None  # set where ranks share the tokens of a row
 
     def new_cache(self, *, pads: Sequence[int] | None = None, max_tokens: int | None = None) -> Cache:
         """An empty cache for `hidden` and `forward`; see Cache."""
@@ -154,11 +177,19 @@ class Olmo3(nn.Module):
         """Output of the final norm, (B, T, D). Positions go on from the cache and are not reset at document borders.
 
         documents_BT: see Visibility; not with a cache, whose rows are one document each.
+        In context parallelism ids and documents are those of whole rows, and the output is this rank's tokens in `context.take`'s order.
         """
+        return self.lm_head.norm(self._run_blocks(ids_BT, documents_BT=documents_BT, cache=cache))
+
+    def _run_blocks(self, ids_BT: Tensor, *, documents_BT: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Output of the last block, (B, T, D)."""
         config, num_tokens, device = self.config, ids_BT.shape[1], ids_BT.device
         if cache is not None and documents_BT is not None:
             raise ValueError("documents_BT: expected None with a cache")
         positions = torch.arange(num_tokens, device=device) if cache is None else cache.positions(num_tokens, device)
+        prepare = prepare_attention
+        if self.context is not None:
+            ids_BT, positions, prepare = self.context.take(ids_BT), self.context.take(positions), self.context.prepare
         # YaRN on full layers only: Olmo 3 report, section 3.6
         rotations, attends = {}, {}
         for window in set(self.windows):
@@ -166,24 +197,28 @@ class Olmo3(nn.Module):
             rotations[window] = rotation_table(positions, config.head_dim, theta=config.rope_theta, yarn=yarn)
             if cache is None:
                 visibility = Visibility(num_tokens, window, documents_BT)
-                attends[window] = prepare_attention(visibility, backend=self.attention_backend, device=device)
+                attends[window] = prepare(visibility, backend=self.attention_backend, device=device)
         x_BTD = self.embeddings(ids_BT)
         for layer, (block, window) in enumerate(zip(self.blocks, self.windows, strict=True)):
             x_BTD = block(x_BTD, rotations[window], attends[window] if cache is None else cache.layers[layer])
         if cache is not None:
             cache.advance(num_tokens)
-        return self.lm_head.norm(x_BTD)
+        return x_BTD
 
     def forward(self, ids_BT: Tensor, *, documents_BT: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Logits, float32 (B, T, V)."""
-        return self.lm_head.w_out(self.hidden(ids_BT, documents_BT=documents_BT, cache=cache)).float()
+        x_BTD = self._run_blocks(ids_BT, documents_BT=documents_BT, cache=cache)
+        return self.lm_head.w_out(self.lm_head.norm(x_BTD)).float()
 
     def loss(
         self, ids_BT: Tensor, labels_BT: Tensor, *, config: LossConfig, documents_BT: Tensor | None = None
     ) -> LossSums:
-        """Summed losses of the labels (see linear_cross_entropy); the logits of the batch never exist at once."""
-        hidden_ND = self.hidden(ids_BT, documents_BT=documents_BT).flatten(0, 1)
-        return linear_cross_entropy(hidden_ND, self.lm_head.w_out.weight, labels_BT.flatten(), config=config)
+        """Summed losses of the labels (see linear_cross_entropy); the logits of the batch never exist at once.
+
+        In context parallelism: of whole rows in, of this rank's tokens out.
+        """
+        x_BTD = self._run_blocks(ids_BT, documents_BT=documents_BT)
+        return self.lm_head.loss(x_BTD, labels_BT if self.context is None else self.context.take(labels_BT), config)
 
 
 def build_model(
@@ -192,16 +227,23 @@ def build_model(
     """An Olmo 3 with its first weights in float32: drawn on the CPU from one generator, so equal on every device."""
     with torch.device("meta"):
         model = Olmo3(config, attention_backend=attention_backend)
-    model.to_empty(device="cpu")
+    model.to_empty(device=device)
     init_weights(model, seed=seed)
-    return model.to(device)
+    return model
 
 
 @torch.no_grad()
 def init_weights(model: Olmo3, *, seed: int) -> None:
-    """Truncated normal for every matrix, ones for norms. Order: embedding, then per block q k v out w1 w3 w2, then output."""
+    """Truncated normal for every matrix, ones for norms. Order: embedding, then per block q k v out w1 w3 w2, then output.
+
+    A rank that holds a part of a matrix draws all of it and keeps its part: ranks and seeds do not mix.
+    The normal is the inverse of its distribution function at uniform numbers: one draw per value, 3 s of one core per billion, and
+    the rest of the work for a rank's own part only. torch's trunc_normal_ draws whole matrices again until all values fit.
+    """
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    std, cut = model.config.init_std, model.config.init_std * model.config.init_cut_std
+    std, cut_std = model.config.init_std, model.config.init_cut_std
+    # P(|z| < c) = erf(c / sqrt 2) for a normal z
+    limit = math.erf(cut_std / math.sqrt(2))
     matrices = [model.embeddings.weight]
     for block in model.blocks:
         attention, mlp = block.attention, block.feed_forward
@@ -209,10 +251,12 @@ def init_weights(model: Olmo3, *, seed: int) -> None:
         matrices += [linear.weight for linear in linears]
     matrices.append(model.lm_head.w_out.weight)
     for matrix in matrices:
-        nn.init.trunc_normal_(matrix, mean=0.0, std=std, a=-cut, b=cut, generator=generator)
+        uniform = torch.empty(matrix.shape, dtype=torch.float32).uniform_(-limit, limit, generator=generator)
+        normal = cut_like(uniform, matrix).erfinv().mul_(math.sqrt(2) * std)
+        local_part(matrix).copy_(normal.clamp_(-cut_std * std, cut_std * std))
     for module in model.modules():
         if isinstance(module, RMSNorm):
-            module.weight.fill_(1.0)
+            local_part(module.weight).fill_(1.0)
 
 
 class ParameterCounts(NamedTuple):

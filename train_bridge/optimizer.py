@@ -14,6 +14,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dolma_py.config import Config
+from train_bridge.distributed import local_part
+
+UPDATED_AT_ONCE = 2**24  # numbers: enough to keep a GPU busy, 64 MiB each of temporaries
 
 
 class OptimizerConfig(Config):
@@ -66,6 +69,7 @@ class SkipStepAdamW(torch.optim.Optimizer):
         first = self.param_groups[0]["params"][0]
         # everything a resumed run needs beyond the moments
         self.num_updates = torch.zeros((), dtype=torch.float32, device=first.device)
+        self.num_skipped = torch.zeros((), dtype=torch.float32, device=first.device)
         self.loss_history = torch.zeros(0, dtype=torch.float32, device=first.device)
         self.norm_history = torch.zeros(0, dtype=torch.float32, device=first.device)
 
@@ -74,8 +78,10 @@ class SkipStepAdamW(torch.optim.Optimizer):
         """One update from the gradients in place; returns float32 0-dim: 1 when the step was taken, 0 when skipped."""
         taken = 1.0 - self._should_skip(loss, grad_norm).to(torch.float32)
         self.num_updates += taken
+        self.num_skipped += 1 - taken
         for group in self.param_groups:
-            self._update_group(group, taken)
+            for whole in _split_by_size(group["params"]):
+                self._update_params(whole, group, taken)
         return taken
 
     def _should_skip(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
@@ -89,17 +95,16 @@ class SkipStepAdamW(torch.optim.Optimizer):
         self.norm_history = torch.cat((self.norm_history, grad_norm[None]))[-config.skip_window_steps :]
         return skip
 
-    def _update_group(self, group: dict[str, Any], taken: Tensor) -> None:
+    def _update_params(self, whole: list[nn.Parameter], group: dict[str, Any], taken: Tensor) -> None:
         config, lr = self.config, group["lr"] * group["lr_factor"]
-        params = [param for param in group["params"] if param.grad is not None]
-        if not params:
-            return
-        grads = [param.grad for param in params]
-        for param in params:
+        for param in whole:
             if not self.state[param]:
                 self.state[param] = {"exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
-        means = [self.state[param]["exp_avg"] for param in params]
-        squares = [self.state[param]["exp_avg_sq"] for param in params]
+        # each rank on its own parts: the update knows no neighbours, whatever mesh a parameter lies on
+        params = [local_part(param) for param in whole]
+        grads = [local_part(param.grad) for param in whole]
+        means = [local_part(self.state[param]["exp_avg"]) for param in whole]
+        squares = [local_part(self.state[param]["exp_avg_sq"]) for param in whole]
         rate1, rate2 = (1 - config.beta1) * taken, (1 - config.beta2) * taken
         # mean <- mean + rate1 (grad - mean), square <- square + rate2 (grad^2 - square)
         torch._foreach_mul_(means, 1 - rate1)
@@ -121,6 +126,7 @@ class SkipStepAdamW(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         history = {
             "num_updates": self.num_updates,
+            "num_skipped": self.num_skipped,
             "loss_history": self.loss_history,
             "norm_history": self.norm_history,
         }
@@ -133,6 +139,22 @@ class SkipStepAdamW(torch.optim.Optimizer):
         for name, tensor in state_dict["skip_step"].items():
             setattr(self, name, tensor.to(device))
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "skip_step"})
+
+
+def _split_by_size(params: Iterable[nn.Parameter]) -> Iterable[list[nn.Parameter]]:
+    """Those with gradients, in runs of UPDATED_AT_ONCE numbers or of one parameter: an update needs three times their memory."""
+    run: list[nn.Parameter] = []
+    size = 0
+    for param in params:
+        if param.grad is None:
+            continue
+        if run and size + local_part(param).numel() > UPDATED_AT_ONCE:
+            yield run
+            run, size = [], 0
+        run.append(param)
+        size += local_part(param).numel()
+    if run:
+        yield run
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> SkipStepAdamW:

@@ -18,6 +18,7 @@ from dolma_py.config import fingerprint
 from dolma_py.errors import DataError
 from train_bridge.manifest import ShardManifest
 from train_bridge.rows import Rows
+from train_bridge.shard_cache import ShardCache
 from train_bridge.token_files import TokenFiles
 
 LongDocuments = Literal["truncate", "split"]
@@ -34,10 +35,12 @@ class PackedDataset:
         sequence_tokens: int,
         long_documents: LongDocuments = "truncate",
         group_files: int = 8,
+        cache: ShardCache | None = None,
     ) -> None:
+        """cache: of remote shards, whose sidecars are all read here."""
         self.name, self.manifest, self.sequence_tokens = str(shards), manifest, sequence_tokens
         self.long_documents, self.group_files = long_documents, group_files
-        self.files = TokenFiles(shards, manifest)
+        self.files = TokenFiles(shards, manifest, cache=cache)
         groups = [self._pack_group(first) for first in range(0, len(manifest.files), group_files)]
         # piece p is tokens starts[p]:ends[p] of file places[p]; instance i holds pieces first_piece[i]:first_piece[i + 1]
         self.places, self.starts, self.ends = (
@@ -94,9 +97,8 @@ class PackedDataset:
                 stretch = slice(filled, filled + end - start)
                 ids[row, stretch] = self.files.read_ids(place, start, end)
                 documents[row, stretch] = piece - first
-                is_trained[row, stretch] = (
-                    self.files.is_trained[place][start:end] if self.files.has_labels_mask else True
-                )
+                has_mask = self.files.has_labels_mask
+                is_trained[row, stretch] = self.files.read_trained(place, start, end) if has_mask else True
                 filled += end - start
             documents[row, filled:] = len(pieces)
         return Rows(ids, documents, is_trained)

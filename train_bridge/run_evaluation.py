@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import math
@@ -14,9 +13,11 @@ import torch
 
 from dolma_py.config import fingerprint
 from dolma_py.errors import ConfigError, DataError
-from train_bridge.checkpoint import list_checkpoints, load_model_weights, write_json
+from train_bridge.checkpoint import load_model_weights, write_json
 from train_bridge.compression import ZSTD_LEVEL, zstd_bits_given_contexts, zstd_bits_per_byte
 from train_bridge.evaluate import bits_per_byte, continuation_window, document_windows, score_windows
+from train_bridge.evaluation_texts import ANSWER_FORMAT, item_context, read_items, read_texts
+from train_bridge.forking import find_checkpoint, split_run
 from train_bridge.manifest import ShardManifest, read_manifest
 from train_bridge.metrics import LOGGER, format_duration
 from train_bridge.model import Olmo3
@@ -25,7 +26,6 @@ from train_bridge.text_tokenizer import TextTokenizer
 from train_bridge.train_config import TrainConfig
 
 EVALUATION_VERSION = 2  # raised whenever the same files may give other numbers
-ANSWER_FORMAT = "{passage and blank line, if any}Question: {question}\\nAnswer:| {answer}"  # "|" is the border
 
 
 def evaluate(
@@ -35,10 +35,10 @@ def evaluate(
 
     Parameters
     ----------
-    run : str                    folder of a training run; its newest checkpoint is used
+    run : str                    RUN@STEP, or a run's folder: its newest checkpoint is used
     shards : str                 folder with manifest.json and heldout/; its tokenizer must be the run's
     items : str or None          JSON lines of {id, question, answer, passage}
-    output : str or None         where to write; None: RUN/eval.json
+    output : str or None         where to write; None: RUN/eval.json, or RUN/eval-stepSTEP.json
     max_docs_per_source : int    first documents of each source only; None: all
 
     Returns  what is written: texts, bytes and bits per byte of model and compressor; documents that the tokenizer does not
@@ -46,24 +46,26 @@ def evaluate(
     """
     started = time.perf_counter()
     manifest = read_manifest(shards)
-    path = Path(output) if output is not None else Path(run) / "eval.json"
+    folder, step = split_run(run)
+    name = "eval.json" if step is None else f"eval-step{step:07d}.json"
+    path = Path(output) if output is not None else folder / name
     inputs = _fingerprint_inputs(run, shards, items, max_docs_per_source)
     if path.exists() and (found := _read_json(path)).get("inputs_fingerprint") == inputs:
         LOGGER.info("%s holds this evaluation already; remove it to evaluate again", path)
         return found
     config, model, checkpoint = load_run(run, manifest=manifest, shards=shards)
-    tokenizer = TextTokenizer(Path(run) / "tokenizer.json")
+    tokenizer = TextTokenizer(folder / "tokenizer.json")
     window_tokens = config.data.sequence_tokens
     scorer = _Scorer(model, tokenizer, manifest.eos_token_id, window_tokens)
     sources = {}
     for name in sorted(manifest.heldout):
-        texts = _read_texts(Path(shards) / manifest.heldout[name].path, max_docs_per_source)
+        texts = read_texts(shards, manifest.heldout[name].path, max_docs_per_source)
         sources[name] = scorer.score_documents(texts)
         LOGGER.info("%s: %s", name, _describe(sources[name]))
     result: dict[str, Any] = {
         "inputs_fingerprint": inputs,
         "checkpoint": checkpoint.name,
-        "run_fingerprint": _read_json(Path(run) / "manifest.json").get("fingerprint") if _is_complete(run) else None,
+        "run_fingerprint": _read_json(folder / "manifest.json").get("fingerprint") if _is_complete(folder) else None,
         "window_tokens": window_tokens,
         "overlap_tokens": scorer.overlap_tokens,
         "zstd_level": ZSTD_LEVEL,
@@ -72,7 +74,7 @@ def evaluate(
         "all_documents": _combine(list(sources.values())),
     }
     if items is not None:
-        result["items"] = scorer.score_items(_read_items(Path(items)))
+        result["items"] = scorer.score_items(read_items(Path(items)))
         LOGGER.info("%s", _describe_items(result["items"]))
     write_json(path, result)
     LOGGER.info("all documents: %s", _describe(result["all_documents"]))
@@ -81,9 +83,8 @@ def evaluate(
 
 
 def _fingerprint_inputs(run: str, shards: str, items: str | None, max_docs_per_source: int | None) -> str:
-    """Of all that decides the result: the newest checkpoint's files, the held-out documents, the items, the limit."""
-    checkpoints = list_checkpoints(Path(run))
-    files = sorted(path for path in checkpoints[-1].rglob("*") if path.is_file()) if checkpoints else []
+    """Of all that decides the result: the checkpoint's files, the held-out documents, the items, the limit."""
+    files = sorted(path for path in find_checkpoint(run).rglob("*") if path.is_file())
     files += sorted((Path(shards) / "heldout").glob("*"))
     files += [Path(items)] if items is not None else []
     digests = [[path.name, hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()] for path in files]
@@ -91,14 +92,12 @@ def _fingerprint_inputs(run: str, shards: str, items: str | None, max_docs_per_s
 
 
 def load_run(run: str, *, manifest: ShardManifest | None = None, shards: str = "") -> tuple[TrainConfig, Olmo3, Path]:
-    """Configuration, model with the newest checkpoint's weights, and the checkpoint's folder.
+    """Configuration, model with a checkpoint's weights, and the checkpoint's folder. run: RUN@STEP, or RUN for the newest.
 
     manifest, shards: of shards that the model is to read; ConfigError when their tokenizer is another than the run's.
     """
-    folder = Path(run)
-    checkpoints = list_checkpoints(folder)
-    if not checkpoints:
-        raise DataError(run, "holds no checkpoint", hint="Run: dolma-py train")
+    folder, _ = split_run(run)
+    checkpoint = find_checkpoint(run)
     identity = _read_json(folder / "config.json")
     if manifest is not None and identity["tokenizer_fingerprint"] != manifest.tokenizer.fingerprint:
         mine, theirs = identity["tokenizer_fingerprint"], manifest.tokenizer.fingerprint
@@ -109,8 +108,8 @@ def load_run(run: str, *, manifest: ShardManifest | None = None, shards: str = "
     with torch.device("meta"):
         model = Olmo3(config.model)
     model.to_empty(device=device)
-    load_model_weights(checkpoints[-1], model)
-    return config, model.eval(), checkpoints[-1]
+    load_model_weights(checkpoint, model)
+    return config, model.eval(), checkpoint
 
 
 class _Scorer:
@@ -153,7 +152,7 @@ class _Scorer:
         `one_frame` compresses all answers without questions in one frame, where later ones learn from earlier ones, which
         the model may not. A question longer than the model's window loses its left end for the model only.
         """
-        contexts = [_item_context(item) for item in items]
+        contexts = [item_context(item) for item in items]
         continuations = [" " + item["answer"] for item in items]
         windows = [
             continuation_window(
@@ -183,12 +182,6 @@ class _Scorer:
             **_compress_answers(contexts, answers),
             "per_item": {item["id"]: bits[index] / sizes[index] for index, item in enumerate(items)},
         }
-
-
-def _item_context(item: dict[str, Any]) -> str:
-    """What stands before the border of ANSWER_FORMAT."""
-    passage = f"{item['passage']}\n\n" if item.get("passage") else ""
-    return f"{passage}Question: {item['question']}\nAnswer:"
 
 
 def _compress_answers(contexts: list[str], answers: list[bytes]) -> dict[str, float]:
@@ -253,8 +246,8 @@ def _describe_items(values: dict[str, Any]) -> str:
     )
 
 
-def _is_complete(run: str) -> bool:
-    return (Path(run) / "manifest.json").is_file()
+def _is_complete(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -262,41 +255,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise DataError(str(path), f"cannot be read ({error})") from error
-
-
-def _read_texts(path: Path, limit: int | None) -> list[str]:
-    texts: list[str] = []
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            for row, line in enumerate(file):
-                if limit is not None and len(texts) == limit:
-                    break
-                texts.append(_field(line, "text", path, row))
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(str(path), f"cannot be read ({error})") from error
-    return texts
-
-
-def _read_items(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), f"cannot be read ({error})") from error
-    items = []
-    for row, line in enumerate(lines):
-        for name in ("id", "question", "answer"):
-            _field(line, name, path, row)
-        items.append(json.loads(line))
-    if not items:
-        raise DataError(str(path), "holds no item")
-    return items
-
-
-def _field(line: str, name: str, path: Path, row: int) -> str:
-    try:
-        value = json.loads(line)[name]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(str(path), f"expected a JSON object with {name}", row=row + 1) from error
-    if not isinstance(value, str):
-        raise DataError(str(path), f"{name}: expected a string, got {type(value).__name__}", row=row + 1)
-    return value

@@ -12,6 +12,7 @@ import torch
 from dolma_py.errors import ConfigError, DataError
 from train_bridge.checkpoint import write_json
 from train_bridge.conversion import hf_config_values
+from train_bridge.forking import split_run
 from train_bridge.hf_files import load_hf_model, write_hf_folder
 from train_bridge.logits_gate import check_logits, gate_ids
 from train_bridge.metrics import LOGGER
@@ -23,10 +24,11 @@ REPORT_NAME = "dolma_py_export.json"
 
 
 def export_hf(*, run: str, output: str, dtype: str) -> dict[str, Any]:
-    """Write the newest checkpoint; the folder appears under its name only after transformers has given the run's logits.
+    """Write a checkpoint; the folder appears under its name only after transformers has given the run's logits.
 
     Parameters
     ----------
+    run : str      RUN@STEP, or RUN for its newest checkpoint
     output : str   a folder that is not there yet
     dtype : str    float32 as trained, or bfloat16: half the size, and other logits than the run's
 
@@ -40,7 +42,8 @@ def export_hf(*, run: str, output: str, dtype: str) -> dict[str, Any]:
             "--output", output, "expected a folder that is not there yet", "Remove it, or choose another."
         )
     config, model, checkpoint = load_run(run)
-    tokens = _read_tokens(Path(run) / "tokens.json")
+    folder, _ = split_run(run)
+    tokens = _read_tokens(folder / "tokens.json")
     values = hf_config_values(
         model.config,
         vocab_size=tokens["vocab_size"],
@@ -51,7 +54,7 @@ def export_hf(*, run: str, output: str, dtype: str) -> dict[str, Any]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        tokenizer = Path(run) / "tokenizer.json"
+        tokenizer = folder / "tokenizer.json"
         write_hf_folder(partial, model, values, dtype=DTYPES[dtype], tokenizer=tokenizer)
         report = {"checkpoint": checkpoint.name, "dtype": dtype, **_pass_gate(partial, model, values, DTYPES[dtype])}
         write_json(partial / REPORT_NAME, report)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from dolma_py.config import build_config
 from dolma_py.errors import ConfigError, DataError
+from train_bridge.forking import split_run
 from train_bridge.generation import Completion, SamplingConfig, generate_batch
 from train_bridge.hf_files import is_hf_folder, load_hf_model
 from train_bridge.model import Olmo3
@@ -34,7 +35,7 @@ def generate(
 
     Parameters
     ----------
-    run : str                     folder of a run (its newest checkpoint), or with Hugging Face's config.json
+    run : str                     RUN@STEP, a run (its newest checkpoint), or a folder with Hugging Face's config.json
     prompt, prompts : str or None one of them: a text, or a file of JSON lines {"prompt": text}; an empty text starts a document
     sampling : dict               of SamplingConfig
     batch : int                   prompts at a time
@@ -46,7 +47,7 @@ def generate(
         raise ConfigError("--prompt", prompt, "expected either --prompt or --prompts")
     settings = build_config(SamplingConfig, sampling)
     texts = _read_prompts(Path(prompts)) if prompts is not None else [str(prompt)]
-    source = _open_source(Path(run))
+    source = _open_source(run)
     # a document begins after the end of another, in the shards that it was trained on too
     ids = [[source.start_id, *source.tokenizer.encode(text)] for text in texts]
     completions: list[Completion] = []
@@ -69,13 +70,15 @@ def generate(
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def _open_source(folder: Path) -> _Source:
+def _open_source(run: str) -> _Source:
+    folder = Path(run)
     if is_hf_folder(folder):
         model, description = load_hf_model(folder, device=choose_device("auto"))
         tokenizer = TextTokenizer(folder / "tokenizer.json")
         # the last of several ends of a chat model is that of its documents
         return _Source(model, tokenizer, description.vocab_size, description.end_ids[-1], description.end_ids)
-    _, model, _ = load_run(str(folder))
+    _, model, _ = load_run(run)
+    folder, _ = split_run(run)
     tokens = json.loads((folder / "tokens.json").read_text())
     end_id = tokens["eos_token_id"]
     return _Source(model, TextTokenizer(folder / "tokenizer.json"), tokens["vocab_size"], end_id, (end_id,))

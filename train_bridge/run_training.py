@@ -6,9 +6,9 @@ OUTPUT receives config.json first, then metrics.jsonl and checkpoints/ as it goe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -19,26 +19,39 @@ from dolma_py.config import dump_config, fingerprint
 from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
 from dolma_py.machine import read_peak_bytes
 from train_bridge.checkpoint import list_checkpoints, load_checkpoint, write_json
-from train_bridge.cost import estimate_cost
+from train_bridge.checkpoint_writer import CheckpointWriter
 from train_bridge.dataset import InstanceDataset
 from train_bridge.distributed import start_distributed, wait_for_all
+from train_bridge.dry_run import Assumptions, describe_plan, plan_run
+from train_bridge.forking import Parent, find_parent, load_parent
+from train_bridge.instance_filter import FilteredDataset
 from train_bridge.loader import BatchLoader, first_difference
 from train_bridge.loop import LoopParts, run_loop
 from train_bridge.manifest import MANIFEST_NAME, ShardManifest, read_manifest
 from train_bridge.metrics import LOGGER, format_duration, tokens_per_sec
-from train_bridge.mixed_sources import MixedDataset
-from train_bridge.model import build_model, count_parameters
+from train_bridge.mixed_sources import MixedDataset, read_sources
+from train_bridge.model import count_parameters
 from train_bridge.optimizer import build_optimizer
 from train_bridge.packed_dataset import PackedDataset
+from train_bridge.parallel_config import check_fits
+from train_bridge.parallel_mesh import build_layout
+from train_bridge.parallel_model import build_parallel_model
+from train_bridge.run_log_writers import check_packages
+from train_bridge.shard_cache import ShardCache, is_remote, open_shard_file
 from train_bridge.step import StepSettings
 from train_bridge.train_config import DataConfig, TrainConfig, load_train_config
+from train_bridge.utilization import find_peak
+from train_bridge.validation import Validator, read_validation_texts
 
-TrainingData = InstanceDataset | PackedDataset | MixedDataset
-TRAIN_VERSION = 3  # raised when the same inputs give other weights
+TrainingData = InstanceDataset | PackedDataset | MixedDataset | FilteredDataset
+TRAIN_VERSION = 5  # raised when the same inputs give other weights
 
 
-def train(*, config: str, shards: str, output: str, overrides: list[str], dry_run: bool) -> dict[str, Any]:
-    """Run, resume or skip one training run; returns what metrics.json holds, or the cost when `dry_run`.
+def train(
+    *, config: str, shards: str, output: str, overrides: list[str], dry_run: bool, assumed: dict[str, Any] | None = None,
+    parent: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Run, resume or skip one training run; returns what metrics.json holds, or the plan when `dry_run`.
 
     Parameters
     ----------
@@ -46,16 +59,20 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
     shards : str          folder with manifest.json; may be absent for a dry run whose configuration names vocab_size
     output : str          folder of the run
     overrides : list      "a.b=c", applied after the file
+    assumed : dict        fields of Assumptions, for a dry run
+    parent : str          RUN@STEP, RUN or a folder in Hugging Face's form, whose weights the run starts from (forking); None: first weights
     """
-    has_shards = not dry_run or (Path(shards) / MANIFEST_NAME).is_file()
+    has_shards = not dry_run or (bool(shards) and (is_remote(shards) or (Path(shards) / MANIFEST_NAME).is_file()))
     manifest = read_manifest(shards) if has_shards else None
     settings = load_train_config(config, overrides=overrides, manifest=manifest, shards=shards)
     device = choose_device(settings.run.device)
     if settings.run.num_threads is not None:
         torch.set_num_threads(settings.run.num_threads)
+    start = None if parent is None else find_parent(parent, settings.model, manifest=manifest, shards=shards)
     if dry_run:
-        return _show_cost(settings, device)
+        return _show_cost(settings, device, Assumptions(**(assumed or {})))
     assert manifest is not None, "only a dry run goes without shards"
+    check_packages(settings.logs)
     dataset = open_dataset(shards, manifest, settings.data)
     identity = {
         "train_version": TRAIN_VERSION,
@@ -63,6 +80,7 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
         "config": settings.values_for_fingerprint(),
         "dataset": dataset.describe(),
         "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
+        **({} if start is None else {"parent": start.description}),
     }
     folder = Path(output)
     finished = _read_finished(folder, identity)
@@ -75,10 +93,22 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
     wait_for_all()
     started = time.perf_counter()
     parts = _build_parts(settings, dataset, device=device, rank=rank, world_size=world_size)
-    first_step = _resume(parts, folder)
+    first_step = _resume(parts, folder, start)
+    validator = None
+    if settings.validation.every_steps is not None:
+        validator = Validator(
+            settings,
+            read_validation_texts(settings, shards, manifest),
+            folder,
+            first_step=first_step,
+            autocast_dtype=parts.settings.autocast_dtype,
+            device=device,
+            layout=parts.settings.layout,
+        )
     first_tokens = parts.loader.num_tokens
     LOGGER.info("%s", _describe(settings, dataset, device))
-    run_loop(parts, first_step=first_step, output=folder)
+    with CheckpointWriter(folder, settings.checkpoints, rank=rank) as checkpoints:
+        run_loop(parts, first_step=first_step, output=folder, checkpoints=checkpoints, validator=validator)
     if rank == 0:
         seconds = time.perf_counter() - started
         _write_results(parts, folder, identity, seconds=seconds, num_tokens=parts.loader.num_tokens - first_tokens)
@@ -88,30 +118,23 @@ def train(*, config: str, shards: str, output: str, overrides: list[str], dry_ru
 
 def open_dataset(shards: str, manifest: ShardManifest, data: DataConfig) -> TrainingData:
     """The instances that the settings ask for; ConfigError when sources are of another tokenizer than `manifest`."""
+    dataset: TrainingData
     if not data.sources:
-        return _open_source(shards, manifest, data)
-    datasets = {}
-    for name, source in data.sources.items():
-        folder = Path(shards) / source.path
-        own = read_manifest(folder)
-        for what in ("vocab_size", "eos_token_id", "tokenizer"):
-            if getattr(own, what) != getattr(manifest, what):
-                rule = f"expected shards with the {what} of {shards}, {getattr(manifest, what)}"
-                raise ConfigError(f"data.sources.{name}", str(getattr(own, what)), rule, where=str(folder))
-        datasets[name] = _open_source(str(folder), own, data)
-    return MixedDataset(datasets, data.sources, seed=data.source_seed)
+        dataset = _open_source(shards, manifest, data)
+    else:
+        manifests = read_sources(shards, manifest, data.sources)
+        datasets = {name: _open_source(folder, own, data) for name, (folder, own) in manifests.items()}
+        dataset = MixedDataset(datasets, data.sources, seed=data.source_seed)
+    return dataset if data.instance_filter is None else FilteredDataset(dataset, data.instance_filter)
 
 
 def _open_source(shards: str, manifest: ShardManifest, data: DataConfig) -> InstanceDataset | PackedDataset:
+    cache = ShardCache(data.cache) if is_remote(shards) else None
+    common = {"sequence_tokens": data.sequence_tokens, "cache": cache}
     if data.instances == "packed":
-        return PackedDataset(
-            shards,
-            manifest,
-            sequence_tokens=data.sequence_tokens,
-            long_documents=data.long_documents,
-            group_files=data.pack_group_files,
-        )
-    return InstanceDataset(shards, manifest, sequence_tokens=data.sequence_tokens, document_mask=data.document_mask)
+        options = {"long_documents": data.long_documents, "group_files": data.pack_group_files}
+        return PackedDataset(shards, manifest, **common, **options)
+    return InstanceDataset(shards, manifest, **common, document_mask=data.document_mask)
 
 
 def choose_device(name: str) -> torch.device:
@@ -127,23 +150,11 @@ def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if wants_bfloat16 else None
 
 
-def _show_cost(config: TrainConfig, device: torch.device) -> dict[str, Any]:
-    cost = estimate_cost(config, device=device)
-    LOGGER.info(
-        "%s parameters (%s without embeddings), %s tokens per step, %s steps, %s tokens",
-        *(
-            f"{cost[key]:,}"
-            for key in ("parameters", "parameters_without_embeddings", "tokens_per_step", "steps", "tokens")
-        ),
-    )
-    LOGGER.info(
-        "about %.2f GiB of memory on one %s, %.2f GiB of checkpoints; as a guide to the time, with nothing beside it: %s",
-        cost["memory_bytes"] / 2**30,
-        cost["device"],
-        cost["checkpoint_bytes"] / 2**30,
-        cost["estimated_time"],
-    )
-    return {"config": dump_config(config), **cost}
+def _show_cost(config: TrainConfig, device: torch.device, assumed: Assumptions) -> dict[str, Any]:
+    plan = plan_run(config, device=device, assumed=assumed)
+    for line in describe_plan(plan):
+        LOGGER.info("%s", line)
+    return {"config": dump_config(config), **plan}
 
 
 def _read_finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -166,9 +177,9 @@ def _read_finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | N
 
 def _prepare_output(folder: Path, shards: str, manifest: ShardManifest, identity: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = Path(shards) / manifest.tokenizer.path
-    if tokenizer.is_file():  # evaluation and generation need it; training does not
-        shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    # evaluation and generation need it; training does not
+    with contextlib.suppress(FileNotFoundError), open_shard_file(shards, manifest.tokenizer.path) as tokenizer:
+        (folder / "tokenizer.json").write_bytes(tokenizer.read())
     write_json(folder / "tokens.json", {"eos_token_id": manifest.eos_token_id, "vocab_size": manifest.vocab_size})
     write_json(folder / "config.json", identity)
 
@@ -177,31 +188,46 @@ def _build_parts(
     config: TrainConfig, dataset: TrainingData, *, device: torch.device, rank: int, world_size: int
 ) -> LoopParts:
     torch.manual_seed(config.run.init_seed)  # torch starts each process with another state, and checkpoints hold it
-    model = build_model(config.model, seed=config.run.init_seed, device=str(device))
+    check_fits(config.parallel, config.model, sequence_tokens=config.data.sequence_tokens)
+    layout = build_layout(config.parallel, rank=rank, world_size=world_size, device_type=device.type)
+    autocast_dtype = choose_autocast(config.run.precision, device)
+    options = {"seed": config.run.init_seed, "device": device, "autocast_dtype": autocast_dtype}
+    model = build_parallel_model(config.model, config.parallel, layout, **options)
     loader = BatchLoader(
         dataset,
         batch_instances=config.data.batch_instances,
         seed=config.data.seed,
-        rank=rank,
-        world_size=world_size,
+        rank=layout.row_rank,
+        world_size=layout.num_row_ranks,
+        prefetch_batches=config.data.prefetch_batches,
     )
     settings = StepSettings(
         micro_batch_instances=config.data.micro_batch_instances,
         loss=config.loss,
         max_grad_norm=config.optimizer.max_grad_norm,
-        autocast_dtype=choose_autocast(config.run.precision, device),
-        rank=rank,
-        world_size=world_size,
+        autocast_dtype=autocast_dtype,
+        layout=layout,
     )
     return LoopParts(config, model, build_optimizer(model, config.optimizer), loader, settings, device)
 
 
-def _resume(parts: LoopParts, folder: Path) -> int:
-    """Step to go on with: 0, or what the newest checkpoint says."""
+def _resume(parts: LoopParts, folder: Path, start: Parent | None) -> int:
+    """Step to go on with: what the newest checkpoint says; else 0, with the weights of `start`."""
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
+        if start is not None:
+            load_parent(
+                start,
+                model=parts.model,
+                optimizer=parts.optimizer,
+                with_moments=parts.config.checkpoints.load_parent_optimizer,
+                device=parts.device,
+                rank=parts.settings.rank,
+            )
         return 0
-    step, loader_state = load_checkpoint(checkpoints[-1], model=parts.model, optimizer=parts.optimizer)
+    step, loader_state = load_checkpoint(
+        checkpoints[-1], model=parts.model, optimizer=parts.optimizer, rank=parts.settings.rank
+    )
     parts.loader.load_state_dict(loader_state)
     LOGGER.info("resuming after step %d from %s", step, checkpoints[-1])
     return step
@@ -241,7 +267,9 @@ def _write_results(
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": str(parts.device),
+        "device_peak": find_peak(parts.device, given=parts.config.logs.peak_flops_per_sec)._asdict(),
         "num_threads": torch.get_num_threads(),
+        "ranks": parts.settings.world_size,
         "peak_memory_bytes": read_peak_bytes(),
         "peak_device_memory_bytes": peak,
     }

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from dolma_py.errors import NotFiniteError
-from train_bridge.distributed import global_sum, ranks_where, sum_gradients
-from train_bridge.loss import LossConfig, shift_labels
+from train_bridge.distributed import clip_gradients, global_sum, ranks_where, sum_gradients
+from train_bridge.loss import IGNORED_LABEL, LossConfig, shift_labels
 from train_bridge.model import Olmo3
 from train_bridge.optimizer import SkipStepAdamW
+from train_bridge.parallel_mesh import Layout
+from train_bridge.parallel_model import note_micro_batch
 
 
 class StepSettings(NamedTuple):
@@ -25,8 +27,15 @@ class StepSettings(NamedTuple):
     loss: LossConfig
     max_grad_norm: float
     autocast_dtype: torch.dtype | None  # None: float32
-    rank: int = 0
-    world_size: int = 1
+    layout: Layout = Layout()  # one process
+
+    @property
+    def rank(self) -> int:
+        return self.layout.rank
+
+    @property
+    def world_size(self) -> int:
+        return self.layout.world_size
 
 
 class StepResult(NamedTuple):
@@ -51,17 +60,17 @@ def train_step(
     optimizer: SkipStepAdamW,
     ids_BT: Tensor,
     *,
-    documents_BT: Tensor | None = None,
-    is_trained_BT: Tensor | None = None,
     lr: float,
     step: int,
     settings: StepSettings,
+    **rows: Tensor | None,
 ) -> StepResult:
-    """Take one step in place. NotFiniteError, before anything changed, when loss or gradient norm is not a number."""
-    sums = accumulate_gradients(
-        model, ids_BT, documents_BT=documents_BT, is_trained_BT=is_trained_BT, settings=settings
-    )
-    grad_norm = torch.nn.utils.clip_grad_norm_(list(model.parameters()), settings.max_grad_norm)
+    """Take one step in place. NotFiniteError, before anything changed, when loss or gradient norm is not a number.
+
+    rows: documents_BT, is_trained_BT and is_filtered_B of accumulate_gradients
+    """
+    sums = accumulate_gradients(model, ids_BT, **rows, settings=settings)
+    grad_norm = clip_gradients(list(model.parameters()), settings.max_grad_norm)
     total = sums.cross_entropy + sums.z
     # one wait for the device: who is to blame is asked only when somebody is
     if not bool(torch.isfinite(total) & torch.isfinite(grad_norm)):
@@ -82,6 +91,7 @@ def accumulate_gradients(
     *,
     documents_BT: Tensor | None = None,
     is_trained_BT: Tensor | None = None,
+    is_filtered_B: Tensor | None = None,
     settings: StepSettings,
 ) -> GradientSums:
     """Gradients of the mean loss over the labels of the GLOBAL batch, summed over micro-batches and ranks.
@@ -91,27 +101,35 @@ def accumulate_gradients(
     ids_BT : int64
     documents_BT : int64 or None    number of each token's document in its row: tokens see only their own, see Visibility
     is_trained_BT : bool or None    tokens that may be labels; None: all
+                                    All three are whole rows: where ranks share tokens, the model takes its own of them.
+    is_filtered_B : bool or None    rows that teach nothing; their labels stay in the divisor, so the other rows weigh no more for it
 
     The result does not depend on how rows are spread over micro-batches and ranks, but for the order of float sums (with
     loss.divisor=rank it depends on the ranks, on purpose). A batch without any label gives zeros.
     """
     labels_BT = shift_labels(ids_BT, is_trained_BT, documents_BT=documents_BT)
     divisor = _loss_divisor((labels_BT >= 0).sum(), settings)
+    if is_filtered_B is not None:
+        labels_BT = labels_BT.masked_fill(is_filtered_B[:, None], IGNORED_LABEL)
     sums = torch.zeros(2, dtype=torch.float32, device=ids_BT.device)
     model.zero_grad(set_to_none=True)
     autocast = contextlib.nullcontext()
     if settings.autocast_dtype is not None:
         autocast = torch.autocast(ids_BT.device.type, settings.autocast_dtype)
     for first in range(0, len(ids_BT), settings.micro_batch_instances):
+        note_micro_batch(model, is_last=first + settings.micro_batch_instances >= len(ids_BT))
         rows = slice(first, first + settings.micro_batch_instances)
         documents = None if documents_BT is None else documents_BT[rows]
         with autocast:
             losses = model.loss(ids_BT[rows], labels_BT[rows], config=settings.loss, documents_BT=documents)
         (losses.total / divisor).backward()
         sums += torch.stack((losses.cross_entropy, losses.z)) / divisor
-    sum_gradients(model.parameters())
+    if not settings.layout.is_sharded:  # FSDP has summed them
+        sum_gradients(list(model.parameters()), settings.layout.replicate_group)
     is_bad_R = torch.zeros(settings.world_size, dtype=torch.float32, device=ids_BT.device)
     is_bad_R[settings.rank] = (~torch.isfinite(sums).all()).to(torch.float32)
+    if settings.layout.tensor_rank > 0:  # all of a tensor group have the same sums
+        sums.zero_()
     told = global_sum(torch.cat((sums, is_bad_R)))
     return GradientSums(told[0], told[1], told[2:])
 
@@ -119,5 +137,7 @@ def accumulate_gradients(
 def _loss_divisor(num_labels: Tensor, settings: StepSettings) -> Tensor:
     """What this rank's sums are divided by, so that the sum over ranks is the mean; 1 where there is no label."""
     if settings.loss.divisor == "rank":
-        return num_labels.clamp(min=1).to(torch.float32) * settings.world_size
-    return global_sum(num_labels.to(torch.float64)).clamp(min=1).to(torch.float32)
+        return num_labels.clamp(min=1).to(torch.float32) * settings.layout.num_row_ranks
+    # of the ranks that read the same rows one counts
+    is_counted = settings.layout.context_rank == 0 and settings.layout.tensor_rank == 0
+    return global_sum(num_labels.to(torch.float64) * is_counted).clamp(min=1).to(torch.float32)

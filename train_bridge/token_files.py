@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from pyarrow import csv
 
 from dolma_py.errors import DataError
 from train_bridge.manifest import ShardManifest, TokenFileEntry
+from train_bridge.shard_cache import ShardCache, join_shards
 
 NPY_MAGIC = b"\x93NUMPY"
 
@@ -46,36 +49,88 @@ def open_token_file(path: Path, *, dtype: np.dtype, num_tokens: int) -> NDArray[
 
 
 class TokenFiles:
-    """All token files of a manifest, memory mapped, with their label masks and document spans."""
+    """All token files of a manifest with their label masks and document spans.
 
-    def __init__(self, shards: str | Path, manifest: ShardManifest) -> None:
-        self.folder, self.manifest = Path(shards), manifest
-        self.paths = [self.folder / entry.path for entry in manifest.files]
-        self.tokens = [
-            open_token_file(path, dtype=manifest.numpy_dtype, num_tokens=entry.tokens)
-            for path, entry in zip(self.paths, manifest.files, strict=True)
-        ]
+    Local files are memory mapped once. Remote ones are copied to this machine when they are first read (train_bridge.shard_cache) and
+    mapped for each read alone, so that a copy which is thrown out gives its space back.
+    """
+
+    def __init__(self, shards: str | Path, manifest: ShardManifest, *, cache: ShardCache | None = None) -> None:
+        """cache: None for local shards only."""
+        self.shards, self.manifest, self.cache = str(shards), manifest, cache
+        self.paths = [join_shards(self.shards, entry.path) for entry in manifest.files]
         masks = [entry.labels_mask for entry in manifest.files]
         self.has_labels_mask = masks[0] is not None
         if any((mask is not None) != self.has_labels_mask for mask in masks):
             raise DataError(str(shards), "labels_mask: expected one for every file of the manifest or for none")
-        self.is_trained = [
-            open_token_file(self.folder / mask.path, dtype=np.dtype(np.bool_), num_tokens=entry.tokens)
-            for mask, entry in zip(masks, manifest.files, strict=True)
-            if mask is not None
-        ]
+        self._tokens: list[NDArray[np.generic]] = []
+        self._is_trained: list[NDArray[np.generic]] = []
+        if self.cache is not None:
+            self._find_remote_files()
+            return
+        for place in range(len(self.paths)):
+            # a local file that does not fit is told before the first step
+            with self._open_tokens(place) as tokens:
+                self._tokens.append(tokens)
+            if self.has_labels_mask:
+                with self._open_mask(place) as mask:
+                    self._is_trained.append(mask)
+
+    def _find_remote_files(self) -> None:
+        """DataError, before the first step, when a token file is missing or too short."""
+        from dolma_py import storage
+
+        for path, entry, size in zip(self.paths, self.manifest.files, storage.find_sizes(self.paths), strict=True):
+            expected = entry.tokens * self.manifest.numpy_dtype.itemsize
+            if size is None or size < expected:  # a true .npy has a header too
+                found = "is missing" if size is None else f"expected {expected} bytes or more, got {size}"
+                raise DataError(path, found, hint="The upload is incomplete or the manifest is of another folder.")
+
+    @contextlib.contextmanager
+    def _hold(self, path: str, checksum: str) -> Iterator[Path]:
+        """A local file for as long as the block."""
+        whole = join_shards(self.shards, path)
+        if self.cache is None:
+            yield Path(whole)
+        else:
+            with self.cache.hold(whole, checksum=checksum) as copy:
+                yield copy
+
+    @contextlib.contextmanager
+    def _open_tokens(self, place: int) -> Iterator[NDArray[np.generic]]:
+        entry = self.manifest.files[place]
+        if place < len(self._tokens):
+            yield self._tokens[place]
+            return
+        with self._hold(entry.path, entry.checksum) as path:
+            yield open_token_file(path, dtype=self.manifest.numpy_dtype, num_tokens=entry.tokens)
+
+    @contextlib.contextmanager
+    def _open_mask(self, place: int) -> Iterator[NDArray[np.generic]]:
+        entry = self.manifest.files[place]
+        if place < len(self._is_trained):
+            yield self._is_trained[place]
+            return
+        assert entry.labels_mask is not None, "asked for a mask that no file has"
+        with self._hold(entry.labels_mask.path, entry.labels_mask.checksum) as path:
+            yield open_token_file(path, dtype=np.dtype(np.bool_), num_tokens=entry.tokens)
 
     def read_ids(self, place: int, start: int, end: int) -> NDArray[np.int64]:
         """Ids of one stretch, int64. DataError names file and position of an id outside the vocabulary."""
-        ids = self.tokens[place][start:end]
-        # compared before the cast: uint64 ids above 2^63 would come out negative
-        if len(ids) and ids.max() >= self.manifest.vocab_size:
-            at = start + int(np.flatnonzero(ids >= self.manifest.vocab_size)[0])
-            id_at = int(self.tokens[place][at])
-            problem = f"id {id_at} at token {at} is not below vocab_size {self.manifest.vocab_size}"
-            hint = "The file is damaged or of another type than the manifest says."
-            raise DataError(str(self.paths[place]), problem, hint=hint)
-        return ids.astype(np.int64)
+        with self._open_tokens(place) as tokens:
+            ids = tokens[start:end]
+            # compared before the cast: uint64 ids above 2^63 would come out negative
+            if len(ids) and ids.max() >= self.manifest.vocab_size:
+                at = start + int(np.flatnonzero(ids >= self.manifest.vocab_size)[0])
+                problem = f"id {int(tokens[at])} at token {at} is not below vocab_size {self.manifest.vocab_size}"
+                hint = "The file is damaged or of another type than the manifest says."
+                raise DataError(self.paths[place], problem, hint=hint)
+            return ids.astype(np.int64)
+
+    def read_trained(self, place: int, start: int, end: int) -> NDArray[np.bool_]:
+        """The label mask of one stretch, bool: True where a token is trained on."""
+        with self._open_mask(place) as mask:
+            return np.array(mask[start:end], dtype=np.bool_)
 
     def document_spans(self, place: int) -> NDArray[np.int64]:
         """Start and end (exclusive) of every document of a file, int64 (documents, 2), from its sidecar.
@@ -84,11 +139,13 @@ class TokenFiles:
         """
         entry = self.manifest.files[place]
         if entry.sidecar is None:
-            ends = np.flatnonzero(self.tokens[place] == self.manifest.eos_token_id) + 1
+            with self._open_tokens(place) as tokens:
+                ends = np.flatnonzero(tokens == self.manifest.eos_token_id) + 1
             if entry.tokens and (not len(ends) or ends[-1] != entry.tokens):
                 ends = np.append(ends, entry.tokens)
             return np.stack((np.concatenate(([0], ends[:-1]))[: len(ends)], ends), axis=1).astype(np.int64)
-        return read_sidecar(self.folder / entry.sidecar.path, num_tokens=entry.tokens)
+        with self._hold(entry.sidecar.path, entry.sidecar.checksum) as path:
+            return read_sidecar(path, num_tokens=entry.tokens)
 
     def describe(self) -> dict[str, object]:
         """What the content depends on, by name, for fingerprints and for naming what differs on resume."""

@@ -11,13 +11,21 @@ from pydantic import Field, model_validator
 from dolma_py.config import Config, apply_overrides, build_config, load_yaml
 from dolma_py.errors import ConfigError
 from dolma_py.settings_text import render_settings
+from train_bridge.checkpoint_config import CheckpointConfig
+from train_bridge.instance_filter import InstanceFilterConfig
+from train_bridge.launch_config import LaunchConfig
 from train_bridge.loss import LossConfig
 from train_bridge.manifest import MANIFEST_NAME, ShardManifest
 from train_bridge.mixed_sources import SourceConfig
 from train_bridge.model import ModelConfig, pad_vocab_size
 from train_bridge.optimizer import OptimizerConfig
+from train_bridge.parallel_config import LAYOUT_OPTIONS, ParallelConfig
 from train_bridge.presets import preset_values
+from train_bridge.run_log_config import LogsConfig
 from train_bridge.schedule import ScheduleConfig
+from train_bridge.shard_cache import ShardCacheConfig
+from train_bridge.stages import StageConfig
+from train_bridge.validation_config import ValidationConfig
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 
@@ -51,6 +59,13 @@ class DataConfig(Config):
     )
     source_seed: int = Field(0, ge=0, description="Of which instances of a source are used, with `sources`.")
     seed: int = Field(ge=0, description="Of the order of instances.")
+    instance_filter: InstanceFilterConfig | None = Field(
+        None, description="Instances with loops teach nothing (Olmo 3 32B; its 7B had none); null: no filter."
+    )
+    prefetch_batches: int = Field(2, ge=0, description="Batches read ahead while a step computes; 0: read when needed.")
+    cache: ShardCacheConfig = Field(
+        default_factory=ShardCacheConfig, description="Copies of remote shards (s3://, gs://) on this machine."
+    )
 
 
 class RunConfig(Config):
@@ -64,15 +79,15 @@ class RunConfig(Config):
     )
     num_threads: int | None = Field(None, ge=1, description="CPU threads of torch; null: torch decides.")
     log_every_steps: int = Field(10, ge=1, description="Steps between two lines of progress.")
-    checkpoint_every_steps: int = Field(
-        1000, ge=1, description="Steps between two checkpoints; the last step has one always."
-    )
-    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints that stay.")
 
 
 # these change how fast and how talkative a run is, not what it computes
+_SECTIONS_NOT_IN_FINGERPRINT = ("launch", "stage", "logs", "validation")
 _NOT_IN_FINGERPRINT = {
-    "run": ("device", "num_threads", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints")
+    "data": ("prefetch_batches", "cache"),
+    "run": ("device", "num_threads", "log_every_steps"),
+    "checkpoints": ("permanent_every_steps", "ephemeral_every_steps", "keep_ephemeral", "writing"),
+    "parallel": LAYOUT_OPTIONS,
 }
 
 
@@ -85,6 +100,16 @@ class TrainConfig(Config):
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="AdamW and step skipping.")
     loss: LossConfig = Field(default_factory=LossConfig, description="Loss.")
     run: RunConfig = Field(description="Length, machine and bookkeeping.")
+    checkpoints: CheckpointConfig = Field(default_factory=CheckpointConfig, description="Which are taken and stay.")
+    launch: LaunchConfig = Field(default_factory=LaunchConfig, description="Machines and processes, for --launcher.")
+    stage: StageConfig | None = Field(None, description="Place in a chain of runs, as published; for --dry-run.")
+    parallel: ParallelConfig = Field(
+        default_factory=ParallelConfig, description="Spread over ranks, memory, compilation."
+    )
+    logs: LogsConfig = Field(
+        default_factory=LogsConfig, description="What a run says about itself, and when it gives up."
+    )
+    validation: ValidationConfig = Field(default_factory=ValidationConfig, description="Loss on held-out documents.")
 
     @model_validator(mode="after")
     def _check_batch(self) -> TrainConfig:
@@ -97,7 +122,7 @@ class TrainConfig(Config):
 
     def values_for_fingerprint(self) -> dict[str, Any]:
         """The fields that change the result."""
-        values = self.model_dump(mode="json")
+        values = self.model_dump(mode="json", exclude=set(_SECTIONS_NOT_IN_FINGERPRINT))
         for section, keys in _NOT_IN_FINGERPRINT.items():
             for key in keys:
                 del values[section][key]
@@ -135,6 +160,11 @@ def load_train_config(
                 raise _shards_needed(shards, str(path))
             model["vocab_size"] = pad_vocab_size(manifest.vocab_size)
         values = {**values, "model": model}
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(data.get("sources"), dict):
+        # --set data.sources.NAME=null leaves a source out
+        sources = {name: source for name, source in data["sources"].items() if source is not None}
+        values = {**values, "data": {**data, "sources": sources}}
     config = build_config(TrainConfig, values, where=str(path))
     if manifest is not None and config.model.vocab_size != pad_vocab_size(manifest.vocab_size):
         expected = pad_vocab_size(manifest.vocab_size)

@@ -21,6 +21,12 @@ def as_bytes(data: bytes) -> Bytes:
     return np.array(bytearray(data), np.uint8)
 
 
+def allocate_bytes(num_bytes: int) -> Bytes:
+    """An array of bytes, not set to anything, for a column's data: Arrow keeps the memory of one that is done with for the next, where
+    numpy's would have to be asked of the system again, page by page."""
+    return np.frombuffer(pa.allocate_buffer(num_bytes), np.uint8)
+
+
 def make_origin(path: str) -> bytes:
     """The beginning of the field of metadata that says where a record comes from: behind it stand its number and a quote."""
     return b'"origin":' + orjson.dumps(f"{path}:")[:-1]

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from dolma_py.arrow_buffers import view_text
 from dolma_py.documents import DOCUMENT_SCHEMA
-from dolma_py.formats.document_arrays import as_bytes, make_ids, make_origin, make_strings, write_again
+from dolma_py.formats.document_arrays import allocate_bytes, as_bytes, make_ids, make_origin, make_strings, write_again
 from dolma_py.formats.document_columns_kernels import MAX_MOVES, PREFIX_BYTES, write_objects_kernel
 from dolma_py.formats.fields import FieldMap, Record, as_object, make_record
 from dolma_py.formats.json_values_kernels import KEY_SLOTS, MAX_NUMBER_BYTES, ROOM
@@ -24,6 +24,7 @@ from dolma_py.formats.parquet_batches import is_text
 from dolma_py.formats.utf8 import is_valid_text
 
 TIME = pa.timestamp("us", tz="UTC")
+OTHERS_SCHEMA = pa.schema([field for field in DOCUMENT_SCHEMA if field.name != "text"])
 MIN_TIME, MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds since 1970 of the years 1 and 9999
 
 
@@ -117,6 +118,13 @@ class OtherColumns(NamedTuple):
     metadata: pa.StringArray
     path: str
 
+    def as_batch(self) -> pa.RecordBatch | None:
+        """The columns of all rows; None where a row has no id."""
+        if self.has_no_id.any():
+            return None
+        columns = [self.ids, self.sources, self.added, self.created, self.metadata]
+        return pa.RecordBatch.from_arrays(columns, schema=OTHERS_SCHEMA)
+
     def join(self, texts: pa.LargeStringArray, start: int = 0) -> pa.RecordBatch:
         """The documents from the row `start` on that these are the texts of."""
         rows = len(texts)
@@ -170,7 +178,7 @@ def _write_metadata(
     given = pa.repeat("", rows) if columns["metadata"] is None else _fill_empty(columns["metadata"])
     view = view_text(given)
     first, end = int(view.offsets[0]), int(view.offsets[-1])
-    data = np.empty(end - first + ROOM + 1, np.uint8)
+    data = allocate_bytes(end - first + ROOM + 1)
     data[: end - first], data[end - first :] = view.data[first:end], 0
     numbers = np.full(rows, -1, np.int64)
     kinds = [b""]
@@ -183,7 +191,7 @@ def _write_metadata(
     origin = make_origin(reader.path) if fields.keep_origin else b""
     added_bytes = len(origin) + max(map(len, kinds)) + 2 * (MAX_MOVES * PREFIX_BYTES + 24)
     num_bytes = len(data) + rows * added_bytes + int(np.diff(view.offsets).max(initial=0)) + ROOM + MAX_NUMBER_BYTES
-    out, out_offsets, is_odd = np.empty(num_bytes, np.uint8), np.zeros(rows + 1, np.int64), np.empty(rows, np.uint8)
+    out, out_offsets, is_odd = allocate_bytes(num_bytes), np.zeros(rows + 1, np.int64), np.empty(rows, np.uint8)
     written = write_objects_kernel(
         data, view.offsets - first, as_bytes(b"".join(kinds)), np.cumsum([0, *map(len, kinds)]).astype(np.int64), numbers,
         as_bytes(origin), first_row, out, out_offsets, is_odd, np.empty(KEY_SLOTS, np.int64),

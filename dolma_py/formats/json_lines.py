@@ -21,6 +21,7 @@ from dolma_py.formats import json_lines_kernels as kernels
 from dolma_py.formats.batches import ROW_OVERHEAD_BYTES, BatchBuilder
 from dolma_py.formats.document_arrays import (
     Bytes,
+    allocate_bytes,
     as_bytes,
     make_bits,
     make_ids,
@@ -81,7 +82,7 @@ class LineBuilder(BatchBuilder):
         self.state[kernels.MAX_BYTES], self.state[kernels.ROW_OVERHEAD] = limits.batch_text_bytes, ROW_OVERHEAD_BYTES
         self.state[kernels.KEEPS_OTHERS], self.state[kernels.SOURCE_BYTES] = fields.keep_rest, len(own)
         self.state[kernels.HAS_SOURCES] = self.has_sources
-        self.outputs = [np.empty(FIRST_BYTES, np.uint8) for _ in range(5)]
+        self.outputs = [allocate_bytes(FIRST_BYTES) for _ in range(5)]
         self.offsets: npt.NDArray[np.int64] = np.zeros((4, FIRST_ROWS + 1), np.int64)
         self.times: npt.NDArray[np.int64] = np.empty((2, FIRST_ROWS), np.int64)
         self.marks: Bytes = np.empty((4, FIRST_ROWS), np.uint8)
@@ -160,7 +161,7 @@ class LineBuilder(BatchBuilder):
             self._make_rows(2 * self.times.shape[1])
             return
         old = self.outputs[which]
-        self.outputs[which] = np.empty(2 * len(old), np.uint8)
+        self.outputs[which] = allocate_bytes(2 * len(old))
         used = int(self.state[kernels.ENDS + which])
         self.outputs[which][:used] = old[:used]
 
@@ -197,7 +198,7 @@ class LineBuilder(BatchBuilder):
         )
         # these stand in Arrow's arrays now
         for which in (kernels.IDS, kernels.TEXTS, kernels.SOURCES, kernels.OBJECTS):
-            self.outputs[which] = np.empty(len(self.outputs[which]), np.uint8)
+            self.outputs[which] = allocate_bytes(len(self.outputs[which]))
         capacity = self.times.shape[1]
         self.state[[kernels.ROWS, kernels.ROW_BYTES, *range(kernels.ENDS, kernels.ENDS + 4)]] = 0
         self._make_rows(capacity)

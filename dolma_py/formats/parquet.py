@@ -30,7 +30,7 @@ from dolma_py.formats.parquet_batches import is_text, iter_bounded_batches, text
 from dolma_py.formats.parquet_pages import GroupShape, is_bomb, measure_group
 from dolma_py.formats.utf8 import is_valid_text
 
-MAX_READ_ROWS = 512
+MAX_READ_ROWS = 1024
 READ_BUFFER_BYTES = 1 << 20
 # what Arrow raises for a time outside Python's years, and for one of an unknown zone (of pytz or of zoneinfo)
 NO_TIME = (OverflowError, LookupError)
@@ -173,6 +173,7 @@ class _Others(NamedTuple):
 
     raw: pa.RecordBatch
     taken: OtherColumns
+    plain: pa.RecordBatch | None  # the same as a document has them, unless ids are to be made of texts
     names: list[str]  # of all columns, in their order
 
     def complete(self, batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
@@ -203,7 +204,7 @@ def _read_others(
         return None
     reader = Reader(builder.path, builder.source, builder.added)
     taken = take_others(raw, fields, reader, row) if raw.num_rows == rows and raw.schema.names == names else None
-    return None if taken is None else _Others(raw, taken, schema.names)
+    return None if taken is None else _Others(raw, taken, taken.as_batch(), schema.names)
 
 
 def _reraise_io(error: Exception) -> None:
@@ -223,18 +224,21 @@ def _add_rows(
 
     others: what the batch lacks, and the row of it that is the batch's first.
     """
-    texts = _arrow_texts(batch, fields.text) if fields.messages is None else None
-    if texts is not None:
-        lengths = np.diff(view_text(texts).offsets) if not texts.null_count else np.empty(0, np.int64)
+    texts = _arrow_texts(batch, fields.text, builder) if fields.messages is None else None
+    if texts is not None and not texts.null_count:
+        lengths = np.diff(view_text(texts).offsets)
         plain = None
-        if lengths.max(initial=0) <= builder.limits.max_record_bytes and not texts.null_count:
+        if lengths.max(initial=0) <= builder.limits.max_record_bytes:
+            if others is not None and others[0].plain is not None:
+                yield from builder.add_rows(texts, others[0].plain, others[1], lengths)
+                return
             if others is not None:
                 plain = others[0].taken.join(texts, others[1])
             else:
                 reader = Reader(builder.path, builder.source, builder.added)
                 plain = take_documents(batch, texts, fields, reader, first_row)
         if plain is not None:
-            yield from builder.add_rows(plain, lengths)
+            yield from builder.add_rows(texts, plain.drop_columns(["text"]), 0, lengths)
             return
     if others is not None:
         batch = others[0].complete(batch, others[1])
@@ -288,8 +292,10 @@ def _take_values(batch: pa.RecordBatch, fields: FieldMap, has_texts: bool) -> Ca
     return lambda row: dict(zip(names, (column[row] for column in columns), strict=True))
 
 
-def _arrow_texts(batch: pa.RecordBatch, name: str) -> pa.LargeStringArray | None:
-    """The column of texts, where it is one of valid strings, or of bytes that are such: they need not become Python's."""
+def _arrow_texts(batch: pa.RecordBatch, name: str, builder: BatchBuilder) -> pa.LargeStringArray | None:
+    """The column of texts, where it is one of valid strings, or of bytes that are such: they need not become Python's.
+
+    The builder copies them while it looks at them, for it will most likely hold them."""
     index = batch.schema.get_field_index(name)  # -1 where there is none, or more than one
     if index < 0:
         return None
@@ -299,7 +305,12 @@ def _arrow_texts(batch: pa.RecordBatch, name: str) -> pa.LargeStringArray | None
             column = column.cast(pa.large_string() if pa.types.is_large_binary(column.type) else pa.string())
         except pa.ArrowInvalid:
             return None
-    return column.cast(pa.large_string()) if is_text(column.type) and is_valid_text(column) else None
+    if not is_text(column.type):
+        return None
+    is_odd = column.null_count or column.nbytes > builder.limits.batch_text_bytes
+    if not (is_valid_text(column) if is_odd else builder.held.stage(column)):
+        return None
+    return column if pa.types.is_large_string(column.type) else column.cast(pa.large_string())
 
 
 def is_binary(kind: pa.DataType) -> bool:

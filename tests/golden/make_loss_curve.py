@@ -33,7 +33,7 @@ CONFIG = {
     },
     "data": {"sequence_tokens": 48, "batch_instances": 4, "micro_batch_instances": 2, "seed": 5},
     "schedule": {"kind": "cosine", "peak_lr": 1e-2, "warmup_steps": 3},
-    "run": {"steps": 10, "device": "cpu", "num_threads": 1, "checkpoint_every_steps": 10, "log_every_steps": 1, "precision": "float32"},
+    "run": {"steps": 10, "device": "cpu", "num_threads": 1, "log_every_steps": 1, "precision": "float32"},
 }  # fmt: skip
 
 

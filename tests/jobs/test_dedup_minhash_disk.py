@@ -90,6 +90,7 @@ def test_the_plan_of_exact_copies_holds_too(tmp_path, _spark_of_this_run, monkey
     assert sum(used.values()) <= line["disk_bytes"] <= 2 * FACTOR * sum(used.values()), used
 
 
+@pytest.mark.slow
 def test_the_rounds_of_components_need_what_is_planned(tmp_path, _spark_of_this_run, monkeypatch):
     """At the end of each round: its shuffles, those of the one before that Spark has not removed yet, and the files of both."""
     rng = random.Random(5)

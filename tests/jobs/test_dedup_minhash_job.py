@@ -294,7 +294,14 @@ GRAPHS = {
 
 
 @pytest.mark.parametrize(
-    ("graph", "partitions"), [("random", 1), ("random", 2), ("random", 7), ("clique", 2), ("chain", 7)]
+    ("graph", "partitions"),
+    [
+        pytest.param("random", 1, marks=pytest.mark.slow),
+        pytest.param("random", 2, marks=pytest.mark.slow),
+        ("random", 7),
+        ("clique", 2),
+        pytest.param("chain", 7, marks=pytest.mark.slow),
+    ],
 )
 def test_spark_components_equal_the_twin(spark, tmp_path, graph, partitions):
     compare_components(spark, tmp_path, GRAPHS[graph], partitions)

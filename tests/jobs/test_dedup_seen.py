@@ -69,6 +69,7 @@ def test_six_filters_of_six_days_say_what_one_index_of_all_says(tmp_path):
     assert found["bloom"] == found["index"] == [True, True, False, True, True, False, False, False]
 
 
+@pytest.mark.slow
 def test_a_filter_takes_as_many_new_documents_for_seen_as_its_manifest_says(tmp_path):
     """5,000 of day 1, 6,000 on day 2 of which 2,000 are new copies and 4,000 new: binomial, four standard deviations."""
     day1 = [[[{"text": f"document {number}"} for number in range(5000)]]]

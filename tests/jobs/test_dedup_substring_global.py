@@ -80,7 +80,12 @@ SHARED = ("documents", "documents_with_spans", "spans", "repeated_bytes", "text_
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"keep": "none", "fuzzy": "off"}, {"fuzzy": "released", "min_length_bytes": 90}]
+    "settings",
+    [
+        {},
+        pytest.param({"keep": "none", "fuzzy": "off"}, marks=pytest.mark.slow),
+        pytest.param({"fuzzy": "released", "min_length_bytes": 90}, marks=pytest.mark.slow),
+    ],
 )
 def test_buckets_find_what_one_suffix_array_finds(inputs, tmp_path, _spark_of_this_run, settings):
     expected, whole = run(inputs, tmp_path / "whole", pool_bytes=1 << 28, **settings)
@@ -108,7 +113,7 @@ def test_a_bucket_larger_than_a_pool_is_compared_by_pieces(inputs, tmp_path, mon
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("partitions", [1, 7])
+@pytest.mark.parametrize("partitions", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_bytes_do_not_depend_on_partitions(inputs, tmp_path, _spark_of_this_run, partitions):
     run(inputs, tmp_path / "corpus", pool_bytes=60_000)
     run(inputs, tmp_path / "other", BuildOptions(partitions=partitions, show_progress=False), pool_bytes=60_000)

@@ -84,7 +84,13 @@ def test_examples_are_the_first_documents_that_lost_the_text(made, tmp_path, _sp
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"keep": "none"}, {"min_length_bytes": 90, "fuzzy": "released"}, {"min_length_bytes": 30}]
+    "settings",
+    [
+        {},
+        pytest.param({"keep": "none"}, marks=pytest.mark.slow),
+        pytest.param({"min_length_bytes": 90, "fuzzy": "released"}, marks=pytest.mark.slow),
+        {"min_length_bytes": 30},
+    ],
 )
 def test_every_way_of_searching_says_the_same(made, tmp_path, _spark_of_this_run, settings):
     inputs = made[0]
@@ -94,6 +100,7 @@ def test_every_way_of_searching_says_the_same(made, tmp_path, _spark_of_this_run
     assert data == other
 
 
+@pytest.mark.slow
 def test_fewer_hashes_lose_no_count(made, tmp_path, monkeypatch, _spark_of_this_run):
     """What is shown of fewer is what is first of all."""
     inputs = made[0]

@@ -56,6 +56,7 @@ def test_it_runs_in_local_mode(folder):
     assert "2 documents" in said  # two of four are more than half capitals
 
 
+@pytest.mark.slow
 def test_another_column_under_the_same_version_is_tagged_again(folder):
     """As the page says of schema and defaults: what stands is not what the class would write."""
     rows, _ = run_tag(folder)

@@ -46,7 +46,7 @@ PROMISES = {
         "tests/unit/dolma_py/test_dolma_py_formats_jsonl.py::test_long_line_is_skipped_in_bounded_memory",
         "tests/unit/dolma_py/test_dolma_py_formats_warc.py::test_payload_bomb_is_too_long",
         "tests/unit/dolma_py/test_dolma_py_formats_plain_text.py::test_gzip_bomb_is_too_long",
-        "tests/unit/train_bridge/test_train_run.py::test_weights_that_are_no_tensors_are_refused",
+        "tests/unit/train_bridge/test_train_checkpoint.py::test_metadata_that_is_none_is_refused",
         "tests/unit/dolma_py/test_dolma_py_report.py::test_hostile_names_are_escaped_everywhere",
         "tests/unit/dolma_py/test_dolma_py_report_in_browser.py::test_the_report_is_drawn_without_complaint",
     ],

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dolma_py.formats.utf8 import is_utf8, is_valid_text
-from dolma_py.formats.utf8_kernels import EDGE_BYTES, are_utf8_kernel
+from dolma_py.formats.utf8 import copy_valid_text, is_utf8, is_valid_text
+from dolma_py.formats.utf8_kernels import EDGE_BYTES, are_utf8_kernel, copy_utf8_kernel
 from tests.reference import utf8 as reference
 
 # first and last of each length, of what is forbidden, and beyond
@@ -74,9 +74,35 @@ def test_columns_are_valid_where_each_text_is(texts, kind, nulls, start, has_nul
     assert is_valid_text(column) == reference.are_utf8(meant)
 
 
+@settings(max_examples=300)
+@given(
+    texts=st.lists(st.one_of(st.text(max_size=90).map(str.encode), PIECES), max_size=6), kind=st.sampled_from([pa.string(), pa.large_string()]),
+    start=st.integers(0, 6), to=st.integers(0, 40),
+)  # fmt: skip
+def test_a_copy_is_made_where_every_text_is_valid(texts, kind, start, to):
+    """Slices too; nothing in front of the copy or behind it is touched."""
+    end = to + sum(map(len, texts[start:]))
+    out = np.full(end + 3, 7, np.uint8)
+    is_valid = copy_valid_text(as_column(texts, kind)[start:], out, to)
+    assert (out[to:end].tobytes() if is_valid else None) == reference.copy_utf8(texts[start:])
+    assert out[:to].tobytes() == b"\x07" * to and out[end:].tobytes() == b"\x07" * 3
+
+
+@pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 1 << 20])
+@pytest.mark.parametrize("unit", [b"a", "\xe9".encode(), "\U0001f600".encode()])
+def test_a_long_copy_is_whole(length, unit):
+    column = as_column([unit * length, b"", unit], pa.large_string())
+    out = np.zeros(len(unit) * (length + 1), np.uint8)
+    assert copy_valid_text(column, out, 0) and out.tobytes() == unit * (length + 1)
+    assert not copy_valid_text(
+        as_column([unit * length + b"\xff"], pa.large_string()), np.zeros(len(out) + 1, np.uint8), 0
+    )
+
+
 @pytest.mark.parametrize("texts", [[b"\xc3", b"\xa9"], [b"a\xf0\x9f", b"\x98\x80"], [b"", b"\x80"]])
 def test_a_character_that_two_texts_share_is_none(texts):
     assert not is_valid_text(as_column(texts, pa.string()))
+    assert not copy_valid_text(as_column(texts, pa.string()), np.empty(9, np.uint8), 0)
     assert is_valid_text(as_column([b"".join(texts)], pa.string())) == (texts[0] != b"")
 
 
@@ -85,3 +111,4 @@ def test_offsets_that_go_back_or_leave_the_bytes_are_refused(offsets):
     data, edge = np.frombuffer(b"abc", np.uint8), np.empty(EDGE_BYTES, np.uint8)
     assert are_utf8_kernel(data, np.array([0, 2, 3]), edge)
     assert not are_utf8_kernel(data, np.array(offsets), edge)
+    assert not copy_utf8_kernel(data, np.array(offsets), np.empty(3, np.uint8), 0, edge)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from taggers import characters
-from taggers.character_kernels import character_class_kernel, decode_kernel
+from taggers.character_kernels import character_class_kernel, decode_kernel, lower_ascii_kernel
 from tests.reference import word_stats as reference
 
 LETTERS = {"": 0, "L": 1, "N": 2, "K": 3, "C": 4, "S": 5, "E": 6, ":": 7, ";": 8, ".": 9}
@@ -57,3 +57,8 @@ def test_decode_of_broken_characters_stays_inside(blob):
     data = np.frombuffer(blob + b"\x80\x80\x80", np.uint8)
     code, width = decode_kernel(data, 0, len(blob))
     assert (width, code >= 0) == (1, True)
+
+
+def test_capitals_of_ascii_become_small_and_no_other_byte_changes():
+    every = np.arange(256, dtype=np.uint8)
+    assert bytes(lower_ascii_kernel(byte) for byte in every) == every.tobytes().lower()

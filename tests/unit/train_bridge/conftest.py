@@ -24,7 +24,8 @@ def train_config_file(tmp_path):
 model: {d_model: 16, mlp_hidden: 32, num_layers: 2, num_heads: 2, num_kv_heads: 1, head_dim: 8, vocab_size: null, window_tokens: 4}
 data: {sequence_tokens: 16, batch_instances: 4, micro_batch_instances: 2, seed: 5}
 schedule: {kind: cosine, peak_lr: 1e-2, warmup_steps: 2}
-run: {steps: 10, device: cpu, num_threads: 1, checkpoint_every_steps: 5, log_every_steps: 1}
+run: {steps: 10, device: cpu, num_threads: 1, log_every_steps: 1}
+checkpoints: {permanent_every_steps: 5}
 """,
         encoding="utf-8",
     )

@@ -22,7 +22,7 @@ from train_bridge.attention import (
     prepare_attention,
     visible_keys,
 )
-from train_bridge.attention_sdpa import prepare_sdpa
+from train_bridge.attention_sdpa import _gradients_again, prepare_sdpa
 from train_bridge.rope import YarnConfig, attention_factor, inverse_frequencies, rotate, rotation_table
 
 CPU = torch.device("cpu")
@@ -76,18 +76,24 @@ def flash_stand_in():
     def twin(q, k, v, causal, window_size):
         left, right = window_size
         assert causal and (left, right) in {(-1, -1), (left, 0)}
+        # fewer queries than keys: the last stands at the last key
+        num_missing = len(k) - len(q)
+        q = torch.cat((q.new_zeros(num_missing, *q.shape[1:]), q))
         parts = [x.transpose(0, 1).double().numpy() for x in (q, k, v)]
-        return torch.from_numpy(attention_twin.attend(*parts, None if left < 0 else left + 1)).float().transpose(0, 1)
+        out = attention_twin.attend(*parts, None if left < 0 else left + 1)
+        return torch.from_numpy(out).float().transpose(0, 1)[num_missing:]
 
     def flash_attn_func(q, k, v, *, causal, window_size):
         return torch.stack([twin(*row, causal, window_size) for row in zip(q, k, v, strict=True)])
 
     def flash_attn_varlen_func(q, k, v, *lengths, causal, window_size):
         cu_q, cu_k, max_q, max_k = lengths
-        assert cu_q.dtype == cu_k.dtype == torch.int32 and cu_q[0] == 0 and cu_q[-1] == len(q)
-        assert max_q == max_k == int(cu_q.diff().max())
-        pieces = [slice(a, b) for a, b in zip(cu_q.tolist(), cu_q.tolist()[1:], strict=False)]
-        return torch.cat([twin(q[piece], k[piece], v[piece], causal, window_size) for piece in pieces])
+        pieces = []
+        for offsets, longest, x in ((cu_q, max_q, q), (cu_k, max_k, k)):
+            assert offsets.dtype == torch.int32 and offsets[0] == 0 and offsets[-1] == len(x)
+            assert longest == int(offsets.diff().max()) and offsets.diff().min() >= 0
+            pieces.append([slice(a, b) for a, b in zip(offsets.tolist(), offsets.tolist()[1:], strict=False)])
+        return torch.cat([twin(q[a], k[b], v[b], causal, window_size) for a, b in zip(*pieces, strict=True)])
 
     module = types.SimpleNamespace(flash_attn_func=flash_attn_func, flash_attn_varlen_func=flash_attn_varlen_func)
     with pytest.MonkeyPatch.context() as patch:
@@ -164,6 +170,27 @@ def test_chunks_match_reference_with_gradients(tokens, window, num_documents, ch
         np.testing.assert_allclose(found[0].numpy(), known, rtol=0, atol=2e-5)
 
 
+def test_chunks_take_any_strides():
+    """Vectors whose numbers are not side by side, and the gradient of a sum, which is one number seen everywhere."""
+    plain = random_parts(300, rows=1)
+    answers = []
+    for turn in (lambda part: part, lambda part: part.transpose(2, 3).contiguous().transpose(2, 3)):
+        q, k, v = (turn(part).requires_grad_() for part in plain)
+        out = attend(q, k, v, window_tokens=20, documents_BT=None)
+        answers.append((out, *torch.autograd.grad(out.sum(), (q, k, v))))
+        weighted = torch.autograd.grad((attend(q, k, v, window_tokens=20, documents_BT=None) * torch.ones(1)).sum(), q)[
+            0
+        ]
+        torch.testing.assert_close(weighted, answers[-1][1], rtol=0, atol=1e-6)
+    whole = [part.clone().requires_grad_() for part in plain]
+    mask = torch.from_numpy(attention_twin.visible_keys(300, 20))
+    out = torch.nn.functional.scaled_dot_product_attention(*whole, attn_mask=mask, enable_gqa=True)
+    expected = (out, *torch.autograd.grad(out.sum(), whole))
+    for answer in answers:
+        for found, known in zip(answer, expected, strict=True):
+            torch.testing.assert_close(found, known, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("with_documents", [False, True])
 @pytest.mark.parametrize(("tokens", "window"), [(700, 100), (515, 300), (600, None), (257, 256)])
 def test_long_sequences_are_cut_and_give_the_masks_sums(tokens, window, with_documents):
@@ -197,6 +224,32 @@ def test_chunks_with_a_window_alone_share_their_masks():
     attend(*random_parts(64 * 64 + 5, rows=1, heads=2, dim=2))
     masks = attend.masks[torch.float32]
     assert (len(masks), len({mask.data_ptr() for mask in masks})) == (65, 10)
+
+
+def test_chunks_keep_no_copies_of_the_keys_they_met():
+    """A window of 256 in chunks of 64: each key is met by five chunks, and kept once."""
+    q, k, v = (torch.randn(1, heads, 1024, 16, requires_grad=True) for heads in (4, 2, 2))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.nbytes) or tensor, lambda x: x):
+        attend(q, k, v, window_tokens=256)
+    log_sums = 4 * 4 * 1024
+    assert sum(kept) == 2 * q.nbytes + k.nbytes + v.nbytes + log_sums
+
+
+def test_gradients_made_again_are_those_of_the_cpu_kernel():
+    """What other devices do in the backward pass of chunks."""
+    torch.manual_seed(1)
+    q, k, v = (torch.randn(1, heads, 512, 8, requires_grad=True) for heads in (4, 2, 2))
+    grad = torch.randn(1, 4, 512, 8)
+    (attend(q, k, v, window_tokens=64) * grad).sum().backward()
+    chunk = [piece.detach()[:, :, 448:512] if piece is q else piece.detach()[:, :, 384:512] for piece in (q, k, v)]
+    visible = visible_keys(torch.arange(448, 512), torch.arange(384, 512), window_tokens=64)
+    mask = torch.zeros(64, 128).masked_fill(~visible, float("-inf"))
+    again = _gradients_again(tuple(chunk), mask, grad[:, :, 448:512])
+    assert torch.allclose(again[0], q.grad[:, :, 448:512], atol=1e-5)
+    # no other chunk meets the last keys
+    assert torch.allclose(again[1][:, :, 64:], k.grad[:, :, 448:512], atol=1e-5)
+    assert torch.allclose(again[2][:, :, 64:], v.grad[:, :, 448:512], atol=1e-5)
 
 
 def test_document_numbers_that_fall_are_refused():

@@ -135,7 +135,7 @@ def test_an_epoch_visits_every_instance_once(make_shards):
     dataset = open_dataset(make_shards())
     loader = BatchLoader(dataset, batch_instances=8, seed=9)
     rows = np.concatenate([loader.next_batch().ids for _ in range(loader.batches_per_epoch)])
-    order = loader.order[: len(rows)]
+    order = epoch_order(loader.dataset.num_instances, seed=loader.seed, epoch=0)[: len(rows)]
     np.testing.assert_array_equal(rows, dataset.read(order).ids)
     assert len(set(order.tolist())) == len(rows) == dataset.num_instances // 8 * 8
 

@@ -194,7 +194,7 @@ def test_evaluation_refuses_what_does_not_fit(finished_run, tmp_path):
     bad.write_text('{"id": "a", "question": "b"}\n')
     with pytest.raises(DataError, match="items.jsonl:1: expected a JSON object with answer"):
         evaluate(**common, items=str(bad))
-    with pytest.raises(DataError, match="holds no checkpoint"):
+    with pytest.raises(ConfigError, match="expected the folder of a run with a checkpoint"):
         evaluate(**{**common, "run": str(tmp_path)}, items=None)
     manifest = json.loads((shards / "manifest.json").read_text())
     manifest["tokenizer"]["fingerprint"] = "other"

@@ -108,3 +108,12 @@ def test_a_document_under_a_mask_ends_without_a_label():
     ids, documents = torch.tensor([[3, 4, 5, 6]]), torch.tensor([[0, 0, 1, 2]])
     assert shift_labels(ids, documents_BT=documents).tolist() == [[4, -100, -100, -100]]
     assert shift_labels(ids, torch.tensor([[True, False, True, True]]), documents_BT=documents).tolist() == [[-100] * 4]
+
+
+def test_the_gradients_of_one_loss_are_taken_once():
+    """They are scaled in place; a second time would scale them twice and say nothing."""
+    hidden_ND, weight_VD = torch.randn(6, 4, requires_grad=True), torch.randn(8, 4, requires_grad=True)
+    loss = linear_cross_entropy(hidden_ND, weight_VD, torch.arange(6), config=LossConfig()).total
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="gradients were taken already"):
+        loss.backward()

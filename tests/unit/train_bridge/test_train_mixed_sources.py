@@ -58,7 +58,7 @@ def test_rows_are_those_of_the_sources(two_sources):
     mixed = MixedDataset(two_sources, {"web": config(3), "code": config(1)}, seed=4)
     assert mixed.counts == {"web": 12, "code": 4}
     assert mixed.num_dropped_tokens == 200 - 12 * 16 + 650 - 4 * 16
-    ids, documents, is_trained = mixed.read(np.arange(16))
+    ids, documents, is_trained, _ = mixed.read(np.arange(16))
     web, code = two_sources["web"].read(mixed.chosen[0]), two_sources["code"].read(mixed.chosen[1])
     np.testing.assert_array_equal(ids, np.concatenate((web.ids, code.ids)))
     np.testing.assert_array_equal(is_trained[12:], code.is_trained)

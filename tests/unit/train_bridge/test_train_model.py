@@ -1,5 +1,7 @@
 """The model against the slow twin and by its own invariances; test_train_conversion.py has transformers."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -160,22 +162,17 @@ def test_qk_norm_spans_all_heads():
 def test_qk_norm_comes_before_rotation():
     """With norm weights that differ inside a pair the two orders differ; q as attention gets it has the norm first."""
     model, ids = small_model(num_layers=1), random_ids(1, 8)
-    attention, seen = model.blocks[0].attention, []
+    attention = model.blocks[0].attention
     rotation = rotation_table(torch.arange(8), 12, theta=model.config.rope_theta, yarn=None)
-
-    def keep(q, k, v):
-        seen.append(q)
-        return q
-
     x = model.embeddings(ids)
-    attention(x, rotation, keep)
+    q, _, _ = attention.project(x, rotation)
     projected = attention.w_q(x)
     scale = projected.square().mean(dim=-1, keepdim=True).add(model.config.norm_eps).rsqrt()
     split = lambda values: values.unflatten(-1, (4, 12)).transpose(1, 2)  # noqa: E731
     norm_first = rotate(split(projected * scale * attention.q_norm.weight), *rotation)
     rotation_first = rotate(split(projected * scale), *rotation) * split(attention.q_norm.weight[None, None])
-    torch.testing.assert_close(seen[0], norm_first, rtol=0, atol=1e-5)
-    assert float((seen[0] - rotation_first).detach().abs().max()) > 1e-2
+    torch.testing.assert_close(q, norm_first, rtol=0, atol=1e-5)
+    assert float((q - rotation_first).detach().abs().max()) > 1e-2
 
 
 def test_no_token_sees_the_future():
@@ -230,8 +227,24 @@ def test_first_weights_are_drawn_in_the_documented_order():
     matrices.append(model.lm_head.w_out.weight)
     assert len(matrices) == sum(parameter.ndim == 2 for parameter in model.parameters())
     for matrix in matrices:
-        expected = torch.nn.init.trunc_normal_(torch.empty(matrix.shape), 0, 0.02, -0.06, 0.06, generator=generator)
-        assert torch.equal(matrix.detach(), expected)
+        limit = math.erf(3 / math.sqrt(2))
+        uniform = torch.empty(matrix.shape).uniform_(-limit, limit, generator=generator).double()
+        expected = 0.02 * torch.special.ndtri((uniform + 1) / 2)
+        # float32 near 3 deviations, where the inverse is steep
+        torch.testing.assert_close(matrix.detach().double(), expected, rtol=2e-5, atol=1e-8)
+
+
+def test_first_weights_are_a_cut_normal():
+    """2 million draws against the distribution function at 13 places: 0.0007 is two of its deviations."""
+    model = build_model(small_config(d_model=1024, vocab_size=1920, num_layers=1), seed=11)
+    drawn = model.embeddings.weight.detach().double().flatten() / 0.02
+    places = torch.linspace(-2.99, 2.99, 13, dtype=torch.float64)
+    found = torch.stack([(drawn < place).double().mean() for place in places])
+    normal = torch.special.ndtr
+    inside = normal(torch.tensor(3.0, dtype=torch.float64)) - normal(torch.tensor(-3.0, dtype=torch.float64))
+    expected = (normal(places) - normal(torch.tensor(-3.0, dtype=torch.float64))) / inside
+    assert float((found - expected).abs().max()) < 0.0015
+    assert float(drawn.abs().max()) <= 3.0 + 1e-6
 
 
 @pytest.mark.parametrize(("key", "value"), [("num_kv_heads", 3), ("head_dim", 11), ("d_model", 0)])

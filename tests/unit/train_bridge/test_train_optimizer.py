@@ -109,3 +109,24 @@ def test_state_round_trip_goes_on_bit_for_bit():
         feed(each, each_weight, loss=CALM + 1000)
     assert torch.equal(weight, copy)
     assert torch.equal(optimizer.loss_history, resumed.loss_history)
+
+
+def test_an_update_in_small_runs_is_the_same_to_the_bit(monkeypatch):
+    """Parameters are updated in runs of limited size, which bounds what an update needs beside the moments."""
+
+    def updated(limit):
+        monkeypatch.setattr("train_bridge.optimizer.UPDATED_AT_ONCE", limit)
+        model = torch.nn.Sequential(*(torch.nn.Linear(size, 3) for size in (2, 9, 4)))
+        for number, parameter in enumerate(model.parameters()):
+            torch.nn.init.constant_(parameter, 0.1 * number)
+            parameter.grad = torch.full_like(parameter, 0.01 * (number + 1))
+        model[1].bias.grad = None
+        optimizer = build_optimizer(model, OptimizerConfig())
+        optimizer.param_groups[0]["lr"] = 0.1
+        optimizer.step(loss=torch.tensor(1.0), grad_norm=torch.tensor(1.0))
+        return [parameter.detach() for parameter in model.parameters()], len(optimizer.state)
+
+    (whole, num_states), (small, same) = updated(2**24), updated(10)
+    assert num_states == same == 5
+    assert all(torch.equal(a, b) for a, b in zip(whole, small, strict=True))
+    assert not torch.equal(whole[0], torch.zeros_like(whole[0]))

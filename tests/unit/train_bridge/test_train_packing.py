@@ -74,7 +74,7 @@ def test_every_token_is_packed_once_when_documents_are_split(tmp_path_factory, l
         dtype="uint32", vocab_size=10**6,
     )  # fmt: skip
     dataset = packed(folder, sequence_tokens=size, long_documents="split")
-    ids, _, is_trained = dataset.read(range(dataset.num_instances))
+    ids, _, is_trained, _ = dataset.read(range(dataset.num_instances))
     assert sorted(ids[is_trained].tolist()) == sorted(np.fromfile(folder / "part-00000.npy", dtype="<u4").tolist())
     assert dataset.num_dropped_tokens == 0
 
@@ -85,7 +85,7 @@ def test_a_document_mask_follows_the_sidecar_and_not_the_ids(make_shards):
     tokens = np.fromfile(folder / "part-00000.npy", dtype="<u2")
     assert (np.flatnonzero(tokens == 0) + 1).tolist() != [3, 33, 64]
     dataset = InstanceDataset(folder, read_manifest(folder), sequence_tokens=16, document_mask=True)
-    ids, documents, is_trained = dataset.read([0, 1, 2, 3, 4])
+    ids, documents, is_trained, _ = dataset.read([0, 1, 2, 3, 4])
     expected = [[0] * 3 + [1] * 13, [0] * 16, [0] + [1] * 15, [0] * 16, [0] * 16]
     assert documents.tolist() == expected
     np.testing.assert_array_equal(is_trained[:4].ravel(), np.arange(64) % 3 > 0)
@@ -95,7 +95,7 @@ def test_a_document_mask_follows_the_sidecar_and_not_the_ids(make_shards):
 def test_without_a_sidecar_documents_end_with_the_end_of_text_id(make_shards):
     folder = make_shards(file_tokens=(160, 40), document_tokens=())
     dataset = InstanceDataset(folder, read_manifest(folder), sequence_tokens=16, document_mask=True)
-    ids, documents, _ = dataset.read(range(10))
+    ids, documents, _, _ = dataset.read(range(10))
     ends = (ids == 0).cumsum(axis=1) - (ids == 0)
     np.testing.assert_array_equal(documents, ends - ends[:, :1])
     assert documents.max() > 0

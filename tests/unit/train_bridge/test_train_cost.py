@@ -1,0 +1,71 @@
+"""The estimates of memory against what torch really keeps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from train_bridge.cost import Placement, memory_parts_bytes, saved_bytes_per_token
+from train_bridge.loss import LossConfig, shift_labels
+from train_bridge.model import ModelConfig, build_model
+from train_bridge.parallel_config import ParallelConfig
+from train_bridge.train_config import load_train_config
+
+SHAPES = [
+    {"d_model": 96, "mlp_hidden": 160, "num_heads": 8, "num_kv_heads": 2, "head_dim": 16},
+    {"d_model": 64, "mlp_hidden": 256, "num_heads": 4, "num_kv_heads": 4, "head_dim": 16},
+]
+
+
+def bytes_kept(config, dtype, num_tokens=64):
+    """Bytes of all distinct tensors that one forward pass keeps for the backward pass, weights apart."""
+    model = build_model(config, seed=0).to(dtype)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # the tensor lives on, so its address stays its own
+        return tensor
+
+    ids_BT = torch.randint(0, config.vocab_size, (1, num_tokens))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.loss(ids_BT, shift_labels(ids_BT), config=LossConfig())
+    return sum(size for size, _ in kept.values())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_layer_keeps_what_the_estimate_says(shape, dtype):
+    two, three = (ModelConfig(**shape, num_layers=layers, vocab_size=128, window_tokens=4096) for layers in (2, 3))
+    measured = (bytes_kept(three, dtype) - bytes_kept(two, dtype)) / 64
+    estimate, _ = saved_bytes_per_token(two, Placement(bfloat16=dtype == torch.bfloat16))
+    assert estimate == pytest.approx(measured, rel=0.02)
+
+
+def test_what_is_made_again_is_not_kept():
+    config = ModelConfig(**SHAPES[0], num_layers=2, vocab_size=128, window_tokens=64)
+
+    def kept(mode, budget=None):
+        parallel = ParallelConfig(activation_checkpointing=mode, activation_budget=budget, compile=True)
+        return saved_bytes_per_token(config, Placement(parallel, bfloat16=True))[0]
+
+    assert kept("none") > kept("mlp") > kept("full") == 2 * config.d_model
+    assert kept("budget", 0.5) == (kept("none") + kept("full")) / 2
+    # two results of products of the MLP's width in 2 bytes each
+    assert kept("none") - kept("mlp") == 4 * config.mlp_hidden
+
+
+def test_sharing_divides_states_and_tokens():
+    config = load_train_config("olmo3_7b/longcontext", overrides=[], manifest=None)
+    alone, shared = (
+        memory_parts_bytes(config, Placement(ParallelConfig(context=ways), ways, bfloat16=True)) for ways in (1, 8)
+    )
+    assert shared["states"] == alone["states"] // 8
+    assert shared["activations"] == pytest.approx(alone["activations"] / 8)
+    assert alone["gathered"] == 0 < shared["gathered"]
+    # a rank that has one instance of a step cannot take two at a time
+    pretrain = load_train_config("olmo3_7b/pretrain", overrides=[], manifest=None)
+    few, many = (memory_parts_bytes(pretrain, Placement(num_gpus=gpus, bfloat16=True)) for gpus in (256, 512))
+    assert few["activations"] == 2 * many["activations"]

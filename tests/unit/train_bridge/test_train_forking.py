@@ -1,0 +1,373 @@
+"""Runs that start from other runs, and averages of runs: what goes on, what begins anew, what is refused."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dolma_py.errors import ConfigError, DataError
+from tests.saved_tensors import final_weights, saved_tensors
+from train_bridge import forking
+from train_bridge.checkpoint import Snapshot, commit, list_checkpoints, read_state, take_snapshot, write_partial
+from train_bridge.conversion import hf_config_values
+from train_bridge.hf_files import write_hf_folder
+from train_bridge.model import ModelConfig, build_model
+from train_bridge.optimizer import OptimizerConfig, build_optimizer
+from train_bridge.run_evaluation import load_run
+from train_bridge.run_training import train
+from train_bridge.souping import soup
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+# a rate of 0: what was loaded is what is saved
+STILL = ("schedule.peak_lr=1e-12", "optimizer.weight_decay=0", "run.steps=1")
+
+
+def run(config, shards, output, *overrides, **values):
+    return train(
+        config=str(config), shards=str(shards), output=str(output), overrides=list(overrides),
+        **{"dry_run": False, **values},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def parent(make_shards, train_config_file, tmp_path):
+    """A run of 10 steps with checkpoints after 5 and 10."""
+    run(train_config_file, make_shards(), tmp_path / "parent")
+    return tmp_path / "parent"
+
+
+def lines_of(output):
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_close(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        torch.testing.assert_close(left[name], right[name], rtol=0, atol=1e-6)
+
+
+def test_a_fork_takes_weights_and_moments_and_begins_its_steps_and_data_anew(
+    parent, make_shards, train_config_file, tmp_path, monkeypatch
+):
+    """Other shards, another schedule; its state before the first step is the parent's but for position and memory."""
+    taken = {}
+
+    def note(*args, **kwargs):
+        load(*args, **kwargs)
+        taken.update(kwargs)
+        model, optimizer = kwargs["model"], kwargs["optimizer"]
+        taken["tensors"] = {
+            name: tensor.clone()
+            for name, tensor in take_snapshot(
+                step=0, kind="permanent", model=model, optimizer=optimizer, loader_state={}
+            ).tensors.items()
+            if not name.startswith("rng")
+        }
+        taken["counters"] = [float(optimizer.num_updates), float(optimizer.num_skipped), len(optimizer.loss_history)]
+
+    load = forking.load_parent
+    monkeypatch.setattr("train_bridge.run_training.load_parent", note)
+    other = make_shards(file_tokens=(1200, 500), name="other")
+    run(train_config_file, other, tmp_path / "child", "schedule.peak_lr=5e-3", parent=f"{parent}@5")
+    stored = {name: tensor for name, tensor in saved_tensors(list_checkpoints(parent)[0]).items() if name[:3] != "rng"}
+    assert stored.keys() == taken["tensors"].keys()
+    assert all(torch.equal(stored[name], taken["tensors"][name]) for name in stored)
+    assert taken["counters"] == [5, 0, 0]
+    lines = lines_of(tmp_path / "child")
+    assert [line["step"] for line in lines] == list(range(1, 11))
+    assert [line["tokens"] for line in lines] == [64 * step for step in range(1, 11)]
+    assert {line["skipped_steps"] for line in lines} == {0}
+    assert lines[0]["loss"] < lines_of(parent)[0]["loss"] - 0.1
+    manifest = json.loads((tmp_path / "child" / "manifest.json").read_text())
+    expected = json.loads((parent / "manifest.json").read_text())["fingerprint"]
+    assert manifest["parent"] == {"form": "run", "fingerprint": expected, "step": 5}
+    state = read_state(list_checkpoints(tmp_path / "child")[-1])
+    assert state["optimizer"]["num_updates"] == 15
+
+
+def test_a_fork_resumes_without_its_parents_checkpoint_and_knows_its_parent(
+    parent, make_shards, train_config_file, tmp_path, monkeypatch
+):
+    child, shards = tmp_path / "child", tmp_path / "shards"
+    run(train_config_file, shards, tmp_path / "straight", parent=f"{parent}@5")
+    step_once = __import__("train_bridge.step", fromlist=["train_step"]).train_step
+
+    def stop_at_step_7(*args, **kwargs):
+        if kwargs["step"] == 7:
+            raise KeyboardInterrupt
+        return step_once(*args, **kwargs)
+
+    monkeypatch.setattr("train_bridge.loop.train_step", stop_at_step_7)
+    with pytest.raises(KeyboardInterrupt):
+        run(train_config_file, shards, child, parent=f"{parent}@5")
+    monkeypatch.undo()
+    monkeypatch.setattr("train_bridge.run_training.load_parent", None)
+    with pytest.raises(Exception, match="parent.*was.*form.*run.*None") as caught:
+        run(train_config_file, shards, child)
+    assert caught.value.field == "parent"
+    with pytest.raises(Exception, match="parent.step was 5, now 10"):
+        run(train_config_file, shards, child, parent=str(parent))
+    run(train_config_file, shards, child, parent=f"{parent}@5")
+    left, right = final_weights(tmp_path / "straight"), final_weights(child)
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_moments_are_left_where_they_are_not_wanted(parent, train_config_file, tmp_path, caplog):
+    caplog.set_level("INFO", "dolma_py.train")
+    for name, wanted in (("with", "true"), ("without", "false")):
+        setting = f"checkpoints.load_parent_optimizer={wanted}"
+        run(train_config_file, tmp_path / "shards", tmp_path / name, *STILL, setting, parent=str(parent))
+        assert_close(final_weights(tmp_path / name), final_weights(parent))
+    counts = [
+        read_state(list_checkpoints(tmp_path / name)[0])["optimizer"]["num_updates"] for name in ("with", "without")
+    ]
+    assert counts == [11, 1]
+    assert "weights and moments of" in caplog.text and "weights, with fresh moments, of" in caplog.text
+
+
+def test_a_fork_goes_on_without_a_source(make_shards, train_config_file, tmp_path):
+    web = make_shards(name="web")
+    make_shards(name="code")
+    sources = "data.sources={web: {path: ., target_ratio: 2}, code: {path: ../code, target_ratio: 1}}"
+    run(train_config_file, web, tmp_path / "both", sources)
+    run(train_config_file, web, tmp_path / "web-only", sources, "data.sources.code=null", parent=str(tmp_path / "both"))
+    identity = json.loads((tmp_path / "web-only" / "config.json").read_text())
+    assert list(identity["config"]["data"]["sources"]) == ["web"]
+    assert identity["parent"]["step"] == 10
+
+
+def test_yarn_may_come_with_a_fork_and_nothing_else_of_the_model_may_change(parent, train_config_file, tmp_path):
+    shards = tmp_path / "shards"
+    yarn = "model.yarn={factor: 8, original_context_tokens: 16}"
+    run(train_config_file, shards, tmp_path / "long", *STILL, yarn, "data.sequence_tokens=64", parent=str(parent))
+    assert_close(final_weights(tmp_path / "long"), final_weights(parent))
+    for override, key, rule in (
+        ("model.mlp_hidden=48", "model.mlp_hidden", "expected 32, as in"),
+        ("model.window_tokens=8", "model.window_tokens", "expected 4, as in"),
+        ("model.rope_theta=10000", "model.rope_theta", "expected 500000.0, as in"),
+    ):
+        with pytest.raises(ConfigError, match=rule) as caught:
+            run(train_config_file, shards, tmp_path / "x", override, parent=str(parent), dry_run=True)
+        assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("suffix", "rule"),
+    [("@7", "expected one of the steps 5, 10"), ("-absent", "the folder of a run with a checkpoint")],
+)
+def test_a_parent_that_is_not_there_is_named(suffix, rule, parent, train_config_file, tmp_path):
+    with pytest.raises(ConfigError, match=rule) as caught:
+        run(train_config_file, tmp_path / "shards", tmp_path / "child", parent=f"{parent}{suffix}")
+    assert (caught.value.key, caught.value.got) == ("--from", f"{parent}{suffix}")
+    assert not (tmp_path / "child").exists()
+
+
+def test_a_folder_may_be_named_like_a_step(parent, tmp_path):
+    parent.rename(tmp_path / "parent@5")
+    assert forking.split_run(str(tmp_path / "parent@5")) == (tmp_path / "parent@5", None)
+    assert forking.find_checkpoint(f"{tmp_path}/parent@5@5").name == "step0000005"
+
+
+def test_shards_of_another_tokenizer_are_refused(parent, make_shards, train_config_file, tmp_path):
+    other = make_shards(name="other")
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["tokenizer"]["fingerprint"] = "another"
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match="expected shards of the tokenizer of") as caught:
+        run(train_config_file, other, tmp_path / "child", parent=str(parent))
+    assert caught.value.key == "--shards"
+
+
+@pytest.fixture
+def hf_folder(parent, tmp_path):
+    """The parent's weights in Hugging Face's form."""
+    config, model, _ = load_run(str(parent))
+    tokens = json.loads((parent / "tokens.json").read_text())
+    values = hf_config_values(
+        model.config, vocab_size=tokens["vocab_size"], context_tokens=16, eos_token_id=tokens["eos_token_id"]
+    )
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}))
+    (tmp_path / "hf").mkdir()
+    write_hf_folder(tmp_path / "hf", model, values, dtype=torch.float32, tokenizer=tmp_path / "tokenizer.json")
+    return tmp_path / "hf"
+
+
+def test_a_fork_of_a_hugging_face_folder_passes_the_gate_first(
+    hf_folder, parent, train_config_file, tmp_path, monkeypatch
+):
+    shards, seen = tmp_path / "shards", []
+    gate = forking.check_logits
+
+    def see(*args):
+        seen.append(gate(*args))
+        return seen[-1]
+
+    monkeypatch.setattr(forking, "check_logits", see)
+    run(train_config_file, shards, tmp_path / "child", *STILL, parent=str(hf_folder))
+    vocab_size = json.loads((parent / "tokens.json").read_text())["vocab_size"]
+    mine, theirs = final_weights(tmp_path / "child"), final_weights(parent)
+    for weights in (mine, theirs):  # rows that only pad are not in the folder
+        for name in ("model.embeddings.weight", "model.lm_head.w_out.weight"):
+            weights[name] = weights[name][:vocab_size]
+    assert_close(mine, theirs)
+    assert len(seen) == 1 and seen[0].max_abs_difference <= seen[0].bound
+    description = json.loads((tmp_path / "child" / "config.json").read_text())["parent"]
+    assert (description["form"], description["step"], len(description["fingerprint"])) == ("huggingface", None, 32)
+
+    def refuse(*args):
+        raise DataError("hf", "gives other logits")
+
+    monkeypatch.setattr(forking, "check_logits", refuse)
+    with pytest.raises(DataError, match="other logits"):
+        run(train_config_file, shards, tmp_path / "refused", *STILL, parent=str(hf_folder))
+    assert not list_checkpoints(tmp_path / "refused")
+
+
+def test_a_hugging_face_folder_of_another_tokenizer_is_refused(hf_folder, train_config_file, tmp_path):
+    shards = tmp_path / "shards"
+    manifest = json.loads((shards / "manifest.json").read_text())
+    (shards / manifest["tokenizer"]["path"]).write_text(json.dumps({"model": {"vocab": {"b": 0}}}))
+    with pytest.raises(ConfigError, match="expected the tokenizer of") as caught:
+        run(train_config_file, shards, tmp_path / "child", parent=str(hf_folder))
+    assert caught.value.key == "--shards"
+    values = json.loads((hf_folder / "config.json").read_text())
+    for key, value, rule in (
+        ("eos_token_id", 3, "whose documents end with one of the ids"),
+        ("vocab_size", values["vocab_size"] - 1, f"a tokenizer with {values['vocab_size'] - 1} entries"),
+    ):
+        (hf_folder / "config.json").write_text(json.dumps({**values, key: value}))
+        with pytest.raises(ConfigError, match=rule):
+            run(train_config_file, shards, tmp_path / "child", parent=str(hf_folder), dry_run=False)
+
+
+# averages
+
+
+def write_run(parent, output, change):
+    """A run like the parent whose newest checkpoint has weights changed by a function of (name, tensor)."""
+    output.mkdir()
+    for name in ("config.json", "tokens.json"):
+        (output / name).write_bytes((parent / name).read_bytes())
+    folder = list_checkpoints(parent)[-1]
+    tensors = {name: change(name, tensor) for name, tensor in saved_tensors(folder, "model.").items()}
+    values = {key: value for key, value in read_state(folder).items() if key != "files"}
+    snapshot = Snapshot(10, tensors, values)
+    commit(write_partial(output, snapshot), snapshot)
+    return output
+
+
+def test_the_mean_of_equals_is_the_same_and_of_opposites_nothing(parent, tmp_path):
+    opposite = write_run(parent, tmp_path / "opposite", lambda name, tensor: -tensor)
+    soup(runs=[str(parent)] * 3, weights=[], output=str(tmp_path / "same"))
+    soup(runs=[str(parent), str(opposite)], weights=[], output=str(tmp_path / "nothing"))
+    expected = final_weights(parent)
+    same, nothing = final_weights(tmp_path / "same"), final_weights(tmp_path / "nothing")
+    assert same.keys() == nothing.keys() == expected.keys() and len(same) == 25
+    for name in expected:
+        assert torch.equal(same[name], expected[name])
+        assert not nothing[name].any()
+
+
+def test_the_mean_of_three_with_weights(parent, tmp_path):
+    generator = torch.Generator().manual_seed(1)
+    runs = [
+        write_run(parent, tmp_path / f"run{n}", lambda name, tensor: torch.randn(tensor.shape, generator=generator))
+        for n in range(3)
+    ]
+    parts = [final_weights(folder) for folder in runs]
+    for weights, name in (([], "uniform"), ([1.0, 2.0, 5.0], "weighted")):
+        identity = soup(runs=[f"{folder}@10" for folder in runs], weights=weights, output=str(tmp_path / name))
+        mean = final_weights(tmp_path / name)
+        shares = [weight / sum(weights) for weight in weights] or [1 / 3] * 3
+        assert [one["share"] for one in identity["averaged"]] == shares
+        for key in mean:
+            total = sum(weight * part[key].double() for weight, part in zip(weights or [1] * 3, parts, strict=True))
+            assert torch.equal(mean[key], (total / (sum(weights) or 3)).float())
+
+
+def test_an_average_is_a_run_for_all_who_read_one(parent, train_config_file, tmp_path):
+    soup(runs=[f"{parent}@5", f"{parent}@10"], weights=[], output=str(tmp_path / "average"))
+    expected = final_weights(tmp_path / "average")
+    _, model, checkpoint = load_run(str(tmp_path / "average"))
+    assert torch.equal(model.embeddings.weight, expected["model.embeddings.weight"])
+    assert checkpoint.name == "step0000000"
+    run(train_config_file, tmp_path / "shards", tmp_path / "child", *STILL, parent=str(tmp_path / "average"))
+    assert_close(final_weights(tmp_path / "child"), expected)
+    described = json.loads((tmp_path / "child" / "config.json").read_text())["parent"]
+    manifest = json.loads((tmp_path / "average" / "manifest.json").read_text())
+    assert described == {"form": "average", "fingerprint": manifest["fingerprint"], "step": 0}
+    again = soup(runs=[str(tmp_path / "average"), str(parent)], weights=[], output=str(tmp_path / "again"))
+    assert [one["step"] for one in again["averaged"]] == [0, 10]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "rule"),
+    [
+        ([1.0], "expected one for each of the 2 runs"),
+        ([1.0, -1.0], "with a sum above 0"),
+        ([1.0, float("nan")], "with a sum above 0"),
+    ],
+)
+def test_weights_that_make_no_mean_are_refused(weights, rule, parent, tmp_path):
+    with pytest.raises(ConfigError, match=rule):
+        soup(runs=[str(parent)] * 2, weights=weights, output=str(tmp_path / "average"))
+    assert not (tmp_path / "average").exists()
+
+
+def test_runs_that_do_not_fit_are_refused_by_field(parent, tmp_path):
+    other = write_run(parent, tmp_path / "other", lambda name, tensor: tensor)
+    identity = json.loads((other / "config.json").read_text())
+    for change, rule in (
+        ({"tokenizer_fingerprint": "another"}, "expected tokenizer_fingerprint"),
+        (
+            {"config": {**identity["config"], "model": {**identity["config"]["model"], "norm_eps": 1e-5}}},
+            "model.norm_eps 1e-06",
+        ),
+    ):
+        (other / "config.json").write_text(json.dumps({**identity, **change}))
+        with pytest.raises(ConfigError, match=rule):
+            soup(runs=[str(parent), str(other)], weights=[], output=str(tmp_path / "average"))
+    cut = write_run(parent, tmp_path / "cut", lambda name, tensor: tensor[:1])
+    with pytest.raises(DataError, match="has no model.blocks.0.attention.k_norm.weight of the shape"):
+        soup(runs=[str(parent), str(cut)], weights=[], output=str(tmp_path / "average"))
+    with pytest.raises(ConfigError, match="expected a folder that is not there yet"):
+        soup(runs=[str(parent)], weights=[], output=str(parent))
+
+
+_MEASURE = """
+import resource, sys
+import torch
+from train_bridge.souping import soup
+soup(runs=[sys.argv[1]], weights=[], output=sys.argv[2] + "-first")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+soup(runs=sys.argv[3:], weights=[], output=sys.argv[2])
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+def test_one_tensor_at_a_time_is_in_memory(parent, tmp_path):
+    """A model of 88 MB whose largest tensor has 1 MB of float32: three of them are averaged in little more than that."""
+    shape = {"d_model": 512, "mlp_hidden": 512, "num_layers": 12, "num_heads": 8, "num_kv_heads": 8, "head_dim": 64}
+    model = build_model(ModelConfig(**shape, vocab_size=128, window_tokens=4), seed=0)
+    largest = max(parameter.numel() for parameter in model.parameters())
+    total = sum(parameter.numel() for parameter in model.parameters())
+    snapshot = take_snapshot(
+        step=10, kind="permanent", model=model, optimizer=build_optimizer(model, OptimizerConfig()), loader_state={}
+    )
+    big = tmp_path / "big"
+    big.mkdir()
+    (big / "config.json").write_bytes((parent / "config.json").read_bytes())
+    commit(write_partial(big, snapshot), snapshot)
+    answer = subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(parent), str(tmp_path / "average"), *[str(big)] * 3],
+        cwd=REPOSITORY, env={"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "PATH": ""},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    assert 4 * total > 80 * 4 * largest
+    # 20 bytes an element, and what the allocator and the plan of all tensors take
+    assert int(answer.stdout) < 20 * largest + 24_000_000 < 4 * total / 2
