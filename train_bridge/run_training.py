@@ -11,13 +11,14 @@ import json
 import platform
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from dolma_py.config import dump_config, fingerprint
 from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
 from dolma_py.machine import read_peak_bytes
+from train_bridge.attention import AttentionBackend
 from train_bridge.checkpoint import list_checkpoints, load_checkpoint, write_json
 from train_bridge.checkpoint_writer import CheckpointWriter
 from train_bridge.dataset import InstanceDataset
@@ -152,6 +153,13 @@ def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if wants_bfloat16 else None
 
 
+def choose_attention(name: str, device: torch.device) -> AttentionBackend:
+    """flex on cuda by default, where sdpa has no windows of its own."""
+    if name == "auto":
+        return "flex" if device.type == "cuda" else "sdpa"
+    return cast(AttentionBackend, name)
+
+
 def _show_cost(config: TrainConfig, device: torch.device, assumed: Assumptions) -> dict[str, Any]:
     plan = plan_run(config, device=device, assumed=assumed)
     for line in describe_plan(plan):
@@ -193,7 +201,12 @@ def _build_parts(
     check_fits(config.parallel, config.model, sequence_tokens=config.data.sequence_tokens)
     layout = build_layout(config.parallel, rank=rank, world_size=world_size, device_type=device.type)
     autocast_dtype = choose_autocast(config.run.precision, device)
-    options = {"seed": config.run.init_seed, "device": device, "autocast_dtype": autocast_dtype}
+    options = {
+        "seed": config.run.init_seed,
+        "device": device,
+        "autocast_dtype": autocast_dtype,
+        "attention_backend": choose_attention(config.run.attention, device),
+    }
     model = build_parallel_model(config.model, config.parallel, layout, **options)
     loader = BatchLoader(
         dataset,
