@@ -1,6 +1,7 @@
 """Runs that start from other runs, and averages of runs: what goes on, what begins anew, what is refused."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,10 +35,18 @@ def run(config, shards, output, *overrides, **values):
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    return tmp_path_factory.mktemp("made") / "parent"
+
+
 @pytest.fixture
-def parent(make_shards, train_config_file, tmp_path):
-    """A run of 10 steps with checkpoints after 5 and 10."""
-    run(train_config_file, make_shards(), tmp_path / "parent")
+def parent(made_once, make_shards, train_config_file, tmp_path):
+    """A run of 10 steps with checkpoints after 5 and 10, and its shards; trained once, copied for each test."""
+    shards = make_shards()
+    if not made_once.exists():
+        run(train_config_file, shards, made_once)
+    shutil.copytree(made_once, tmp_path / "parent")
     return tmp_path / "parent"
 
 
@@ -364,6 +373,7 @@ print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
 """
 
 
+@pytest.mark.slow
 def test_one_tensor_at_a_time_is_in_memory(parent, tmp_path):
     """A model of 88 MB whose largest tensor has 1 MB of float32: three of them are averaged in little more than that."""
     shape = {"d_model": 512, "mlp_hidden": 512, "num_layers": 12, "num_heads": 8, "num_kv_heads": 8, "head_dim": 64}
