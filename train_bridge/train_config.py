@@ -77,6 +77,9 @@ class RunConfig(Config):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Of products; auto: bfloat16 on cuda only."
     )
+    attention: Literal["auto", "sdpa", "flex", "flash"] = Field(
+        "auto", description="Back end of attention; auto: flex on cuda, sdpa elsewhere. The same sums in other orders."
+    )
     num_threads: int | None = Field(None, ge=1, description="CPU threads of torch; null: torch decides.")
     log_every_steps: int = Field(10, ge=1, description="Steps between two lines of progress.")
 
@@ -85,7 +88,7 @@ class RunConfig(Config):
 _SECTIONS_NOT_IN_FINGERPRINT = ("launch", "stage", "logs", "validation")
 _NOT_IN_FINGERPRINT = {
     "data": ("prefetch_batches", "cache"),
-    "run": ("device", "num_threads", "log_every_steps"),
+    "run": ("device", "attention", "num_threads", "log_every_steps"),
     "checkpoints": ("permanent_every_steps", "ephemeral_every_steps", "keep_ephemeral", "writing"),
     "parallel": LAYOUT_OPTIONS,
 }
