@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dolma_py.arrow_buffers import build_list, view_text
 from dolma_py.config import Config
@@ -21,7 +21,7 @@ from taggers import language_kernels as kernels
 from taggers.characters import character_table
 from taggers.fasttext_model import check_fingerprint, check_label, load_model, score_texts
 from taggers.langid import knows_nothing, load_langid, score_langid
-from taggers.scripts import DENSE_CHARS, count_scripts, name_scripts, weight_table
+from taggers.scripts import DENSE_CHARS, NAMES, count_scripts, join_scripts, name_scripts, weight_table
 
 UNDETERMINED = "und"  # ISO 639-2
 OTHER = "other"  # label of a first model for languages that are not its own
@@ -89,9 +89,19 @@ class LanguageTaggerConfig(Config):
     segments: Literal["none", "lines", "paragraphs"] = Field(
         "none", description="whether lines, or paragraphs parted by blank lines, get a language each"
     )
-    scripts: bool = Field(
-        False, description="whether the most frequent script and its share of the letters are written"
+    scripts: bool | list[str] = Field(
+        False,
+        description="whether the most frequent script and its share of the letters are written; a list of codes, such as [Latn, Cyrl]: the "
+        "shares of these too, as script_frac_<code>",
     )
+
+    @field_validator("scripts")
+    @classmethod
+    def _check_scripts(cls, scripts: bool | list[str]) -> bool | list[str]:
+        wrong = [code for code in scripts if code not in NAMES] if isinstance(scripts, list) else []
+        if wrong or (isinstance(scripts, list) and (not scripts or len(set(scripts)) < len(scripts))):
+            raise ValueError(f"expected true, false or codes of {', '.join(NAMES)}, each once; got {wrong or scripts}")
+        return scripts
 
     @model_validator(mode="after")
     def _check_model(self) -> LanguageTaggerConfig:
@@ -121,6 +131,7 @@ class LanguageTagger:
     lang_frac           float32, share of the segments' bytes that are in `lang`; null without segments
     script              ISO 15924 code of the most frequent script ("Zyyy" without letters of any; Jpan: Han and kana of Japanese)
     script_frac         float32, its share of the letters and marks; null with "Zyyy"
+    script_frac_<code>  float32, that script's share of them; null without letters of any
     """
 
     config_model = LanguageTaggerConfig
@@ -164,6 +175,10 @@ class LanguageTagger:
             yield from [("segments", SPANS), ("segment_langs", pa.list_(pa.string())), ("lang_frac", pa.float32())]
         if self.config.scripts:
             yield from [("script", pa.string()), ("script_frac", pa.float32())]
+            yield from [(f"script_frac_{code}", pa.float32()) for code in self._asked_scripts()]
+
+    def _asked_scripts(self) -> list[str]:
+        return self.config.scripts if isinstance(self.config.scripts, list) else []
 
     def tag(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """One language per document, and what the options ask for."""
@@ -175,7 +190,7 @@ class LanguageTagger:
         if self.config.segments != "none":
             columns += self._tag_segments(data, offsets, langs)
         if self.config.scripts:
-            columns += _tag_scripts(data, offsets)
+            columns += _tag_scripts(data, offsets, self._asked_scripts())
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _answer(self, data: Bytes, starts: Ints, ends: Ints) -> _Answers:
@@ -255,12 +270,16 @@ def _nullable(values: Floats) -> pa.Array:
     return pa.array(np.ascontiguousarray(values), pa.float32(), mask=np.isnan(values))
 
 
-def _tag_scripts(data: Bytes, offsets: Ints) -> list[pa.Array]:
+def _tag_scripts(data: Bytes, offsets: Ints, asked: list[str]) -> list[pa.Array]:
     counts = count_scripts(data, offsets)
     codes, sizes = name_scripts(counts)
     total = counts[:, 1:].sum(axis=1)
-    share = np.where(total > 0, sizes / np.maximum(total, 1), np.nan).astype(np.float32)
-    return [pa.array(codes, pa.string()), _nullable(share)]
+    letters = join_scripts(counts)
+    shares = [
+        np.where(total > 0, some / np.maximum(total, 1), np.nan).astype(np.float32)
+        for some in (sizes, *(letters[:, NAMES.index(code)] for code in asked))
+    ]
+    return [pa.array(codes, pa.string()), *map(_nullable, shares)]
 
 
 def sample_pieces(

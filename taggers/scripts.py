@@ -25,6 +25,7 @@ SCRIPTS = {
 }  # fmt: skip
 CODES = tuple(SCRIPTS)
 JAPANESE = "Jpan"  # ISO 15924: Han, Hiragana and Katakana together
+NAMES = (*CODES, JAPANESE)
 JAPANESE_FRAC = 0.1  # of a text's Han and kana that are kana; a tenth of Japanese sentences has under 0.48, none under 0.22, Chinese ones have 0
 DENSE = ("Hani", "Hira", "Kana", "Hang", "Bopo", "Yiii")  # a character is a syllable or more
 DENSE_CHARS = 3  # letters that one of theirs counts for: detectors are as often right about 7 of them as about 20 letters (docs/language.md)
@@ -57,8 +58,8 @@ def weight_table() -> npt.NDArray[np.uint8]:
     return table
 
 
-def name_scripts(counts: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """(code of the script that most letters of each text are of, "Zyyy" without letters; the number of its letters, int64 (N,)).
+def join_scripts(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Letters of each of NAMES in each text, int64 (N, K + 1).
 
     Han, Hiragana and Katakana are one script, Jpan, in texts whose letters of these three are kana by JAPANESE_FRAC or more; else Han
     stands for itself, and stray kana for themselves.
@@ -71,11 +72,18 @@ def name_scripts(counts: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[
     together = letters[:, han] + kana
     is_japanese = (kana > 0) & (kana >= JAPANESE_FRAC * together)
     letters[:, [han, hiragana, katakana]] *= ~is_japanese[:, None]
-    letters = np.concatenate([letters, (together * is_japanese)[:, None]], axis=1)
+    return np.concatenate([letters, (together * is_japanese)[:, None]], axis=1)
+
+
+def name_scripts(counts: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """(code of the script that most letters of each text are of, "Zyyy" without letters; the number of its letters, int64 (N,)).
+
+    counts : int64 (N, K + 1)   of count_scripts; scripts are those of join_scripts
+    """
+    letters = join_scripts(counts)
     best = letters.argmax(axis=1)
     sizes = letters.max(axis=1)
-    names = [*CODES, JAPANESE]
-    return [names[at] if size else "Zyyy" for at, size in zip(best.tolist(), sizes.tolist(), strict=True)], sizes
+    return [NAMES[at] if size else "Zyyy" for at, size in zip(best.tolist(), sizes.tolist(), strict=True)], sizes
 
 
 def count_scripts(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

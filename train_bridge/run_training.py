@@ -112,7 +112,9 @@ def train(
         run_loop(parts, first_step=first_step, output=folder, checkpoints=checkpoints, validator=validator)
     if rank == 0:
         seconds = time.perf_counter() - started
-        _write_results(parts, folder, identity, seconds=seconds, num_tokens=parts.loader.num_tokens - first_tokens)
+        told = {"checkpoint_stall_sec": round(checkpoints.stall_sec, 2), "from": parent}
+        num_tokens = parts.loader.num_tokens - first_tokens
+        _write_results(parts, folder, identity, seconds=seconds, num_tokens=num_tokens, told=told)
     wait_for_all()
     return json.loads((folder / "metrics.json").read_text())
 
@@ -257,8 +259,9 @@ def _describe(config: TrainConfig, dataset: TrainingData, device: torch.device) 
 
 
 def _write_results(
-    parts: LoopParts, folder: Path, identity: dict[str, Any], *, seconds: float, num_tokens: int
+    parts: LoopParts, folder: Path, identity: dict[str, Any], *, seconds: float, num_tokens: int, told: dict[str, Any]
 ) -> None:
+    """metrics.json, run.json (with `told`, which is of this run of the command) and manifest.json, which makes the run complete."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     tail = lines[-max(1, len(lines) // 10) :]
     counts = count_parameters(parts.config.model)
@@ -285,6 +288,7 @@ def _write_results(
         "ranks": parts.settings.world_size,
         "peak_memory_bytes": read_peak_bytes(),
         "peak_device_memory_bytes": peak,
+        **told,
     }
     write_json(folder / "run.json", run)
     manifest = {

@@ -249,6 +249,22 @@ def test_the_script_of_most_letters_is_written():
     ]
 
 
+def test_shares_of_scripts_that_are_asked_for_add_up():
+    rows = tag(["\u0434\u0430 abc d 12", "12 !", JAPANESE, CHINESE], scripts=["Latn", "Cyrl", "Jpan", "Hani", "Hira"])
+    names = ["script_frac", *(f"script_frac_{code}" for code in ("Latn", "Cyrl", "Jpan", "Hani", "Hira"))]
+    assert [[row[name] for name in names] for row in rows] == [
+        pytest.approx([4 / 6, 4 / 6, 2 / 6, 0, 0, 0]), [None] * 6, [1, 0, 0, 1, 0, 0], [1, 0, 0, 0, 1, 0],
+    ]  # fmt: skip
+    plain = tag(["\u0434\u0430 abc d 12", JAPANESE], scripts=True)
+    assert "script_frac_Latn" not in plain[0] and [row["script"] for row in plain] == ["Latn", "Jpan"]
+
+
+@pytest.mark.parametrize("scripts", [["latin"], ["Latn", "Latn"], [], ["Zyyy"]])
+def test_scripts_that_are_none(scripts):
+    with pytest.raises(ConfigError, match="expected true, false or codes of Latn"):
+        build_tagger("language", {"scripts": scripts})
+
+
 @pytest.fixture(scope="module")
 def first_model(tmp_path_factory):
     path = str(tmp_path_factory.mktemp("first") / "first.bin")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from dolma_py.cli import app
 from dolma_py.errors import ConfigError, DataError
 from tests.saved_tensors import final_weights, saved_tensors
 from train_bridge import forking
@@ -302,6 +304,19 @@ def test_an_average_is_a_run_for_all_who_read_one(parent, train_config_file, tmp
     again = soup(runs=[str(tmp_path / "average"), str(parent)], weights=[], output=str(tmp_path / "again"))
     assert [one["step"] for one in again["averaged"]] == [0, 10]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_the_commands_take_steps_weights_and_parents(parent, train_config_file, tmp_path):
+    def call(*words):
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exit_code == 0, (result.output, result.exception)
+
+    call("soup", "--output", tmp_path / "average", f"{parent}@5", parent, "--weight", 3, "--weight", 1)
+    averaged = json.loads((tmp_path / "average" / "config.json").read_text())["averaged"]
+    assert [(one["step"], one["share"]) for one in averaged] == [(5, 0.75), (10, 0.25)]
+    child, shards = tmp_path / "child", tmp_path / "shards"
+    call("train", "--config", train_config_file, "--shards", shards, "--output", child, "--from", tmp_path / "average")
+    assert json.loads((child / "run.json").read_text())["from"] == str(tmp_path / "average")
 
 
 @pytest.mark.parametrize(

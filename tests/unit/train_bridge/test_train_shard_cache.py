@@ -225,7 +225,10 @@ def test_a_run_on_remote_shards_has_the_weights_of_a_local_one(remote, local, tr
             config=str(train_config_file), shards=str(shards), output=str(tmp_path / name), overrides=overrides,
             dry_run=False,
         )  # fmt: skip
-    weights = [(list_checkpoints(tmp_path / name)[-1] / "model_and_optim/__0_0.distcp").read_bytes() for name in ("local", "remote")]
+    weights = [
+        (list_checkpoints(tmp_path / name)[-1] / "model_and_optim/__0_0.distcp").read_bytes()
+        for name in ("local", "remote")
+    ]
     assert weights[0] == weights[1]
     assert sum((tmp_path / "cache" / name).stat().st_size for name in kept_files(tmp_path / "cache")) <= 2200
 

@@ -91,7 +91,11 @@ def test_the_layout_is_the_published_one(name):
     assert got["estimated_sec"] == pytest.approx(got["tokens"] / rate / gpus, rel=1e-6)
     loops = load(name).data.instance_filter
     assert (loops is not None) == ("32b" in name)
-    assert loops is None or (loops.repetition_min_period, loops.repetition_max_period, loops.repetition_max_count) == (1, 13, 32)
+    assert loops is None or (loops.repetition_min_period, loops.repetition_max_period, loops.repetition_max_count) == (
+        1,
+        13,
+        32,
+    )
     # on cards of 80 GB
     assert got["memory_bytes"] < 80e9
 
