@@ -1,6 +1,6 @@
 """Recall of values by their keys at 8 times the trained length: YaRN on full layers, on none, on all.
 
-Run:  python -m benchmarks.long_context [--steps 600] [--stage-steps 60] [--minutes 10]
+Run:  python -m benchmarks.long_context [--steps 1500] [--stage-steps 60] [--minutes 10]
 The model: width 128, 4 layers (three with a window of 64, then a full one), 4 heads of 32, 512 ids. A text holds 16 pairs of a
 key and its value in its first quarter, and behind that keys at random among filler; the value of each is to be said, and
 the text never says it again, so that what is not remembered is guessed (1 of 128). Trained on 256 tokens, then measured on 2,048
@@ -107,7 +107,8 @@ def recall(model: Olmo3, num_tokens: int, *, rows: int, seed: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=600, help="at 256 tokens, 16 texts each")
+    parser.add_argument("--steps", type=int, default=1500, help="at 256 tokens")
+    parser.add_argument("--batch", type=int, default=8, help="texts of a step at 256 tokens")
     parser.add_argument("--stage-steps", type=int, default=60, help="at 2,048 tokens, 2 texts each")
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--stage-lr", type=float, default=5e-4)
@@ -123,11 +124,11 @@ def main() -> None:
         print(line, flush=True)
 
     model = build_model(ModelConfig(**SHAPE), seed=arguments.seed)
-    made = train(model, steps=arguments.steps, lr=arguments.lr, rows=16, num_tokens=SHORT, seed=arguments.seed,
+    made = train(model, steps=arguments.steps, lr=arguments.lr, rows=arguments.batch, num_tokens=SHORT, seed=arguments.seed,
                  deadline=started + budget / 2, tell=tell)  # fmt: skip
     short = recall(model, SHORT, rows=arguments.rows, seed=arguments.seed + 1)
     tell(
-        f"\n{made} of {arguments.steps} steps at {SHORT} tokens; recall at {SHORT}: {short:.1%}; {arguments.rows} texts\n"
+        f"\n{made} of {arguments.steps} steps of {arguments.batch} texts at {SHORT} tokens; recall at {SHORT}: {short:.1%}; {arguments.rows} texts\n"
     )
     tell(f"| YaRN on | recall at {LONG:,} as it is | stage, steps | recall at {LONG:,} after it | recall at {SHORT} after it |\n"
          "|---|---|---|---|---|")  # fmt: skip

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,13 +16,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dolma_py.cli import main
 from dolma_py.errors import DolmaError, MissingDependencyError, NotFiniteError, SpikeError
 from tests.conftest import REPOSITORY
 from train_bridge.loader import epoch_order
+from train_bridge.manifest import read_manifest
 from train_bridge.metrics import TIMED_KEYS, MetricsLog
-from train_bridge.run_log import flatten
+from train_bridge.run_log import RunLog, flatten
 from train_bridge.run_training import train
 from train_bridge.spikes import SpikeWatch
+from train_bridge.step import StepResult
+from train_bridge.train_config import load_train_config
 from train_bridge.utilization import find_peak, utilization
 
 KEYS = {
@@ -317,3 +322,48 @@ def read_wandb(content):
             record.ParseFromString(parts)
             yield record
             parts = b""
+
+
+def log_of_rank(rank, config_file, shards, output, **logs):
+    """A RunLog without a loop around it."""
+    overrides = [f"logs.{name}={value}" for name, value in logs.items()] + ["logs.peak_flops_per_sec=1e9"]
+    settings = load_train_config(str(config_file), overrides=overrides, manifest=read_manifest(shards))
+    return RunLog(
+        settings,
+        output,
+        first_step=0,
+        loader=SimpleNamespace(num_tokens=0, wait_sec=0.0),
+        optimizer=SimpleNamespace(loss_history=torch.full((64,), 2.0), norm_history=torch.full((64,), 2.0)),
+        device=torch.device("cpu"),
+        rank=rank,
+        world_size=2,
+    )
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_rank_alone_writes_and_says_it(rank, make_shards, train_config_file, tmp_path, caplog):
+    log = log_of_rank(rank, train_config_file, make_shards(), tmp_path, max_spike_score=0)
+    with pytest.raises(SpikeError) as caught:  # all stop at the same step
+        log.observe(1, StepResult(*(torch.tensor(value) for value in (9.0, 0.0, 2.0, 0.0))))
+    assert caught.value.is_told is (rank == 1)
+    with pytest.raises(NotFiniteError) as caught, log.watch(2):
+        raise NotFiniteError(1, [1], "loss")
+    assert (caught.value.is_told, caught.value.step) == (rank == 1, 2)
+    path = tmp_path / "events.jsonl"
+    assert [event["event"] for event in read_lines(path)] == ["spike", "not_finite"] if rank == 0 else not path.exists()
+    assert [record.message.split(":")[0] for record in caplog.records] == ["spike at step 1"] * (rank == 0)
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_the_command_line_keeps_quiet_about_what_another_process_says(is_told, monkeypatch, capsys):
+    error = NotFiniteError(3, [1], "loss")
+    error.is_told = is_told
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr("dolma_py.cli.app", fail)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 3
+    assert capsys.readouterr().err == ("" if is_told else f"error: {error}\n")

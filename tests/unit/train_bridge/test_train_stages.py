@@ -96,6 +96,8 @@ def test_the_layout_is_the_published_one(name):
         13,
         32,
     )
+    checkpoints = load(name).checkpoints
+    assert checkpoints.permanent_every_steps == 1000 and 100 <= checkpoints.ephemeral_every_steps <= 500
     # on cards of 80 GB
     assert got["memory_bytes"] < 80e9
 
