@@ -19,6 +19,7 @@ from train_bridge.model import build_model
 from train_bridge.parallel_config import ParallelConfig, check_fits
 from train_bridge.parallel_mesh import Layout, build_layout
 from train_bridge.parallel_model import build_parallel_model
+from train_bridge.run_training import train
 
 CPU = torch.device("cpu")
 QUICK = ["replicas", "fsdp-blocks-again", "tensor", "context"]
@@ -174,6 +175,16 @@ def test_settings_that_contradict_each_other_are_refused(values, key, rule):
 def test_degrees_that_do_not_divide_are_named(values, model, tokens, message):
     with pytest.raises(ConfigError, match=message):
         check_fits(ParallelConfig(**values), MODEL.model_copy(update=model), sequence_tokens=tokens)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_layout_that_does_not_fit_is_refused_before_anything_is_written(
+    dry_run, make_shards, train_config_file, tmp_path
+):
+    options = {"shards": str(make_shards()), "output": str(tmp_path / "run"), "overrides": ["parallel.tensor=2"]}
+    with pytest.raises(ConfigError, match="divisor of model.num_kv_heads=1, got 2"):
+        train(config=str(train_config_file), **options, dry_run=dry_run)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
