@@ -50,6 +50,14 @@ def test_two_ranks_equal_one_process(name):
     assert_equal_to_one_process(ranks_together(tuple(QUICK), 2, 2)[name], 2)
 
 
+@pytest.mark.parametrize("name", ["fsdp-blocks-again", "tensor"])
+def test_two_ranks_give_whole_logits(name):
+    one, two = one_process(2).logits["first row"], ranks_together(tuple(QUICK), 2, 2)[name].logits["first row"]
+    assert float(one.abs().max()) > 0.1
+    # the last weights differ by some 1e-7
+    torch.testing.assert_close(two, one, rtol=0, atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranks", "name"), [(ranks, name) for ranks in (2, 4, 8) for name in LAYOUTS[ranks] if "float8" not in name]
