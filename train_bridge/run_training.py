@@ -68,7 +68,10 @@ def train(
     device = choose_device(settings.run.device)
     if settings.run.num_threads is not None:
         torch.set_num_threads(settings.run.num_threads)
-    start = None if parent is None else find_parent(parent, settings.model, manifest=manifest, shards=shards)
+    start = None
+    if parent is not None:
+        is_loaded = not (output and list_checkpoints(Path(output)))
+        start = find_parent(parent, settings.model, manifest=manifest, shards=shards, is_loaded=is_loaded)
     if dry_run:
         return _show_cost(settings, device, Assumptions(**(assumed or {})))
     assert manifest is not None, "only a dry run goes without shards"
