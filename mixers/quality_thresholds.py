@@ -285,7 +285,7 @@ def dump_thresholds(thresholds: Thresholds, groups: list[tuple[str, str]], setti
         highs, lows = thresholds.high[mine].tolist(), thresholds.low[mine].tolist()
         scores = restore_scores(np.minimum(thresholds.high[mine], (1 << 32) - 1).astype(np.uint32)).tolist()
         rows.append({
-            "source": source, "topic": topic, "scores": [score if math.isfinite(score) else None for score in scores],
+            "source": source, "topic": topic, "scores": [_plain_score(score) for score in scores],
             "keys": [f"{high:09x}{low:016x}" for high, low in zip(highs, lows, strict=True)],
         })  # fmt: skip
     return {
@@ -295,6 +295,13 @@ def dump_thresholds(thresholds: Thresholds, groups: list[tuple[str, str]], setti
         **settings,
         "groups": rows,
     }
+
+
+def _plain_score(score: float) -> float | str | None:
+    """Of a JSON file, which knows neither NaN nor infinity: null, and "inf" or "-inf"."""
+    if math.isnan(score):
+        return None
+    return str(score) if math.isinf(score) else score
 
 
 def _read_key(key: Any) -> tuple[int, int]:

@@ -34,7 +34,6 @@ from train_bridge.mixed_sources import MixedDataset, read_sources
 from train_bridge.model import count_parameters
 from train_bridge.optimizer import build_optimizer
 from train_bridge.packed_dataset import PackedDataset
-from train_bridge.parallel_config import check_fits
 from train_bridge.parallel_mesh import build_layout
 from train_bridge.parallel_model import build_parallel_model
 from train_bridge.run_log_writers import check_packages
@@ -69,7 +68,10 @@ def train(
     device = choose_device(settings.run.device)
     if settings.run.num_threads is not None:
         torch.set_num_threads(settings.run.num_threads)
-    start = None if parent is None else find_parent(parent, settings.model, manifest=manifest, shards=shards)
+    start = None
+    if parent is not None:
+        is_loaded = not (output and list_checkpoints(Path(output)))
+        start = find_parent(parent, settings.model, manifest=manifest, shards=shards, is_loaded=is_loaded)
     if dry_run:
         return _show_cost(settings, device, Assumptions(**(assumed or {})))
     assert manifest is not None, "only a dry run goes without shards"
@@ -198,7 +200,6 @@ def _build_parts(
     config: TrainConfig, dataset: TrainingData, *, device: torch.device, rank: int, world_size: int
 ) -> LoopParts:
     torch.manual_seed(config.run.init_seed)  # torch starts each process with another state, and checkpoints hold it
-    check_fits(config.parallel, config.model, sequence_tokens=config.data.sequence_tokens)
     layout = build_layout(config.parallel, rank=rank, world_size=world_size, device_type=device.type)
     autocast_dtype = choose_autocast(config.run.precision, device)
     options = {

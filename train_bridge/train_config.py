@@ -19,7 +19,7 @@ from train_bridge.manifest import MANIFEST_NAME, ShardManifest
 from train_bridge.mixed_sources import SourceConfig
 from train_bridge.model import ModelConfig, pad_vocab_size
 from train_bridge.optimizer import OptimizerConfig
-from train_bridge.parallel_config import LAYOUT_OPTIONS, ParallelConfig
+from train_bridge.parallel_config import LAYOUT_OPTIONS, ParallelConfig, check_fits
 from train_bridge.presets import preset_values
 from train_bridge.run_log_config import LogsConfig
 from train_bridge.schedule import ScheduleConfig
@@ -173,6 +173,7 @@ def load_train_config(
         expected = pad_vocab_size(manifest.vocab_size)
         rule = f"expected {expected}, the {manifest.vocab_size} entries of the shards' tokenizer rounded up to 128"
         raise ConfigError("model.vocab_size", config.model.vocab_size, rule, "Use: --set model.vocab_size=null")
+    check_fits(config.parallel, config.model, sequence_tokens=config.data.sequence_tokens)
     return config
 
 

@@ -185,6 +185,16 @@ def test_saved_thresholds_come_back(tmp_path):
     assert values["groups"][0]["scores"] == sorted(values["groups"][0]["scores"])
 
 
+def test_scores_that_json_does_not_know_are_saved_and_come_back():
+    """Of four buckets one each begins at minus infinity, 0, infinity."""
+    keys = make_keys([(float("nan"), 0, 1), (-float("inf"), 0, 1), (0.0, 0, 1), (float("inf"), 0, 1)])
+    found = search(keys, 1, 4, 2)
+    values = json.loads(json.dumps(thresholds.dump_thresholds(found, [("a", "x")], {}), allow_nan=False))
+    assert values["groups"][0]["scores"] == ["-inf", 0.0, "inf"]
+    loaded, _ = thresholds.load_thresholds(values, "file")
+    assert thresholds.assign_by_thresholds(keys, loaded).tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "change",
     [

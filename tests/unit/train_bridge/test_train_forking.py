@@ -12,11 +12,9 @@ from typer.testing import CliRunner
 
 from dolma_py.cli import app
 from dolma_py.errors import ConfigError, DataError
-from tests.saved_tensors import final_weights, saved_tensors
+from tests.saved_tensors import final_weights, saved_tensors, write_hf_copy
 from train_bridge import forking
 from train_bridge.checkpoint import Snapshot, commit, list_checkpoints, read_state, take_snapshot, write_partial
-from train_bridge.conversion import hf_config_values
-from train_bridge.hf_files import write_hf_folder
 from train_bridge.model import ModelConfig, build_model
 from train_bridge.optimizer import OptimizerConfig, build_optimizer
 from train_bridge.run_evaluation import load_run
@@ -121,6 +119,7 @@ def test_a_fork_resumes_without_its_parents_checkpoint_and_knows_its_parent(
     assert caught.value.field == "parent"
     with pytest.raises(Exception, match="parent.step was 5, now 10"):
         run(train_config_file, shards, child, parent=str(parent))
+    shutil.rmtree(parent / "checkpoints" / "step0000005")
     run(train_config_file, shards, child, parent=f"{parent}@5")
     left, right = final_weights(tmp_path / "straight"), final_weights(child)
     assert all(torch.equal(left[name], right[name]) for name in left)
@@ -195,15 +194,7 @@ def test_shards_of_another_tokenizer_are_refused(parent, make_shards, train_conf
 @pytest.fixture
 def hf_folder(parent, tmp_path):
     """The parent's weights in Hugging Face's form."""
-    config, model, _ = load_run(str(parent))
-    tokens = json.loads((parent / "tokens.json").read_text())
-    values = hf_config_values(
-        model.config, vocab_size=tokens["vocab_size"], context_tokens=16, eos_token_id=tokens["eos_token_id"]
-    )
-    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}))
-    (tmp_path / "hf").mkdir()
-    write_hf_folder(tmp_path / "hf", model, values, dtype=torch.float32, tokenizer=tmp_path / "tokenizer.json")
-    return tmp_path / "hf"
+    return write_hf_copy(parent, tmp_path / "hf")
 
 
 def test_a_fork_of_a_hugging_face_folder_passes_the_gate_first(

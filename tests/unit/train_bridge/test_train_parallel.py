@@ -19,6 +19,7 @@ from train_bridge.model import build_model
 from train_bridge.parallel_config import ParallelConfig, check_fits
 from train_bridge.parallel_mesh import Layout, build_layout
 from train_bridge.parallel_model import build_parallel_model
+from train_bridge.run_training import train
 
 CPU = torch.device("cpu")
 QUICK = ["replicas", "fsdp-blocks-again", "tensor", "context"]
@@ -47,6 +48,14 @@ def assert_equal_to_one_process(many, steps):
 @pytest.mark.parametrize("name", QUICK)
 def test_two_ranks_equal_one_process(name):
     assert_equal_to_one_process(ranks_together(tuple(QUICK), 2, 2)[name], 2)
+
+
+@pytest.mark.parametrize("name", ["fsdp-blocks-again", "tensor"])
+def test_two_ranks_give_whole_logits(name):
+    one, two = one_process(2).logits["first row"], ranks_together(tuple(QUICK), 2, 2)[name].logits["first row"]
+    assert float(one.abs().max()) > 0.1
+    # the last weights differ by some 1e-7
+    torch.testing.assert_close(two, one, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -174,6 +183,16 @@ def test_settings_that_contradict_each_other_are_refused(values, key, rule):
 def test_degrees_that_do_not_divide_are_named(values, model, tokens, message):
     with pytest.raises(ConfigError, match=message):
         check_fits(ParallelConfig(**values), MODEL.model_copy(update=model), sequence_tokens=tokens)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_layout_that_does_not_fit_is_refused_before_anything_is_written(
+    dry_run, make_shards, train_config_file, tmp_path
+):
+    options = {"shards": str(make_shards()), "output": str(tmp_path / "run"), "overrides": ["parallel.tensor=2"]}
+    with pytest.raises(ConfigError, match="divisor of model.num_kv_heads=1, got 2"):
+        train(config=str(train_config_file), **options, dry_run=dry_run)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def odd_shards(make_shards):
     return shards
 
 
+@pytest.mark.slow
 def test_a_planted_spike_is_one_line_and_one_record_and_the_run_goes_on(odd_shards, train_config_file, tmp_path):
     code, lines = run_command(train_config_file, odd_shards, tmp_path / "run", *SPIKES)
     assert code == 0, lines
@@ -118,10 +119,12 @@ def test_exit_codes_are_distinct_and_documented(repository):
     assert [f"| {code} |" in text for code in (0, *codes.values(), 130)] == [True] * 5
 
 
-def test_a_spike_scores_the_same_after_a_resume(odd_shards, train_config_file, tmp_path, monkeypatch):
+def test_a_spike_scores_the_same_after_a_resume(odd_shards, train_config_file, tmp_path, monkeypatch, caplog):
     """The window of the score reaches over the stop: its flags come back from events.jsonl, its values from the checkpoint."""
     settings = (*SPIKES, "run.log_every_steps=1")
     straight = run(train_config_file, odd_shards, tmp_path / "straight", *settings)
+    lines = [record.message.split(":")[0] for record in caplog.records if record.message.startswith("spike")]
+    assert lines == ["spike at step 41"]
     stop_at(47, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run(train_config_file, odd_shards, tmp_path / "parted", *settings)
@@ -287,6 +290,7 @@ def test_tensorboard_reads_what_a_stopped_and_resumed_run_wrote(make_shards, tra
     np.testing.assert_allclose([event.value for event in losses], [line["loss"] for line in lines], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_offline_wandb_run_reads_back(make_shards, train_config_file, tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
