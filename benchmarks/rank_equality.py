@@ -77,6 +77,7 @@ class Steps(NamedTuple):
     first_weights: dict[str, torch.Tensor]
     gradients: dict[str, torch.Tensor]  # of the first update, after clipping
     last_weights: dict[str, torch.Tensor]
+    logits: dict[str, torch.Tensor]  # of one row by the last weights; none where ranks share its tokens
 
 
 def make_batch(step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -98,7 +99,7 @@ def run_steps(parallel: ParallelConfig, layout: Layout, *, steps: int, autocast_
     optimizer = build_optimizer(model, OptimizerConfig(eps=1e-4, skip_min_steps=2, skip_sigma=50.0))
     micro_rows = max(1, ROWS // layout.num_row_ranks // 2)
     settings = StepSettings(micro_rows, LossConfig(chunk_tokens=40), 0.5, autocast_dtype, layout)
-    left = Steps([], [], whole_tensors(dict(model.named_parameters())), {}, {})
+    left = Steps([], [], whole_tensors(dict(model.named_parameters())), {}, {}, {})
     for step in range(steps):
         ids, documents, is_trained = (part[layout.row_rank :: layout.num_row_ranks] for part in make_batch(step))
         rows = {"documents_BT": documents, "is_trained_BT": is_trained}
@@ -108,6 +109,9 @@ def run_steps(parallel: ParallelConfig, layout: Layout, *, steps: int, autocast_
         if step == 0:
             left.gradients.update(whole_tensors({name: one.grad for name, one in model.named_parameters()}))
     left.last_weights.update(whole_tensors(dict(model.named_parameters())))
+    if layout.context == 1:
+        with torch.no_grad():
+            left.logits["first row"] = model(make_batch(0)[0][:1])
     return left
 
 

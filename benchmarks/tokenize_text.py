@@ -13,7 +13,8 @@ turn so that a busy machine slows all alike; processor time is that of the whole
     tokenizers          json.loads of the lines and encode_batch_fast by pieces of a megabyte, no ids taken out, nothing written
     tokenizers, NFC     the same with the normalizing tokenizer
 
---check compares the ids of both libraries on every document of the text. Peers that are not installed (`make peers`) are left out.
+--check compares the ids of both libraries on every document of the text. --phases runs ours alone and prints the processor time of each of its
+phases. Peers that are not installed (`make peers`) are left out.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,7 +46,7 @@ from dolma_py.corpus import Corpus
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.listing import Listing, Shard, append_shards
 from mixers import tokenization
-from pipelines import make_tokens, sample_mix, shard_files, steps
+from pipelines import encode_split, make_tokens, sample_mix, shard_files, steps
 from pipelines.make_tokens import MakeTokensConfig
 from pipelines.steps import StepContext
 from pipelines.units import UnitTimes
@@ -157,12 +160,27 @@ def run_in_order(spark: object, units: list[Any], work: Any, *, done: Any, attem
     return UnitTimes(0.0, 0)
 
 
-def tokenize_here(root: str, tokenizer: str) -> None:
-    """Both passes of the step."""
-    steps.run_units = run_in_order
+def run_and_tell(spark: object, units: list[Any], work: Any, **others: Any) -> UnitTimes:
+    """run_in_order, with its processor time printed."""
+    start = time.process_time()
+    times = run_in_order(spark, units, work, **others)
+    print(f"{time.process_time() - start:6.2f} s  {work.__name__}")
+    return times
+
+
+def tokenize_here(root: str, tokenizer: str, phases: bool = False) -> None:
+    """Both passes of the step; with `phases` the processor seconds of each, and of what comes before them, are printed."""
+    steps.run_units = run_and_tell if phases else run_in_order
+    if phases:
+        print(f"{time.process_time():6.2f} s  start and imports")
+        start = time.process_time()
+        encode_split.cached_tokenizer(tokenizer)
+        print(f"{time.process_time() - start:6.2f} s  tokenizer")
     corpus = Corpus(root)
     context = StepContext(lambda: None, corpus, corpus.load_view(None), "s", "runs/r/s", "f", 0, {})  # type: ignore[arg-type,return-value]
     make_tokens.run(context, MakeTokensConfig(mix="mix", tokenizer=tokenizer, tokens_per_part=1 << 23))
+    if phases:
+        print(f"{time.process_time():6.2f} s  in all")
 
 
 def write_tokenizers(folder: Path, documents: list[tuple[str, str]], given: str | None, vocab_size: int) -> None:
@@ -253,9 +271,12 @@ def main() -> None:
     parser.add_argument("--ways", nargs="*", help="only these")
     parser.add_argument("--check", action="store_true", help="compare the ids of both libraries on all of the text")
     parser.add_argument("--tokenize", nargs=2, metavar=("CORPUS", "TOKENIZER"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--phases", action="store_true", help="processor time of each phase of one run of ours, nothing else"
+    )
     given = parser.parse_args()
     if given.tokenize:
-        tokenize_here(*given.tokenize)
+        tokenize_here(*given.tokenize, given.phases)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -268,6 +289,11 @@ def main() -> None:
         write_lines(folder / "lines", documents)
         write_corpus(folder / "corpus", documents)
         commands = make_commands(folder, given.peers)
+        if given.phases:
+            shutil.copytree(folder / "corpus", folder / "phases" / "corpus")
+            command = [word.replace("{out}", str(folder / "phases")) for word in commands["ours"]]
+            subprocess.run([*command, "--phases"], check=True)
+            return
         if given.ways is not None:
             commands = {way: commands[way] for way in given.ways}
         runs: dict[str, list[tuple[float, float, int]]] = {way: [] for way in commands}

@@ -151,10 +151,12 @@ def _find_ranks(model: dict[str, Any], backend: Tokenizer) -> dict[bytes, int]:
         backend = Tokenizer.from_str(json.dumps(plain))
     spread = _spread_merges(model["merges"])
     ranks: dict[bytes, int] = {}
+    tokenize = backend.model.tokenize  # each look-up makes an object, and this is done for every token
     last_merge = -1
     for name, (content, number) in sorted(vocabulary.items(), key=lambda item: item[1][1]):
         if len(content) > 1:
-            if [token.id for token in backend.model.tokenize(name)] != [number]:
+            tokens = tokenize(name)
+            if len(tokens) != 1 or tokens[0].id != number:
                 if model.get("ignore_merges"):
                     raise _NotEqualError("it gives tokens that its merges do not make")
                 continue

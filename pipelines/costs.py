@@ -50,7 +50,9 @@ COSTS = {
     "partition": Cost(1e3, 3.0, 0.0, 0.01),
     "plan_mix": Cost(1e3, 2.0, 0.0, 0.0),
     "sample_mix": Cost(1e3, 2.0, 0.0, 0.01),
-    "tokenize": Cost(3.0, 3.0, 8.0, 0.5),
+    "tokenize": Cost(
+        10.0, 3.0, 8.0, 0.5
+    ),  # by tiktoken; a vocabulary that it does not take goes at 1.5 (docs/tokenize.md)
     "materialize": Cost(20.0, 2.0, 4.0, 0.35),
     "read_plain": Cost(40.0, 1.5, 4.0, 0.35),
     "write_plain": Cost(40.0, 1.5, 4.0, 0.5),
@@ -89,6 +91,7 @@ RATES = {
     "tag mixers.token_count:TokenCountTagger": Rate(12.6, "docs/tokenize.md"),  # dolma2's layout, encoding alone
     "dedup_exact": Rate(110.0, "docs/dedup.md"),
     "dedup_minhash": Rate(42.0, "docs/dedup.md"),  # 26 x 11 with verification
+    "tokenize": Rate(15.3, "docs/tokenize.md"),  # dolma2's layout, both passes
 }
 
 

@@ -150,8 +150,8 @@ def iterate_rows(
             rule = f"a document of the view has no value of {params['tokens']}"
             raise DataError(shard.path, rule, hint="Count tokens over this view.")
         score = column("score") if params["score"] else np.zeros(len(rows), np.float32)
-        # text the model knows nothing of goes below all others
-        score = np.where(np.isnan(score), np.float32(-1), score)
+        # text the model knows nothing of goes below all others, whatever the range of its scores
+        score = np.where(np.isnan(score), np.float32(-np.inf), score)
         chosen = keys.take(pa.array(rows)).combine_chunks()
         removals: dict[str, list[list[int]]] = {}
         if params["duplicates"] is not None:
@@ -261,7 +261,8 @@ def _replace_buckets(table: pa.Table, bucket: np.ndarray, by_size: DuplicatesCon
     """Buckets by cluster size where a source has those, int32 (N,)."""
     sources = table.column("source").combine_chunks()
     check_sizes(by_size, pc.unique(sources).to_pylist(), num_buckets)
-    sizes = find_size_buckets(table.column("score").to_numpy().astype(np.int64), by_size.sizes)
+    # 0 for what is no size: a missing score among those of other sources
+    sizes = find_size_buckets(np.maximum(table.column("score").to_numpy(), 0).astype(np.int64), by_size.sizes)
     return np.where(is_sized(sources, by_size), sizes, bucket)
 
 

@@ -127,7 +127,7 @@ def find_cells(state: dict[str, Any], rows: Rows) -> npt.NDArray[np.int32]:
     keys = make_keys(state, rows)
     bucket = quality_thresholds.assign_by_thresholds(keys, found)
     if state["sized"]:
-        sizes = find_size_buckets(rows.score.astype(np.int64), state["sizes"])
+        sizes = find_size_buckets(np.maximum(rows.score, 0).astype(np.int64), state["sizes"])
         bucket = np.where(np.isin(rows.source, state["sized"]), sizes, bucket)
     return np.where(keys.group < 0, np.int32(-1), keys.group * np.int32(found.num_buckets) + bucket).astype(np.int32)
 

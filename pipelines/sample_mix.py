@@ -41,7 +41,7 @@ __all__ = [
     "work_disk_bytes",
 ]
 
-VERSION = 4
+VERSION = 5
 SET = "sample-v1"
 SET_SCHEMA = pa.schema(
     [pa.field("copies", pa.int32()), pa.field("is_heldout", pa.bool_()), pa.field("bucket", pa.int32())]

@@ -112,6 +112,7 @@ def quickstart_rate(step: Step, text_bytes: int) -> costs.Rate:
 def describe_sizes(recipe: Recipe) -> dict[str, Any]:
     """The lines as plain values, with their sums."""
     lines = estimate_sizes(recipe)
+    largest = max(lines, key=lambda line: line.task_memory_bytes, default=None)
     hours = sum(line.core_hours for line in lines)
     return {
         "sources": [source.model_dump() for source in recipe.sources],
@@ -119,7 +120,8 @@ def describe_sizes(recipe: Recipe) -> dict[str, Any]:
         "core_hours": hours,
         "disk_bytes": sum(line.disk_bytes for line in lines),
         "hours": {count: hours / (count * MACHINE_CORES) for count in MACHINE_COUNTS},
-        "task_memory_bytes": max((line.task_memory_bytes for line in lines), default=0),
+        "task_memory_bytes": largest.task_memory_bytes if largest else 0,
+        "task_memory_of": f"{largest.source or 'mix'} {largest.step}" if largest else "",
         "driver_memory_bytes": max((line.driver_memory_bytes for line in lines), default=0),
     }
 
@@ -148,7 +150,8 @@ def print_sizes(sizes: dict[str, Any]) -> None:
     for text in (
         f"{sizes['core_hours']:,.0f} core-hours, {sizes['disk_bytes'] / 1e12:,.1f} TB of disk if nothing is deleted on the way.",
         f"With {MACHINE_CORES} cores each: {', '.join(hours)}; {MACHINE_CORES} tasks take at most "
-        f"{MACHINE_CORES * sizes['task_memory_bytes'] / 1e9:,.0f} GB of a machine's memory, the driver {sizes['driver_memory_bytes'] / 1e9:,.1f} GB.",
+        f"{MACHINE_CORES * sizes['task_memory_bytes'] / 1e9:,.0f} GB of a machine's memory ({sizes['task_memory_of']}), the driver "
+        f"{sizes['driver_memory_bytes'] / 1e9:,.1f} GB.",
         "Speeds of two cores carried over; downloads and models that an endpoint serves are not in it. Nothing was done.",
     ):
         console.print(text, highlight=False, soft_wrap=True)

@@ -6,14 +6,17 @@ import contextlib
 import json
 import os
 import posixpath
+import re
 import shutil
 import socket
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs
 import pytest
@@ -24,14 +27,46 @@ S3_SETTINGS = {
 }  # fmt: skip
 
 
+class Refusals:
+    """Requests that a server answers with 403: those that write (PUT, POST) to a path that `pattern` finds; None: nothing."""
+
+    def __init__(self) -> None:
+        self.pattern: str | None = None
+        self.refused: list[str] = []  # "METHOD path?query" of each
+
+    def refuse(self, environ: dict[str, Any]) -> bool:
+        """Whether to, and remembers it. A copy within the server is told by `copy` after the path."""
+        is_copy = " copy" if "HTTP_X_AMZ_COPY_SOURCE" in environ else ""
+        path, query = urllib.parse.unquote(environ["PATH_INFO"]), environ.get("QUERY_STRING", "")
+        asked = f"{environ['REQUEST_METHOD']} {path}?{query}{is_copy}"
+        writes = environ["REQUEST_METHOD"] in ("PUT", "POST")
+        if self.pattern is None or not writes or not re.search(self.pattern, asked):
+            return False
+        self.refused.append(asked)
+        return True
+
+
 @contextlib.contextmanager
-def open_s3_bucket(name: str) -> Iterator[str]:
+def open_s3_bucket(name: str, refusals: Refusals | None = None) -> Iterator[str]:
     """s3://name on moto's server in this process (0.3 s to start), to which this process's environment leads."""
     import boto3
-    from moto.server import ThreadedMotoServer
+    from moto.moto_server import threaded_moto_server
+    from werkzeug.wsgi import get_input_stream
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
+    class Refusing(threaded_moto_server.DomainDispatcherApplication):  # type: ignore[misc]
+        """Asks `refusals` first."""
+
+        def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+            if refusals is None or not refusals.refuse(environ):
+                return super().__call__(environ, start_response)
+            get_input_stream(environ).read()  # the client listens once it has sent all
+            start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Connection", "close")])
+            return [b"<Error><Code>AccessDenied</Code><Message>refused</Message></Error>"]
+
+    server = threaded_moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threaded_moto_server, "DomainDispatcherApplication", Refusing)
+        server.start()
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))

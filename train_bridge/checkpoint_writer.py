@@ -55,11 +55,14 @@ class CheckpointWriter:
             if self._stager is not None:
                 self._stager.close()
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Write the snapshot; with writing=async the caller may change its tensors as soon as this returns."""
+    def save(self, snapshot: Snapshot, *, is_last: bool = False) -> None:
+        """Write the snapshot; with writing=async the caller may change its tensors as soon as this returns.
+
+        is_last: nothing will change any more, so no copy is taken; on return the checkpoint is whole.
+        """
         started = time.perf_counter()
         self.wait()
-        if self.config.writing == "async":
+        if self.config.writing == "async" and not is_last:
             if self._stager is None:
                 self._stager = _make_stager(any(tensor.is_cuda for tensor in snapshot.tensors.values()))
             staged = snapshot._replace(tensors=self._stager.stage(snapshot.tensors))

@@ -83,15 +83,22 @@ def read_identity(folder: Path) -> dict[str, Any]:
     return values
 
 
-def find_parent(name: str, model: ModelConfig, *, manifest: ShardManifest | None, shards: str) -> Parent:
+def find_parent(
+    name: str, model: ModelConfig, *, manifest: ShardManifest | None, shards: str, is_loaded: bool = True
+) -> Parent:
     """The parent that --from names, a run or a folder in Hugging Face's form.
+
+    is_loaded: False for a run with checkpoints of its own, which reads its parent's no more; RUN@STEP may be removed by then.
 
     Raises  ConfigError naming the field in which `model` is another, or when the shards are of another tokenizer
     """
-    folder, _ = split_run(name)
+    folder, step = split_run(name)
     if is_hf_folder(folder):
         return _find_hf_parent(name, folder, model, manifest=manifest, shards=shards)
-    checkpoint = find_checkpoint(name, option="--from")
+    if is_loaded or step is None:
+        checkpoint = find_checkpoint(name, option="--from")
+    else:
+        checkpoint = folder / "checkpoints" / f"step{step:07d}"
     identity = read_identity(folder)
     check_model(model, identity["config"]["model"], name=name)
     if manifest is not None and identity["tokenizer_fingerprint"] != manifest.tokenizer.fingerprint:

@@ -84,4 +84,4 @@ def _save(parts: LoopParts, checkpoints: CheckpointWriter, step: int, kind: Kind
         loader_state=parts.loader.state_dict(),
         rank=parts.settings.rank,
     )
-    checkpoints.save(snapshot)
+    checkpoints.save(snapshot, is_last=step == parts.config.run.steps)

@@ -237,7 +237,7 @@ def init_weights(model: Olmo3, *, seed: int) -> None:
     """Truncated normal for every matrix, ones for norms. Order: embedding, then per block q k v out w1 w3 w2, then output.
 
     A rank that holds a part of a matrix draws all of it and keeps its part: ranks and seeds do not mix.
-    The normal is the inverse of its distribution function at uniform numbers: one draw per value, 3 s of one core per billion, and
+    The normal is the inverse of its distribution function at uniform numbers: one draw per value, 3 to 5 s of one core per billion, and
     the rest of the work for a rank's own part only. torch's trunc_normal_ draws whole matrices again until all values fit.
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)

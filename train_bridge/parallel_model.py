@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
-from dolma_py.errors import ConfigError
+from dolma_py.errors import MissingDependencyError
 from train_bridge.attention import AttentionBackend
+from train_bridge.distributed import local_part
 from train_bridge.model import Block, ModelConfig, Olmo3, init_weights
 from train_bridge.parallel_config import ParallelConfig
 from train_bridge.parallel_context import SequenceSplit
@@ -125,15 +127,12 @@ def release_gathered(model: nn.Module) -> None:
 def convert_to_float8(model: Olmo3, device: torch.device, *, is_sharded: bool) -> None:
     """Linears of the blocks in torchao's 8-bit form: weights, inputs and gradients scaled per tensor, anew in each step.
 
-    Only those with both sides divisible by 16; the output matrix stays. ConfigError without torchao; on a CPU the products are emulated.
+    Only those with both sides divisible by 16; the output matrix stays. MissingDependencyError without torchao; on a CPU products are emulated.
     """
     try:
         from torchao.float8 import Float8LinearConfig, convert_to_float8_training
     except ImportError as error:
-        rule = "expected the package torchao, which is not installed"
-        raise ConfigError(
-            "parallel.float8", "true", rule, "Run: pip install torchao, or set parallel.float8=false"
-        ) from error
+        raise MissingDependencyError("torchao", "float8") from error
     # OLMo-core's choice for Olmo 3: gathered in 8 bits, 8-bit weights made again for the backward pass, scales powers of two
     config = Float8LinearConfig(
         enable_fsdp_float8_all_gather=is_sharded,
@@ -142,6 +141,16 @@ def convert_to_float8(model: Olmo3, device: torch.device, *, is_sharded: bool) -
         emulate=device.type == "cpu",
     )
     convert_to_float8_training(model.blocks, module_filter_fn=_is_converted, config=config)
+    model.register_state_dict_post_hook(_show_plain_weights)
+
+
+def _show_plain_weights(_module: nn.Module, state: dict[str, Any], _prefix: str, _metadata: Any) -> None:
+    """float32 parts in place of torchao's tensors that hold them, in the same memory: a checkpoint is one of any run."""
+    for name, weight in state.items():
+        plain = getattr(local_part(weight.detach()), "_tensor", None)
+        if isinstance(weight, DTensor) and plain is not None:
+            place = {"shape": weight.shape, "stride": weight.stride(), "run_check": False}
+            state[name] = DTensor.from_local(plain, weight.device_mesh, weight.placements, **place)
 
 
 def _is_converted(module: nn.Module, name: str) -> bool:

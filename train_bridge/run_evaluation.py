@@ -22,6 +22,7 @@ from train_bridge.manifest import ShardManifest, read_manifest
 from train_bridge.metrics import LOGGER, format_duration
 from train_bridge.model import Olmo3
 from train_bridge.run_training import choose_device
+from train_bridge.shard_cache import is_remote, open_shard_file
 from train_bridge.text_tokenizer import TextTokenizer
 from train_bridge.train_config import TrainConfig
 
@@ -49,7 +50,7 @@ def evaluate(
     folder, step = split_run(run)
     name = "eval.json" if step is None else f"eval-step{step:07d}.json"
     path = Path(output) if output is not None else folder / name
-    inputs = _fingerprint_inputs(run, shards, items, max_docs_per_source)
+    inputs = _fingerprint_inputs(run, shards, manifest, items, max_docs_per_source)
     if path.exists() and (found := _read_json(path)).get("inputs_fingerprint") == inputs:
         LOGGER.info("%s holds this evaluation already; remove it to evaluate again", path)
         return found
@@ -82,12 +83,18 @@ def evaluate(
     return result
 
 
-def _fingerprint_inputs(run: str, shards: str, items: str | None, max_docs_per_source: int | None) -> str:
+def _fingerprint_inputs(
+    run: str, shards: str, manifest: ShardManifest, items: str | None, max_docs_per_source: int | None
+) -> str:
     """Of all that decides the result: the checkpoint's files, the held-out documents, the items, the limit."""
     files = sorted(path for path in find_checkpoint(run).rglob("*") if path.is_file())
     files += sorted((Path(shards) / "heldout").glob("*"))
     files += [Path(items)] if items is not None else []
     digests = [[path.name, hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()] for path in files]
+    if is_remote(shards):  # where no glob looks
+        for entry in manifest.heldout.values():
+            with open_shard_file(shards, entry.path) as file:
+                digests.append([entry.path, hashlib.blake2b(file.read(), digest_size=16).hexdigest()])
     return fingerprint(EVALUATION_VERSION, digests, max_docs_per_source)
 
 

@@ -59,14 +59,16 @@ class RunLog:
             past = self.events.read()
             self.writers = open_writers(config.logs, output, first_step=first_step, run_config=dump_config(config))
         histories = {"loss": optimizer.loss_history, "grad_norm": optimizer.norm_history}
+        spike_steps = self._tell_spikes(past)
         self.spikes = {
             name: SpikeWatch(
                 history.tolist(),
                 last_step=first_step,
-                spike_steps=[record["step"] for record in past if name in record.get("spikes", {})],
+                spike_steps=spike_steps[name],
                 sigma=config.logs.spike_sigma,
                 window=config.optimizer.skip_window_steps,
                 min_values=config.optimizer.skip_min_steps,
+                score_steps=config.logs.spike_score_steps,
             )
             for name, history in histories.items()
         }
@@ -76,6 +78,20 @@ class RunLog:
         self.started = time.perf_counter()
         self.idle_sec = 0.0  # of validation and checkpoints, since the start
         self._mark()
+
+    def _tell_spikes(self, past: list[dict[str, Any]]) -> dict[str, list[int]]:
+        """Steps of spikes that still count, from the first rank's events to all: everyone decides alike when to stop."""
+        first = max(self.first_step - self.config.logs.spike_score_steps, 0)
+        flags = torch.zeros((len(SERIES), self.first_step - first), dtype=torch.float32, device=self.device)
+        for row, name in enumerate(SERIES):
+            for record in past:
+                if name in record.get("spikes", {}) and first < record["step"] <= self.first_step:
+                    flags[row, record["step"] - first - 1] = 1
+        told = global_sum(flags).tolist()
+        return {
+            name: [first + 1 + place for place, flag in enumerate(row) if flag]
+            for name, row in zip(SERIES, told, strict=True)
+        }
 
     def _mark(self) -> None:
         """What is measured from here on goes into the next line."""

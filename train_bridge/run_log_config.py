@@ -29,6 +29,9 @@ class LogsConfig(Config):
     spike_sigma: float = Field(
         6.0, gt=0, description="A value this many deviations from the mean of those before is a spike (OLMo-core: 6)."
     )
+    spike_score_steps: int = Field(
+        10_000, ge=1, description="Last steps that a spike score is the share of (OLMo-core)."
+    )
     max_spike_score: float | None = Field(
         None, ge=0, le=1, description="Share of spikes above which the run stops with exit code 4; null: never."
     )

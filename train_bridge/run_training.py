@@ -11,13 +11,14 @@ import json
 import platform
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from dolma_py.config import dump_config, fingerprint
 from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
 from dolma_py.machine import read_peak_bytes
+from train_bridge.attention import AttentionBackend
 from train_bridge.checkpoint import list_checkpoints, load_checkpoint, write_json
 from train_bridge.checkpoint_writer import CheckpointWriter
 from train_bridge.dataset import InstanceDataset
@@ -33,7 +34,6 @@ from train_bridge.mixed_sources import MixedDataset, read_sources
 from train_bridge.model import count_parameters
 from train_bridge.optimizer import build_optimizer
 from train_bridge.packed_dataset import PackedDataset
-from train_bridge.parallel_config import check_fits
 from train_bridge.parallel_mesh import build_layout
 from train_bridge.parallel_model import build_parallel_model
 from train_bridge.run_log_writers import check_packages
@@ -68,7 +68,10 @@ def train(
     device = choose_device(settings.run.device)
     if settings.run.num_threads is not None:
         torch.set_num_threads(settings.run.num_threads)
-    start = None if parent is None else find_parent(parent, settings.model, manifest=manifest, shards=shards)
+    start = None
+    if parent is not None:
+        is_loaded = not (output and list_checkpoints(Path(output)))
+        start = find_parent(parent, settings.model, manifest=manifest, shards=shards, is_loaded=is_loaded)
     if dry_run:
         return _show_cost(settings, device, Assumptions(**(assumed or {})))
     assert manifest is not None, "only a dry run goes without shards"
@@ -111,7 +114,9 @@ def train(
         run_loop(parts, first_step=first_step, output=folder, checkpoints=checkpoints, validator=validator)
     if rank == 0:
         seconds = time.perf_counter() - started
-        _write_results(parts, folder, identity, seconds=seconds, num_tokens=parts.loader.num_tokens - first_tokens)
+        told = {"checkpoint_stall_sec": round(checkpoints.stall_sec, 2), "from": parent}
+        num_tokens = parts.loader.num_tokens - first_tokens
+        _write_results(parts, folder, identity, seconds=seconds, num_tokens=num_tokens, told=told)
     wait_for_all()
     return json.loads((folder / "metrics.json").read_text())
 
@@ -148,6 +153,13 @@ def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
     """bfloat16 for products on request, and on cuda by default; None is float32 throughout."""
     wants_bfloat16 = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
     return torch.bfloat16 if wants_bfloat16 else None
+
+
+def choose_attention(name: str, device: torch.device) -> AttentionBackend:
+    """flex on cuda by default, where sdpa has no windows of its own."""
+    if name == "auto":
+        return "flex" if device.type == "cuda" else "sdpa"
+    return cast(AttentionBackend, name)
 
 
 def _show_cost(config: TrainConfig, device: torch.device, assumed: Assumptions) -> dict[str, Any]:
@@ -188,10 +200,14 @@ def _build_parts(
     config: TrainConfig, dataset: TrainingData, *, device: torch.device, rank: int, world_size: int
 ) -> LoopParts:
     torch.manual_seed(config.run.init_seed)  # torch starts each process with another state, and checkpoints hold it
-    check_fits(config.parallel, config.model, sequence_tokens=config.data.sequence_tokens)
     layout = build_layout(config.parallel, rank=rank, world_size=world_size, device_type=device.type)
     autocast_dtype = choose_autocast(config.run.precision, device)
-    options = {"seed": config.run.init_seed, "device": device, "autocast_dtype": autocast_dtype}
+    options = {
+        "seed": config.run.init_seed,
+        "device": device,
+        "autocast_dtype": autocast_dtype,
+        "attention_backend": choose_attention(config.run.attention, device),
+    }
     model = build_parallel_model(config.model, config.parallel, layout, **options)
     loader = BatchLoader(
         dataset,
@@ -244,8 +260,9 @@ def _describe(config: TrainConfig, dataset: TrainingData, device: torch.device) 
 
 
 def _write_results(
-    parts: LoopParts, folder: Path, identity: dict[str, Any], *, seconds: float, num_tokens: int
+    parts: LoopParts, folder: Path, identity: dict[str, Any], *, seconds: float, num_tokens: int, told: dict[str, Any]
 ) -> None:
+    """metrics.json, run.json (with `told`, which is of this run of the command) and manifest.json, which makes the run complete."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     tail = lines[-max(1, len(lines) // 10) :]
     counts = count_parameters(parts.config.model)
@@ -272,6 +289,7 @@ def _write_results(
         "ranks": parts.settings.world_size,
         "peak_memory_bytes": read_peak_bytes(),
         "peak_device_memory_bytes": peak,
+        **told,
     }
     write_json(folder / "run.json", run)
     manifest = {

@@ -19,7 +19,7 @@ from train_bridge.manifest import MANIFEST_NAME, ShardManifest
 from train_bridge.mixed_sources import SourceConfig
 from train_bridge.model import ModelConfig, pad_vocab_size
 from train_bridge.optimizer import OptimizerConfig
-from train_bridge.parallel_config import LAYOUT_OPTIONS, ParallelConfig
+from train_bridge.parallel_config import LAYOUT_OPTIONS, ParallelConfig, check_fits
 from train_bridge.presets import preset_values
 from train_bridge.run_log_config import LogsConfig
 from train_bridge.schedule import ScheduleConfig
@@ -77,6 +77,9 @@ class RunConfig(Config):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Of products; auto: bfloat16 on cuda only."
     )
+    attention: Literal["auto", "sdpa", "flex", "flash"] = Field(
+        "auto", description="Back end of attention; auto: flex on cuda, sdpa elsewhere. The same sums in other orders."
+    )
     num_threads: int | None = Field(None, ge=1, description="CPU threads of torch; null: torch decides.")
     log_every_steps: int = Field(10, ge=1, description="Steps between two lines of progress.")
 
@@ -85,7 +88,7 @@ class RunConfig(Config):
 _SECTIONS_NOT_IN_FINGERPRINT = ("launch", "stage", "logs", "validation")
 _NOT_IN_FINGERPRINT = {
     "data": ("prefetch_batches", "cache"),
-    "run": ("device", "num_threads", "log_every_steps"),
+    "run": ("device", "attention", "num_threads", "log_every_steps"),
     "checkpoints": ("permanent_every_steps", "ephemeral_every_steps", "keep_ephemeral", "writing"),
     "parallel": LAYOUT_OPTIONS,
 }
@@ -170,6 +173,7 @@ def load_train_config(
         expected = pad_vocab_size(manifest.vocab_size)
         rule = f"expected {expected}, the {manifest.vocab_size} entries of the shards' tokenizer rounded up to 128"
         raise ConfigError("model.vocab_size", config.model.vocab_size, rule, "Use: --set model.vocab_size=null")
+    check_fits(config.parallel, config.model, sequence_tokens=config.data.sequence_tokens)
     return config
 
 

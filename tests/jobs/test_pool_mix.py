@@ -1,7 +1,12 @@
-"""The recipe pool-mix over a made pool of seven folders, from raw files to shards."""
+"""The recipe pool-mix over a made pool of seven folders, from raw files to shards.
+
+All of it is a slow test: 13 steps, two trained models among them, take a minute and more. Its end, from documents to shards, is a quick
+one, in this process and without scores.
+"""
 
 from __future__ import annotations
 
+import collections
 import json
 import random
 
@@ -11,12 +16,18 @@ import pytest
 from dolma_py import manifest
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
-from pipelines.build_recipe import BuildOptions, build_named
+from dolma_py.views import attribute_path
+from mixers.tokenization import BpeConfig, train_bpe
+from pipelines import steps
+from pipelines.build_recipe import BuildOptions, build_from, build_named
+from pipelines.done_steps import State
 from pipelines.recipe import load_recipe
 from pipelines.recipe_check import check_recipe
+from tests.jobs.made_mix import run_in_order
 from tests.jobs.made_recipe import make_text
 from tests.tiny_classifier import train_two
 
+COUNTER = "mixers.token_count:TokenCountTagger"
 FOLDERS = {
     "books": ("novels", 30), "code": ("oss", 40), "docs": ("docs_powershell-0", 40), "law": ("laws", 30), "math": ("stacks", 30),
     "multilingual": ("web", 40), "web": ("web_pages_rawtext-0", 60),
@@ -65,6 +76,51 @@ def test_it_is_refused_without_its_model(corpus):
         load_recipe("pool-mix", [f"steps.topics.taggers.0.options.model_path={corpus}/topics.bin"]), Corpus(str(corpus))
     )
     assert not [row for row in rows if row.is_missing]
+
+
+def test_every_cell_is_written_as_it_was_planned(corpus, tmp_path, monkeypatch):
+    """Tokens of the shards by cell, recounted from lineage and attributes: within one document, the cell's edge, of the plan."""
+    monkeypatch.setattr(steps, "run_units", run_in_order)
+    monkeypatch.setattr("pipelines.ingest_documents.rename_repeated_ids", lambda context, listing, shards: shards)
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(train_bpe([make_text(random.Random(1), 40)], BpeConfig(vocab_size=300)))
+    own = {
+        "pool": {}, "tokens": {"taggers": [{"tagger": COUNTER, "options": {"tokenizer": str(path)}}]},
+        "plan": {"score": "token_count-v1.tokens", "topic": None, "num_buckets": 4, "heldout": {"heldout_docs": 2}},
+        "sample": {"score": "token_count-v1.tokens", "topic": None, "num_buckets": 4, "heldout": {"heldout_docs": 2}},
+        "shards": {"tokenizer": str(path), "tokens_per_part": 20_000},
+    }  # fmt: skip
+    recipe = load_recipe("pool-mix", [])
+    chosen = [values | own[values["name"]] for values in recipe.steps if values["name"] in own]
+    (tmp_path / "inputs").symlink_to(corpus / "inputs")
+    made = Corpus(str(tmp_path))
+    build_from(
+        recipe.model_copy(update={"steps": chosen, "sources": []}),
+        made,
+        BuildOptions(show_progress=False),
+        State(None, {}),
+    )
+    assert len(json.loads((tmp_path / "tokens/pool-mix/manifest.json").read_text())["files"]) > 1
+    lineage = pq.read_table(tmp_path / "tokens/pool-mix/lineage.parquet").to_pylist()
+    buckets = {}
+    for shard in made.read_listing().shards:
+        table = pq.read_table(made.path(attribute_path("sample-v1", shard)))
+        buckets |= {(shard.number, row): bucket for row, bucket in enumerate(table.column("bucket").to_pylist())}
+    written = collections.Counter()
+    for copy in lineage:
+        written[copy["source"], buckets[copy["shard"], copy["row"]]] += copy["end"] - copy["start"]
+    cells = pq.read_table(tmp_path / "runs/pool-mix/03-sample/sampled.parquet").to_pylist()
+    assert sum(row["planned_tokens"] > 0 for row in cells) > 20 and written.total() == sum(written.values()) > 100_000
+    for row in cells:
+        assert written[row["source"], row["bucket"]] == row["sampled_tokens"], row
+        assert abs(row["sampled_tokens"] - row["planned_tokens"]) <= row["edge_tokens"], row
+    # the recipe's shares; what a source cannot give is told, and goes to the others
+    facts = json.loads((tmp_path / "runs/pool-mix/02-plan/manifest.json").read_text())["facts"]
+    total = sum(row["planned_tokens"] for row in cells)
+    for source, share in (("code", 0.25), ("math", 0.15)):
+        planned = sum(row["planned_tokens"] for row in cells if row["source"] == source)
+        short = [shortage for shortage in facts["shortages"] if shortage["source"] == source]
+        assert planned / total == pytest.approx(share, abs=0.01) if not short else planned / total < share
 
 
 @pytest.mark.slow

@@ -83,14 +83,14 @@ def test_top_and_reservoir_take_who_they_should(made):
         row | values for row, values in zip(rows, read_set(root, "sample-v1"), strict=True) if not values["is_heldout"]
     ]
     for row in drawn:
-        row["score"] = -1.0 if row["score"] is None else row["score"]
+        row["score"] = float("-inf") if row["score"] is None else row["score"]  # below all that have one
     best = [row for row in drawn if row["source"] == "web" and not row["dirty"]]
     for topic in ("art", "law") if "selection" in settings else ():
         mine = [row for row in best if row["topic"] == topic]
         most = max(row["copies"] for row in mine)
         # those with the copy more have no smaller score than those without
         assert min(row["score"] for row in mine if row["copies"] == most) >= max(
-            (row["score"] for row in mine if row["copies"] < most), default=-1.0
+            (row["score"] for row in mine if row["copies"] < most), default=float("-inf")
         )
     low = [row for row in drawn if row["source"] == "code" and row["bucket"] < 3]
     assert low and any(row["copies"] for row in low) == ("selection" not in settings)

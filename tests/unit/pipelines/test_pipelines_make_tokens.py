@@ -117,6 +117,29 @@ def test_a_copy_has_the_place_that_it_has_uncut(corpus):
     assert order[0] == order[1]
 
 
+def test_copies_lie_far_apart_in_the_tokens(tmp_path, corpus):
+    """Of 600 documents of about equal length, with 1 to 7 copies: the nearest two of k are 1/(2k) of all tokens apart, around the end too."""
+    *_, path, _ = corpus
+    rows = [{"text": f"{number:03d} {'some words ' * 9}", "source": "web"} for number in range(600)]
+    made = tiny_corpus.write_corpus(str(tmp_path / "apart"), [[rows[:300], rows[300:]]])
+    copies = {row: 1 + row % 7 for row in range(600)}
+    values = [{"copies": copies[row], "is_heldout": False, "bucket": 0} for row in range(600)]
+    tiny_corpus.write_attributes(made, "sample-v1", [[values[:300], values[300:]]], sample_mix.SET_SCHEMA)
+    tokenize((made, made.load_view(None), path, sum(copies.values())))
+    parts = json.loads(storage.read_bytes(made.path("tokens/mix/manifest.json")))["files"]
+    assert len(parts) > 5
+    before = np.cumsum([0, *(part["tokens"] for part in parts)])
+    lineage = pq.read_table(made.path("tokens/mix/lineage.parquet"))
+    place = before[lineage.column("part").to_numpy()] + lineage.column("start").to_numpy()
+    row = lineage.column("row").to_numpy()
+    for number in range(600):
+        places = np.sort(place[row == number])
+        assert len(places) == copies[number]
+        gaps = np.diff([*places, places[0] + before[-1]])
+        # the guarantee is of the hashes' range; 2400 copies fall into it unevenly by some 1/50
+        assert gaps.min() / before[-1] > 1 / (2 * len(places)) - 0.03, number
+
+
 def test_bytes_do_not_depend_on_splits(corpus):
     made = corpus[0]
     tokenize(corpus, fim=CODE)

@@ -145,6 +145,8 @@ def test_the_loop_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
         writer.save(snapshot(model, optimizer, step=4))  # waits for the first: one is in flight at a time
         assert names(tmp_path)[0] == "step0000003"
         assert writer.stall_sec > 0
+        writer.save(snapshot(model, optimizer, step=5), is_last=True)
+        assert names(tmp_path) == ["step0000003", "step0000004", "step0000005"]
     again, its_optimizer = trained(0)
     load_checkpoint(list_checkpoints(tmp_path)[0], model=again, optimizer=its_optimizer)
     assert all(map(torch.equal, expected, everything(again, its_optimizer)))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.jobs.killed_commands import kill_all, reach, start
-from tests.saved_tensors import final_weights, saved_tensors
+from tests.saved_tensors import final_weights, saved_tensors, write_hf_copy
 from train_bridge.checkpoint import list_checkpoints, load_model_weights, read_state
 from train_bridge.model import ModelConfig, Olmo3
 from train_bridge.run_training import train
@@ -152,6 +152,11 @@ def test_a_fork_in_two_processes_starts_from_the_parents_weights(overrides, make
     assert losses_of(two) == pytest.approx(losses_of(tmp_path / "one"), rel=2e-5)
     assert losses_of(two)[0] < losses_of(tmp_path / "parent")[0] - 0.1
     assert json.loads((two / "config.json").read_text())["parent"]["step"] == 5
+    folder = str(write_hf_copy(tmp_path / "parent", tmp_path / "hf"))
+    train(**config, output=str(tmp_path / "one-hf"), parent=folder)
+    status, words = train_ranks(2, train_config_file, shards, tmp_path / "two-hf", *overrides, parent=folder)
+    assert status == 0, words[-3000:]
+    assert losses_of(tmp_path / "two-hf") == pytest.approx(losses_of(tmp_path / "one-hf"), rel=2e-5)
 
 
 @pytest.mark.slow

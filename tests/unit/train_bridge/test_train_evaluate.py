@@ -187,6 +187,16 @@ def test_evaluation_counts_what_is_there(finished_run, tmp_path):
     assert first["sources"]["prose"]["bytes"] == len(TEXTS[0])
 
 
+def test_an_older_checkpoint_has_an_evaluation_of_its_own(finished_run):
+    output, shards = finished_run
+    common = {"shards": str(shards), "items": None, "output": None, "max_docs_per_source": None}
+    newest = evaluate(run=str(output), **common)
+    older = evaluate(run=f"{output}@5", **common)
+    assert json.loads((output / "eval-step0000005.json").read_text()) == older
+    assert (newest["checkpoint"], older["checkpoint"]) == ("step0000010", "step0000005")
+    assert older["all_documents"]["bits_per_byte"] > newest["all_documents"]["bits_per_byte"]
+
+
 def test_evaluation_refuses_what_does_not_fit(finished_run, tmp_path):
     output, shards = finished_run
     common = {"run": str(output), "shards": str(shards), "output": None, "max_docs_per_source": None}

@@ -1,19 +1,20 @@
 """Runs that start from other runs, and averages of runs: what goes on, what begins anew, what is refused."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from dolma_py.cli import app
 from dolma_py.errors import ConfigError, DataError
-from tests.saved_tensors import final_weights, saved_tensors
+from tests.saved_tensors import final_weights, saved_tensors, write_hf_copy
 from train_bridge import forking
 from train_bridge.checkpoint import Snapshot, commit, list_checkpoints, read_state, take_snapshot, write_partial
-from train_bridge.conversion import hf_config_values
-from train_bridge.hf_files import write_hf_folder
 from train_bridge.model import ModelConfig, build_model
 from train_bridge.optimizer import OptimizerConfig, build_optimizer
 from train_bridge.run_evaluation import load_run
@@ -32,10 +33,18 @@ def run(config, shards, output, *overrides, **values):
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    return tmp_path_factory.mktemp("made") / "parent"
+
+
 @pytest.fixture
-def parent(make_shards, train_config_file, tmp_path):
-    """A run of 10 steps with checkpoints after 5 and 10."""
-    run(train_config_file, make_shards(), tmp_path / "parent")
+def parent(made_once, make_shards, train_config_file, tmp_path):
+    """A run of 10 steps with checkpoints after 5 and 10, and its shards; trained once, copied for each test."""
+    shards = make_shards()
+    if not made_once.exists():
+        run(train_config_file, shards, made_once)
+    shutil.copytree(made_once, tmp_path / "parent")
     return tmp_path / "parent"
 
 
@@ -110,6 +119,7 @@ def test_a_fork_resumes_without_its_parents_checkpoint_and_knows_its_parent(
     assert caught.value.field == "parent"
     with pytest.raises(Exception, match="parent.step was 5, now 10"):
         run(train_config_file, shards, child, parent=str(parent))
+    shutil.rmtree(parent / "checkpoints" / "step0000005")
     run(train_config_file, shards, child, parent=f"{parent}@5")
     left, right = final_weights(tmp_path / "straight"), final_weights(child)
     assert all(torch.equal(left[name], right[name]) for name in left)
@@ -184,15 +194,7 @@ def test_shards_of_another_tokenizer_are_refused(parent, make_shards, train_conf
 @pytest.fixture
 def hf_folder(parent, tmp_path):
     """The parent's weights in Hugging Face's form."""
-    config, model, _ = load_run(str(parent))
-    tokens = json.loads((parent / "tokens.json").read_text())
-    values = hf_config_values(
-        model.config, vocab_size=tokens["vocab_size"], context_tokens=16, eos_token_id=tokens["eos_token_id"]
-    )
-    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}))
-    (tmp_path / "hf").mkdir()
-    write_hf_folder(tmp_path / "hf", model, values, dtype=torch.float32, tokenizer=tmp_path / "tokenizer.json")
-    return tmp_path / "hf"
+    return write_hf_copy(parent, tmp_path / "hf")
 
 
 def test_a_fork_of_a_hugging_face_folder_passes_the_gate_first(
@@ -304,6 +306,19 @@ def test_an_average_is_a_run_for_all_who_read_one(parent, train_config_file, tmp
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
+def test_the_commands_take_steps_weights_and_parents(parent, train_config_file, tmp_path):
+    def call(*words):
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exit_code == 0, (result.output, result.exception)
+
+    call("soup", "--output", tmp_path / "average", f"{parent}@5", parent, "--weight", 3, "--weight", 1)
+    averaged = json.loads((tmp_path / "average" / "config.json").read_text())["averaged"]
+    assert [(one["step"], one["share"]) for one in averaged] == [(5, 0.75), (10, 0.25)]
+    child, shards = tmp_path / "child", tmp_path / "shards"
+    call("train", "--config", train_config_file, "--shards", shards, "--output", child, "--from", tmp_path / "average")
+    assert json.loads((child / "run.json").read_text())["from"] == str(tmp_path / "average")
+
+
 @pytest.mark.parametrize(
     ("weights", "rule"),
     [
@@ -349,6 +364,7 @@ print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
 """
 
 
+@pytest.mark.slow
 def test_one_tensor_at_a_time_is_in_memory(parent, tmp_path):
     """A model of 88 MB whose largest tensor has 1 MB of float32: three of them are averaged in little more than that."""
     shape = {"d_model": 512, "mlp_hidden": 512, "num_layers": 12, "num_heads": 8, "num_kv_heads": 8, "head_dim": 64}

@@ -23,7 +23,7 @@ from train_bridge.model import ModelConfig, build_model
 from train_bridge.optimizer import OptimizerConfig, build_optimizer
 from train_bridge.parallel_mesh import Layout
 from train_bridge.presets import preset_values
-from train_bridge.run_training import train
+from train_bridge.run_training import choose_attention, train
 from train_bridge.step import StepSettings, accumulate_gradients, train_step
 from train_bridge.train_config import CONFIG_FOLDER, find_config, load_train_config
 
@@ -275,7 +275,7 @@ def test_killed_by_force_it_finishes_with_the_same_weights(make_shards, train_co
     overrides = ("run.steps=60", "checkpoints.permanent_every_steps=10")
     run(train_config_file, shards, tmp_path / "straight", *overrides)
     code = (
-        "import sys; from train_bridge.run_training import train; "
+        "import sys; from train_bridge.run_training import choose_attention, train; "
         "train(config=sys.argv[1], shards=sys.argv[2], output=sys.argv[3], overrides=sys.argv[4:], dry_run=False)"
     )
     output = tmp_path / "killed"
@@ -323,7 +323,7 @@ def test_two_ranks_give_the_gradient_of_one(make_shards, train_config_file, tmp_
     shards = make_shards()
     run(train_config_file, shards, tmp_path / "one")
     code = (
-        "import sys; from train_bridge.run_training import train; "
+        "import sys; from train_bridge.run_training import choose_attention, train; "
         "train(config=sys.argv[1], shards=sys.argv[2], output=sys.argv[3], overrides=[], dry_run=False)"
     )
     command = [sys.executable, "-c", code, str(train_config_file), str(shards), str(tmp_path / "two")]
@@ -422,3 +422,10 @@ def test_mistakes_are_named_by_key(override, key, make_shards, train_config_file
 def test_an_unknown_config_lists_the_known_ones():
     with pytest.raises(ConfigError, match="quickstart/pretrain"):
         find_config("quickstart/pretrian")
+
+
+def test_the_back_end_of_attention_is_a_setting(make_shards, train_config_file, tmp_path):
+    assert [choose_attention("auto", torch.device(kind)) for kind in ("cpu", "cuda")] == ["sdpa", "flex"]
+    # what a run asks for reaches its model: this back end has no gradients on a CPU
+    with pytest.raises(ConfigError, match="expected a GPU where gradients are needed"):
+        run(train_config_file, make_shards(), tmp_path / "run", "run.attention=flex")

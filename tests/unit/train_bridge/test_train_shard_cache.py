@@ -12,11 +12,12 @@ import pytest
 
 from dolma_py import storage
 from dolma_py.errors import ConfigError, DataError
-from tests.made_shards import write_shards
+from tests.made_shards import write_byte_tokenizer, write_shards
 from tests.remote_places import open_google_bucket, open_s3_bucket
 from train_bridge import shard_cache
 from train_bridge.checkpoint import list_checkpoints
 from train_bridge.manifest import read_manifest
+from train_bridge.run_evaluation import evaluate
 from train_bridge.run_training import open_dataset, train
 from train_bridge.shard_cache import ShardCache, ShardCacheConfig, join_shards
 from train_bridge.train_config import DataConfig
@@ -225,9 +226,32 @@ def test_a_run_on_remote_shards_has_the_weights_of_a_local_one(remote, local, tr
             config=str(train_config_file), shards=str(shards), output=str(tmp_path / name), overrides=overrides,
             dry_run=False,
         )  # fmt: skip
-    weights = [(list_checkpoints(tmp_path / name)[-1] / "model_and_optim/__0_0.distcp").read_bytes() for name in ("local", "remote")]
+    weights = [
+        (list_checkpoints(tmp_path / name)[-1] / "model_and_optim/__0_0.distcp").read_bytes()
+        for name in ("local", "remote")
+    ]
     assert weights[0] == weights[1]
     assert sum((tmp_path / "cache" / name).stat().st_size for name in kept_files(tmp_path / "cache")) <= 2200
+
+
+def test_validation_and_evaluation_read_remote_documents(train_config_file, tmp_path):
+    pytest.importorskip("tokenizers")
+    local = write_shards(tmp_path / "shards", vocab_size=257, heldout={"web": ["Some text.", "More text."]})
+    write_byte_tokenizer(local)
+    told = []
+    with open_s3_bucket("heldout") as bucket:
+        values = json.loads((local / "manifest.json").read_text())
+        for entry in values["files"]:
+            entry["checksum"] = storage.checksum_file(str(local / entry["path"]))
+        (local / "manifest.json").write_text(json.dumps(values))
+        url = upload(local, f"{bucket}/tokens")
+        for shards, name in ((str(local), "local"), (url, "remote")):
+            overrides = ["validation.every_steps=2", "run.steps=2", f"data.cache.folder={tmp_path / 'cache'}"]
+            output = str(tmp_path / name)
+            train(config=str(train_config_file), shards=shards, output=output, overrides=overrides, dry_run=False)
+            result = evaluate(run=output, shards=shards, items=None, output=None, max_docs_per_source=None)
+            told.append(((tmp_path / name / "validation.jsonl").read_text(), result["all_documents"]))
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,15 @@ def test_the_layout_is_the_published_one(name):
     assert (parallel["activation_checkpointing"], parallel["activation_budget"]) == (mode, budget)
     assert got["tokens_per_sec_per_gpu"] == pytest.approx(rate)
     assert got["estimated_sec"] == pytest.approx(got["tokens"] / rate / gpus, rel=1e-6)
+    loops = load(name).data.instance_filter
+    assert (loops is not None) == ("32b" in name)
+    assert loops is None or (loops.repetition_min_period, loops.repetition_max_period, loops.repetition_max_count) == (
+        1,
+        13,
+        32,
+    )
+    checkpoints = load(name).checkpoints
+    assert checkpoints.permanent_every_steps == 1000 and 100 <= checkpoints.ephemeral_every_steps <= 500
     # on cards of 80 GB
     assert got["memory_bytes"] < 80e9
 

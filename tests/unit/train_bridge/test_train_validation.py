@@ -168,12 +168,14 @@ def test_nothing_to_validate_on_is_told(make_shards, train_config_file, tmp_path
 
 
 @pytest.mark.slow
-def test_two_processes_validate_as_one(shards, items, train_config_file, tmp_path):
+@pytest.mark.parametrize("layout", ["{}", "{shard: 2}", "{context: 2}", "{tensor: 2}"])
+def test_two_processes_validate_as_one(shards, items, train_config_file, tmp_path, layout):
     """The values are those of one process but for what two ranks' sums of gradients differ in."""
     every = EVERY_4 % items
-    run(train_config_file, shards, tmp_path / "one", every)
+    run(train_config_file, shards, tmp_path / "one", every, "model.num_kv_heads=2")
     command = [sys.executable, "-m", "dolma_py", "train", "--config", str(train_config_file), "--shards", str(shards)]
-    command += ["--output", str(tmp_path / "two"), "--set", every]
+    command += ["--output", str(tmp_path / "two"), "--set", every, "--set", f"parallel={layout}"]
+    command += ["--set", "model.num_kv_heads=2"]  # heads that two ranks can share
     port = str(20000 + os.getpid() % 20000)
     shared = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     ranks = [subprocess.Popen(command, cwd=REPOSITORY, env={**shared, "RANK": str(rank)}) for rank in range(2)]
