@@ -126,7 +126,7 @@ def score_texts(
 
     Guarantees                  same values for any batch split; labels are the library's and probabilities within 1e-5 of its own, in
                                 float32 sums of the same order (but for models with character n-grams, see the kernels)
-    Cost                        scratch of 17 bytes per byte of the longest text or of 512 KiB, 21 with word n-grams; 2 MB for a model with
+    Cost                        scratch of 17 bytes per byte of the longest text or of 512 KiB, 21 with word n-grams; 6 MB for a model with
                                 character n-grams; 4 L bytes a text
     """
     found = [
@@ -169,6 +169,9 @@ def _allocate_memo(arrays: ModelArrays) -> kernels.Memo:
         np.empty((size, kernels.MEMO_KEY_BYTES // 8), np.uint64),
         np.zeros(size, np.int64),
         np.empty((size, dim), np.float32),
+        np.empty((size, kernels.MEMO_KEY_BYTES // 8), np.uint64),
+        np.zeros(size, np.int64),
+        np.empty((size, kernels.MEMO_ROWS), np.int64),
     )
 
 

@@ -22,6 +22,7 @@ HASH, KEY, NUM_TOKEN_COLUMNS = 0, 1, 2
 MEMO_KEY_BYTES = 24  # longer words are not remembered
 MEMO_WORDS = 1 << 14
 MEMO_TOKENS = 1 << 11
+MEMO_ROWS = 32  # of words with more, rows are not remembered
 
 _HASH_START = np.uint64(2166136261)
 # space, \n, \r, \t, \v, \f and NUL part words
@@ -50,6 +51,10 @@ class Memo(NamedTuple):
     keys: Any  # uint64 (M, 3): the word, zeros behind it; a word holds no NUL
     counts: Any  # int64 (M,): rows in the sum + 1; 0: free
     sums: Any  # float32 (M, D)
+    # of long texts, in which no sum is shared, the rows themselves
+    list_keys: Any  # uint64 (M, 3)
+    list_sizes: Any  # int64 (M,): rows of the word + 1; 0: free
+    lists: Any  # int64 (M, MEMO_ROWS): in the order in which they are added
 
 
 @njit(inline="always", **KERNEL)
@@ -238,13 +243,17 @@ def _pack_eight(data, start, end):
 
 
 @njit(inline="always", **KERNEL)
+def _is_word(keys, data, start, end, key):
+    # whether the word that has these keys, uint64 (3,), is data[start:end], with its first eight bytes
+    if keys[0] != key or end - start > MEMO_KEY_BYTES:
+        return False
+    return keys[1] == _pack_eight(data, start + 8, end) and keys[2] == _pack_eight(data, start + 16, end)
+
+
+@njit(inline="always", **KERNEL)
 def _add_remembered(memo, slot, data, start, end, key, total):
     # the rows in the sum that the memo has of a word, which is then added; -1: the memo has another word or none
-    if memo.counts[slot] == 0 or memo.keys[slot, 0] != key or end - start > MEMO_KEY_BYTES:
-        return -1
-    if memo.keys[slot, 1] != _pack_eight(data, start + 8, end) or memo.keys[slot, 2] != _pack_eight(
-        data, start + 16, end
-    ):
+    if memo.counts[slot] == 0 or not _is_word(memo.keys[slot], data, start, end, key):
         return -1
     for i in range(len(total)):
         total[i] += memo.sums[slot, i]
@@ -259,6 +268,31 @@ def _remember(memo, slot, data, start, end, word_sum, count):
             memo.keys[slot, part] = _pack_eight(data, start + 8 * part, end)
         memo.counts[slot] = count + 1
         memo.sums[slot, :] = word_sum
+
+
+@njit(inline="always", **KERNEL)
+def _add_listed(memo, slot, data, start, end, key, rows, total):
+    # as _add_remembered, from the list of the word's rows, one by one
+    if memo.list_sizes[slot] == 0 or not _is_word(memo.list_keys[slot], data, start, end, key):
+        return -1
+    count = memo.list_sizes[slot] - 1
+    _add_ids(rows, memo.lists[slot], count, total)
+    return count
+
+
+@njit(**KERNEL)
+def _list_rows(memo, slot, data, start, end, entry, char_ids, num_chars):
+    # a word's own row, where it has one, and those of its character n-grams, for the next time
+    own = 1 if entry >= 0 else 0
+    if end - start > MEMO_KEY_BYTES or own + num_chars > MEMO_ROWS:
+        return
+    for part in range(MEMO_KEY_BYTES // KEY_BYTES):
+        memo.list_keys[slot, part] = _pack_eight(data, start + 8 * part, end)
+    if own:
+        memo.lists[slot, 0] = entry
+    for place in range(num_chars):
+        memo.lists[slot, own + place] = char_ids[place]
+    memo.list_sizes[slot] = own + num_chars + 1
 
 
 @njit(**KERNEL)
@@ -313,6 +347,8 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
             remembered, entry = -1, -1
             if sums_words:
                 remembered = _add_remembered(memo, slot, data, start, end, key, total)
+            elif has_chars:
+                remembered = _add_listed(memo, slot, data, start, end, key, rows, total)
             if remembered < 0:
                 entry = find_entry_kernel(words, data, start, end, value, key)
                 if entry >= words.num_words:
@@ -339,10 +375,13 @@ def hidden_vectors_kernel(data, tokens, words, rows, memo, hidden, counts):
                 if entry >= 0:
                     add_row_kernel(rows, entry, sums)
                     num_rows = 1
-                num_rows += add_chars_kernel(words, rows, data, start, end, padded, char_ids, sums)
+                num_chars = add_chars_kernel(words, rows, data, start, end, padded, char_ids, sums)
+                num_rows += num_chars
                 if sums_words:
                     _remember(memo, slot, data, start, end, word_sum, num_rows)
                     total += word_sum
+                else:
+                    _list_rows(memo, slot, data, start, end, entry, char_ids, num_chars)
                 count += num_rows
             elif entry >= 0:
                 num_ids = _wait(rows, ids, num_ids, entry, total)
