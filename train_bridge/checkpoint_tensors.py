@@ -6,6 +6,7 @@ optimizer.MOMENT.PARAMETER whatever wraps the model, and rng.RANK.DEVICE. Nothin
 
 from __future__ import annotations
 
+import enum
 import io
 import pickle
 import warnings
@@ -200,7 +201,16 @@ class _MetadataUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _METADATA_CLASSES or (module == "torch" and name in _dtype_names()):
             return super().find_class(module, name)
+        if (module, name) == ("builtins", "getattr"):  # how Python 3.11.2 and others write a member of an enumeration
+            return _find_member
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a checkpoint")
+
+
+def _find_member(kind: Any, name: str) -> Any:
+    """A member of an enumeration, and nothing else that getattr gives."""
+    if not (isinstance(kind, type) and issubclass(kind, enum.Enum) and name in kind.__members__):
+        raise pickle.UnpicklingError(f"{str(name)[:40]} has no place in a checkpoint")
+    return kind[name]
 
 
 def _dtype_names() -> Iterator[str]:

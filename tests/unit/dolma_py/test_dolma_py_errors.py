@@ -44,6 +44,7 @@ CASES = [
         errors.EndpointError("http://h/v1", "20 of 20 requests\nfailed", "Look at the server."),
         "endpoint http://h/v1: 20 of 20 requests failed. Look at the server. Answers that came are kept: run again to go on.",
     ),
+    (errors.SpikeError(12, "loss", 0.03, 0.01), "step 12: spike score of the loss is 0.03, allowed is 0.01"),
 ]
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: what is in them, when they are taken and removed, what a broken one says, and a kill at every moment of a save."""
 
 import errno
+import io
 import json
 import os
 import pickle
@@ -13,12 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+import torch.distributed.checkpoint.metadata as distributed_metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_py.config import build_config
 from dolma_py.errors import ConfigError, DataError
-from train_bridge import checkpoint_writer
+from train_bridge import checkpoint_tensors, checkpoint_writer
 from train_bridge.checkpoint import (
     clear_leftovers,
     list_checkpoints,
@@ -255,6 +257,26 @@ def test_an_old_checkpoint_says_so(tmp_path):
 class Harmful:
     def __reduce__(self):
         return os.system, ("touch harmed",)
+
+
+class Member:
+    """How Python 3.11.2 and others pickle a member of an enumeration; and how one would get at anything else."""
+
+    def __init__(self, kind, name):
+        self.kind, self.name = kind, name
+
+    def __reduce__(self):
+        return getattr, (self.kind, self.name)
+
+
+def test_members_of_enumerations_are_read_as_every_python_writes_them():
+    encoding = distributed_metadata._MEM_FORMAT_ENCODING
+    for written in (Member(encoding, "TORCH_PRESERVE_FORMAT"), encoding.TORCH_PRESERVE_FORMAT):
+        file = io.BytesIO(pickle.dumps(written))
+        assert checkpoint_tensors._MetadataUnpickler(file).load() is encoding.TORCH_PRESERVE_FORMAT
+    for kind, name in ((encoding, "__class__"), (encoding, "mro"), (torch.Size, "count")):
+        with pytest.raises(pickle.UnpicklingError, match="no place"):
+            checkpoint_tensors._MetadataUnpickler(io.BytesIO(pickle.dumps(Member(kind, name)))).load()
 
 
 @pytest.mark.parametrize(
