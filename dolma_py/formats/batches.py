@@ -63,7 +63,7 @@ class TextBuffer:
 
     def _make_room(self, num_bytes: int) -> None:
         if self.used + num_bytes > len(self.data):
-            data = allocate_bytes(max(self.used + num_bytes, 2 * len(self.data)))
+            data = allocate_bytes(max(self.used + num_bytes, len(self.data) + len(self.data) // 2))
             data[: self.used] = self.data[: self.used]
             self.data = data
 
@@ -71,7 +71,9 @@ class TextBuffer:
         """All that is held, as a column; none is held afterwards."""
         offsets = np.concatenate(self.ends)
         texts = make_strings(self.data[: offsets[-1]], offsets, pa.large_string())
-        self.data, self.used = allocate_bytes(len(self.data)), 0
+        # no larger than the next one will need by this one: a column is copied out of a buffer that it leaves half empty
+        room = max(FIRST_BYTES, min(len(self.data), self.used + self.used // 2))
+        self.data, self.used = allocate_bytes(room), 0
         self.ends, self.staged = [np.zeros(1, np.int64)], None
         return texts
 
