@@ -145,10 +145,7 @@ def iterate_rows(
         def column(setting: str, rows: np.ndarray = rows, group: int = group) -> np.ndarray:
             return read_column(corpus, setting, params[setting], shard, group, rows).to_numpy(zero_copy_only=False)
 
-        tokens = column("tokens")
-        if np.isnan(tokens.astype(np.float64)).any():
-            rule = f"a document of the view has no value of {params['tokens']}"
-            raise DataError(shard.path, rule, hint="Count tokens over this view.")
+        tokens = read_tokens(corpus, params["tokens"], shard, group, rows)
         score = column("score") if params["score"] else np.zeros(len(rows), np.float32)
         # text the model knows nothing of goes below all others, whatever the range of its scores
         score = np.where(np.isnan(score), np.float32(-np.inf), score)
@@ -162,7 +159,7 @@ def iterate_rows(
             removals = count_removals(view, verdict.failed, sizes, sources, by_size)
         values = [
             pa.array(pack_address(shard.number, first_row + rows)), chosen.column("source"), pa.array(score.astype(np.float32)),
-            pa.array(tokens.astype(np.int64)), pa.array(verdict.bytes_before[-1][rows]),
+            pa.array(tokens), pa.array(verdict.bytes_before[-1][rows]),
             pa.array(hashing.hash_ids(chosen.column("id"), seed=0, name="document")),
             read_topics(corpus, params["topic"], shard, group, rows),
         ]  # fmt: skip
@@ -213,6 +210,21 @@ def add_removals(parts: Iterable[dict[str, list[list[int]]]]) -> dict[str, list[
         for source, counts in part.items():
             sums[source] = sums.get(source, 0) + np.array(counts, np.int64)
     return {source: sums[source].tolist() for source in sorted(sums)}
+
+
+def read_tokens(corpus: Corpus, name: str, shard: Shard, group: int, rows: np.ndarray) -> np.ndarray:
+    """Tokens of a row group's rows by the column `name`, int64, 0 or more. ConfigError for one that holds no whole numbers."""
+    column = read_column(corpus, "tokens", name, shard, group, rows)
+    if not pa.types.is_integer(column.type):
+        raise ConfigError("tokens", name, f"expected a column of whole numbers, it is {column.type}")
+    if column.null_count:
+        raise DataError(
+            shard.path, f"a document of the view has no value of {name}", hint="Count tokens over this view."
+        )
+    tokens = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    if int(tokens.min(initial=0)) < 0:
+        raise DataError(shard.path, f"expected 0 or more in {name}, got {int(tokens.min())}")
+    return tokens
 
 
 def read_column(corpus: Corpus, setting: str, name: str, shard: Shard, group: int, rows: np.ndarray) -> pa.Array:

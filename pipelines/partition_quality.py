@@ -25,7 +25,7 @@ from dolma_py.manifest import render_json
 from mixers import quality_thresholds
 from mixers.percentiles import CELL_SCHEMA
 from mixers.quality_thresholds import Bins, Thresholds
-from pipelines import partition_rows
+from pipelines import mix_table, partition_rows
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.mix_passes import MAX_UNITS, add_places
 from pipelines.partition_rows import VIGINTILES, PartitionConfig
@@ -104,7 +104,7 @@ def _check_columns(corpus: Corpus, settings: PartitionConfig) -> None:
     if settings.tokens is None:
         return
     try:
-        partition_rows.read_tokens(corpus, settings, shards[0], 0, nothing)
+        mix_table.read_tokens(corpus, settings.tokens, shards[0], 0, nothing)
     except DataError as error:
         hint = "Count tokens (docs/quality-buckets.md), or --set tokens=null: bytes of text stand for them."
         raise DataError(error.path, error.problem, hint=hint) from error

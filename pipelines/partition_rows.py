@@ -18,13 +18,13 @@ from pydantic import Field
 from dolma_py import hashing, parquet_files, storage
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, evaluate_group
-from dolma_py.errors import ConfigError, DataError
+from dolma_py.errors import ConfigError
 from dolma_py.listing import Shard, Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
 from mixers import quality_thresholds
 from mixers.quality_thresholds import Bins, Keys, Thresholds
-from pipelines.mix_table import read_column, read_topics
+from pipelines.mix_table import read_column, read_tokens, read_topics
 from pipelines.mix_tasks import merge_places, sum_by_place
 from pipelines.steps import split_name
 
@@ -91,7 +91,9 @@ def write_rows(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
                 names, keys = read_keys(
                     corpus, settings, shard, group, rows, chosen.column("id"), chosen.column("source")
                 )
-                tokens = num_bytes if settings.tokens is None else read_tokens(corpus, settings, shard, group, rows)
+                tokens = (
+                    num_bytes if settings.tokens is None else read_tokens(corpus, settings.tokens, shard, group, rows)
+                )
                 weight = np.ones(len(rows), np.int64) if settings.weight == "documents" else np.maximum(tokens, 1)
                 for number, name in enumerate(names):
                     counted.setdefault(name, [len(counted), 0, 0])
@@ -156,21 +158,6 @@ def _number_pairs(sources: pa.Array | pa.ChunkedArray, topics: pa.Array) -> tupl
     rank = np.empty(len(pairs), np.int32)
     rank[order] = np.arange(len(pairs), dtype=np.int32)
     return [pairs[number] for number in order], rank[place]
-
-
-def read_tokens(corpus: Corpus, settings: PartitionConfig, shard: Shard, group: int, rows: np.ndarray) -> np.ndarray:
-    """Tokens of a row group's rows, int64, 0 or more."""
-    column = read_column(corpus, "tokens", str(settings.tokens), shard, group, rows)
-    if not pa.types.is_integer(column.type):
-        raise ConfigError("tokens", settings.tokens, f"expected a column of whole numbers, it is {column.type}")
-    if column.null_count:
-        raise DataError(
-            shard.path, f"a document of the view has no value of {settings.tokens}", hint="Count tokens over this view."
-        )
-    tokens = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    if int(tokens.min(initial=0)) < 0:
-        raise DataError(shard.path, f"expected 0 or more in {settings.tokens}, got {int(tokens.min())}")
-    return tokens
 
 
 @functools.lru_cache(maxsize=2)

@@ -20,7 +20,7 @@ from dolma_py.hashing import hash_ids
 from pipelines import partition_quality
 from pipelines.build_recipe import BuildOptions
 from pipelines.job_main import run_step_file
-from pipelines.partition_rows import PartitionConfig, read_tokens
+from pipelines.mix_table import read_tokens
 from tests.dedup_jobs import flat_rows, list_output, read_set
 from tests.reference.quality_thresholds import bucket_by_middle
 from tests.tiny_corpus import write_attributes, write_corpus
@@ -256,8 +256,8 @@ def test_tokens_that_are_no_count(tmp_path, tokens, said):
     write_attributes(corpus, "scores-v1", [[values]], SCORES)
     (shard,) = corpus.read_listing().shards
     with pytest.raises(DataError, match=said):
-        read_tokens(corpus, PartitionConfig(**STEP), shard, 0, np.arange(2))
-    assert read_tokens(corpus, PartitionConfig(**STEP), shard, 0, np.arange(1)).tolist() == [3]
+        read_tokens(corpus, STEP["tokens"], shard, 0, np.arange(2))
+    assert read_tokens(corpus, STEP["tokens"], shard, 0, np.arange(1)).tolist() == [3]
 
 
 def test_odd_scores_and_names(tmp_path):

@@ -178,6 +178,7 @@ def test_a_dry_run_of_many_row_groups_scales_some(corpus, monkeypatch):
         ({"plan": PLAN, "duplicates": {"sizes": SIZES, "sources": ["books"]}}, "duplicates.sources.*books"),
         ({"plan": PLAN, "duplicates": {"sizes": SIZES, "column": "scores-v1.score"}}, "a column of counts"),
         ({"plan": PLAN | {"duplicates": {"weights": [1, 2]}}}, "expected 3 weights"),
+        ({"plan": PLAN, "tokens": "scores-v1.topic"}, "tokens: expected a column of whole numbers, it is string"),
     ],
 )
 def test_settings_that_cannot_be_are_said_before_the_run(corpus, step, said):
