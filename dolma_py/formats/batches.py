@@ -63,7 +63,7 @@ class TextBuffer:
 
     def _make_room(self, num_bytes: int) -> None:
         if self.used + num_bytes > len(self.data):
-            data = allocate_bytes(max(self.used + num_bytes, len(self.data) + len(self.data) // 2))
+            data = allocate_bytes(max(self.used + num_bytes, 2 * len(self.data)))
             data[: self.used] = self.data[: self.used]
             self.data = data
 

@@ -106,9 +106,9 @@ def read_documents(
             yield from builder.drain()
             return
         part = part or GroupRange(0, file.metadata.num_row_groups, 0)
-        first_row = 1 + part.rows_before
+        first_row, names = 1 + part.rows_before, _find_others(file.schema_arrow, fields)
         for group in range(part.first_group, part.end_group):
-            yield from _read_group(builder, stream, file, group, first_row, fields)
+            yield from _read_group(builder, stream, file, group, first_row, fields, names)
             first_row += file.metadata.row_group(group).num_rows
     yield from builder.drain()
 
@@ -130,16 +130,29 @@ def _find_repeated(schema: pa.Schema | pa.StructType) -> str:
     return ""
 
 
+def _find_others(schema: pa.Schema, fields: FieldMap) -> list[str]:
+    """The names of a file's columns, if they are a document's of types that are taken over as they are; none otherwise."""
+    is_plain = fields.text in schema.names and len(schema.names) > 1
+    return schema.names if is_plain and find_columns(pa.RecordBatch.from_pylist([], schema=schema), fields) else []
+
+
 def _read_group(
-    builder: BatchBuilder, stream: BinaryIO, file: pq.ParquetFile, group: int, row: int, fields: FieldMap
+    builder: BatchBuilder,
+    stream: BinaryIO,
+    file: pq.ParquetFile,
+    group: int,
+    row: int,
+    fields: FieldMap,
+    names: list[str],
 ) -> Iterator[pa.RecordBatch | Rejection]:
+    """names: from _find_others."""
     shape = measure_group(stream, file, group, builder.limits)
     if shape.reason:
         builder.reject(shape.reason, shape.detail.encode(), line=row)
         yield from builder.drain()
         return
     max_bytes, max_rows = builder.limits.batch_text_bytes, min(MAX_READ_ROWS, shape.max_rows)
-    others = _read_others(builder, file, group, row, fields, shape)
+    others = _read_others(builder, file, group, row, fields, shape, names)
     batches = iter_bounded_batches(
         file, max_bytes=max_bytes, max_rows=max_rows, row_groups=[group], first_rows=shape.first_rows,
         columns=None if others is None else [fields.text],
@@ -184,16 +197,20 @@ class _Others(NamedTuple):
 
 
 def _read_others(
-    builder: BatchBuilder, file: pq.ParquetFile, group: int, row: int, fields: FieldMap, shape: GroupShape
+    builder: BatchBuilder,
+    file: pq.ParquetFile,
+    group: int,
+    row: int,
+    fields: FieldMap,
+    shape: GroupShape,
+    all_names: list[str],
 ) -> _Others | None:
     """All columns but the texts of a row group, where they are a document's, small and plain: the cost of taking them over is one of batches.
 
     None otherwise, and where they cannot be read: then they are read together with the texts.
     """
-    schema, rows = file.schema_arrow, file.metadata.row_group(group).num_rows
-    names = [name for name in schema.names if name != fields.text]
-    empty = pa.RecordBatch.from_pylist([], schema=schema)
-    if fields.text not in schema.names or not names or not rows or find_columns(empty, fields) is None:
+    rows, names = file.metadata.row_group(group).num_rows, [name for name in all_names if name != fields.text]
+    if not names or not rows:
         return None
     if shape.column_bytes is None or sum(map(shape.column_bytes.__getitem__, names)) > builder.limits.batch_text_bytes:
         return None
@@ -204,7 +221,7 @@ def _read_others(
         return None
     reader = Reader(builder.path, builder.source, builder.added)
     taken = take_others(raw, fields, reader, row) if raw.num_rows == rows and raw.schema.names == names else None
-    return None if taken is None else _Others(raw, taken, taken.as_batch(), schema.names)
+    return None if taken is None else _Others(raw, taken, taken.as_batch(), all_names)
 
 
 def _reraise_io(error: Exception) -> None:
