@@ -71,9 +71,9 @@ class Rate(NamedTuple):
 # tagger alone: a step of kind tag reads its text at that of Parquet before. What is not here has its COSTS
 RATES = {
     "ingest warc": Rate(64.0, "docs/inputs.md"),  # of unpacked archives
-    "ingest jsonl": Rate(526.0, "docs/inputs.md"),  # zstd
-    "ingest parquet": Rate(709.0, "docs/inputs.md"),
-    "ingest in place": Rate(709.0, "docs/inputs.md"),  # its texts are measured once
+    "ingest jsonl": Rate(534.0, "docs/inputs.md"),  # zstd
+    "ingest parquet": Rate(757.0, "docs/inputs.md"),
+    "ingest in place": Rate(757.0, "docs/inputs.md"),  # its texts are measured once
     "tag web-filter": Rate(49.3, "docs/filters.md"),
     "tag web-filter, short_circuit": Rate(118.0, "docs/filters.md"),
     "tag language": Rate(35.6, "docs/classifier-speed.md"),  # lid.176: 52.9 microseconds for 1,886 bytes of text

@@ -55,7 +55,7 @@ def test_core_hours_by_hand():
         ingest, web, {"kind": "dedup_exact"}, {"kind": "tokenize", "mix": "m"}, sizes=sizes
     )
     assert first.core_hours == pytest.approx(1) and first.disk_bytes == pytest.approx(0.35 * 2e12)
-    assert second.core_hours == pytest.approx(1e6 / 3600 * (1 / 709 + 1 / 118)) and len(second.shown_in) == 2
+    assert second.core_hours == pytest.approx(1e6 / 3600 * (1 / 757 + 1 / 118)) and len(second.shown_in) == 2
     assert third.core_hours == pytest.approx(4) and third.text_bytes == round(110 * 3600e6 * 4)
     assert last.shown_in == ("docs/tokenize.md",) and third.shown_in == ("docs/dedup.md",)
     assert last.core_hours == pytest.approx(1) and last.disk_bytes == 7_500_000_000_000
