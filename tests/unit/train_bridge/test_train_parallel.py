@@ -151,6 +151,8 @@ def test_compiled_blocks_give_the_same_and_share_their_code(monkeypatch):
 
 @pytest.mark.slow
 def test_blocks_compile_to_machine_code():
+    if " " in torch.__file__:
+        pytest.skip("torch's compiler for CPUs does not quote its folders: this environment lies in one with a space")
     found = run_steps(ParallelConfig(compile=True), Layout(), steps=2, autocast_dtype=None)
     assert_equal_to_one_process(found, 2)
 
