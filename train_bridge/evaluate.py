@@ -95,17 +95,26 @@ def score_windows(
     return bits
 
 
-def _score_batch(model: Olmo3, windows: list[Window], device: torch.device, chunk_tokens: int) -> Tensor:
-    """-ln p of each scored token, zero elsewhere, (B, T)."""
-    num_tokens = max(len(window.ids) for window in windows) - 1
+def make_tensors(windows: list[Window], device: torch.device, *, pad_to: int = 1) -> tuple[Tensor, Tensor]:
+    """Ids and labels of windows, int64 (B, T), T a multiple of pad_to; labels only where scored.
+
+    Padded on the right, which a causal model never sees.
+    """
+    longest = max(len(window.ids) for window in windows) - 1
+    num_tokens = -(-longest // pad_to) * pad_to
     ids_BT = torch.zeros((len(windows), num_tokens), dtype=torch.int64)
     labels_BT = torch.full_like(ids_BT, IGNORED_LABEL)
     for row, window in enumerate(windows):
         length = len(window.ids) - 1
         ids_BT[row, :length] = torch.tensor(window.ids[:-1])
         labels_BT[row, length - window.num_scored : length] = torch.tensor(window.ids[-window.num_scored :])
-    hidden_ND = model.hidden(ids_BT.to(device)).flatten(0, 1)
-    labels_N = labels_BT.flatten().to(device)
+    return ids_BT.to(device), labels_BT.to(device)
+
+
+def _score_batch(model: Olmo3, windows: list[Window], device: torch.device, chunk_tokens: int) -> Tensor:
+    """-ln p of each scored token, zero elsewhere, (B, T)."""
+    ids_BT, labels_BT = make_tensors(windows, device)
+    hidden_ND, labels_N = model.hidden(ids_BT).flatten(0, 1), labels_BT.flatten()
     scored_N = torch.nonzero(labels_N != IGNORED_LABEL).flatten()
     nats_N = torch.zeros(len(labels_N), dtype=torch.float32, device=device)
     weight_VD = model.lm_head.w_out.weight

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from dolma_py.errors import ConfigError
 from train_bridge.distributed import global_sum
-from train_bridge.evaluate import Window, continuation_window, document_windows
+from train_bridge.evaluate import Window, continuation_window, document_windows, make_tensors
 from train_bridge.evaluation_texts import item_context, read_items, read_texts
-from train_bridge.loss import IGNORED_LABEL
 from train_bridge.manifest import ShardManifest
 from train_bridge.metrics import LOGGER, MetricsLog, format_duration
 from train_bridge.mixed_sources import read_sources
@@ -144,22 +142,6 @@ def make_batches(groups: list[Group], *, batch_tokens: int) -> list[Batch]:
             batches.append(Batch(number, windows[:count]))
             windows = windows[count:]
     return batches
-
-
-def make_tensors(windows: list[Window], device: torch.device, *, pad_to: int = 1) -> tuple[Tensor, Tensor]:
-    """Ids and labels of windows, int64 (B, T), T a multiple of pad_to; labels only where scored.
-
-    Padded on the right, which a causal model never sees.
-    """
-    longest = max(len(window.ids) for window in windows) - 1
-    num_tokens = -(-longest // pad_to) * pad_to
-    ids_BT = torch.zeros((len(windows), num_tokens), dtype=torch.int64)
-    labels_BT = torch.full_like(ids_BT, IGNORED_LABEL)
-    for row, window in enumerate(windows):
-        length = len(window.ids) - 1
-        ids_BT[row, :length] = torch.tensor(window.ids[:-1])
-        labels_BT[row, length - window.num_scored : length] = torch.tensor(window.ids[-window.num_scored :])
-    return ids_BT.to(device), labels_BT.to(device)
 
 
 def describe_group(group: Group, nats: float) -> dict[str, Any]:

@@ -141,6 +141,26 @@ def test_flash_is_called_as_it_documents(**shape):
         check_backend("flash", **shape)
 
 
+@contextlib.contextmanager
+def cut_into_chunks(size):
+    """Chunks of so many tokens, for sequences of any length."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("_WHOLE_TOKENS", 0), ("_MIN_CHUNK_TOKENS", size), ("_MAX_CHUNK_TOKENS", size)):
+            patch.setattr(f"train_bridge.attention_sdpa.{name}", value)
+        yield
+
+
+def assert_gradients_match_twin(got, q, k, v, window, documents, *, seed):
+    """Of one row: values, and gradients of q, k and v for random weights of the values."""
+    assert_matches_twin(got.detach(), q.detach(), k.detach(), v.detach(), window, documents)
+    weights = torch.randn(got.shape, generator=torch.Generator().manual_seed(seed))
+    gradients = torch.autograd.grad((got * weights).sum(), (q, k, v))
+    parts = [part[0].detach().double().numpy() for part in (q, k, v, weights)]
+    expected = attention_twin.attend_gradients(*parts, window, None if documents is None else documents[0].tolist())
+    for found, known in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(found[0].numpy(), known, rtol=0, atol=2e-5)
+
+
 @settings(max_examples=30)
 @given(
     tokens=st.integers(1, 40),
@@ -157,17 +177,9 @@ def test_chunks_match_reference_with_gradients(tokens, window, num_documents, ch
         generator = torch.Generator().manual_seed(seed)
         documents = torch.randint(0, num_documents, (1, tokens), generator=generator).sort(dim=1).values
     visibility = Visibility(tokens, None if window is None or window >= tokens else window, documents)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("_WHOLE_TOKENS", 0), ("_MIN_CHUNK_TOKENS", chunk), ("_MAX_CHUNK_TOKENS", chunk)):
-            patch.setattr(f"train_bridge.attention_sdpa.{name}", value)
+    with cut_into_chunks(chunk):
         got = prepare_sdpa(visibility, CPU)(q, k, v)
-    assert_matches_twin(got.detach(), q.detach(), k.detach(), v.detach(), window, documents)
-    weights = torch.randn(got.shape, generator=torch.Generator().manual_seed(seed))
-    gradients = torch.autograd.grad((got * weights).sum(), (q, k, v))
-    parts = [part[0].detach().double().numpy() for part in (q, k, v, weights)]
-    expected = attention_twin.attend_gradients(*parts, window, None if documents is None else documents[0].tolist())
-    for found, known in zip(gradients, expected, strict=True):
-        np.testing.assert_allclose(found[0].numpy(), known, rtol=0, atol=2e-5)
+    assert_gradients_match_twin(got, q, k, v, window, documents, seed=seed)
 
 
 def test_chunks_take_any_strides():

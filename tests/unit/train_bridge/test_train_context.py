@@ -1,13 +1,17 @@
 """The share of a rank in context parallelism: which tokens, and attention of them to whole rows. Gathering is in test_train_parallel.py."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reference import attention as attention_twin
-from tests.unit.train_bridge.test_train_attention import assert_matches_twin, flash_stand_in, random_parts
+from tests.unit.train_bridge.test_train_attention import (
+    assert_gradients_match_twin,
+    assert_matches_twin,
+    cut_into_chunks,
+    flash_stand_in,
+    random_parts,
+)
 from train_bridge.attention import Visibility, prepare_attention
 from train_bridge.parallel_context import SequenceSplit
 
@@ -68,17 +72,9 @@ def test_shares_match_reference_with_gradients(num_ranks, size, window, num_docu
     tokens = 2 * num_ranks * size
     q, k, v = (part.requires_grad_() for part in random_parts(tokens, rows=1, dim=3, seed=seed))
     documents = made_documents(1, tokens, num_documents, seed)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("_WHOLE_TOKENS", 0), ("_MIN_CHUNK_TOKENS", chunk), ("_MAX_CHUNK_TOKENS", chunk)):
-            patch.setattr(f"train_bridge.attention_sdpa.{name}", value)
+    with cut_into_chunks(chunk):
         got = attend_by_ranks(q, k, v, Visibility(tokens, window, documents), num_ranks, "sdpa")
-    assert_matches_twin(got.detach(), q.detach(), k.detach(), v.detach(), window, documents)
-    weights = torch.randn(got.shape, generator=torch.Generator().manual_seed(seed))
-    gradients = torch.autograd.grad((got * weights).sum(), (q, k, v))
-    parts = [part[0].detach().double().numpy() for part in (q, k, v, weights)]
-    expected = attention_twin.attend_gradients(*parts, window, None if documents is None else documents[0].tolist())
-    for found, known in zip(gradients, expected, strict=True):
-        np.testing.assert_allclose(found[0].numpy(), known, rtol=0, atol=2e-5)
+    assert_gradients_match_twin(got, q, k, v, window, documents, seed=seed)
 
 
 @settings(max_examples=25)
