@@ -33,6 +33,7 @@ from train_bridge.step import StepSettings, accumulate_gradients, train_step
 
 SMALL = {"d_model": 64, "mlp_hidden": 128, "num_layers": 4, "num_heads": 4, "num_kv_heads": 2, "head_dim": 16,
          "vocab_size": 512, "window_tokens": 64}  # fmt: skip
+LOSS_CHUNK_TOKENS = 2048
 
 
 class Case(NamedTuple):
@@ -106,11 +107,17 @@ def choose_cases(arguments: argparse.Namespace, device: torch.device) -> Iterato
 
 
 def estimate_bytes(model: ModelConfig, num_tokens: int, again: str, *, is_compiled: bool) -> int:
-    """Float32 weights, gradients, moments; what layers keep; the largest parameter's update."""
+    """Peak of a step: float32 weights and moments, and what layers keep or the gradients that take its place, whichever is more."""
     parallel = ParallelConfig(activation_checkpointing=again, compile=is_compiled)
-    kept, _ = saved_bytes_per_token(model, Placement(parallel, bfloat16=True))
-    matrix = model.vocab_size * model.d_model
-    return 16 * count_parameters(model).total + num_tokens * model.num_layers * kept + 3 * 4 * matrix
+    kept, logits = saved_bytes_per_token(model, Placement(parallel, bfloat16=True))
+    params, matrix = count_parameters(model).total, model.vocab_size * model.d_model
+    layer = num_tokens * kept
+    # gradients of the output matrix come first, in float32 and in bfloat16; a layer's take the place of what it kept
+    return (
+        12 * params
+        + max(model.num_layers * layer + 6 * matrix, 4 * params + layer)
+        + LOSS_CHUNK_TOKENS * 12 * model.vocab_size
+    )
 
 
 def build(case: Case, arguments: argparse.Namespace, device: torch.device, backend: Any) -> Olmo3:
@@ -146,7 +153,7 @@ def measure_case(case: Case, arguments: argparse.Namespace, device: torch.device
 
 def measure_training(case: Case, model: Olmo3, one: dict[str, Any]) -> Iterator[Row]:
     device, optimizer = one["device"], build_optimizer(model, OptimizerConfig())
-    loss = LossConfig(chunk_tokens=min(2048, case.tokens))
+    loss = LossConfig(chunk_tokens=min(LOSS_CHUNK_TOKENS, case.tokens))
     settings = StepSettings(case.rows, loss, 1.0, torch.bfloat16)
     ids_BT = torch.randint(0, case.model.vocab_size, (case.rows, case.tokens), device=device)
     flops = float(flops_per_token(case.model, case.tokens)) * ids_BT.numel()
@@ -171,7 +178,7 @@ def measure_training(case: Case, model: Olmo3, one: dict[str, Any]) -> Iterator[
 def measure_parts(case: Case, backend: Any, one: dict[str, Any]) -> Iterator[Row]:
     """Loss and attention of one layer of a kind alone, forward and backward."""
     config, device, num_tokens = case.model, one["device"], case.rows * case.tokens
-    dtype, loss = torch.bfloat16, LossConfig(chunk_tokens=min(2048, case.tokens))
+    dtype, loss = torch.bfloat16, LossConfig(chunk_tokens=min(LOSS_CHUNK_TOKENS, case.tokens))
     weight_VD = torch.randn(config.vocab_size, config.d_model, device=device, dtype=dtype, requires_grad=True)
     hidden_ND = torch.randn(num_tokens, config.d_model, device=device, dtype=dtype, requires_grad=True)
     labels_N = torch.randint(0, config.vocab_size, (num_tokens,), device=device)

@@ -2,10 +2,9 @@
 
 Run:  DOLMA_PY_DATA=DIR python -m benchmarks.ladder OUTPUT [--minutes 20] [--sizes ladder_1m ladder_14m ladder_30m]
 Texts of web, documentation, books, law, mathematics and code in equal shares of characters, shuffled by document, become one
-shard with a BPE vocabulary of --vocab trained on them. Each size sees a multiple of its own parameters in tokens, the same
-multiple for all (20 if the budget allows, else what fits into it by a measurement of the speed beforehand), once over the
-data, so that the logged loss is of texts not seen before. `dolma-py train` does the training; its rates are those of one run,
-not tuned for each size. Runs that are done are not done again.
+shard with a BPE vocabulary of --vocab trained on them. Every size sees the same tokens in the same order, all of them or what fits
+into the budget by a measurement of the speed beforehand, and each once, so that the logged loss is of texts not seen before.
+`dolma-py train` does the training; its rates are those of one run, not tuned for each size. Runs that are done are not done again.
 """
 
 from __future__ import annotations
@@ -25,9 +24,7 @@ from train_bridge.run_training import train
 from train_bridge.train_config import load_train_config
 
 DOMAINS = ("web", "docs", "books", "law", "math", "code")
-TOKENS, ROWS = 256, 8
-LARGEST_MULTIPLE = 20.0  # tokens for each parameter but the input embedding
-RATES = {"ladder_1m": 1e-2, "ladder_14m": 5e-3, "ladder_30m": 3e-3}
+RATES = {"ladder_1m": 1e-2, "ladder_14m": 5e-3, "ladder_30m": 3e-3, "ladder_100m": 2e-3}
 
 
 def read_texts(pool: Path, num_chars: int) -> list[str]:
@@ -77,44 +74,40 @@ def write_shard(folder: Path, texts: list[str], vocab: int) -> int:
     return len(ids)
 
 
-def settings(size: str, steps: int, vocab: int, threads: int) -> list[str]:
+def settings(size: str, steps: int, arguments: argparse.Namespace) -> list[str]:
     from train_bridge.presets import preset_values
 
     shape = preset_values(size)
     names = ("d_model", "mlp_hidden", "num_heads", "num_kv_heads", "num_layers", "head_dim")
     return [
         *(f"model.{name}={shape[name]}" for name in names),
-        f"model.vocab_size={vocab}", "model.window_tokens=64", f"data.sequence_tokens={TOKENS}",
-        f"data.batch_instances={ROWS}", f"data.micro_batch_instances={ROWS}", f"run.steps={steps}", "run.device=cpu",
-        f"run.num_threads={threads}", f"run.log_every_steps={max(1, steps // 100)}", "optimizer.embedding_lr_factor=1",
+        f"model.vocab_size={arguments.vocab}", f"model.window_tokens={arguments.tokens // 4}",
+        f"data.sequence_tokens={arguments.tokens}", f"data.batch_instances={arguments.rows}",
+        f"data.micro_batch_instances={arguments.rows}", f"run.steps={steps}", f"run.device={arguments.device}",
+        "run.precision=auto", f"run.num_threads={arguments.threads}", f"run.log_every_steps={max(1, steps // 100)}",
+        "optimizer.embedding_lr_factor=1", f"checkpoints.ephemeral_every_steps={max(100, steps // 4)}",
         f"schedule={{kind: cosine, peak_lr: {RATES.get(size, 3e-3)}, warmup_steps: {max(1, steps // 20)}, final_frac: 0.1}}",
     ]  # fmt: skip
 
 
-def run_size(size: str, steps: int, shards: Path, output: Path, vocab: int, threads: int) -> list[dict[str, Any]]:
-    overrides = settings(size, steps, vocab, threads)
+def run_size(size: str, steps: int, output: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    shards, overrides = Path(arguments.output) / "shards", settings(size, steps, arguments)
     train(config="quickstart/pretrain", shards=str(shards), output=str(output), overrides=overrides, dry_run=False)
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 
-def choose_steps(arguments: argparse.Namespace, shards: Path, num_tokens: int) -> tuple[float, dict[str, int]]:
-    """The multiple and each size's steps: a few steps are timed, then the budget is shared out in proportion to the work."""
-    work, params, seconds = {}, {}, {}
+def choose_steps(arguments: argparse.Namespace, num_tokens: int) -> int:
+    """A few steps of each size are timed; as many of all sizes as the budget has time for, at most once over the data."""
+    seconds = 0.0
     for size in arguments.sizes:
-        config = load_train_config(
-            "quickstart/pretrain", overrides=settings(size, 1, arguments.vocab, 1), manifest=None
-        )
-        params[size] = counts_of(config.model).without_input_embedding
-        work[size] = flops_per_token(config.model, TOKENS)
-        probe = Path(arguments.output) / f"probe-{size}"
-        started = time.perf_counter()
-        run_size(size, 6, shards, probe, arguments.vocab, arguments.threads)
-        seconds[size] = (time.perf_counter() - started) / 6 / (ROWS * TOKENS)
-    budget = 60 * arguments.minutes
-    fits = budget / sum(params[size] * seconds[size] for size in arguments.sizes)
-    most = (num_tokens // TOKENS // ROWS) * ROWS * TOKENS / max(params.values())
-    multiple = min(LARGEST_MULTIPLE, fits, most)
-    return multiple, {size: max(20, int(multiple * params[size] / ROWS / TOKENS)) for size in arguments.sizes}
+        times = [0.0, 0.0]
+        for number, steps in enumerate((2, 8)):
+            started = time.perf_counter()
+            run_size(size, steps, Path(arguments.output) / f"probe-{size}-{steps}", arguments)
+            times[number] = time.perf_counter() - started
+        seconds += max(times[1] - times[0], 0.1 * times[1]) / 6
+    whole = num_tokens // arguments.tokens // arguments.rows
+    return max(20, min(whole, int(60 * arguments.minutes / seconds)))
 
 
 def main() -> None:
@@ -124,32 +117,34 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["ladder_1m", "ladder_14m", "ladder_30m"])
     parser.add_argument("--vocab", type=int, default=2048)
     parser.add_argument("--million-chars", type=float, default=24)
+    parser.add_argument("--tokens", type=int, default=256, help="of an instance; windows are a quarter of it")
+    parser.add_argument("--rows", type=int, default=8, help="instances of a step")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     output = Path(arguments.output)
     shards, plan = output / "shards", output / "plan.json"
-    if not plan.is_file():
+    if not (shards / "characters.json").is_file():
         texts = read_texts(Path(os.environ["DOLMA_PY_DATA"]) / "pool", int(arguments.million_chars * 1e6))
-        num_tokens = write_shard(shards, texts, arguments.vocab)
-        multiple, steps = choose_steps(arguments, shards, num_tokens)
-        plan.write_text(json.dumps({"tokens": num_tokens, "multiple": multiple, "steps": steps}))
-    made = json.loads(plan.read_text())
+        write_shard(shards, texts, arguments.vocab)
+    num_tokens = json.loads((shards / "manifest.json").read_text())["tokens"]
     characters = json.loads((shards / "characters.json").read_text())["characters"]
-    print(f"{made['tokens']:,} tokens, {characters / made['tokens']:.2f} characters each; {made['multiple']:.2f} tokens for each "
-          f"parameter but the input embedding's\n")  # fmt: skip
-    print(
-        "| size | parameters without input embedding | tokens | 1e12 operations | loss, last tenth | bits a character |\n|---|---|---|---|---|---|"
-    )
+    if not plan.is_file():
+        plan.write_text(json.dumps({"steps": choose_steps(arguments, num_tokens)}))
+    steps = json.loads(plan.read_text())["steps"]
+    print(f"{num_tokens:,} tokens, {characters / num_tokens:.2f} characters each; {steps:,} steps of {arguments.rows} x "
+          f"{arguments.tokens} tokens\n")  # fmt: skip
+    print("| size | parameters without input embedding | tokens | 1e12 operations | loss, last tenth | bits a character |\n"
+          "|---|---|---|---|---|---|")  # fmt: skip
     curves = {}
-    for size, steps in made["steps"].items():
-        lines = run_size(size, steps, shards, output / size, arguments.vocab, arguments.threads)
-        overrides = settings(size, steps, arguments.vocab, 1)
-        config = load_train_config("quickstart/pretrain", overrides=overrides, manifest=None)
-        flops = flops_per_token(config.model, TOKENS)
+    for size in arguments.sizes:
+        lines = run_size(size, steps, output / size, arguments)
+        config = load_train_config("quickstart/pretrain", overrides=settings(size, steps, arguments), manifest=None)
+        flops = flops_per_token(config.model, arguments.tokens)
         curves[size] = [(line["tokens"], line["tokens"] * flops, line["loss"]) for line in lines]
         tail = [line["loss"] for line in lines[-max(1, len(lines) // 10) :]]
         loss = sum(tail) / len(tail)
-        bits = loss / np.log(2) * made["tokens"] / characters
+        bits = loss / np.log(2) * num_tokens / characters
         print(f"| {size} | {counts_of(config.model).without_input_embedding:,} | {lines[-1]['tokens']:,} | "
               f"{lines[-1]['tokens'] * flops / 1e12:.2f} | {loss:.3f} | {bits:.3f} |", flush=True)  # fmt: skip
     (output / "curves.json").write_text(json.dumps(curves))

@@ -34,18 +34,17 @@ WAYS = ("no layer", "full layers", "all layers")
 
 def make_texts(rows: int, num_tokens: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """(ids, labels), int64 (rows, num_tokens): labels at keys that are asked for, of all pairs alike."""
-    ids = torch.randint(KEYS + VALUES, KEYS + VALUES + FILLERS, (rows, num_tokens), generator=generator)
-    labels = torch.full_like(ids, IGNORED_LABEL)
-    quarter = num_tokens // 4
-    for row in range(rows):
-        keys = torch.randperm(KEYS, generator=generator)[:PAIRS]
-        values = KEYS + torch.randint(0, VALUES, (PAIRS,), generator=generator)
-        places = 2 * torch.randperm(quarter // 2, generator=generator)[:PAIRS]
-        ids[row, places], ids[row, places + 1] = keys, values
-        asked = quarter + torch.nonzero(torch.rand(num_tokens - quarter, generator=generator) < 0.5).flatten()
-        which = torch.randint(0, PAIRS, (len(asked),), generator=generator)
-        ids[row, asked], labels[row, asked] = keys[which], values[which]
-    return ids, labels
+    draw, shape, quarter = {"generator": generator}, (rows, num_tokens), num_tokens // 4
+    ids = torch.randint(KEYS + VALUES, KEYS + VALUES + FILLERS, shape, **draw)
+    keys = torch.rand(rows, KEYS, **draw).argsort(dim=1)[:, :PAIRS]
+    values = KEYS + torch.randint(0, VALUES, (rows, PAIRS), **draw)
+    places = 2 * torch.rand(rows, quarter // 2, **draw).argsort(dim=1)[:, :PAIRS]
+    ids.scatter_(1, places, keys).scatter_(1, places + 1, values)
+    is_asked = torch.rand(shape, **draw) < 0.5
+    is_asked[:, :quarter] = False
+    which = torch.randint(0, PAIRS, shape, **draw)
+    ids = torch.where(is_asked, keys.gather(1, which), ids)
+    return ids, torch.where(is_asked, values.gather(1, which), IGNORED_LABEL)
 
 
 @contextlib.contextmanager
@@ -65,7 +64,9 @@ def rotating(way: str) -> Any:
 def with_way(model: Olmo3, way: str) -> Olmo3:
     """A copy of the model, with YaRN on full layers where the way says so."""
     yarn = YARN if way == "full layers" else None
-    copy = build_model(model.config.model_copy(update={"yarn": yarn}), seed=0)
+    device = str(model.embeddings.weight.device)
+    config = model.config.model_copy(update={"yarn": yarn})
+    copy = build_model(config, seed=0, device=device)
     copy.load_state_dict(model.state_dict())
     return copy
 
@@ -74,12 +75,12 @@ def train(
     model: Olmo3, *, steps: int, lr: float, rows: int, num_tokens: int, seed: int, deadline: float, tell: Callable[[str], None]
 ) -> int:  # fmt: skip
     """Linear decay after a short warm-up; stops early at the deadline and returns the steps made."""
-    generator = torch.Generator().manual_seed(seed)
+    generator, device = torch.Generator().manual_seed(seed), model.embeddings.weight.device
     optimizer = build_optimizer(model, OptimizerConfig(skip_sigma=None, beta2=0.98, embedding_lr_factor=20))
     for step in range(steps):
         if time.perf_counter() > deadline:
             return step
-        ids, labels = make_texts(rows, num_tokens, generator)
+        ids, labels = (part.to(device) for part in make_texts(rows, num_tokens, generator))
         losses = model.loss(ids, labels, config=LossConfig(chunk_tokens=2048))
         model.zero_grad(set_to_none=True)
         (losses.total / (labels >= 0).sum()).backward()
@@ -95,7 +96,8 @@ def train(
 @torch.no_grad()
 def recall(model: Olmo3, num_tokens: int, *, rows: int, seed: int) -> float:
     """Share of answers whose likeliest token is right."""
-    ids, labels = make_texts(rows, num_tokens, torch.Generator().manual_seed(seed))
+    texts = make_texts(rows, num_tokens, torch.Generator().manual_seed(seed))
+    ids, labels = (part.to(model.embeddings.weight.device) for part in texts)
     right = asked = 0
     for row in range(rows):
         is_asked = labels[row] >= 0
@@ -109,12 +111,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1500, help="at 256 tokens")
     parser.add_argument("--batch", type=int, default=8, help="texts of a step at 256 tokens")
-    parser.add_argument("--stage-steps", type=int, default=60, help="at 2,048 tokens, 2 texts each")
+    parser.add_argument("--stage-steps", type=int, default=60, help="at 2,048 tokens")
+    parser.add_argument("--stage-batch", type=int, default=2, help="texts of a step at 2,048 tokens")
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--stage-lr", type=float, default=5e-4)
     parser.add_argument("--rows", type=int, default=16, help="texts that recall is measured on")
     parser.add_argument("--minutes", type=float, default=10, help="at most; half of it for the first training")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -123,7 +127,7 @@ def main() -> None:
     def tell(line: str) -> None:
         print(line, flush=True)
 
-    model = build_model(ModelConfig(**SHAPE), seed=arguments.seed)
+    model = build_model(ModelConfig(**SHAPE), seed=arguments.seed, device=arguments.device)
     made = train(model, steps=arguments.steps, lr=arguments.lr, rows=arguments.batch, num_tokens=SHORT, seed=arguments.seed,
                  deadline=started + budget / 2, tell=tell)  # fmt: skip
     short = recall(model, SHORT, rows=arguments.rows, seed=arguments.seed + 1)
@@ -137,7 +141,7 @@ def main() -> None:
             copy = with_way(model, way)
             before = recall(copy, LONG, rows=arguments.rows, seed=arguments.seed + 2)
             deadline = started + budget * (0.5 + 0.5 * number / len(WAYS))
-            steps = train(copy, steps=arguments.stage_steps, lr=arguments.stage_lr, rows=2, num_tokens=LONG,
+            steps = train(copy, steps=arguments.stage_steps, lr=arguments.stage_lr, rows=arguments.stage_batch, num_tokens=LONG,
                           seed=arguments.seed + 3, deadline=deadline, tell=lambda line: None)  # fmt: skip
             after = [recall(copy, size, rows=arguments.rows, seed=arguments.seed + 4) for size in (LONG, SHORT)]
         tell(f"| {way} | {before:.1%} | {steps} | {after[0]:.1%} | {after[1]:.1%} |")

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
+import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
@@ -63,7 +64,7 @@ class CheckpointWriter:
         started = time.perf_counter()
         self.wait()
         if self.config.writing == "async" and not is_last:
-            if self._stager is None:
+            if self._stager is None or _STAGES_ONCE:
                 self._stager = _make_stager(any(tensor.is_cuda for tensor in snapshot.tensors.values()))
             staged = snapshot._replace(tensors=self._stager.stage(snapshot.tensors))
             self._pending = self._executor.submit(self._write, staged)
@@ -119,4 +120,6 @@ def _make_stager(is_cuda: bool) -> DefaultStager:
     )
 
 
+# before 2.13 torch closes a stager after its first use
+_STAGES_ONCE = torch.torch_version.TorchVersion(torch.__version__) < (2, 13)
 _HINT = "The checkpoints before it are whole: mend the cause and run the same command again."

@@ -74,22 +74,31 @@ def sum_gradients(parameters: Sequence[nn.Parameter], group: dist.ProcessGroup |
 
 
 @torch.no_grad()
-def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
-    """Scale gradients down to the global norm `max_norm` where it is larger; returns the norm before, the same on all ranks.
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Global norm of all gradients, float32 0-dim, the same on all ranks.
 
     Each rank adds the squares of its parts, divided by the number of ranks that hold the same part.
     """
     parameters = [parameter for parameter in parameters if parameter.grad is not None]
     if not any(isinstance(parameter.grad, DTensor) for parameter in parameters):
-        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
     gradients = [local_part(parameter.grad) for parameter in parameters]
     num_ranks = dist.get_world_size()
     copies = [num_ranks // num_shards(parameter) for parameter in parameters]
     norms = torch.stack(torch._foreach_norm(gradients)).float()
     squares = norms.square() / torch.tensor(copies, dtype=torch.float32, device=norms.device)
-    norm = global_sum(squares.sum()).sqrt()
-    torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
-    return norm
+    return global_sum(squares.sum()).sqrt()
+
+
+def clip_factor(norm: Tensor, max_norm: float) -> Tensor:
+    """What gradients of the norm `norm` are multiplied by to have at most `max_norm`, 0-dim; 1: nothing to do. torch's rule."""
+    return (max_norm / (norm + 1e-6)).clamp(max=1.0)
+
+
+@torch.no_grad()
+def scale_gradients(parameters: Sequence[nn.Parameter], factor: Tensor) -> None:
+    """Multiply in place, each rank its own parts."""
+    torch._foreach_mul_([local_part(p.grad) for p in parameters if p.grad is not None], factor)
 
 
 def ranks_where(is_bad: Tensor, rank: int, world_size: int) -> list[int]:

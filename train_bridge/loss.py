@@ -6,6 +6,8 @@ Sums, not means, leave this file: whoever knows the number of labels of the glob
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -14,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dolma_py.config import Config
+from train_bridge.compilation import compile_function
 
 IGNORED_LABEL = -100  # torch's and everyone's convention for positions without a label
 
@@ -125,31 +128,21 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 labels_C1 = labels_C1 - shard.first_id
                 is_picked_C1 = is_labelled_C1 & (labels_C1 >= 0) & (labels_C1 < len(weight_VD))
                 labels_C1 = labels_C1.clamp(min=0, max=len(weight_VD) - 1)
-            logits_CV = (hidden_CD @ weight_VD.T).float()
-            picked_C1 = logits_CV.gather(1, labels_C1)
-            largest_C1 = logits_CV.amax(dim=1, keepdim=True)
-            if shard is not None:
-                dist.all_reduce(largest_C1, dist.ReduceOp.MAX, group=shard.group)
-            # in place: from here on the chunk's logits become exp(logits - largest), then the gradient
-            exp_CV = logits_CV.sub_(largest_C1).exp_()
-            sum_C1 = exp_CV.sum(dim=1, keepdim=True)
-            if shard is not None:
-                told_C2 = torch.cat((sum_C1, picked_C1.masked_fill(~is_picked_C1, 0.0)), dim=1)
-                dist.all_reduce(told_C2, group=shard.group)
-                sum_C1, picked_C1 = told_C2.split(1, dim=1)
-            lse_C1 = largest_C1 + sum_C1.log()
-            cross_entropy += ((lse_C1 - picked_C1) * is_labelled_C1).sum()
-            z += (config.z_weight * lse_C1.square() * is_labelled_C1).sum()
+            of_chunk = _of_chunk if shard is not None or hidden_ND.device.type == "cpu" else _compiled_of_chunk()
+            sums, grad_CV = of_chunk(
+                hidden_CD @ weight_VD.T, labels_C1, is_labelled_C1, is_picked_C1, config.z_weight, needs_gradient, shard
+            )
+            cross_entropy += sums[0]
+            z += sums[1]
             if grad_hidden_ND is None or grad_weight_VD is None:
                 continue
-            # d(lse - logit_y + w lse^2) / d logits = softmax * (1 + 2 w lse) - onehot(y)
-            slope_C1 = (1 + 2 * config.z_weight * lse_C1) / sum_C1 * is_labelled_C1
-            grad_CV = exp_CV.mul_(slope_C1).scatter_add_(1, labels_C1, -is_picked_C1.to(exp_CV.dtype))
-            grad_CV = grad_CV.to(hidden_ND.dtype)
             grad_hidden_ND[chunk] = grad_CV @ weight_VD
-            grad_weight_VD.add_(grad_CV.T @ hidden_CD) if grad_CV.dtype != torch.float32 else grad_weight_VD.addmm_(
-                grad_CV.T, hidden_CD
-            )
+            if grad_CV.dtype == torch.float32:
+                grad_weight_VD.addmm_(grad_CV.T, hidden_CD)
+            elif grad_CV.device.type == "cuda":  # summed in float32 inside of the product
+                torch.addmm(grad_weight_VD, grad_CV.T, hidden_CD, out_dtype=torch.float32, out=grad_weight_VD)
+            else:
+                grad_weight_VD.add_(grad_CV.T @ hidden_CD)
         if needs_gradient:
             # not saved for autograd: the backward pass scales them in place, and so runs once
             ctx.gradients, ctx.weight_dtype = (grad_hidden_ND, grad_weight_VD), weight_VD.dtype
@@ -163,6 +156,46 @@ class _LinearCrossEntropy(torch.autograd.Function):
         (grad_hidden_ND, grad_weight_VD), ctx.gradients = ctx.gradients, None
         grad_hidden_ND.mul_(grad_total.to(grad_hidden_ND.dtype))
         return grad_hidden_ND, grad_weight_VD.mul_(grad_total).to(ctx.weight_dtype), None, None, None, None
+
+
+def _of_chunk(
+    logits_CV: Tensor,
+    labels_C1: Tensor,
+    is_labelled_C1: Tensor,
+    is_picked_C1: Tensor,
+    z_weight: float,
+    needs_gradient: bool,
+    shard: VocabularyShard | None,
+) -> tuple[Tensor, Tensor | None]:
+    """(float32 (2,): cross-entropy and z, gradient of the logits in their dtype) of one chunk; float32 logits are overwritten."""
+    dtype, logits_CV = logits_CV.dtype, logits_CV.float()
+    own_C1 = logits_CV.gather(1, labels_C1)
+    largest_C1 = logits_CV.amax(dim=1, keepdim=True)
+    if shard is not None:
+        dist.all_reduce(largest_C1, dist.ReduceOp.MAX, group=shard.group)
+    # in place: from here on the chunk's logits become exp(logits - largest), then the gradient
+    exp_CV = logits_CV.sub_(largest_C1).exp_()
+    sum_C1, picked_C1 = exp_CV.sum(dim=1, keepdim=True), own_C1
+    if shard is not None:
+        told_C2 = torch.cat((sum_C1, own_C1.masked_fill(~is_picked_C1, 0.0)), dim=1)
+        dist.all_reduce(told_C2, group=shard.group)
+        sum_C1, picked_C1 = told_C2.split(1, dim=1)
+    lse_C1 = largest_C1 + sum_C1.log()
+    cross_entropy = ((lse_C1 - picked_C1) * is_labelled_C1).sum()
+    sums = torch.stack((cross_entropy, (z_weight * lse_C1.square() * is_labelled_C1).sum()))
+    if not needs_gradient:
+        return sums, None
+    # d(lse - logit_y + w lse^2) / d logits = softmax * (1 + 2 w lse) - onehot(y)
+    slope_C1 = (1 + 2 * z_weight * lse_C1) / sum_C1 * is_labelled_C1
+    # the label's own in float32, where softmax and 1 are close; put in last, so that the rest is one pass
+    own_C1 = (own_C1 - largest_C1).exp() * slope_C1 - is_picked_C1.to(torch.float32)
+    return sums, exp_CV.mul_(slope_C1).to(dtype).scatter_(1, labels_C1, own_C1.to(dtype))
+
+
+@functools.cache
+def _compiled_of_chunk() -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """On GPUs, where the plain one would pass over a chunk's logits ten times."""
+    return compile_function(_of_chunk)
 
 
 @torch.no_grad()

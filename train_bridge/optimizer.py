@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from dolma_py.config import Config
 from train_bridge.distributed import local_part
 
-UPDATED_AT_ONCE = 2**24  # numbers: enough to keep a GPU busy, 64 MiB each of temporaries
-
 
 class OptimizerConfig(Config):
     """Settings of AdamW and of step skipping."""
@@ -59,8 +57,8 @@ def is_spike(history: Tensor, value: Tensor, *, sigma: float, min_steps: int) ->
 class SkipStepAdamW(torch.optim.Optimizer):
     """AdamW with bias correction and decoupled decay; `step` is told the step's global loss and gradient norm.
 
-    A skipped step changes neither weights nor moments nor the counter. The decision stays a 0-or-1 tensor multiplied into
-    the update, so a GPU is not made to wait for the host.
+    A skipped step changes neither weights nor moments nor the counter. The decision stays a 0-or-1 tensor on the device,
+    which the kernel reads, so a GPU is not made to wait for the host.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], config: OptimizerConfig) -> None:
@@ -80,8 +78,7 @@ class SkipStepAdamW(torch.optim.Optimizer):
         self.num_updates += taken
         self.num_skipped += 1 - taken
         for group in self.param_groups:
-            for whole in _split_by_size(group["params"]):
-                self._update_params(whole, group, taken)
+            self._update_params(group, 1 - taken)
         return taken
 
     def _should_skip(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
@@ -95,33 +92,31 @@ class SkipStepAdamW(torch.optim.Optimizer):
         self.norm_history = torch.cat((self.norm_history, grad_norm[None]))[-config.skip_window_steps :]
         return skip
 
-    def _update_params(self, whole: list[nn.Parameter], group: dict[str, Any], taken: Tensor) -> None:
-        config, lr = self.config, group["lr"] * group["lr_factor"]
+    def _update_params(self, group: dict[str, Any], skipped: Tensor) -> None:
+        """torch's fused AdamW: one pass over weights, gradients and moments, no temporaries, nothing changed where skipped is 1."""
+        whole = [param for param in group["params"] if param.grad is not None]
+        if not whole:
+            return
         for param in whole:
             if not self.state[param]:
                 self.state[param] = {"exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
         # each rank on its own parts: the update knows no neighbours, whatever mesh a parameter lies on
-        params = [local_part(param) for param in whole]
-        grads = [local_part(param.grad) for param in whole]
-        means = [local_part(self.state[param]["exp_avg"]) for param in whole]
-        squares = [local_part(self.state[param]["exp_avg_sq"]) for param in whole]
-        rate1, rate2 = (1 - config.beta1) * taken, (1 - config.beta2) * taken
-        # mean <- mean + rate1 (grad - mean), square <- square + rate2 (grad^2 - square)
-        torch._foreach_mul_(means, 1 - rate1)
-        torch._foreach_add_(means, torch._foreach_mul(grads, rate1))
-        torch._foreach_mul_(squares, 1 - rate2)
-        torch._foreach_add_(squares, torch._foreach_mul(torch._foreach_mul(grads, grads), rate2))
-        num_updates = self.num_updates.clamp(min=1)
-        correction1 = 1 - config.beta1**num_updates
-        correction2 = 1 - config.beta2**num_updates
-        if group["weight_decay"]:
-            torch._foreach_mul_(params, 1 - lr * group["weight_decay"] * taken)
-        update = torch._foreach_sqrt(squares)
-        torch._foreach_div_(update, correction2.sqrt())
-        torch._foreach_add_(update, config.eps)
-        update = torch._foreach_div(means, update)
-        torch._foreach_mul_(update, taken * lr / correction1)
-        torch._foreach_sub_(params, update)
+        torch._fused_adamw_(
+            [local_part(param) for param in whole],
+            [local_part(param.grad) for param in whole],
+            [local_part(self.state[param]["exp_avg"]) for param in whole],
+            [local_part(self.state[param]["exp_avg_sq"]) for param in whole],
+            [],
+            [self.num_updates] * len(whole),
+            lr=group["lr"] * group["lr_factor"],
+            beta1=self.config.beta1,
+            beta2=self.config.beta2,
+            weight_decay=group["weight_decay"],
+            eps=self.config.eps,
+            amsgrad=False,
+            maximize=False,
+            found_inf=skipped,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         history = {
@@ -139,22 +134,6 @@ class SkipStepAdamW(torch.optim.Optimizer):
         for name, tensor in state_dict["skip_step"].items():
             setattr(self, name, tensor.to(device))
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "skip_step"})
-
-
-def _split_by_size(params: Iterable[nn.Parameter]) -> Iterable[list[nn.Parameter]]:
-    """Those with gradients, in runs of UPDATED_AT_ONCE numbers or of one parameter: an update needs three times their memory."""
-    run: list[nn.Parameter] = []
-    size = 0
-    for param in params:
-        if param.grad is None:
-            continue
-        if run and size + local_part(param).numel() > UPDATED_AT_ONCE:
-            yield run
-            run, size = [], 0
-        run.append(param)
-        size += local_part(param).numel()
-    if run:
-        yield run
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> SkipStepAdamW:

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dolma_py.errors import MissingDependencyError
 from train_bridge.attention import AttentionBackend
+from train_bridge.compilation import compile_function
 from train_bridge.distributed import local_part
 from train_bridge.model import Block, ModelConfig, Olmo3, init_weights
 from train_bridge.parallel_config import ParallelConfig
@@ -69,22 +70,8 @@ def compile_block(block: Block, *, activation_budget: float | None = None) -> No
 
     Attention is left out: masks are new with every batch, and would be compiled anew with them.
     """
-    block.attention.project = _compiled(block.attention.project, activation_budget)
-    block.finish = _compiled(block.finish, activation_budget)
-
-
-def _compiled(function: Any, activation_budget: float | None) -> Any:
-    compiled = torch.compile(function)
-    if activation_budget is None:
-        return compiled
-
-    @functools.wraps(function)
-    def call(*args: Any) -> Any:
-        # torch reads the budget while it compiles, which is when first called
-        with torch._functorch.config.patch(activation_memory_budget=activation_budget):
-            return compiled(*args)
-
-    return call
+    block.attention.project = compile_function(block.attention.project, activation_budget=activation_budget)
+    block.finish = compile_function(block.finish, activation_budget=activation_budget)
 
 
 def shard_model(model: Olmo3, layout: Layout, *, autocast_dtype: torch.dtype | None) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dolma_py.errors import NotFiniteError
-from train_bridge.distributed import clip_gradients, global_sum, ranks_where, sum_gradients
+from train_bridge.distributed import clip_factor, global_sum, gradient_norm, ranks_where, scale_gradients, sum_gradients
 from train_bridge.loss import IGNORED_LABEL, LossConfig, shift_labels
 from train_bridge.model import Olmo3
 from train_bridge.optimizer import SkipStepAdamW
@@ -70,15 +70,20 @@ def train_step(
     rows: documents_BT, is_trained_BT and is_filtered_B of accumulate_gradients
     """
     sums = accumulate_gradients(model, ids_BT, **rows, settings=settings)
-    grad_norm = clip_gradients(list(model.parameters()), settings.max_grad_norm)
+    parameters = list(model.parameters())
+    grad_norm = gradient_norm(parameters)
+    factor = clip_factor(grad_norm, settings.max_grad_norm)
     total = sums.cross_entropy + sums.z
-    # one wait for the device: who is to blame is asked only when somebody is
-    if not bool(torch.isfinite(total) & torch.isfinite(grad_norm)):
+    # one wait for the device: who is to blame is asked only when somebody is, and gradients are passed over only when one is too large
+    is_finite, is_large = torch.stack((torch.isfinite(total) & torch.isfinite(grad_norm), factor < 1)).tolist()
+    if not is_finite:
         bad_ranks = torch.nonzero(sums.is_bad_R).flatten().tolist()
         if bad_ranks:
             raise NotFiniteError(step, bad_ranks, "loss")
         bad_ranks = ranks_where(~torch.isfinite(grad_norm), settings.rank, settings.world_size)
         raise NotFiniteError(step, bad_ranks or [settings.rank], "gradient norm" if bad_ranks else "loss")
+    if is_large:
+        scale_gradients(parameters, factor)
     for group in optimizer.param_groups:
         group["lr"] = lr
     taken = optimizer.step(loss=sums.cross_entropy, grad_norm=grad_norm)

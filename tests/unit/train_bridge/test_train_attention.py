@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import create_block_mask
 
 from dolma_py.errors import ConfigError
 from tests.reference import attention as attention_twin
@@ -132,6 +133,42 @@ def test_sdpa_matches_reference(**shape):
 def test_flex_matches_reference(tokens, window, num_documents):
     """Few shapes: uncompiled it takes a second for each."""
     check_backend("flex", tokens, window, 2, num_documents, seed=1)
+
+
+@settings(max_examples=60)
+@given(
+    tokens=st.integers(1, 700),
+    window=st.one_of(st.none(), st.integers(1, 700)),
+    lengths=st.one_of(st.none(), st.lists(st.integers(1, 300), min_size=1, max_size=8)),
+    cut=st.one_of(st.none(), st.tuples(st.integers(0, 699), st.integers(1, 700))),
+)
+def test_block_masks_are_those_that_torch_finds_pair_by_pair(tokens, window, lengths, cut):
+    documents, queries = None, None
+    if lengths is not None:
+        numbers = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+        documents = torch.stack([numbers.repeat(tokens)[:tokens].sort().values, torch.arange(tokens) // 37])
+    if cut is not None:
+        first = cut[0] % tokens
+        queries = (first, first + 1 + cut[1] % (tokens - first))
+    first, end = queries or (0, tokens)
+
+    def is_visible(row, head, query, key):
+        query = query + first
+        seen = (key <= query) & (query - key < (window or tokens))
+        return seen if documents is None else seen & (documents[row, query] == documents[row, key])
+
+    rows = None if documents is None else 2
+    expected = create_block_mask(is_visible, rows, None, end - first, tokens, device="cpu")
+    got = attention_flex._block_mask(Visibility(tokens, window, documents, queries), CPU, is_visible)
+    assert got.shape == expected.shape and got.BLOCK_SIZE == expected.BLOCK_SIZE
+    for kind in ("", "full_"):
+        for side in ("kv", "q"):
+            numbers = [getattr(mask, f"{kind}{side}_num_blocks") for mask in (got, expected)]
+            assert torch.equal(*numbers), (kind, side)
+            indices = [getattr(mask, f"{kind}{side}_indices") for mask in (got, expected)]
+            is_used = torch.arange(indices[0].shape[-1]) < numbers[0][..., None]
+            assert torch.equal(indices[0][is_used], indices[1][is_used]), (kind, side)
+            assert indices[0].dtype == indices[1].dtype and indices[0].shape == indices[1].shape
 
 
 @settings(max_examples=25)

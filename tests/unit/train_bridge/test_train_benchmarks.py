@@ -111,7 +111,7 @@ def test_the_ladder_goes_from_texts_to_a_picture(tmp_path, monkeypatch, capsys):
     ladder.main()
     plan = json.loads((tmp_path / "out" / "plan.json").read_text())
     curves = json.loads((tmp_path / "out" / "curves.json").read_text())
-    assert [name for name in curves if curves[name][-1][0] == plan["steps"][name] * 2048] == ["ladder_1m", "ladder_14m"]
+    assert [name for name in curves if curves[name][-1][0] == plan["steps"] * 2048] == ["ladder_1m", "ladder_14m"]
     assert all(points[-1][2] < points[0][2] for points in curves.values())
     assert (tmp_path / "out" / "ladder.svg").read_text().count("<svg") == 1
     assert capsys.readouterr().out.count("| ladder_") == 2

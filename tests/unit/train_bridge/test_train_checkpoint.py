@@ -17,6 +17,7 @@ import torch.distributed.checkpoint as dcp
 import torch.distributed.checkpoint.metadata as distributed_metadata
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from dolma_py.config import build_config
 from dolma_py.errors import ConfigError, DataError
@@ -427,3 +428,26 @@ def test_killed_at_any_moment_of_a_save_a_whole_checkpoint_is_the_newest(writing
     assert [names(output) for output in killed if list_checkpoints(output)[-1].name == "step0000002"] == [
         ["step0000001", "step0000002"]
     ] * seen.count(2)
+
+
+def test_stagers_that_serve_once_are_made_anew(tmp_path, monkeypatch):
+    """So are those of torch before 2.13, which close themselves; here each does."""
+    made = []
+
+    class Once(DefaultStager):
+        def stage(self, state_dict, **options):
+            staged = super().stage(state_dict, **options)
+            self.close()
+            return staged
+
+    def make_stager(is_cuda):
+        made.append(Once(StagingOptions(False, False, False, False)))
+        return made[-1]
+
+    monkeypatch.setattr(checkpoint_writer, "_make_stager", make_stager)
+    monkeypatch.setattr(checkpoint_writer, "_STAGES_ONCE", True)
+    with CheckpointWriter(tmp_path, CheckpointConfig(writing="async")) as writer:
+        for step in (1, 2):
+            model, optimizer = trained(step)
+            writer.save(snapshot(model, optimizer, step=step))
+    assert len(made) == 2 and len(list_checkpoints(tmp_path)) == 2
