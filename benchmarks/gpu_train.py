@@ -109,15 +109,13 @@ def choose_cases(arguments: argparse.Namespace, device: torch.device) -> Iterato
 def estimate_bytes(model: ModelConfig, num_tokens: int, again: str, *, is_compiled: bool) -> int:
     """Peak of a step: float32 weights and moments, and what layers keep or the gradients that take its place, whichever is more."""
     parallel = ParallelConfig(activation_checkpointing=again, compile=is_compiled)
-    kept, logits = saved_bytes_per_token(model, Placement(parallel, bfloat16=True))
-    params, matrix = count_parameters(model).total, model.vocab_size * model.d_model
-    layer = num_tokens * kept
-    # gradients of the output matrix come first, in float32 and in bfloat16; a layer's take the place of what it kept
-    return (
-        12 * params
-        + max(model.num_layers * layer + 6 * matrix, 4 * params + layer)
-        + LOSS_CHUNK_TOKENS * 12 * model.vocab_size
-    )
+    kept, _ = saved_bytes_per_token(model, Placement(parallel, bfloat16=True))
+    counts, matrix = count_parameters(model), model.vocab_size * model.d_model
+    # of one layer: activations, and weights in bfloat16; gradients take their place
+    layer = num_tokens * kept + 2 * counts.without_embeddings // model.num_layers
+    # the output matrix comes first, its gradient in float32 and in bfloat16
+    most = max(model.num_layers * layer + 6 * matrix, 4 * counts.total + layer)
+    return 12 * counts.total + most + LOSS_CHUNK_TOKENS * 6 * model.vocab_size
 
 
 def build(case: Case, arguments: argparse.Namespace, device: torch.device, backend: Any) -> Olmo3:

@@ -62,14 +62,14 @@ def saved_bytes_per_token(config: ModelConfig, placement: Placement) -> tuple[in
     """(bytes, bytes with everything computed again) that one layer keeps of one token for the backward pass.
 
     Uncompiled: what torch was seen to keep on CPUs, in float32 and in bfloat16 (tests/unit/train_bridge/test_train_cost.py holds
-    it to the real modules). Compiled: results of products and of attention alone, the rest being made again from them; an
-    estimate that has not been measured.
+    it to the real modules). Compiled: the same on CPUs, and on an H200 in bfloat16, where a layer kept 145,000 bytes for the 7B and 91,000
+    for the ladder's 1B (docs/training.md); this says 147,968 and 90,112.
     """
     parallel, d_model, mlp_hidden = placement.parallel, config.d_model, config.mlp_hidden
     heads = (config.num_heads + config.num_kv_heads) * config.head_dim
     size = 2 if placement.bfloat16 else 4
     if parallel.compile:
-        parts = (3 * size * d_model, 2 * size * heads, 2 * size * mlp_hidden)
+        parts = (4 * size * d_model, 3 * size * heads, 3 * size * mlp_hidden)
     elif placement.bfloat16:  # norms and rotations in float32
         parts = (20 * d_model, 12 * heads, 8 * mlp_hidden)
     else:
@@ -89,7 +89,8 @@ def memory_parts_bytes(config: TrainConfig, placement: Placement) -> dict[str, i
     """Memory of one GPU by purpose: a guide, since the allocator's gaps and the libraries' own buffers are not in it.
 
     states: float32 weights, gradients and two moments, 16 bytes a parameter, shared by shard * context * tensor GPUs
-    gathered: weights of two layers and both embedding matrices, and one layer's whole gradients, where states are shared
+    gathered: weights of two layers and both embedding matrices, and one layer's whole gradients, where states are shared; else all layers'
+    weights in bfloat16, which the backward pass needs again
     activations: of one micro-batch; logits: of one chunk of the loss, twice
     """
     model, parallel, counts = config.model, placement.parallel, counts_of(config.model)
@@ -107,6 +108,8 @@ def memory_parts_bytes(config: TrainConfig, placement: Placement) -> dict[str, i
         layer = counts.without_embeddings // model.num_layers // parallel.tensor
         matrices = (counts.total - counts.without_embeddings) // parallel.tensor
         gathered = size * (2 * layer + matrices) + (size + 4) * layer
+    elif placement.bfloat16:
+        gathered = size * counts.without_embeddings // parallel.tensor
     return {
         "states": 16 * counts.total // (placement.num_sharing * parallel.tensor),
         "gathered": gathered,
