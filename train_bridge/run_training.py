@@ -107,6 +107,7 @@ def train(
             autocast_dtype=parts.settings.autocast_dtype,
             device=device,
             layout=parts.settings.layout,
+            attention_backend=parts.model.attention_backend,
         )
     first_tokens = parts.loader.num_tokens
     LOGGER.info("%s", _describe(settings, dataset, device))
