@@ -105,7 +105,9 @@ def test_every_window_is_in_one_batch_that_fits(lengths, batch_tokens, has_few_s
         longest = max(lengths[number] for number in batch.numbers)
         assert len(batch.numbers) <= batch.num_rows and longest <= batch.num_tokens
         assert batch.num_rows * batch.num_tokens <= max(batch_tokens, batch.num_tokens)
-        assert batch.num_tokens == (next(size for size in row_lengths if size >= longest) if has_few_shapes else longest)
+        assert batch.num_tokens == (
+            next(size for size in row_lengths if size >= longest) if has_few_shapes else longest
+        )
     assert not has_few_shapes or len({batch[1:] for batch in batches}) <= len(row_lengths)
 
 

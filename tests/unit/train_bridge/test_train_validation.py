@@ -15,7 +15,6 @@ from tests.conftest import REPOSITORY
 from tests.made_shards import write_byte_tokenizer
 from train_bridge.checkpoint import list_checkpoints
 from train_bridge.compilation import compile_function
-from train_bridge.evaluate import Window
 from train_bridge.manifest import read_manifest
 from train_bridge.model import build_model
 from train_bridge.parallel_mesh import Layout
@@ -222,7 +221,13 @@ def test_items_go_through_the_model_together(shards, train_config_file, tmp_path
         train_config_file, shards, tmp_path, 0, 1, **common, validation=f"{{every_steps: 1, items: {path}}}"
     )
     alone, _ = validator(
-        train_config_file, shards, tmp_path, 0, 1, **common, validation=f"{{every_steps: 1, items: {path}, batch_tokens: 1}}"
+        train_config_file,
+        shards,
+        tmp_path,
+        0,
+        1,
+        **common,
+        validation=f"{{every_steps: 1, items: {path}, batch_tokens: 1}}",
     )
     model = build_model(settings.model, seed=0)
     found, shapes = values_and_shapes(together, model, monkeypatch)
@@ -279,4 +284,4 @@ def test_two_processes_validate_as_one(shards, items, train_config_file, tmp_pat
     one, two = read_lines(tmp_path / "one"), read_lines(tmp_path / "two")
     assert [line["step"] for line in two] == [line["step"] for line in one]
     for left, right in zip(one, two, strict=True):
-        assert right["all_documents"]["loss"] == pytest.approx(left["all_documents"]["loss"], rel=1e-3)
+        assert right["all_documents"]["loss"] == pytest.approx(left["all_documents"]["loss"], rel=1e-5)
