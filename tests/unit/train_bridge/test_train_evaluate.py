@@ -111,6 +111,13 @@ def test_every_window_is_in_one_batch_that_fits(lengths, batch_tokens, has_few_s
     assert not has_few_shapes or len({batch[1:] for batch in batches}) <= len(row_lengths)
 
 
+def test_the_documented_numbers_of_passes_and_shapes():
+    assert len(plan_batches([59] * 1000, batch_tokens=16384)) == 4
+    lengths = {last: doubled_lengths(128, last) for last in (8192, 65536)}
+    assert len(plan_batches([59] * 1000, batch_tokens=16384, row_lengths=lengths[8192])) == 8
+    assert (len(lengths[8192]), len(lengths[65536])) == (7, 10)
+
+
 def test_a_uniform_model_needs_log2_of_the_vocabulary():
     model = small_model(vocab_size=256)
     with torch.no_grad():
