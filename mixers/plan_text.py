@@ -14,8 +14,9 @@ from dolma_py.config import render_flow
 HEAD = """\
 # The plan of a mix. Rates are copies per document on average; buckets go from the lowest quality (or cluster size) to the highest.
 # wanted_tokens: by the shares alone; planned_tokens: what max_repetition leaves of them. repetition: planned over available tokens.
+# binds: what decides the rates (docs/mixing.md), binds_by_bucket where it is not one thing for all buckets.
 """
-WIDE = ("rates", "weights", "planned_by_bucket", "curve")  # a line of their own
+WIDE = ("rates", "weights", "planned_by_bucket", "binds_by_bucket", "curve")  # a line of their own
 
 
 def render_plan(values: Mapping[str, Any]) -> str:

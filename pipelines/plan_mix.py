@@ -40,7 +40,7 @@ from pipelines.steps import StepContext, StepResult, file_lists
 
 __all__ = ["CHANGES_NO_BYTE", "VERSION", "PlanMixConfig", "driver_memory_bytes", "plan_table", "run"]
 
-VERSION = 4
+VERSION = 5
 logger = logging.getLogger("dolma_py.mix")
 
 
