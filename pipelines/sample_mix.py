@@ -36,6 +36,7 @@ __all__ = [
     "DrawnMaker",
     "SampleMixConfig",
     "describe_sources",
+    "document_disk_bytes",
     "driver_memory_bytes",
     "find_planned_sources",
     "fingerprint_inputs",
@@ -58,7 +59,7 @@ PLANNED_BY = (
     "heldout",
 )  # settings that a sample shares with its plan
 MAX_NAMED = 5  # cells that are named in warnings
-FILE_ROW_BYTES = 60  # of the work folder for a document: its narrow row, and what was drawn
+FILE_ROW_BYTES = 60  # a narrow row, and what was drawn
 
 
 class SampleMixConfig(MixInputs):
@@ -218,9 +219,14 @@ def _tell_cells(
     )
 
 
+def document_disk_bytes(settings: SampleMixConfig) -> int:
+    """Of the work folder for a document: its narrow row, and what was drawn."""
+    return FILE_ROW_BYTES
+
+
 def work_disk_bytes(settings: SampleMixConfig, corpus: Corpus, text_bytes: int) -> int:
-    """Narrow rows, and what was drawn; documents of MEAN_TEXT_BYTES on average and more."""
-    return FILE_ROW_BYTES * (text_bytes // MEAN_TEXT_BYTES)
+    """The same of a text of which nothing more is known: documents of MEAN_TEXT_BYTES on average and more."""
+    return document_disk_bytes(settings) * (text_bytes // MEAN_TEXT_BYTES)
 
 
 def fingerprint_inputs(corpus: Corpus, settings: SampleMixConfig) -> list[str] | None:
