@@ -42,19 +42,17 @@ def _render_group(row: Mapping[str, Any]) -> str:
 
 
 def _flow(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_text(str(key))}: {_flow(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, str):
+    if isinstance(value, str):  # what there is most of comes first
         return _text(value)
-    if isinstance(value, Sequence):
-        return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, float):
         return _number(value)
-    return (
-        {None: "null", True: "true", False: "false"}[value]
-        if value is None or value is True or value is False
-        else str(value)
-    )
+    if value is None or value is True or value is False:
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_text(str(key))}: {_flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return str(value)
 
 
 def _number(value: float) -> str:
