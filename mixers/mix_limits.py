@@ -87,9 +87,7 @@ def natural_shares(limits: MixLimits) -> Floats:
     return limits.lowest + filled
 
 
-def _check_frozen(
-    tokens: Mapping[str, int], frozen: Mapping[str, Mapping[str, float]]
-) -> dict[str, dict[str, float]]:
+def _check_frozen(tokens: Mapping[str, int], frozen: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Parts of each virtual source as shares that sum to 1."""
     parts: dict[str, dict[str, float]] = {}
     for name, weights in frozen.items():
@@ -112,7 +110,9 @@ def _check_frozen(
 def _fix_shares(limits: MixLimits, fixed: Mapping[str, float], budget: int) -> MixLimits:
     unknown = sorted(set(fixed) - set(limits.names))
     if unknown:
-        raise ConfigError(f"sources.{unknown[0]}.fixed_share", fixed[unknown[0]], f"expected one of {limits.names} to fix")
+        raise ConfigError(
+            f"sources.{unknown[0]}.fixed_share", fixed[unknown[0]], f"expected one of {limits.names} to fix"
+        )
     lowest, highest = limits.lowest.copy(), limits.highest.copy()
     for name, share in fixed.items():
         at = limits.names.index(name)
@@ -123,16 +123,23 @@ def _fix_shares(limits: MixLimits, fixed: Mapping[str, float], budget: int) -> M
         lowest[at] = highest[at] = min(share, highest[at])
     given = float(lowest.sum())
     if given > 1 + TOLERANCE:
-        raise ConfigError("sources.fixed_share", given, "the shares sum to at most 1", f"They are {given - 1:.6g} too much.")
+        raise ConfigError(
+            "sources.fixed_share", given, "the shares sum to at most 1", f"They are {given - 1:.6g} too much."
+        )
     most = float(highest.sum())
     if most < 1 - TOLERANCE and len(fixed) == len(limits.names):
-        raise ConfigError("sources.fixed_share", most, "the shares of all sources sum to 1", f"{1 - most:.6g} are missing.")
+        raise ConfigError(
+            "sources.fixed_share", most, "the shares of all sources sum to 1", f"{1 - most:.6g} are missing."
+        )
     if most < 1 - TOLERANCE:
         each = ", ".join(f"{name} {round(share * budget)}" for name, share in zip(limits.names, highest, strict=True))
         free = float(np.sum(highest - lowest))
         needed = f" {(1 - given) / free:.4g} times" if free > 0 else ""
         rule = f"the sources give at most {round(most * budget)} tokens under their max_repetition and fixed shares ({each})"
         raise ConfigError(
-            "budget", budget, rule, f"Lower it by {budget - int(most * budget)}, raise max_repetition{needed} or add text."
+            "budget",
+            budget,
+            rule,
+            f"Lower it by {budget - int(most * budget)}, raise max_repetition{needed} or add text.",
         )
     return limits._replace(lowest=lowest, highest=highest)

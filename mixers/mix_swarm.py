@@ -100,7 +100,9 @@ def grid_mixes(num_sources: int, parts: int) -> Floats:
         raise ConfigError("grid", (num_sources, parts), "expected a source and a part or more")
     count = math.comb(num_sources + parts - 1, parts)
     if count > MAX_GRID_MIXES:
-        raise ConfigError("grid", parts, f"expected a grid of at most {MAX_GRID_MIXES} mixes, {num_sources} sources give {count}")
+        raise ConfigError(
+            "grid", parts, f"expected a grid of at most {MAX_GRID_MIXES} mixes, {num_sources} sources give {count}"
+        )
     counts = np.empty((count, num_sources), np.int64)
     row = np.zeros(num_sources, np.int64)
     row[-1] = parts
