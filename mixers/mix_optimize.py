@@ -27,7 +27,7 @@ from mixers.mix_limits import MixLimits, expand_shares, find_limits, natural_sha
 from mixers.mix_optimize_config import OptimizeConfig
 from mixers.mix_optimize_text import render_markdown, render_plan_settings
 from mixers.mix_optimum import Optimum, find_optimum
-from mixers.mix_proxies import ProxyRuns, Source, describe_sources, plan_evaluations, read_source
+from mixers.mix_proxies import ProxyRuns, Source, describe_sources, leave_out_small, plan_evaluations, read_source
 from mixers.mix_regression import LogLinear, check_mixes, fit_log_linear, leave_one_out, measure_fit
 from mixers.mix_swarm import draw_mixes
 
@@ -58,7 +58,7 @@ def optimize(*, config: str, output: str, overrides: list[str], dry_run: bool) -
         values = runs.measure([expand_shares(limits, mix) for mix in mixes])
         report = choose_mix(settings, limits, mixes, values)
         if settings.measure_chosen:
-            _measure_chosen(report, settings, runs, limits)
+            _measure_chosen(report, settings, runs)
         report["sources"] = _describe_sources(settings, sources, limits, report)
         report["runs"] = [
             {
@@ -160,14 +160,11 @@ def _say_bounds(limits: MixLimits, natural: Floats, optimum: Optimum) -> list[di
     return [dict(zip(names, row, strict=True)) for row in columns]
 
 
-def _measure_chosen(report: dict[str, Any], settings: OptimizeConfig, runs: ProxyRuns, limits: MixLimits) -> None:
+def _measure_chosen(report: dict[str, Any], settings: OptimizeConfig, runs: ProxyRuns) -> None:
     """Train the chosen and the natural mix as well; what is too small for one instance of a proxy is left out of them."""
-    smallest = 1.0 / (settings.proxy.steps * settings.proxy.batch_instances)
     names = ("chosen", "natural")
-    mixes = []
-    for name in names:
-        kept = {source: share for source, share in report[name]["shares"].items() if share >= smallest}
-        mixes.append({source: share / sum(kept.values()) for source, share in kept.items()})
+    instances = settings.proxy.steps * settings.proxy.batch_instances
+    mixes = [leave_out_small(report[name]["shares"], instances) for name in names]
     parts = np.array([task["weight"] for task in report["tasks"].values()])
     for name, row in zip(names, runs.measure(mixes), strict=True):
         report[name]["measured"] = dict(zip(settings.tasks, row.tolist(), strict=True))

@@ -230,12 +230,15 @@ def test_shares_are_written_so_that_a_plan_takes_them():
     from mixers.plan import PlanConfig, make_plan
 
     plan = build_config(PlanConfig, parse_yaml(render_plan_settings(rows, 900), "weights")["plan"])
-    columns = [["a: b", "c"], [None, None], [1, 1], [10, 10], [1000, 1000], [1000, 1000]]
+    columns = [["a: b", "c"], ["", ""], [0, 0], [10, 10], [1000, 1000], [1000, 1000]]
     cells = pa.Table.from_arrays(
         [pa.array(column, field.type) for column, field in zip(columns, CELL_SCHEMA, strict=True)], schema=CELL_SCHEMA
     )
     made = make_plan(cells, plan, {})
-    assert {name: row["planned_tokens"] for name, row in made.sources.items()} == {"a: b": 300, "c": 600}
+    assert dict(zip(made.cells["source"].to_pylist(), made.cells["planned_tokens"].to_pylist(), strict=True)) == {
+        "a: b": 300,
+        "c": 600,
+    }
 
 
 def test_a_mixture_is_read_whole_and_in_its_shares(config_file):
