@@ -23,10 +23,11 @@ from dolma_py.config import apply_overrides, build_config, dump_config, load_yam
 from dolma_py.errors import ConfigError
 from dolma_py.manifest import render_json, write_run
 from dolma_py.settings_text import render_settings
+from mixers.boosted_trees import BoostedTrees, fit_boosted_trees, leave_one_out_trees, search_optimum
 from mixers.mix_limits import MixLimits, expand_shares, find_limits, natural_shares
 from mixers.mix_optimize_config import OptimizeConfig
 from mixers.mix_optimize_text import render_markdown, render_plan_settings
-from mixers.mix_optimum import Optimum, find_optimum
+from mixers.mix_optimum import Law, Optimum, find_optimum
 from mixers.mix_proxies import ProxyRuns, Source, describe_sources, leave_out_small, plan_evaluations, read_source
 from mixers.mix_regression import LogLinear, check_mixes, fit_log_linear, leave_one_out, measure_fit
 from mixers.mix_swarm import draw_mixes
@@ -95,10 +96,8 @@ def choose_mix(settings: OptimizeConfig, limits: MixLimits, mixes: Floats, value
     """Fit the first `runs` mixes (M, S) and their values (M, K), compare with the others, minimise; report without runs and sources."""
     fitted = slice(0, settings.runs)
     weights = np.array([task.weight for task in settings.tasks.values()])
-    laws = [fit_log_linear(mixes[fitted], values[fitted, k]) for k in range(values.shape[1])]
-    optimum = find_optimum(laws, limits, weights)
+    laws, left_out, optimum = _fit(settings, limits, mixes[fitted], values[fitted])
     parts = weights / weights.sum()
-    left_out = np.column_stack([leave_one_out(mixes[fitted], values[fitted, k], law) for k, law in enumerate(laws)])
     predicted = np.column_stack([law.predict(mixes) for law in laws])
     report: dict[str, Any] = {
         "format": "dolma-py-mix-optimum",
@@ -109,10 +108,10 @@ def choose_mix(settings: OptimizeConfig, limits: MixLimits, mixes: Floats, value
     }
     for k, (name, law) in enumerate(zip(settings.tasks, laws, strict=True)):
         fit = _compare(predicted[:, k], values[:, k], left_out[:, k], settings.runs)
-        law_values = {
-            "floor": law.floor,
-            "coefficients": dict(zip(limits.names, law.coefficients.tolist(), strict=True)),
-        }
+        law_values: dict[str, Any] = {"floor": None, "coefficients": None}
+        if isinstance(law, LogLinear):
+            by_source = dict(zip(limits.names, law.coefficients.tolist(), strict=True))
+            law_values = {"floor": law.floor, "coefficients": by_source}
         report["tasks"][name] = {"weight": float(parts[k]), **law_values, **fit}
     report["mean"] = _compare(predicted @ parts, values @ parts, left_out @ parts, settings.runs)
     natural = natural_shares(limits)
@@ -122,6 +121,21 @@ def choose_mix(settings: OptimizeConfig, limits: MixLimits, mixes: Floats, value
     report["best_tried"] = {"run": best, "measured_mean": float((values @ parts)[best])}
     report["searched"] = _say_bounds(limits, natural, optimum)
     return report
+
+
+def _fit(
+    settings: OptimizeConfig, limits: MixLimits, mixes: Floats, values: Floats
+) -> tuple[list[LogLinear] | list[BoostedTrees], Floats, Optimum]:
+    """What says each task's value, what it says of mixes left out (M, K), and the optimum."""
+    weights = np.array([task.weight for task in settings.tasks.values()])
+    columns = list(values.T)
+    if settings.regression == "boosted_trees":
+        trees = [fit_boosted_trees(mixes, column) for column in columns]
+        left_out = [leave_one_out_trees(mixes, column) for column in columns]
+        return trees, np.column_stack(left_out), search_optimum(trees, limits, weights, seed=settings.swarm.seed)
+    laws = [fit_log_linear(mixes, column) for column in columns]
+    left_out = [leave_one_out(mixes, column, law) for column, law in zip(columns, laws, strict=True)]
+    return laws, np.column_stack(left_out), find_optimum(laws, limits, weights)
 
 
 def _compare(predicted: Floats, measured: Floats, left_out: Floats, num_fitted: int) -> dict[str, Any]:
@@ -139,7 +153,7 @@ def _compare(predicted: Floats, measured: Floats, left_out: Floats, num_fitted: 
 
 
 def _say_mix(
-    limits: MixLimits, shares: Floats, laws: Sequence[LogLinear], parts: Floats, settings: OptimizeConfig
+    limits: MixLimits, shares: Floats, laws: Sequence[Law], parts: Floats, settings: OptimizeConfig
 ) -> dict[str, Any]:
     predicted = np.array([law.predict(shares[None, :])[0] for law in laws])
     return {

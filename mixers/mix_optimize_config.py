@@ -97,7 +97,9 @@ class OptimizeConfig(Config):
     swarm: SwarmConfig = Field(SwarmConfig(), description="how mixes are drawn")
     tasks: dict[str, TaskConfig] = Field(min_length=1, description="by name")
     max_docs: int | None = Field(100, ge=1, description="held-out documents of each source that are read; null: all")
-    regression: Literal["log_linear"] = Field("log_linear", description="form of the law of a task")
+    regression: Literal["log_linear", "boosted_trees"] = Field(
+        "log_linear", description="what predicts a task; boosted_trees: LightGBM (extra trees), for hundreds of runs"
+    )
     measure_chosen: bool = Field(
         True, description="whether the chosen and the natural mix are trained and measured too"
     )

@@ -37,11 +37,16 @@ def render_plan_settings(sources: Sequence[dict[str, Any]], budget: int) -> str:
 def render_markdown(report: dict[str, Any]) -> str:
     """The report to read; the same facts as report.json."""
     config = report["config"]
+    bound = (
+        f"No mix within the limits is predicted better by more than {report['gap']:.1e} bits per byte."
+        if report["gap"] is not None
+        else ("How much better another mix within the limits is predicted is not known.")
+    )
     lines = [
         "# The chosen mix",
         "",
         f"{config['runs']} mixes were fitted, {config['heldout_runs']} were only predicted; a budget of {config['budget']:,} tokens. "
-        f"No mix within the limits is predicted better by more than {report['gap']:.1e} bits per byte.",
+        f"{bound}",
         "",
         "| source | tokens | natural | chosen | copies | at most | decided by |",
         "|---|---|---|---|---|---|---|",

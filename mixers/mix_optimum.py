@@ -11,7 +11,7 @@ Legend: S sources, K tasks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,20 @@ MAX_MOVES = 100_000
 PROMISE = 1e-12  # bits per byte: a pair that promises less is not moved
 
 
+class Law(Protocol):
+    """What says the bits per byte of a task."""
+
+    def predict(self, shares: Floats) -> Floats:
+        """Of mixes (M, S), float64 (M,)."""
+        ...
+
+
 class Optimum(NamedTuple):
     """A mix and what is said of it."""
 
     shares: Floats  # float64 (S,), sums to 1
     predicted: float  # weighted mean over tasks, bits per byte
-    gap: float  # no mix within the limits is predicted better by more than this, bits per byte
+    gap: float | None  # no mix within the limits is predicted better by more than this, bits per byte; None: not known
     binds: tuple[str, ...]  # of each source: fixed, cap, zero, or free
 
 
@@ -47,10 +55,7 @@ def find_optimum(laws: Sequence[LogLinear], limits: MixLimits, weights: Floats) 
     >>> found.shares.round(6).tolist(), found.binds
     ([0.7, 0.3], ('free', 'cap'))
     """
-    weights = np.asarray(weights, np.float64)
-    if weights.shape != (len(laws),) or not len(laws) or weights.min() < 0 or weights.sum() <= 0:
-        raise ConfigError("tasks.weight", weights.tolist(), "expected 0 or more for every task, and one above 0")
-    parts = weights / weights.sum()
+    parts = task_parts(laws, weights)
     coefficients = np.array([law.coefficients for law in laws])  # (K, S)
     floor = float(sum(part * law.floor for part, law in zip(parts, laws, strict=True)))
     shares = natural_shares(limits)
@@ -68,7 +73,7 @@ def find_optimum(laws: Sequence[LogLinear], limits: MixLimits, weights: Floats) 
     shares = _close_sum(shares, limits)
     grown = parts * np.exp(coefficients @ shares)
     return Optimum(
-        shares, floor + float(grown.sum()), _gap(grown @ coefficients, shares, limits), _name_bounds(shares, limits)
+        shares, floor + float(grown.sum()), _gap(grown @ coefficients, shares, limits), name_bounds(shares, limits)
     )
 
 
@@ -128,7 +133,16 @@ def _gap(slope: Floats, shares: Floats, limits: MixLimits) -> float:
     return max(0.0, float(slope @ (shares - best)))
 
 
-def _name_bounds(shares: Floats, limits: MixLimits) -> tuple[str, ...]:
+def task_parts(laws: Sequence[Law], weights: Floats) -> Floats:
+    """Weights of the tasks divided by their sum, float64 (K,); ConfigError as find_optimum has it."""
+    weights = np.asarray(weights, np.float64)
+    if weights.shape != (len(laws),) or not len(laws) or weights.min() < 0 or weights.sum() <= 0:
+        raise ConfigError("tasks.weight", weights.tolist(), "expected 0 or more for every task, and one above 0")
+    return weights / weights.sum()
+
+
+def name_bounds(shares: Floats, limits: MixLimits) -> tuple[str, ...]:
+    """What decided each share: fixed, cap, zero, or free where no bound did."""
     names = []
     for share, low, high in zip(shares, limits.lowest, limits.highest, strict=True):
         if low == high:

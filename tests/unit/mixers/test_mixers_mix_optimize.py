@@ -134,6 +134,14 @@ def test_a_frozen_mix_is_searched_as_one(config_file, tmp_path, made):
     assert all(run["shares"]["web"] == pytest.approx(3 * run["shares"]["math"]) for run in report["runs"])
 
 
+def test_trees_in_place_of_laws(config_file, tmp_path, made):
+    pytest.importorskip("lightgbm")
+    report = search(config_file, tmp_path, "regression=boosted_trees")
+    assert report["gap"] is None and report["tasks"]["web"]["floor"] is None
+    assert report["chosen"]["shares"]["math"] <= 0.2 + 1e-9 and report["mean"]["leave_one_out"]["rmse"] > 0
+    assert "is not known" in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_weights_go_when_they_are_not_kept(config_file, tmp_path, made):
     few = ["runs=5", "heldout_runs=0", "measure_chosen=false"]
     search(config_file, tmp_path, *few)
