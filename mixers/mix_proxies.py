@@ -133,8 +133,8 @@ def describe_sources(shares: Mapping[str, float], sources: Mapping[str, Source],
 def leave_out_small(shares: Mapping[str, float], instances: int) -> dict[str, float]:
     """Shares that sum to 1 without those below one of so many instances, which a proxy could not be trained on.
 
-    >>> leave_out_small({"web": 0.6, "code": 0.399, "math": 0.001}, 100)
-    {'web': 0.6006006006006006, 'code': 0.3993993993993994}
+    >>> leave_out_small({"web": 0.25, "code": 0.75, "math": 0.0}, 100)
+    {'web': 0.25, 'code': 0.75}
     """
     kept = {source: share for source, share in shares.items() if share * instances >= 1}
     return {source: share / sum(kept.values()) for source, share in kept.items()}
