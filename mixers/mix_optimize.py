@@ -51,6 +51,8 @@ def optimize(*, config: str, output: str, overrides: list[str], dry_run: bool) -
     limits = limits_of(settings, sources)
     mixes = draw_mixes(limits, settings.swarm, count=settings.runs + settings.heldout_runs)
     check_mixes(mixes[: settings.runs])
+    for mix in mixes:  # tells shares too small for a proxy before anything runs
+        describe_sources(expand_shares(limits, mix), sources, settings.proxy.steps * settings.proxy.batch_instances)
     if dry_run:
         return _describe_plan(settings, sources, limits, mixes)
     storage.make_folder(output)
@@ -206,8 +208,6 @@ def _describe_sources(
 def _describe_plan(settings: OptimizeConfig, sources: dict[str, Source], limits: MixLimits, mixes: Floats) -> str:
     proxy = settings.proxy
     instances = proxy.steps * proxy.batch_instances
-    for mix in mixes:
-        describe_sources(expand_shares(limits, mix), sources, instances)  # tells shares too small for a proxy
     evaluations = plan_evaluations(settings, sources)
     extra = 2 if settings.measure_chosen else 0
     lines = [
