@@ -28,7 +28,7 @@ CHOICES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 THRESHOLDS = (0.0, 0.3, 0.5, 0.65, 0.8, 0.9)
 READS = {
     "first 1,000 bytes": {"pieces": 1, "max_bytes": 1000},
-    "three pieces of 333 bytes": {},
+    "three pieces of 333 bytes": {"pieces": 3, "max_bytes": 1000},
     "all": {"max_bytes": 0},
 }
 

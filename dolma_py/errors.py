@@ -26,6 +26,7 @@ _ADVICE = {
     errno.EMFILE: "Allow more open files (ulimit -n).",
     errno.ENFILE: "Allow more open files.",
 }
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "GOOGLE_APPLICATION_CREDENTIALS")
 
 
 class DolmaError(Exception):
@@ -150,6 +151,21 @@ class TaskError(DolmaError):
         super().__init__(f"{text} {hint}".rstrip() + f" All of Spark's words: {details}")
 
 
+class StoreUnavailableError(OSError):
+    """An object store did not answer, or asked for patience, in all the tries of its client: the same request may be granted later."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(errno.EIO, problem, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """OSError would call __init__ with its own arguments."""
+        return type(self), (self.filename, self.strerror)
+
+    def __str__(self) -> str:
+        """Without a number that is not the store's."""
+        return f"{self.filename}: {self.strerror}"
+
+
 class MissingDependencyError(DolmaError):
     """An optional package is needed."""
 
@@ -191,10 +207,11 @@ def wants_trace() -> bool:
     return bool(os.environ.get(TRACE_VARIABLE))
 
 
-def describe_os_error(error: OSError) -> str:
+def describe_os_error(error: OSError, *, names_trace: bool = True) -> str:
     """An error of disk or network as one sentence: where, what, what to do.
 
     Arrow's errors of object stores have no number and no file name; their text says which bucket or key it was.
+    names_trace: say how to get the trace; False where it is another process that would show it.
     """
     names = [name for name in (error.filename, error.filename2) if name is not None]
     where = " and ".join(
@@ -204,7 +221,10 @@ def describe_os_error(error: OSError) -> str:
     what = what.encode("utf-8", "backslashreplace").decode()
     what = what if what[1:2].isupper() else what[:1].lower() + what[1:]
     advice = _ADVICE.get(error.errno or 0, "Look at the disk and run again: what was finished stays.")
-    if "AWS Error" in what:
-        advice = "Check the address, the credentials (AWS_ACCESS_KEY_ID and the like) and the network."
+    if isinstance(error, StoreUnavailableError):
+        advice = "Check the network, and run again once the store answers: what was finished stays."
+    elif "AWS Error" in what or "google::cloud" in what:
+        advice = f"Check the address, the credentials ({_CREDENTIALS['google' in what]} and the like) and the network."
     place = f"{where}: " if where else ""
-    return f"{place}{what}. {advice} {TRACE_VARIABLE}=1 shows where it came from."
+    trace = f" {TRACE_VARIABLE}=1 shows where it came from." if names_trace else ""
+    return f"{place}{what}. {advice}{trace}"

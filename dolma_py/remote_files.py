@@ -2,8 +2,8 @@
 
 dolma_py.storage alone calls this (hide_name for local files too).
 
-Streams are smart_open's on s3://, where an upload that is not completed is aborted, and pyarrow's elsewhere: closing one of those
-makes the file, after an error too, so it is written under a hidden name and moved. HDFS has folders, shows files while they are
+Streams are those of dolma_py.s3_files on s3://, where an upload that is not completed is aborted, and pyarrow's elsewhere: closing one of
+those makes the file, after an error too, so it is written under a hidden name and moved. HDFS has folders, shows files while they are
 written and renames nothing onto a file (pyarrow would delete that first); a replaced file is held there under another hidden name
 until the new one stands.
 """
@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.fs
 
+from dolma_py import s3_files
 from dolma_py.errors import ConfigError
 from dolma_py.hub_files import open_hub
 
@@ -133,10 +134,7 @@ def _look_up(filesystem: pa.fs.FileSystem, inner: str) -> pa.fs.FileInfo:
 def open_read(path: str) -> BinaryIO:
     """A seekable binary stream of the file's own bytes; OSError when there is none."""
     if _scheme(path) == "s3":
-        import smart_open
-
-        stream: BinaryIO = smart_open.open(path, "rb", compression="disable")
-        return stream
+        return s3_files.open_read(path)
     find, tries = (find_file, OPEN_TRIES) if _scheme(path) == "hdfs" else (find_filesystem, 1)
     while True:
         tries -= 1
@@ -152,10 +150,8 @@ def open_read(path: str) -> BinaryIO:
 def write_file(path: str) -> Iterator[BinaryIO]:
     """A binary stream whose file appears as `path` when the block ends without an error, and not at all otherwise."""
     if _scheme(path) == "s3":
-        import smart_open
-
-        with smart_open.open(path, "wb", compression="disable") as stream:
-            yield stream
+        with s3_files.write_file(path) as upload:
+            yield upload
         return
     filesystem, inner = find_filesystem(path)
     temporary = hide_name(inner)

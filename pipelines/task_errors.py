@@ -10,7 +10,7 @@ from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.errors import PySparkException
 
 from dolma_py import storage
-from dolma_py.errors import TaskError
+from dolma_py.errors import TaskError, describe_os_error
 from pipelines.recipe import Recipe, Step
 from pipelines.session import jvm_has_died
 from pipelines.steps import StepContext
@@ -59,8 +59,11 @@ def explain_failures(context: StepContext, hint: str = "") -> Iterator[None]:
             raise
         text = repr(error) if is_dead else str(error)  # now, while the JVM still answers
         path = context.corpus.path(context.work, "error.txt")
-        storage.make_folder(context.corpus.path(context.work))
-        storage.write_bytes(path, text.encode(errors="replace"))
+        try:
+            storage.make_folder(context.corpus.path(context.work))
+            storage.write_bytes(path, text.encode(errors="replace"))
+        except OSError as refused:  # the cause itself may be that nothing can be written there
+            path = f"not kept, {describe_os_error(refused, names_trace=False)}"
         cause = JVM_DIED if is_dead else find_cause(text)
         has_died = cause in (JVM_DIED, WORKER_DIED) or cause.startswith(EXECUTOR_LOST)
         raise TaskError(context.name, cause, path, hint if has_died else "") from error
@@ -80,5 +83,5 @@ def find_cause(text: str) -> str:
     trace = text.rpartition("Traceback (most recent call last):")[2] if "Traceback" in text else ""
     for line in trace.splitlines()[1:]:
         if line and not line[0].isspace():
-            return line.strip()[:300]
+            return re.sub(r"^dolma_py\.errors\.\w+: ", "", line.strip())[:300]
     return next((line.strip() for line in text.splitlines() if line.strip()), "no words at all")[:300]

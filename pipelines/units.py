@@ -24,7 +24,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from dolma_py.done import DoneFile
-from dolma_py.errors import ConfigError, DolmaError
+from dolma_py.errors import ConfigError, DolmaError, StoreUnavailableError, describe_os_error
 from dolma_py.machine import count_cores, read_peak_bytes, reset_peak
 from dolma_py.storage import WrittenFile
 from pipelines.arrow_tasks import map_arrow
@@ -197,10 +197,12 @@ def _run_unit(name: str, params: dict[str, Any], work: Work, attempts: str) -> d
             receipt["setting"] = {
                 "key": error.key, "got": got, "rule": error.rule, "hint": error.hint, "where": error.where,
             }  # fmt: skip
-    except (OSError, MemoryError) as error:  # of this machine: trying again on it would end the same way
-        receipt["error"] = (
-            f"{type(error).__name__}: {error}. Free disk or memory, or make the file readable, and run again."
-        )
+    except StoreUnavailableError:  # Spark tries again
+        raise
+    except MemoryError as error:  # of this machine, as a disk's: trying again on it would end the same way
+        receipt["error"] = f"MemoryError: {error}. Free memory and run again: what was finished stays."
+    except OSError as error:
+        receipt["error"] = describe_os_error(error, names_trace=False)
     receipt["task_sec"] = time.perf_counter() - start
     receipt["peak_bytes"] = read_peak_bytes()
     return receipt

@@ -28,10 +28,11 @@ S3_SETTINGS = {
 
 
 class Refusals:
-    """Requests that a server answers with 403: those that write (PUT, POST) to a path that `pattern` finds; None: nothing."""
+    """Requests that a server answers with an error: those whose "METHOD path?query" `pattern` finds; None: nothing."""
 
     def __init__(self) -> None:
         self.pattern: str | None = None
+        self.status, self.code = "403 Forbidden", "AccessDenied"
         self.refused: list[str] = []  # "METHOD path?query" of each
 
     def refuse(self, environ: dict[str, Any]) -> bool:
@@ -39,8 +40,7 @@ class Refusals:
         is_copy = " copy" if "HTTP_X_AMZ_COPY_SOURCE" in environ else ""
         path, query = urllib.parse.unquote(environ["PATH_INFO"]), environ.get("QUERY_STRING", "")
         asked = f"{environ['REQUEST_METHOD']} {path}?{query}{is_copy}"
-        writes = environ["REQUEST_METHOD"] in ("PUT", "POST")
-        if self.pattern is None or not writes or not re.search(self.pattern, asked):
+        if self.pattern is None or not re.search(self.pattern, asked):
             return False
         self.refused.append(asked)
         return True
@@ -60,8 +60,8 @@ def open_s3_bucket(name: str, refusals: Refusals | None = None) -> Iterator[str]
             if refusals is None or not refusals.refuse(environ):
                 return super().__call__(environ, start_response)
             get_input_stream(environ).read()  # the client listens once it has sent all
-            start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Connection", "close")])
-            return [b"<Error><Code>AccessDenied</Code><Message>refused</Message></Error>"]
+            start_response(refusals.status, [("Content-Type", "application/xml"), ("Connection", "close")])
+            return [f"<Error><Code>{refusals.code}</Code><Message>refused</Message></Error>".encode()]
 
     server = threaded_moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     with pytest.MonkeyPatch.context() as patch:

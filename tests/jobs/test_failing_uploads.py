@@ -15,6 +15,7 @@ from moto.s3.models import s3_backends
 
 from dolma_py import storage
 from dolma_py.corpus import Corpus
+from dolma_py.errors import describe_os_error
 from mixers import tokenization
 from pipelines import steps
 from pipelines.build_recipe import BuildOptions, build_from
@@ -127,11 +128,13 @@ def test_a_refused_upload_leaves_nothing_that_looks_finished(recipe, local, plac
         storage.write_bytes(f"{root}/{name}", content)
     refusals.pattern, refusals.refused = pattern, []
     try:
-        with pytest.raises(Exception, match="(?i)refused|access|denied|forbidden"):
+        with pytest.raises(OSError, match="AWS Error (AccessDenied|ACCESS_DENIED)") as caught:
             build(recipe, root, number + 1)
     finally:
         refusals.pattern = None
     assert refusals.refused
+    sentence = describe_os_error(caught.value)
+    assert f"{what}/" in sentence and "refused. Check the address, the credentials" in sentence
     left, expected = read_bucket(what), local[number + 1]
     # whatever stands under its last name is whole, and the step is not done; its work folder goes when it is
     named = [name for name in left if "/work/" not in name and not name.endswith("_done.jsonl")]

@@ -98,6 +98,8 @@ def test_an_error_survives_the_way_from_a_worker(error):
         (OSError(28, "No space left on device"), "no space left on device. Free space"),
         (FileNotFoundError(2, "No such file or directory", "/x/\udce9"), "/x/\\xe9: no such file or directory. Check the path."),
         (OSError(18, "Invalid cross-device link", "/a", None, "/b"), "/a and /b: invalid cross-device link."),
+        (errors.StoreUnavailableError("s3://b/k", "AWS Error SlowDown"), "s3://b/k: AWS Error SlowDown. Check the network, and run"),
+        (OSError("google::cloud::Status(PERMISSION_DENIED: no)"), "no). Check the address, the credentials (GOOGLE_APPLICATION_"),
         (OSError("Asking for 'k' in 'b':\nAWS Error ACCESS_DENIED"), "'k' in 'b': AWS Error ACCESS_DENIED. Check the address"),
     ],
 )  # fmt: skip

@@ -9,14 +9,16 @@ import signal
 import pytest
 from py4j.protocol import Py4JError
 
+from dolma_py import storage
 from dolma_py.corpus import Corpus
 from dolma_py.done import DoneFile
-from dolma_py.errors import TaskError
+from dolma_py.errors import DolmaError, TaskError
 from dolma_py.storage import write_attempt
 from pipelines.recipe import KINDS, Recipe, build_steps
 from pipelines.steps import StepContext
 from pipelines.task_errors import MEMORY_SETTINGS, SPLIT_KINDS, WORKER_DIED, explain_failures, find_cause, memory_hint
 from pipelines.units import Unit, run_units
+from tests.remote_places import Refusals, open_s3_bucket
 
 
 def die_until(params, attempts):
@@ -63,6 +65,64 @@ def test_a_defect_on_the_executor_names_itself(spark, tmp_path):
         run_one(spark, tmp_path, fail)
     assert caught.value.cause == "KeyError: 'no such thing'"
     assert "Lower it." not in str(caught.value)  # nothing died
+
+
+@pytest.fixture(scope="module")
+def refusing_bucket():
+    refusals = Refusals()
+    with open_s3_bucket("corpora", refusals) as bucket:
+        refusals.pattern = "POST .*a.txt"
+        yield bucket, refusals
+
+
+def upload(params, attempts):
+    """In a worker, which was started before the server was."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in params["settings"].items():
+            patch.setenv(name, value)
+        return [write_attempt(params["bucket"], attempts, "a.txt", lambda sink: sink.write(b"hi") and 1)], {}
+
+
+def try_upload(spark, folder, place, status, code):
+    bucket, refusals = place
+    refusals.status, refusals.code, refusals.refused = status, code, []
+    settings = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    settings["AWS_MAX_ATTEMPTS"] = "1"
+    with pytest.raises(DolmaError) as caught:
+        run_one(spark, folder, upload, bucket=bucket, settings=settings)
+    assert "\n" not in str(caught.value) and "Traceback" not in str(caught.value)
+    return caught.value
+
+
+def test_an_upload_that_is_refused_is_one_sentence_and_not_tried_again(spark, tmp_path, refusing_bucket):
+    error = try_upload(spark, tmp_path, refusing_bucket, "403 Forbidden", "AccessDenied")
+    place, _, rest = str(error).partition("-a.txt: ")
+    assert place.startswith("s3://corpora/attempts/")
+    assert rest == (
+        "AWS Error AccessDenied during CreateMultipartUpload: refused. Check the address, the credentials "
+        "(AWS_ACCESS_KEY_ID and the like) and the network. [unit a]"
+    )
+    assert len(refusing_bucket[1].refused) == 1
+
+
+def test_an_upload_to_a_store_that_is_busy_is_tried_again_by_spark_and_then_one_sentence(
+    spark, tmp_path, refusing_bucket
+):
+    error = try_upload(spark, tmp_path, refusing_bucket, "503 Service Unavailable", "SlowDown")
+    assert isinstance(error, TaskError) and error.cause.startswith("s3://corpora/attempts/")
+    assert error.cause.endswith("-a.txt: AWS Error SlowDown during CreateMultipartUpload: refused")
+    assert "run again" in str(error) and len(refusing_bucket[1].refused) > 1
+
+
+def test_words_that_cannot_be_kept_do_not_hide_the_cause(spark, tmp_path, monkeypatch):
+    def refuse(path, content):
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr(storage, "write_bytes", refuse)
+    with pytest.raises(TaskError) as caught:
+        run_one(spark, tmp_path, fail)
+    assert caught.value.cause == "KeyError: 'no such thing'"
+    assert "Spark's words: not kept, " in str(caught.value) and "error.txt: no space left" in str(caught.value)
 
 
 def die_or_write(params, attempts):
