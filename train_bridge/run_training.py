@@ -70,18 +70,7 @@ def train(
     device = choose_device(settings.run.device)
     if settings.run.num_threads is not None:
         torch.set_num_threads(settings.run.num_threads)
-    start = None
-    if parent is not None:
-        is_loaded = not (output and list_checkpoints(folder))
-        may_change_yarn = settings.checkpoints.change_parent_yarn
-        start = find_parent(
-            parent,
-            settings.model,
-            may_change_yarn=may_change_yarn,
-            manifest=manifest,
-            shards=shards,
-            is_loaded=is_loaded,
-        )
+    start = None if parent is None else _find_start(parent, settings, output, manifest=manifest, shards=shards)
     if dry_run:
         return _show_cost(settings, device, Assumptions(**(assumed or {})))
     assert manifest is not None, "only a dry run goes without shards"
@@ -133,6 +122,19 @@ def train(
         _write_results(parts, folder, identity, seconds=seconds, num_tokens=num_tokens, told=told)
     wait_for_all()
     return json.loads((folder / "metrics.json").read_text())
+
+
+def _find_start(
+    parent: str, settings: TrainConfig, output: str, *, manifest: ShardManifest | None, shards: str
+) -> Parent:
+    return find_parent(
+        parent,
+        settings.model,
+        may_change_yarn=settings.checkpoints.change_parent_yarn,
+        manifest=manifest,
+        shards=shards,
+        is_loaded=not (output and list_checkpoints(Path(output))),
+    )
 
 
 def open_dataset(shards: str, manifest: ShardManifest, data: DataConfig) -> TrainingData:
