@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from dolma_py.config import Config, apply_overrides, build_config, load_yaml
+from dolma_py.config import Config, OptionError, apply_overrides, build_config, load_yaml
 from dolma_py.errors import ConfigError
 from dolma_py.settings_text import render_settings
 from train_bridge.checkpoint_config import CheckpointConfig
@@ -115,12 +115,13 @@ class TrainConfig(Config):
     validation: ValidationConfig = Field(default_factory=ValidationConfig, description="Loss on held-out documents.")
 
     @model_validator(mode="after")
-    def _check_batch(self) -> TrainConfig:
-        if self.data.batch_instances % self.data.micro_batch_instances:
-            raise ValueError(
-                f"data.micro_batch_instances={self.data.micro_batch_instances} does not divide "
-                f"data.batch_instances={self.data.batch_instances}"
+    def _check(self) -> TrainConfig:
+        micro, whole = self.data.micro_batch_instances, self.data.batch_instances
+        if whole % micro:
+            raise OptionError(
+                "data.micro_batch_instances", micro, f"expected a divisor of data.batch_instances={whole}"
             )
+        self.schedule.check_fits(self.run.steps, prefix="schedule")
         return self
 
     def values_for_fingerprint(self) -> dict[str, Any]:

@@ -411,12 +411,19 @@ def test_every_packaged_config_loads():
         ("model.vocab_size=256", "model.vocab_size"),
         ("data.batch_instanzes=3", "data.batch_instanzes"),
         ("run.steps=0", "run.steps"),
+        ("run.steps=2", "schedule.warmup_steps"),
+        ("data.micro_batch_instances=3", "data.micro_batch_instances"),
+        ("model.num_kv_heads=3", "model.num_kv_heads"),
+        ("model.head_dim=3", "model.head_dim"),
+        ("schedule.total_steps=1", "schedule.total_steps"),
+        ("optimizer.skip_window_steps=8", "optimizer.skip_min_steps"),
     ],
 )
 def test_mistakes_are_named_by_key(override, key, make_shards, train_config_file, tmp_path):
     with pytest.raises(ConfigError) as caught:
         run(train_config_file, make_shards(), tmp_path / "out", override)
     assert caught.value.key == key
+    assert len(str(caught.value)) < 400  # the one value, not the whole section
 
 
 def test_an_unknown_config_lists_the_known_ones():
