@@ -88,6 +88,7 @@ class Steps(NamedTuple):
     gradients: dict[str, torch.Tensor]  # of the first update, after clipping
     last_weights: dict[str, torch.Tensor]
     logits: dict[str, torch.Tensor]  # of one row by the last weights; none where ranks share its tokens
+    num_compiled: int = 0  # pieces of code
 
 
 def make_batch(step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -161,8 +162,10 @@ def plant_fault(fault: str) -> None:
 
 
 def choose_backend(backend: str) -> None:
-    """What compiles in this process; what is compiled too often is an error, in place of going on uncompiled."""
+    """What compiles in this process, which forgets what was compiled; too often is an error, in place of going on uncompiled."""
     torch.compile = functools.partial(torch.compile, backend=backend)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     torch._dynamo.config.fail_on_recompile_limit_hit = True
 
 
@@ -171,12 +174,14 @@ def run_rank(names: list[str], folder: Path, steps: int, precision: str, fault: 
     torch.set_num_threads(1)
     rank, world_size = start_distributed("cpu")
     plant_fault(fault)
-    choose_backend(backend)
     for name in names:
-        torch._dynamo.reset()
         parallel = ParallelConfig(**LAYOUTS[world_size][name])
         layout = build_layout(parallel, rank=rank, world_size=world_size, device_type="cpu")
+        if parallel.compile:
+            choose_backend(backend)
         left = run_steps(parallel, layout, steps=steps, autocast_dtype=dtype_of(precision))
+        if parallel.compile:
+            left = left._replace(num_compiled=torch._dynamo.utils.counters["stats"]["unique_graphs"])
         if rank == 0:
             torch.save(left._asdict(), folder / f"{name}.pt")
     dist.destroy_process_group()
