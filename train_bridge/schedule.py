@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from dolma_py.config import Config, OptionError
+from dolma_py.errors import ConfigError
 
 
 class ScheduleConfig(Config):
@@ -60,19 +61,17 @@ class ScheduleConfig(Config):
             raise OptionError("total_steps", self.total_steps, f"expected a step above {named}")
         return self
 
-    def check_fits(self, run_steps: int, *, prefix: str) -> None:
-        """OptionError, its key below `prefix`, where a curve that ends with the run has its warm-up or a period beyond it."""
+    def check_fits(self, run_steps: int, *, key: str) -> None:
+        """ConfigError where a curve that ends with the run has its warm-up or a period beyond it. key: of this section."""
         if self.then is not None:
-            self.then.check_fits(run_steps, prefix=f"{prefix}.then")
+            self.then.check_fits(run_steps, key=f"{key}.then")
         if self.total_steps is not None:  # a run may be a part of a longer curve, if that is said
             return
         last = self.period_ends[-1] if self.period_ends else self.warmup_steps
         if last >= run_steps:
             option, got = ("period_ends", list(self.period_ends)) if self.period_ends else ("warmup_steps", last)
-            rule = f"expected less than run.steps={run_steps}, where the curve ends while {prefix}.total_steps is null"
-            raise OptionError(
-                f"{prefix}.{option}", got, rule, f"For a part of a longer curve: --set {prefix}.total_steps=N."
-            )
+            rule = f"expected less than run.steps={run_steps}, where the curve ends while {key}.total_steps is null"
+            raise ConfigError(f"{key}.{option}", got, rule, f"For a part of a longer curve: --set {key}.total_steps=N.")
 
 
 def learning_rate(config: ScheduleConfig, step: int, *, run_steps: int) -> float:

@@ -121,7 +121,6 @@ class TrainConfig(Config):
             raise OptionError(
                 "data.micro_batch_instances", micro, f"expected a divisor of data.batch_instances={whole}"
             )
-        self.schedule.check_fits(self.run.steps, prefix="schedule")
         return self
 
     def values_for_fingerprint(self) -> dict[str, Any]:
@@ -175,6 +174,8 @@ def load_train_config(
         rule = f"expected {expected}, the {manifest.vocab_size} entries of the shards' tokenizer rounded up to 128"
         raise ConfigError("model.vocab_size", config.model.vocab_size, rule, "Use: --set model.vocab_size=null")
     check_fits(config.parallel, config.model, sequence_tokens=config.data.sequence_tokens)
+    # not in the validator: what was trained before this was asked is read all the same
+    config.schedule.check_fits(config.run.steps, key="schedule")
     return config
 
 

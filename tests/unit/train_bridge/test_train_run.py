@@ -241,8 +241,9 @@ def test_two_runs_leave_the_same_manifest(make_shards, train_config_file, tmp_pa
 
 
 def test_stopped_and_resumed_equals_straight(make_shards, train_config_file, tmp_path, monkeypatch):
-    """10 steps == 5, stop, 5: weights, optimizer, metrics, bit for bit. Step skipping's memory is part of the state."""
-    shards, skip = make_shards(), ("optimizer.skip_min_steps=2", "optimizer.skip_sigma=0.9")
+    """10 steps == 5, stop, 5: weights, optimizer, metrics, bit for bit. Step skipping's memory, two steps here, is part of the state."""
+    skip = ("optimizer.skip_min_steps=2", "optimizer.skip_window_steps=2", "optimizer.skip_sigma=0.9")
+    shards = make_shards()
     run(train_config_file, shards, tmp_path / "straight", *skip)
 
     def stop_at_step_8(*args, **kwargs):

@@ -104,8 +104,8 @@ def test_a_planted_nan_is_one_line_and_one_record_and_its_code(make_shards, trai
     code, lines = run_command(train_config_file, shards, output, *plant)
     assert code == NotFiniteError.exit_code == 3
     assert [line for line in lines if "finite" in line] == lines[-1:]
-    assert lines[-1].startswith("error: step 3: loss is not finite on ranks [0]. The last checkpoint is untouched;")
-    record = {"event": "not_finite", "step": 3, "what": "loss", "ranks": [0]}
+    assert lines[-1].startswith("error: step 2: loss is not finite on ranks [0]. The last checkpoint is untouched;")
+    record = {"event": "not_finite", "step": 2, "what": "loss", "ranks": [0]}
     assert read_lines(output / "events.jsonl") == [record]
     with pytest.raises(NotFiniteError):  # again from the start, and the record of the first attempt stays
         run(train_config_file, shards, output, *plant)
