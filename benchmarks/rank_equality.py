@@ -1,6 +1,6 @@
 """Every layout of ranks against one process: the largest difference of losses, gradient norms, first and last weights.
 
-Run:  python benchmarks/rank_equality.py [--ranks 2] [--steps 5] [--layouts fsdp,tensor] [--precision float32]
+Run:  python benchmarks/rank_equality.py [--ranks 2] [--steps 5] [--layouts fsdp,tensor] [--precision float32] [--backend inductor]
 Processes on this machine's CPU, gloo between them. The batch is packed: document masks, labels left out, more rows for some ranks
 than others have labels; windows on two of three layers, grouped queries, YaRN, two micro-batches a rank.
 """
@@ -8,6 +8,8 @@ than others have labels; windows on two of three layers, grouped queries, YaRN, 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import math
 import os
 import socket
@@ -49,6 +51,14 @@ LAYOUTS = {
         "fsdp-blocks-again": {"shard": 2, "activation_checkpointing": "full"},
         "tensor": {"tensor": 2},
         "context": {"context": 2},
+        "fsdp-compiled": {"shard": 2, "compile": True},
+        "tensor-compiled": {"tensor": 2, "compile": True},
+        "context-compiled-budget": {
+            "context": 2,
+            "compile": True,
+            "activation_checkpointing": "budget",
+            "activation_budget": 0.5,
+        },
     },
     4: {
         "hsdp": {"replicate": 2, "shard": 2},
@@ -78,6 +88,7 @@ class Steps(NamedTuple):
     gradients: dict[str, torch.Tensor]  # of the first update, after clipping
     last_weights: dict[str, torch.Tensor]
     logits: dict[str, torch.Tensor]  # of one row by the last weights; none where ranks share its tokens
+    num_compiled: int = 0  # pieces of code
 
 
 def make_batch(step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -110,9 +121,13 @@ def run_steps(parallel: ParallelConfig, layout: Layout, *, steps: int, autocast_
             left.gradients.update(whole_tensors({name: one.grad for name, one in model.named_parameters()}))
     left.last_weights.update(whole_tensors(dict(model.named_parameters())))
     if layout.context == 1:
-        with torch.no_grad():
+        with torch.no_grad(), autocast_of(autocast_dtype):
             left.logits["first row"] = model(make_batch(0)[0][:1])
     return left
+
+
+def autocast_of(dtype: torch.dtype | None) -> contextlib.AbstractContextManager[object]:
+    return contextlib.nullcontext() if dtype is None else torch.autocast("cpu", dtype)
 
 
 def whole_tensors(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -146,7 +161,15 @@ def plant_fault(fault: str) -> None:
         FSDPModule.set_gradient_divide_factor = lambda self, factor: None
 
 
-def run_rank(names: list[str], folder: Path, steps: int, precision: str, fault: str) -> None:
+def choose_backend(backend: str) -> None:
+    """What compiles in this process, which forgets what was compiled; too often is an error, in place of going on uncompiled."""
+    torch.compile = functools.partial(torch.compile, backend=backend)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+
+
+def run_rank(names: list[str], folder: Path, steps: int, precision: str, fault: str, backend: str) -> None:
     """What one process does: all layouts, one after another; rank 0 writes FOLDER/NAME.pt."""
     torch.set_num_threads(1)
     rank, world_size = start_distributed("cpu")
@@ -154,7 +177,11 @@ def run_rank(names: list[str], folder: Path, steps: int, precision: str, fault: 
     for name in names:
         parallel = ParallelConfig(**LAYOUTS[world_size][name])
         layout = build_layout(parallel, rank=rank, world_size=world_size, device_type="cpu")
+        if parallel.compile:
+            choose_backend(backend)
         left = run_steps(parallel, layout, steps=steps, autocast_dtype=dtype_of(precision))
+        if parallel.compile:
+            left = left._replace(num_compiled=torch._dynamo.utils.counters["stats"]["unique_graphs"])
         if rank == 0:
             torch.save(left._asdict(), folder / f"{name}.pt")
     dist.destroy_process_group()
@@ -165,9 +192,15 @@ def dtype_of(precision: str) -> torch.dtype | None:
 
 
 def run_layouts(
-    names: list[str], *, ranks: int, steps: int, precision: str = "float32", fault: str = ""
+    names: list[str],
+    *,
+    ranks: int,
+    steps: int,
+    precision: str = "float32",
+    fault: str = "",
+    backend: str = "inductor",
 ) -> dict[str, Steps]:
-    """Each layout's steps, by processes of this machine, all layouts in one start of them."""
+    """Each layout's steps, by processes of this machine, all layouts in one start of them. backend: torch's, of compiled layouts."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
@@ -183,6 +216,8 @@ def run_layouts(
             precision,
             "--fault",
             fault,
+            "--backend",
+            backend,
         ]
         shared = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "WORLD_SIZE": str(ranks)}
         shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -235,13 +270,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--layouts", default="")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument(
+        "--backend", default="inductor", help="torch's, of compiled layouts; aot_eager_decomp_partition: no compiler"
+    )
     parser.add_argument("--fault", default="", help="break one thing in the ranks, to see that it is seen")
     parser.add_argument("--faults", action="store_true", help="one line per fault in place of the layouts")
     parser.add_argument("--rank-folder", help="given to the processes that this one starts")
     arguments = parser.parse_args()
     names = [name for name in arguments.layouts.split(",") if name]
     if arguments.rank_folder:
-        run_rank(names, Path(arguments.rank_folder), arguments.steps, arguments.precision, arguments.fault)
+        run_rank(
+            names,
+            Path(arguments.rank_folder),
+            arguments.steps,
+            arguments.precision,
+            arguments.fault,
+            arguments.backend,
+        )
         return
     torch.set_num_threads(1)
     one = run_steps(ParallelConfig(), Layout(), steps=arguments.steps, autocast_dtype=dtype_of(arguments.precision))
@@ -253,7 +298,8 @@ def main() -> None:
             many = run_layouts([name], ranks=2, steps=arguments.steps, precision=arguments.precision, fault=fault)[name]
             print(f"| {fault} | {name} | {show(compare(one, many))} |", flush=True)
         return
-    ran = run_layouts(names, ranks=arguments.ranks, steps=arguments.steps, precision=arguments.precision)
+    options = {"precision": arguments.precision, "backend": arguments.backend}
+    ran = run_layouts(names, ranks=arguments.ranks, steps=arguments.steps, **options)
     print(f"one process: losses {one.losses[0]:.4f} to {one.losses[-1]:.4f}, gradient norm {one.grad_norms[0]:.3f}")
     print("| layout | settings | loss | gradient norm | first weights | first gradients / norm | last weights |")
     print("|---|---|---|---|---|---|---|")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from train_bridge.distributed import SUM_BYTES
 from train_bridge.model import ModelConfig, ParameterCounts, count_parameters
 from train_bridge.parallel_config import ParallelConfig
 
@@ -90,7 +91,7 @@ def memory_parts_bytes(config: TrainConfig, placement: Placement) -> dict[str, i
 
     states: float32 weights, gradients and two moments, 16 bytes a parameter, shared by shard * context * tensor GPUs
     gathered: weights of two layers and both embedding matrices, and one layer's whole gradients, where states are shared; else all layers'
-    weights in bfloat16, which the backward pass needs again
+    weights in bfloat16, which the backward pass needs again, and where replicas sum whole gradients the copy of one message
     activations: of one micro-batch; logits: of one chunk of the loss, twice
     """
     model, parallel, counts = config.model, placement.parallel, counts_of(config.model)
@@ -108,8 +109,11 @@ def memory_parts_bytes(config: TrainConfig, placement: Placement) -> dict[str, i
         layer = counts.without_embeddings // model.num_layers // parallel.tensor
         matrices = (counts.total - counts.without_embeddings) // parallel.tensor
         gathered = size * (2 * layer + matrices) + (size + 4) * layer
-    elif placement.bfloat16:
-        gathered = size * counts.without_embeddings // parallel.tensor
+    else:
+        if placement.bfloat16:
+            gathered = size * counts.without_embeddings // parallel.tensor
+        if placement.num_row_ranks > 1:
+            gathered += min(SUM_BYTES, 4 * counts.total // parallel.tensor)
     return {
         "states": 16 * counts.total // (placement.num_sharing * parallel.tensor),
         "gathered": gathered,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dolma_py.config import fingerprint
-from dolma_py.errors import ConfigError, DataError, DolmaError
+from dolma_py.errors import ConfigError, DataError, DolmaError, MissingDependencyError
 from train_bridge.checkpoint import write_json
 from train_bridge.manifest import MANIFEST_NAME, ShardManifest, read_manifest
 from train_bridge.token_files import NPY_MAGIC, TokenFiles
@@ -87,8 +87,10 @@ def _describe_file(folder: Path, name: str, *, dtype: np.dtype) -> dict[str, Any
 
 
 def _checksum(path: Path) -> str:
-    from dolma_py.storage import checksum_file  # with packages that a trainer's machine may lack
-
+    try:
+        from dolma_py.storage import checksum_file  # with packages that a trainer's machine may lack
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(error.name or "xxhash", "train") from error
     return checksum_file(str(path))
 
 

@@ -10,6 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+SUM_BYTES = 25 << 20  # of one message of gradients: large enough for a network's full rate, small beside the weights
+
 
 def start_distributed(device_type: str) -> tuple[int, int]:
     """(rank, world size) from the environment that torchrun sets; (0, 1) without it."""
@@ -63,14 +65,32 @@ def num_shards(tensor: Tensor) -> int:
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter], group: dist.ProcessGroup | None = None) -> None:
-    """Sum every gradient over the ranks of `group` (None: all), in one message; a loss divided by the GLOBAL label count needs no factor."""
+    """Sum every gradient over the ranks of `group` (None: all); a loss divided by the GLOBAL label count needs no factor.
+
+    A gradient of SUM_BYTES or more is summed where it lies; smaller ones go together in messages of about that size, each copied
+    together for as long as its message takes. All ranks have to have the same gradients.
+    """
     if not dist.is_initialized():
         return
-    gradients = [local_part(parameter.grad) for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    waiting: list[Tensor] = []
+    for gradient in (local_part(parameter.grad) for parameter in parameters if parameter.grad is not None):
+        size = gradient.numel() * gradient.element_size()
+        if size >= SUM_BYTES and gradient.is_contiguous():
+            dist.all_reduce(gradient, group=group)
+            continue
+        if waiting and size + sum(one.numel() * one.element_size() for one in waiting) > SUM_BYTES:
+            _sum_together(waiting, group)
+            waiting = []
+        waiting.append(gradient)
+    if waiting:
+        _sum_together(waiting, group)
+
+
+def _sum_together(tensors: list[Tensor], group: dist.ProcessGroup | None) -> None:
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat, group=group)
-    for gradient, summed in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(summed.view_as(gradient))
+    for tensor, summed in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(summed.view_as(tensor))
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from dolma_py.config import Config, OptionError, fingerprint
+from dolma_py.errors import MissingDependencyError
 from train_bridge.dataset import Dataset
 from train_bridge.rows import Rows
 
@@ -39,6 +40,12 @@ class FilteredDataset:
     """Another dataset's instances, those with loops marked."""
 
     def __init__(self, dataset: Dataset, config: InstanceFilterConfig) -> None:
+        """MissingDependencyError without numba and xxhash: here, before the first step."""
+        try:
+            from dolma_py.token_loops import find_looping  # with numba, which runs without a filter do without
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(error.name or "numba", "train") from error
+        self._find_looping = find_looping
         self.dataset, self.config = dataset, config
         self.name, self.sequence_tokens = dataset.name, dataset.sequence_tokens
         self.num_instances, self.num_dropped_tokens = dataset.num_instances, dataset.num_dropped_tokens
@@ -53,10 +60,8 @@ class FilteredDataset:
 
     def read(self, indices: NDArray[np.integer] | Sequence[int]) -> Rows:
         """Rows of instances; `is_filtered` says which of them have a loop."""
-        from dolma_py.token_loops import find_looping  # with numba, which runs without a filter do without
-
         rows = self.dataset.read(indices)
-        is_filtered = find_looping(
+        is_filtered = self._find_looping(
             rows.ids,
             lengths=find_lengths(rows),
             min_period=self.config.repetition_min_period,

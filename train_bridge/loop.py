@@ -58,7 +58,7 @@ def run_loop(
             batch = loader.next_batch()
             log.see_rows(batch)
             ids_BT, documents_BT, is_trained_BT, is_filtered_B = batch.to_tensors(parts.device)
-            lr = learning_rate(config.schedule, step, run_steps=config.run.steps)
+            lr = learning_rate(config.schedule, done, run_steps=config.run.steps)
             rows = {"documents_BT": documents_BT, "is_trained_BT": is_trained_BT, "is_filtered_B": is_filtered_B}
             with log.watch(done):
                 result = train_step(parts.model, parts.optimizer, ids_BT, **rows, lr=lr, step=step, settings=settings)

@@ -92,14 +92,16 @@ def linear_cross_entropy(
                                 vocabulary, and the gradient of its part of the weights; the hidden states' gradient is only
                                 what comes through this part, to be summed over the group by the caller
 
-    Cost  three products of 2 * N * D * V operations with gradients, one without; 4 * C * V bytes plus the gradients
+    Cost  three products of 2 * N * D * V operations with gradients, one without (under no_grad); 4 * C * V bytes plus the gradients
     """
     if torch.is_autocast_enabled(hidden_ND.device.type):
         dtype = torch.get_autocast_dtype(hidden_ND.device.type)
         hidden_ND, weight_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
     is_labelled = labels_N != IGNORED_LABEL
     labels_N = labels_N.clamp(min=0)
-    sums = _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, is_labelled, config, shard)
+    # decided here: inside of apply gradients are always off, and its needs_input_grad is True for a parameter under no_grad
+    needs_gradient = torch.is_grad_enabled() and (hidden_ND.requires_grad or weight_VD.requires_grad)
+    sums = _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, is_labelled, config, shard, needs_gradient)
     return LossSums(*sums, is_labelled.sum())
 
 
@@ -113,8 +115,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         is_labelled_N: Tensor,
         config: LossConfig,
         shard: VocabularyShard | None,
+        needs_gradient: bool,
     ):
-        needs_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         cross_entropy = hidden_ND.new_zeros((), dtype=torch.float32)
         z = torch.zeros_like(cross_entropy)
         grad_hidden_ND = torch.empty_like(hidden_ND) if needs_gradient else None
@@ -155,7 +157,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             raise RuntimeError("linear_cross_entropy: its gradients were taken already; compute the loss again")
         (grad_hidden_ND, grad_weight_VD), ctx.gradients = ctx.gradients, None
         grad_hidden_ND.mul_(grad_total.to(grad_hidden_ND.dtype))
-        return grad_hidden_ND, grad_weight_VD.mul_(grad_total).to(ctx.weight_dtype), None, None, None, None
+        return grad_hidden_ND, grad_weight_VD.mul_(grad_total).to(ctx.weight_dtype), None, None, None, None, None
 
 
 def _of_chunk(

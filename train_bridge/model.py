@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dolma_py.config import Config
+from dolma_py.config import Config, OptionError
 from train_bridge.attention import Attend, AttentionBackend, Visibility, prepare_attention
 from train_bridge.distributed import cut_like, local_part
 from train_bridge.kv_cache import Cache
@@ -54,9 +54,9 @@ class ModelConfig(Config):
     @model_validator(mode="after")
     def _check_heads(self) -> ModelConfig:
         if self.num_heads % self.num_kv_heads:
-            raise ValueError(f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}")
+            raise OptionError("num_kv_heads", self.num_kv_heads, f"expected a divisor of num_heads={self.num_heads}")
         if self.head_dim % 2:
-            raise ValueError(f"head_dim={self.head_dim} is odd; rotary pairs need an even number")
+            raise OptionError("head_dim", self.head_dim, "expected an even number, of rotary pairs")
         return self
 
     def layer_window(self, layer: int) -> int | None:

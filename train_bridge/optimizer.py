@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from dolma_py.config import Config
+from dolma_py.config import Config, OptionError
 from train_bridge.distributed import local_part
 
 
@@ -38,6 +38,13 @@ class OptimizerConfig(Config):
     )
     skip_window_steps: int = Field(128, ge=2, description="Steps remembered for the skip rule (OLMo-core).")
     skip_min_steps: int = Field(64, ge=2, description="No skipping before this many are remembered (OLMo-core).")
+
+    @model_validator(mode="after")
+    def _check_skip_rule(self) -> OptimizerConfig:
+        if self.skip_min_steps > self.skip_window_steps:
+            rule = f"expected at most skip_window_steps, {self.skip_window_steps}: no more are ever remembered"
+            raise OptionError("skip_min_steps", self.skip_min_steps, rule)
+        return self
 
 
 def is_spike(history: Tensor, value: Tensor, *, sigma: float, min_steps: int) -> Tensor:

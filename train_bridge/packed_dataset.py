@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dolma_py.config import fingerprint
-from dolma_py.errors import DataError
+from dolma_py.errors import DataError, MissingDependencyError
 from train_bridge.manifest import ShardManifest
 from train_bridge.rows import Rows
 from train_bridge.shard_cache import ShardCache
@@ -37,7 +37,7 @@ class PackedDataset:
         group_files: int = 8,
         cache: ShardCache | None = None,
     ) -> None:
-        """cache: of remote shards, whose sidecars are all read here."""
+        """cache: of remote shards, whose sidecars are all read here. MissingDependencyError without numba and xxhash."""
         self.name, self.manifest, self.sequence_tokens = str(shards), manifest, sequence_tokens
         self.long_documents, self.group_files = long_documents, group_files
         self.files = TokenFiles(shards, manifest, cache=cache)
@@ -57,7 +57,10 @@ class PackedDataset:
 
     def _pack_group(self, first: int) -> tuple[NDArray[np.int64], ...]:
         """places, starts, ends of the group's pieces in the order of their instances, and pieces of each instance."""
-        from dolma_py.packing import pack_best_fit  # with numba, which other instances do without
+        try:
+            from dolma_py.packing import pack_best_fit  # with numba, which other instances do without
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(error.name or "numba", "train") from error
 
         columns = []
         for place in range(first, min(first + self.group_files, len(self.manifest.files))):

@@ -11,7 +11,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from dolma_py.config import Config
+from dolma_py.config import Config, OptionError
+from dolma_py.errors import ConfigError
 
 
 class ScheduleConfig(Config):
@@ -43,22 +44,40 @@ class ScheduleConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> ScheduleConfig:
         if (self.switch_step is None) != (self.then is None):
-            raise ValueError("switch_step and then go together")
-        if self.total_steps is not None and self.kind != "constant" and self.total_steps <= self.warmup_steps:
-            raise ValueError(f"total_steps={self.total_steps} must be above warmup_steps={self.warmup_steps}")
-        if (self.period_ends and self.kind != "wsd") or any(
-            end <= start for start, end in zip((self.warmup_steps, *self.period_ends), self.period_ends, strict=False)
-        ):
-            raise ValueError(f"period_ends={list(self.period_ends)} must rise from above warmup_steps, with kind=wsd")
+            raise OptionError(
+                "switch_step", self.switch_step, "expected a step where there is `then`, and null without"
+            )
         if self.kind == "inverse_sqrt" and not self.warmup_steps:
-            raise ValueError("warmup_steps must be above 0 with kind=inverse_sqrt, which is measured in it")
-        if self.total_steps is not None and self.period_ends and self.total_steps <= self.period_ends[-1]:
-            raise ValueError(f"total_steps={self.total_steps} must be above the last of period_ends")
+            rule = "expected a number above 0 with kind=inverse_sqrt, which is measured in it"
+            raise OptionError("warmup_steps", self.warmup_steps, rule)
+        starts = (self.warmup_steps, *self.period_ends)
+        if self.period_ends and (
+            self.kind != "wsd" or any(end <= start for start, end in zip(starts, self.period_ends, strict=False))
+        ):
+            rule = f"expected steps that rise from above warmup_steps={self.warmup_steps}, with kind=wsd"
+            raise OptionError("period_ends", list(self.period_ends), rule)
+        if self.total_steps is not None and self.kind != "constant" and self.total_steps <= starts[-1]:
+            named = f"the last of period_ends, {starts[-1]}" if self.period_ends else f"warmup_steps={starts[-1]}"
+            raise OptionError("total_steps", self.total_steps, f"expected a step above {named}")
         return self
+
+    def check_fits(self, run_steps: int, *, key: str) -> None:
+        """ConfigError where a curve that ends with the run has its warm-up or a period beyond it. key: of this section."""
+        if self.then is not None:
+            self.then.check_fits(run_steps, key=f"{key}.then")
+        if self.total_steps is not None:  # a run may be a part of a longer curve, if that is said
+            return
+        last = self.period_ends[-1] if self.period_ends else self.warmup_steps
+        if last >= run_steps:
+            option, got = ("period_ends", list(self.period_ends)) if self.period_ends else ("warmup_steps", last)
+            rule = f"expected less than run.steps={run_steps}, where the curve ends while {key}.total_steps is null"
+            raise ConfigError(f"{key}.{option}", got, rule, f"For a part of a longer curve: --set {key}.total_steps=N.")
 
 
 def learning_rate(config: ScheduleConfig, step: int, *, run_steps: int) -> float:
-    """Rate of the update number `step` (the first is 0) in a run of `run_steps`.
+    """Rate of the update number `step`, the first of which is 1, in a run of `run_steps`: OLMo-core's count.
+
+    So the first update of a warm-up moves the weights, and the last one of a run has the rate of the curve's end.
 
     With lr = peak, e = final_frac * lr, w = warmup_steps, T = total_steps, x = (step - w) / (T - w), x <= 1:
     cosine e + (lr - e)(1 + cos(pi x))/2; linear lr - (lr - e) x; half_cosine e + (lr - e)(1 + cos(pi (1 + x)/2))/2, which

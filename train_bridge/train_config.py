@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from dolma_py.config import Config, apply_overrides, build_config, load_yaml
+from dolma_py.config import Config, OptionError, apply_overrides, build_config, load_yaml
 from dolma_py.errors import ConfigError
 from dolma_py.settings_text import render_settings
 from train_bridge.checkpoint_config import CheckpointConfig
@@ -121,11 +121,11 @@ class TrainConfig(Config):
     validation: ValidationConfig = Field(default_factory=ValidationConfig, description="Loss on held-out documents.")
 
     @model_validator(mode="after")
-    def _check_batch(self) -> TrainConfig:
-        if self.data.batch_instances % self.data.micro_batch_instances:
-            raise ValueError(
-                f"data.micro_batch_instances={self.data.micro_batch_instances} does not divide "
-                f"data.batch_instances={self.data.batch_instances}"
+    def _check(self) -> TrainConfig:
+        micro, whole = self.data.micro_batch_instances, self.data.batch_instances
+        if whole % micro:
+            raise OptionError(
+                "data.micro_batch_instances", micro, f"expected a divisor of data.batch_instances={whole}"
             )
         return self
 
@@ -180,6 +180,8 @@ def load_train_config(
         rule = f"expected {expected}, the {manifest.vocab_size} entries of the shards' tokenizer rounded up to 128"
         raise ConfigError("model.vocab_size", config.model.vocab_size, rule, "Use: --set model.vocab_size=null")
     check_fits(config.parallel, config.model, sequence_tokens=config.data.sequence_tokens)
+    # not in the validator: what was trained before this was asked is read all the same
+    config.schedule.check_fits(config.run.steps, key="schedule")
     return config
 
 

@@ -110,3 +110,17 @@ def test_sharing_divides_states_and_tokens():
     pretrain = load_train_config("olmo3_7b/pretrain", overrides=[], manifest=None)
     few, many = (memory_parts_bytes(pretrain, Placement(num_gpus=gpus, bfloat16=True)) for gpus in (256, 512))
     assert few["activations"] == 2 * many["activations"]
+
+
+def test_replicas_copy_one_message_of_gradients_and_not_all_of_them():
+    """Of 25 MB, or of all gradients where they are smaller; nothing where ranks hold parts, whose sums are FSDP's."""
+    config = load_train_config("olmo3_7b/pretrain", overrides=[], manifest=None)
+
+    def gathered(num_gpus, **parallel):
+        return memory_parts_bytes(config, Placement(ParallelConfig(**parallel), num_gpus))["gathered"]
+
+    assert (gathered(1), gathered(8), gathered(8, tensor=8), gathered(8, tensor=4)) == (0, 25 << 20, 0, 25 << 20)
+    shape = {**SHAPES[1], "num_layers": 1, "vocab_size": 128, "window_tokens": 64}
+    small = config.model_copy(update={"model": ModelConfig(**shape)})
+    all_of_them = 4 * count_parameters(small.model).total
+    assert memory_parts_bytes(small, Placement(num_gpus=2))["gathered"] == all_of_them < 25 << 20

@@ -25,7 +25,7 @@ from train_bridge.souping import soup
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 # a rate of 0: what was loaded is what is saved
-STILL = ("schedule.peak_lr=1e-12", "optimizer.weight_decay=0", "run.steps=1")
+STILL = ("schedule.peak_lr=1e-12", "optimizer.weight_decay=0", "run.steps=1", "schedule.warmup_steps=0")
 
 
 def run(config, shards, output, *overrides, **values):

@@ -117,3 +117,23 @@ def test_the_gradients_of_one_loss_are_taken_once():
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="gradients were taken already"):
         loss.backward()
+
+
+@pytest.mark.parametrize("sums_gradients", [True, False])
+def test_without_gradients_none_are_made(sums_gradients):
+    """A parameter under no_grad, as in validation: no tensor of the weights' shape, one product in place of three, the same sums."""
+    hidden, weight, labels = draw(tokens=64, width=3, vocab=40)
+    weight, made = torch.nn.Parameter(weight.detach()), []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            made.append((func.overloadpacket.__name__, tuple(out.shape) if isinstance(out, torch.Tensor) else None))
+            return out
+
+    with torch.set_grad_enabled(sums_gradients), Watch():
+        sums = linear_cross_entropy(hidden, weight, labels, config=LossConfig(chunk_tokens=16))
+    assert ((("zeros_like", (40, 3)) in made), sums.total.requires_grad) == (sums_gradients, sums_gradients)
+    assert sum(name in ("mm", "addmm_") for name, _ in made) == 4 * (3 if sums_gradients else 1)
+    plain = linear_cross_entropy(hidden.detach(), weight, labels, config=LossConfig(chunk_tokens=16))
+    assert torch.equal(plain.total, sums.total) and torch.equal(plain.z, sums.z)

@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from dolma_py.config import build_config
+from dolma_py.errors import ConfigError
 from train_bridge.model import ModelConfig, build_model
 from train_bridge.optimizer import OptimizerConfig, SkipStepAdamW, build_optimizer, is_spike
 from train_bridge.presets import preset_values
@@ -78,6 +80,27 @@ def test_spike_is_measured_in_sample_deviations():
     history = torch.tensor([1.0, 3.0])  # mean 2, sample deviation 1.41421: the border is 10.48528
     for value, expected in ((10.485, False), (10.486, True), (-100.0, False)):
         assert bool(is_spike(history, torch.tensor(value), sigma=6, min_steps=2)) is expected
+
+
+@pytest.mark.parametrize(("deviations", "taken"), [(5.9, 1.0), (6.1, 0.0)])
+@pytest.mark.parametrize("which", ["loss", "norm"])
+def test_six_deviations_are_too_many(deviations, taken, which):
+    """By the defaults: of 64 values half at a, half at a + 0.01 the sample deviation is 0.005 * sqrt(64 / 63)."""
+    weight, optimizer = one_weight()
+    feed(optimizer, weight, loss=CALM, steps=64)
+    far = 0.005 + deviations * 0.005 * math.sqrt(64 / 63)
+    values = {"loss": CALM, "norm": NORM}
+    assert feed(optimizer, weight, **{**values, which: values[which] + far}) == [taken]
+
+
+def test_a_skip_rule_that_can_never_fire_is_refused():
+    with pytest.raises(ConfigError, match="skip_min_steps: expected at most skip_window_steps, 32") as caught:
+        build_config(OptimizerConfig, {"skip_window_steps": 32})
+    assert (caught.value.key, caught.value.got) == ("skip_min_steps", 64)
+    # at the border it fires: all 32 are remembered
+    weight, optimizer = one_weight(skip_window_steps=32, skip_min_steps=32)
+    feed(optimizer, weight, loss=CALM, steps=40)
+    assert feed(optimizer, weight, loss=CALM + 1000) == [0.0]
 
 
 def test_only_the_last_128_steps_count():

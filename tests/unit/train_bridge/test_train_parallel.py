@@ -13,6 +13,7 @@ from benchmarks.rank_equality import FAULTS, LAYOUTS, MODEL, compare, make_batch
 from dolma_py.config import build_config
 from dolma_py.errors import ConfigError, MissingDependencyError
 from tests.not_finite_ranks import run_not_finite_ranks
+from train_bridge import distributed
 from train_bridge.distributed import local_part
 from train_bridge.loss import LossConfig
 from train_bridge.model import build_model
@@ -32,8 +33,8 @@ def one_process(steps, dtype=None):
 
 @functools.cache
 def ranks_together(names, ranks, steps):
-    """All layouts in one start of the processes, which costs more than what they compute."""
-    return run_layouts(list(names), ranks=ranks, steps=steps)
+    """All layouts in one start of the processes, which costs more than what they compute. Compiled ones without the C++ compiler."""
+    return run_layouts(list(names), ranks=ranks, steps=steps, backend="aot_eager_decomp_partition")
 
 
 def assert_equal_to_one_process(many, steps):
@@ -64,7 +65,9 @@ def test_two_ranks_give_whole_logits(name):
 )
 def test_ranks_equal_one_process(ranks, name):
     names = tuple(name for name in LAYOUTS[ranks] if "float8" not in name)
-    assert_equal_to_one_process(ranks_together(names, ranks, 5)[name], 5)
+    many = ranks_together(names, ranks, 5)[name]
+    assert_equal_to_one_process(many, 5)
+    assert (many.num_compiled > 0) == ("compiled" in name)
 
 
 def test_a_difference_would_be_seen():
@@ -254,3 +257,26 @@ def test_a_sharded_float8_model_shows_plain_weights_and_takes_them():
         assert float(held._tensor.min()) == float(held._tensor.max()) == 0.5
     finally:
         dist.destroy_process_group()
+
+
+def test_gradients_are_summed_in_messages_of_bounded_size(monkeypatch):
+    """Small ones together, one of a message's size or more where it lies: no copy of all gradients beside them."""
+    sent = []
+
+    def double(tensor, group=None):
+        sent.append((tensor.numel(), tensor.data_ptr()))
+        tensor.mul_(2)
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "all_reduce", double)
+    monkeypatch.setattr(distributed, "SUM_BYTES", 400)
+    gradients = [torch.arange(float(size)) for size in (30, 60, 20, 250, 90, 100, 1, 40)]
+    gradients.append(torch.arange(300.0).view(10, 30).T)  # not in order in memory: cannot be sent where it lies
+    parameters = [torch.nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
+    for gradient, parameter in zip(gradients, parameters, strict=True):
+        parameter.grad = gradient.clone()
+    distributed.sum_gradients([*parameters, torch.nn.Parameter(torch.zeros(5))])  # the last one has no gradient
+    # with 20 more the first message would have 110 numbers, above 100
+    assert [size for size, _ in sent] == [90, 250, 20, 100, 91, 40, 300]
+    assert [sent[1][1], sent[3][1]] == [parameters[3].grad.data_ptr(), parameters[5].grad.data_ptr()]
+    assert all(torch.equal(p.grad, 2 * gradient) for p, gradient in zip(parameters, gradients, strict=True))

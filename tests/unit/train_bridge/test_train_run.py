@@ -241,8 +241,9 @@ def test_two_runs_leave_the_same_manifest(make_shards, train_config_file, tmp_pa
 
 
 def test_stopped_and_resumed_equals_straight(make_shards, train_config_file, tmp_path, monkeypatch):
-    """10 steps == 5, stop, 5: weights, optimizer, metrics, bit for bit. Step skipping's memory is part of the state."""
-    shards, skip = make_shards(), ("optimizer.skip_min_steps=2", "optimizer.skip_sigma=0.9")
+    """10 steps == 5, stop, 5: weights, optimizer, metrics, bit for bit. Step skipping's memory, two steps here, is part of the state."""
+    skip = ("optimizer.skip_min_steps=2", "optimizer.skip_window_steps=2", "optimizer.skip_sigma=0.9")
+    shards = make_shards()
     run(train_config_file, shards, tmp_path / "straight", *skip)
 
     def stop_at_step_8(*args, **kwargs):
@@ -411,12 +412,19 @@ def test_every_packaged_config_loads():
         ("model.vocab_size=256", "model.vocab_size"),
         ("data.batch_instanzes=3", "data.batch_instanzes"),
         ("run.steps=0", "run.steps"),
+        ("run.steps=2", "schedule.warmup_steps"),
+        ("data.micro_batch_instances=3", "data.micro_batch_instances"),
+        ("model.num_kv_heads=3", "model.num_kv_heads"),
+        ("model.head_dim=3", "model.head_dim"),
+        ("schedule.total_steps=1", "schedule.total_steps"),
+        ("optimizer.skip_window_steps=8", "optimizer.skip_min_steps"),
     ],
 )
 def test_mistakes_are_named_by_key(override, key, make_shards, train_config_file, tmp_path):
     with pytest.raises(ConfigError) as caught:
         run(train_config_file, make_shards(), tmp_path / "out", override)
     assert caught.value.key == key
+    assert len(str(caught.value)) < 400  # the one value, not the whole section
 
 
 def test_an_unknown_config_lists_the_known_ones():
