@@ -30,6 +30,7 @@ def build_manifest(
     checksums: dict[str, str],
     mix: dict[str, dict[str, Any]] | None = None,
     fim: dict[str, Any] | None = None,
+    lossless: bool = True,
 ) -> dict[str, Any]:
     """The content of a shard folder's manifest.json.
 
@@ -41,9 +42,11 @@ def build_manifest(
     fingerprint : str                   of the inputs and settings that made the mix
     heldout : by source                 {"path", "documents", "bytes", "checksum"} of the validation files
     checksums : by path                 of tokenizer.json and lineage.parquet, xxh3-128
-    mix : by source                     {"planned_tokens", "planned_share", "rate"} of the plan; None where nothing was planned
+    mix : by source                     {"planned_tokens", "planned_share", "rate"} of the plan, "sampled_tokens", "written_tokens"; None
+                                        where nothing was planned
     fim : dict                          {"prefix_token_id", "middle_token_id", "suffix_token_id", "documents": {"psm", "spm"}}; None without
                                         fill-in-the-middle
+    lossless : bool                     whether some hard texts came back from their tokens byte for byte
     """
     sources: dict[str, dict[str, int]] = {}
     for part in parts:
@@ -63,6 +66,7 @@ def build_manifest(
             "checksum": checksums["tokenizer.json"],
         },
         "lineage": {"path": "lineage.parquet", "checksum": checksums["lineage.parquet"]},
+        "lossless": lossless,
         "mix": mix,
         "fim": fim,
         "tokens": sum(part.entry["tokens"] for part in parts),
