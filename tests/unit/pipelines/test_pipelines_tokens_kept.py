@@ -141,6 +141,33 @@ def test_workers_take_the_tokenizer_that_the_step_began_with(tmp_path):
     assert (whole[0], read_manifest(made)["tokenizer"]) == whole
 
 
+def test_a_step_that_stopped_in_its_second_pass_goes_on(tmp_path, monkeypatch):
+    """The first pass is not done again, the manifest of the earlier mix is gone, and the bytes are those of a run that did not stop."""
+    made = write(tmp_path / "corpus", TEXTS * 9)
+    path = train(tmp_path / "tokenizer.json")
+    tokenize(made, path, tokens_per_part=1024)
+    whole = {info.path: storage.read_bytes(info.path) for info in storage.list_files(made.path("tokens/mix"))}
+    assert len(whole) > 8
+    plain = make_tokens.write_unit
+
+    def stop(params, attempts):
+        if params["bucket"] == 2:
+            raise DataError("part", "stopped")
+        return plain(params, attempts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(make_tokens, "write_unit", stop)
+        with pytest.raises(DataError, match="stopped"):
+            tokenize(made, path, "01-s", tokens_per_part=1024)
+    assert not Path(made.path("tokens/mix/manifest.json")).exists()
+    monkeypatch.setattr(make_tokens, "encode_split", None)
+    tokenize(made, path, "01-s", tokens_per_part=1024)
+    again = {info.path: storage.read_bytes(info.path) for info in storage.list_files(made.path("tokens/mix"))}
+    manifests = [json.loads(files.pop(made.path("tokens/mix/manifest.json"))) for files in (whole, again)]
+    assert again == whole
+    assert manifests[0] | {"fingerprint": ""} == manifests[1] | {"fingerprint": ""}
+
+
 def test_an_end_token_is_named(tmp_path):
     made = write(tmp_path / "corpus")
     path = train(tmp_path / "tokenizer.json", specials=("<|pad|>", "<\uff5cend\u2581of\u2581sentence\uff5c>"))
