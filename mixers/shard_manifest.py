@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dolma_py import storage
 from dolma_py.errors import DataError
 from mixers.shards import PartSummary
-from mixers.tokenization import LoadedTokenizer
+from mixers.tokenization import LoadedTokenizer, find_loss
 
 SHARD_FORMAT, SHARD_VERSION = "dolma-py-shards", 1
 
@@ -30,7 +30,6 @@ def build_manifest(
     checksums: dict[str, str],
     mix: dict[str, dict[str, Any]] | None = None,
     fim: dict[str, Any] | None = None,
-    lossless: bool = True,
 ) -> dict[str, Any]:
     """The content of a shard folder's manifest.json.
 
@@ -46,7 +45,6 @@ def build_manifest(
                                         where nothing was planned
     fim : dict                          {"prefix_token_id", "middle_token_id", "suffix_token_id", "documents": {"psm", "spm"}}; None without
                                         fill-in-the-middle
-    lossless : bool                     whether some hard texts came back from their tokens byte for byte
     """
     sources: dict[str, dict[str, int]] = {}
     for part in parts:
@@ -66,7 +64,7 @@ def build_manifest(
             "checksum": checksums["tokenizer.json"],
         },
         "lineage": {"path": "lineage.parquet", "checksum": checksums["lineage.parquet"]},
-        "lossless": lossless,
+        "lossless": find_loss(tokenizer) is None,
         "mix": mix,
         "fim": fim,
         "tokens": sum(part.entry["tokens"] for part in parts),

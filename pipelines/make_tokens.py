@@ -87,15 +87,11 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
     name = context.artifact(name.removeprefix("artifact:")) if name.startswith("artifact:") else name
     path, checksum = place_tokenizer(context, name, context.work)
     tokenizer = cached_tokenizer(path, checksum, settings.eos_token, where=name)
+    _warn_of_loss(tokenizer, settings.tokenizer)
     fim_tokens = check_fim(context, settings, tokenizer)
     sampled = find_sampled(corpus, settings.sample)
     num_ranges = plan_ranges(context, settings, sampled)
-    base = {
-        "tokenizer": path, "tokenizer_checksum": checksum, "eos_token": settings.eos_token, "sample": settings.sample, "seed": context.seed,
-        "work": context.work, "out": out, "root": corpus.root, "num_ranges": num_ranges, "special_tokens": settings.special_tokens,
-        "allowed_special_tokens": settings.allowed_special_tokens, "max_heldout_docs": settings.max_heldout_docs,
-        "fim": config.dump_config(settings.fim) if settings.fim is not None else None,
-    }  # fmt: skip
+    base = _task_params(context, settings, num_ranges) | {"tokenizer": path, "tokenizer_checksum": checksum}
     splits = context.plan_splits()
     units = [Unit(split_name(split), base | split_params(context, split), split.text_bytes) for split in splits]
     pieces, times = context.run_units("pieces", units, encode_split, layout=num_ranges)
@@ -124,7 +120,6 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
     made = build_manifest(
         summaries, tokenizer=tokenizer, seed=context.seed, fingerprint=context.fingerprint, heldout=heldout, checksums=checksums,
         mix=describe_written(find_planned_sources(corpus, settings.sample), sampled, sources), fim=describe_fim(fim_tokens, facts),
-        lossless=_tell_loss(tokenizer, settings.tokenizer),
     )  # fmt: skip
     copies = sum(fact["copies"] for fact in facts)
     if made["documents"] != copies or made["sources"] != {source: sources[source] for source in sorted(sources)}:
@@ -137,6 +132,16 @@ def run(context: StepContext, settings: MakeTokensConfig) -> StepResult:
     return StepResult(artifacts={f"shards_{settings.mix}": f"{out}/manifest.json"}, files=files, facts=result | {"parts": len(summaries)},
                       times={"encode_task_sec": times.task_sec, "parts_task_sec": part_times.task_sec,
                              "peak_worker_bytes": max(times.peak_worker_bytes, part_times.peak_worker_bytes)})  # fmt: skip
+
+
+def _task_params(context: StepContext, settings: MakeTokensConfig, num_ranges: int) -> dict[str, Any]:
+    """What every task of both passes gets, but the tokenizer."""
+    return {
+        "eos_token": settings.eos_token, "sample": settings.sample, "seed": context.seed, "work": context.work,
+        "out": f"tokens/{settings.mix}", "root": context.corpus.root, "num_ranges": num_ranges, "special_tokens": settings.special_tokens,
+        "allowed_special_tokens": settings.allowed_special_tokens, "max_heldout_docs": settings.max_heldout_docs,
+        "fim": config.dump_config(settings.fim) if settings.fim is not None else None,
+    }  # fmt: skip
 
 
 def check_fim(context: StepContext, settings: MakeTokensConfig, tokenizer: LoadedTokenizer) -> FimTokens | None:
@@ -161,14 +166,13 @@ def list_uncut(settings: MakeTokensConfig, sources: dict[str, Any]) -> set[str]:
     return {source for source in sources if settings.fim is None or settings.fim.rate_of(source) == 0}
 
 
-def _tell_loss(tokenizer: LoadedTokenizer, name: str) -> bool:
-    """Whether all of some hard texts come back from their tokens; a warning where one does not."""
+def _warn_of_loss(tokenizer: LoadedTokenizer, name: str) -> None:
+    """A warning where one of some hard texts does not come back from its tokens."""
     loss = find_loss(tokenizer)
     if loss is not None:
         logger.warning(
             "tokenizer %s does not give texts back: %r became %r; manifest.json says lossless: false", name, *loss
         )
-    return loss is None
 
 
 def worker_memory_bytes(settings: MakeTokensConfig, text_bytes: int) -> int:
