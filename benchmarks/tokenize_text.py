@@ -46,7 +46,7 @@ from dolma_py.corpus import Corpus
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.listing import Listing, Shard, append_shards
 from mixers import tokenization
-from pipelines import encode_split, make_tokens, sample_mix, shard_files, steps
+from pipelines import make_tokens, named_tokenizers, sample_mix, shard_files, steps
 from pipelines.make_tokens import MakeTokensConfig
 from pipelines.steps import StepContext
 from pipelines.units import UnitTimes
@@ -174,7 +174,7 @@ def tokenize_here(root: str, tokenizer: str, phases: bool = False) -> None:
     if phases:
         print(f"{time.process_time():6.2f} s  start and imports")
         start = time.process_time()
-        encode_split.cached_tokenizer(tokenizer)
+        named_tokenizers.cached_tokenizer(tokenizer, storage.checksum_file(tokenizer))
         print(f"{time.process_time() - start:6.2f} s  tokenizer")
     corpus = Corpus(root)
     context = StepContext(lambda: None, corpus, corpus.load_view(None), "s", "runs/r/s", "f", 0, {})  # type: ignore[arg-type,return-value]

@@ -7,7 +7,7 @@ Legend: N documents.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -58,15 +58,15 @@ def list_special_tokens(backend: Tokenizer) -> list[str]:
     return sorted(found - set(PLACEHOLDERS) - {""})
 
 
-def make_markers(tokens: Iterable[str], *, chat: bool) -> Markers:
-    """The given strings, and CHAT_MARKERS where `chat` is set; of what is both the chat marker's kind counts."""
+def make_markers(tokens: Iterable[str], *, chat: bool, allowed: Collection[str] = ()) -> Markers:
+    """The given strings, and CHAT_MARKERS where `chat` is set, but those `allowed`; of what is both the chat marker's kind counts."""
     kinds = dict.fromkeys(tokens, TOKEN)
     if chat:
         kinds |= CHAT_MARKERS
-    names = sorted(kinds, key=lambda name: (-len(name.encode()), name))
+    names = sorted(kinds.keys() - set(allowed), key=lambda name: (-len(name.encode()), name))
     pieces = [name.encode() for name in names]
     first_bytes = np.zeros(256, np.uint8)
-    first_bytes[[piece[0] for piece in pieces]] = 1
+    first_bytes[np.array([piece[0] for piece in pieces], np.int64)] = 1
     offsets = np.cumsum([0, *map(len, pieces)]).astype(np.int64)
     return Markers(
         tuple(names), np.frombuffer(b"".join(pieces), np.uint8), offsets, np.array([kinds[name] for name in names], np.uint8), first_bytes
@@ -123,6 +123,7 @@ class InstructionTextTagger:
 
     name = "instruction-text"
     version = 1
+    tokenizer_options = ("tokenizer",)
     schema = pa.schema([("special_tokens", pa.int32()), ("turns", pa.int32()), ("markup", SPANS)])
     config_model = InstructionTextConfig
 

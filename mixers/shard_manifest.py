@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dolma_py import storage
 from dolma_py.errors import DataError
 from mixers.shards import PartSummary
-from mixers.tokenization import LoadedTokenizer
+from mixers.tokenization import LoadedTokenizer, find_loss
 
 SHARD_FORMAT, SHARD_VERSION = "dolma-py-shards", 1
 
@@ -41,7 +41,8 @@ def build_manifest(
     fingerprint : str                   of the inputs and settings that made the mix
     heldout : by source                 {"path", "documents", "bytes", "checksum"} of the validation files
     checksums : by path                 of tokenizer.json and lineage.parquet, xxh3-128
-    mix : by source                     {"planned_tokens", "planned_share", "rate"} of the plan; None where nothing was planned
+    mix : by source                     {"planned_tokens", "planned_share", "rate"} of the plan, "sampled_tokens", "written_tokens"; None
+                                        where nothing was planned
     fim : dict                          {"prefix_token_id", "middle_token_id", "suffix_token_id", "documents": {"psm", "spm"}}; None without
                                         fill-in-the-middle
     """
@@ -63,6 +64,7 @@ def build_manifest(
             "checksum": checksums["tokenizer.json"],
         },
         "lineage": {"path": "lineage.parquet", "checksum": checksums["lineage.parquet"]},
+        "lossless": find_loss(tokenizer) is None,
         "mix": mix,
         "fim": fim,
         "tokens": sum(part.entry["tokens"] for part in parts),

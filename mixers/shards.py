@@ -1,12 +1,12 @@
 """The global shuffle in two passes of bucket files, and the shards it ends in.
 
 Pass 1, per input: every copy of a document gets an order key (order_hash); bucket_of says which of B ranges of keys it falls
-into; its row goes into a piece of that bucket (write_piece). Pass 2, per bucket: all pieces of the bucket are read, sorted by
+into; its rows go into one file, in order of ranges (mixers.piece_files). Pass 2, per bucket: its rows of all files are read, sorted by
 (key, id, copy) and written as part-NNNNN.npy and part-NNNNN.csv.gz (write_part). Bucket b becomes part b, so the parts in order
-are one shuffle of all documents, whatever the inputs, pieces and workers were.
+are one shuffle of all documents, whatever the inputs, files and workers were.
 
-Memory of pass 2: the pieces of one bucket twice (as read, and while Arrow joins them), and CHUNK_TOKENS more; choose the number of
-buckets with plan_buckets. Pass 1 holds one piece. Legend: N rows (copies of documents), T tokens.
+Memory of pass 2: the rows of one bucket twice (as read, and while Arrow joins them), and CHUNK_TOKENS more; choose the number of
+buckets with plan_buckets. Legend: N rows (copies of documents), T tokens.
 """
 
 from __future__ import annotations
@@ -131,31 +131,6 @@ def without_fim(num_rows: int) -> list[pa.Array]:
     return [pa.nulls(num_rows, field.type) for field in FIM_FIELDS]
 
 
-def write_piece(batches: Iterable[pa.RecordBatch | pa.Table], sink: BinaryIO) -> int:
-    """Write rows of one bucket as an Arrow stream (zstd buffers); returns their number. SchemaError unless PIECE_SCHEMA."""
-    rows = 0
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.ipc.new_stream(sink, PIECE_SCHEMA, options=options) as writer:
-        for batch in batches:
-            if not batch.schema.equals(PIECE_SCHEMA):
-                raise SchemaError("piece", PIECE_SCHEMA.names, batch.schema)
-            writer.write(batch)
-            rows += batch.num_rows
-    return rows
-
-
-def read_piece(stream: BinaryIO, path: str = "piece") -> pa.Table:
-    """The rows of one piece; DataError when the stream is cut off or is something else."""
-    try:
-        with pa.ipc.open_stream(stream) as reader:
-            table = reader.read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(path, f"not a complete Arrow stream ({error})", hint="Run the step again.") from error
-    if not table.schema.equals(PIECE_SCHEMA):
-        raise SchemaError("piece", PIECE_SCHEMA.names, table.schema.names, path)
-    return table
-
-
 class PartSummary(NamedTuple):
     """What write_part wrote."""
 
@@ -214,7 +189,7 @@ def write_part(
         "checksum": writer.checksum,
         "sidecar": {"path": f"{name}.csv.gz", "checksum": sidecar.checksum},
     }
-    return PartSummary(entry, _count_sources(table, lengths), _build_lineage(table, part, ends - lengths, ends))
+    return PartSummary(entry, count_sources(table, lengths), _build_lineage(table, part, ends - lengths, ends))
 
 
 def _sort_rows(table: pa.Table) -> pa.Table:
@@ -268,7 +243,8 @@ def _write_sidecar(
         text.detach()
 
 
-def _count_sources(table: pa.Table, lengths: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:
+def count_sources(table: pa.Table, lengths: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:
+    """Tokens, documents (copies) and bytes of text by source, of N rows with these numbers of tokens."""
     counted = pa.table({"source": table.column("source"), "tokens": lengths, "bytes": table.column("bytes")})
     sums = counted.group_by("source").aggregate([("tokens", "sum"), ("bytes", "sum"), ("tokens", "count")])
     rows = sorted(sums.to_pylist(), key=lambda row: row["source"])

@@ -26,6 +26,7 @@ class TokenCountTagger:
     version = 1
     schema = pa.schema([pa.field("tokens", pa.int32())])
     config_model = TokenCountConfig
+    tokenizer_options = ("tokenizer",)  # what the driver reads once for all workers (pipelines.named_tokenizers)
 
     def __init__(self, config: TokenCountConfig) -> None:
         use_one_thread()

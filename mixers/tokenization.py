@@ -13,7 +13,6 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +20,10 @@ import pyarrow as pa
 from pydantic import Field
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from dolma_py import storage
 from dolma_py.config import Config, fingerprint
 from dolma_py.errors import ConfigError, DataError, SchemaError
 from mixers.fast_encoding import SPLIT_PATTERN, FastEncoder, build_fast_encoder, has_long_blank
+from mixers.tokenizer_files import find_tokenizer_file, read_tokenizer_file
 
 # An encoding holds some 100 bytes per token until its ids are copied out, so batches go through in pieces of about this size.
 BATCH_CHARS = 1 << 20
@@ -109,7 +108,7 @@ def load_tokenizer(name: str, *, eos_token: str | None = None, pad_token: str | 
 
     Parameters
     ----------
-    name : str              path or hub name; a path wins when it exists
+    name : str              path or hub name, with @revision if need be; a path wins when it exists
     eos_token : str         ends every document; by default the first of the usual names that the vocabulary has
     pad_token : str         by default the first usual name, None when there is none
 
@@ -117,23 +116,8 @@ def load_tokenizer(name: str, *, eos_token: str | None = None, pad_token: str | 
     ------
     ConfigError             not found, not a tokenizer, no such token, or a token that plain text would turn into
     """
-    if storage.is_remote(name):
-        if storage.file_bytes(name) is None:
-            raise ConfigError("tokenizer", name, "no such file", "Give the address of a tokenizer.json.")
-        return build_tokenizer(storage.read_bytes(name), eos_token=eos_token, pad_token=pad_token, where=name)
-    path = Path(name)
-    if path.is_dir():
-        path = path / "tokenizer.json"
-    if path.exists():
-        return build_tokenizer(path.read_bytes(), eos_token=eos_token, pad_token=pad_token, where=str(path))
-    if name.endswith(".json") or name.count("/") > 1 or name.startswith((".", "~")):
-        raise ConfigError("tokenizer", name, "no such file", "Give a tokenizer.json or a hub name such as owner/name.")
-    try:
-        backend = Tokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        hint = "Download its tokenizer.json once on a machine with a network and give that file's path."
-        raise ConfigError("tokenizer", name, "no such file, and the hub cannot be reached or lacks it", hint) from error
-    return build_tokenizer(backend.to_str().encode(), eos_token=eos_token, pad_token=pad_token, where=name)
+    content = read_tokenizer_file(name)
+    return build_tokenizer(content, eos_token=eos_token, pad_token=pad_token, where=find_tokenizer_file(name) or name)
 
 
 EOS_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>")
@@ -157,7 +141,9 @@ def build_tokenizer(
     backend.encode_special_tokens = True  # text that looks like a special token stays text
     eos_token_id = _find_token(backend, eos_token, EOS_NAMES, "eos_token")
     if eos_token_id is None:
-        raise ConfigError("eos_token", where, "none of the usual end tokens is there", "Name it with eos_token.")
+        special = [token.content for token in backend.get_added_tokens_decoder().values() if token.special]
+        rule = f"expected one of {', '.join(EOS_NAMES)} among the special tokens"
+        raise ConfigError("eos_token", special[:12], rule, "Name the end token with eos_token.", where)
     check_unspoken(backend, eos_token_id, "eos_token", where)
     ids = backend.get_vocab(with_added_tokens=True).values()
     pad_token_id = _find_token(backend, pad_token, PAD_NAMES, "pad_token")
@@ -266,3 +252,22 @@ def decode_ids(tokenizer: LoadedTokenizer, ids: npt.NDArray[np.unsignedinteger])
     if values and values[-1] == tokenizer.eos_token_id:
         values.pop()
     return str(tokenizer.backend.decode(values, skip_special_tokens=False))
+
+
+# What vocabularies lose: case, blanks, line ends, compositions, signs without a token, bytes
+_HARD_TEXTS = (
+    "", " ", "Hello  WORLD", "two\n\n\nlines\r\nand\tmore \t ", " leading and trailing ", "don't stop, can't . go ( on ) !",
+    "12345 1,000.50", "\u00e9 e\u0301 \u212b \ufb01", "\u4e2d\u6587\u5b57", "\u0928\u092e\u0938\u094d\u0924\u0947",
+    "\u0645\u0631\u062d\u0628\u0627", "\U0001f600\u200d\U0001f469", "\u00a0\u2003\u3000", "\ufeffbom \ufffd", "\x00\x01\x7f",
+    "\u2028\u2029\x85", "<|endoftext|> <s> [CLS] \u2581", "def f(x):\n    return x ** 2\n", "##ing @@ing </w>", "x" * 200,
+)  # fmt: skip
+
+
+def find_loss(tokenizer: LoadedTokenizer) -> tuple[str, str] | None:
+    """(text, what comes back) of the first of some hard texts that encoding and decoding changes; None where all come back."""
+    ids, offsets = encode_batch(tokenizer, _HARD_TEXTS)
+    for text, start, end in zip(_HARD_TEXTS, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        back = decode_ids(tokenizer, ids[start:end])
+        if back != text:
+            return text, back
+    return None

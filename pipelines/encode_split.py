@@ -1,4 +1,4 @@
-"""Pass 1 of make_tokens, one task: the drawn documents of a split as tokens, sorted into pieces by bucket, and the held-out documents.
+"""Pass 1 of make_tokens, one task: the drawn documents of a split as tokens, in order of ranges of their keys, and the held-out documents.
 
 Memory of a task: the documents of a row group, the tokens of all copies drawn from the split (4 bytes each, about one for 3 to 4 bytes
 of text), and those of one row group twice. A document is encoded once, whatever the number of its copies; fill-in-the-middle encodes
@@ -8,6 +8,7 @@ three parts of each copy that it cuts.
 from __future__ import annotations
 
 import functools
+import heapq
 from typing import Any
 
 import numpy as np
@@ -20,64 +21,80 @@ from dolma_py.corpus import Corpus, ViewBatch, read_view
 from dolma_py.listing import Split
 from dolma_py.storage import HashingWriter, WrittenFile, write_attempt
 from dolma_py.views import View
-from mixers import shards
+from mixers import piece_files, shards
 from mixers.fim import MODE_NAMES, PLAIN, Cuts, FimConfig, FimTokens, choose_cuts, encode_copies, find_fim_tokens
 from mixers.instruction_text import check_plain, list_special_tokens, make_markers
+from mixers.piece_files import RangedRows
 from mixers.shards import PIECE_SCHEMA
-from mixers.tokenization import LoadedTokenizer, load_tokenizer, use_one_thread
-from pipelines.steps import checksum_if_file, split_name
+from mixers.tokenization import LoadedTokenizer
+from pipelines.named_tokenizers import cached_tokenizer
+from pipelines.steps import split_name
 
-
-def cached_tokenizer(path: str) -> LoadedTokenizer:
-    """The tokenizer, loaded once in a process for as long as its file stays the same."""
-    return _load_tokenizer(path, checksum_if_file(path))
-
-
-@functools.lru_cache(maxsize=2)
-def _load_tokenizer(path: str, checksum: str) -> LoadedTokenizer:
-    use_one_thread()
-    return load_tokenizer(path)
+COUNTS = ("tokens", "documents", "bytes")
+Line = tuple[int, bytes]  # a held-out document: hash of its id, Dolma JSON
 
 
 def encode_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
-    """Pass 1, one task: encode the drawn documents of a split; a piece per bucket, and the held-out documents."""
-    corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
-    tokenizer = cached_tokenizer(params["tokenizer"])
+    """Pass 1, one task: encode the drawn documents of a split; a file of pieces, and the held-out documents with the smallest hashes."""
+    corpus, split, view = Corpus(params["root"]), Split(*params["split"]), View.model_validate(params["view"])
+    tokenizer = cached_tokenizer(params["tokenizer"], params["tokenizer_checksum"], params["eos_token"])
     name, work = split_name(split), params["work"]
-    rows: dict[int, list[pa.Table]] = {}
-    heldout: dict[str, list[tuple[int, bytes]]] = {}
-    copies = 0
+    parts: list[RangedRows] = []
+    heldout: dict[str, list[Line]] = {}
+    sources: dict[str, dict[str, int]] = {}
     cut = dict.fromkeys(MODE_NAMES[1:], 0)
     for batch in read_view(corpus, view, split, ["text", "metadata", "created", "added"]):
         drawn = views.read_attributes(corpus.root, params["sample"], batch.shard, [batch.group]).take(
             pa.array(batch.rows)
         )
         number = drawn.column("copies").to_numpy()
-        for source, line in _heldout_lines(batch, drawn.column("is_heldout").to_numpy(), params["seed"]):
-            heldout.setdefault(source, []).append(line)
+        _keep_heldout(heldout, batch, drawn.column("is_heldout").to_numpy(), params)
         chosen = np.flatnonzero(number > 0)
         if len(chosen):
-            table, bucket = _encode_rows(batch, chosen, number[chosen], tokenizer, params)
-            copies += table.num_rows
+            table = _encode_rows(batch, chosen, number[chosen], tokenizer, params)
+            add_counts(sources, shards.count_sources(table, count_tokens(table)))
             for mode in cut:
                 cut[mode] += pc.sum(pc.equal(table.column("fim_mode"), mode)).as_py() or 0
-            for value in np.unique(bucket).tolist():
-                rows.setdefault(value, []).append(table.filter(pa.array(bucket == value)))
+            parts.append(piece_files.sort_by_range(table, params["num_ranges"]))
     files = []
-    for value, tables in sorted(rows.items()):
-        path = f"{work}/pieces/{name}/bucket-{value:05d}.arrow"
-        files.append(write_attempt(corpus.root, attempts, path, functools.partial(shards.write_piece, tables)))
+    if parts:
+        write = functools.partial(piece_files.write_ranges, parts, params["num_ranges"])
+        files.append(write_attempt(corpus.root, attempts, f"{work}/pieces/{name}.pieces", write))
     for source, lines in sorted(heldout.items()):
         path = f"{work}/heldout/{name}/{storage.safe_name(source)}.jsonl"
         content = b"".join(b"%020d %s\n" % line for line in sorted(lines))
         files.append(write_attempt(corpus.root, attempts, path, functools.partial(write_lines, content, len(lines))))
-    sizes = {str(value): sum(table.num_rows for table in tables) for value, tables in rows.items()}
     return files, {
-        "copies": copies,
-        "buckets": sizes,
+        "copies": sum(counts["documents"] for counts in sources.values()),
+        "sources": {source: sources[source] for source in sorted(sources)},
         "heldout": {source: len(lines) for source, lines in sorted(heldout.items())},
         "fim": cut,
     }
+
+
+def count_tokens(table: pa.Table) -> np.ndarray:
+    """Of each row of PIECE_SCHEMA, int64 (N,)."""
+    lengths: np.ndarray = pc.list_value_length(table.column("tokens")).to_numpy()
+    return lengths.astype(np.int64)
+
+
+def add_counts(sums: dict[str, dict[str, int]], found: dict[str, dict[str, int]]) -> None:
+    """Add what was found of each source to the sums, in place."""
+    for source, counts in found.items():
+        total = sums.setdefault(source, dict.fromkeys(COUNTS, 0))
+        for name in COUNTS:
+            total[name] += counts[name]
+
+
+def _keep_heldout(
+    kept: dict[str, list[Line]], batch: ViewBatch, is_heldout: np.ndarray, params: dict[str, Any]
+) -> None:
+    """Add the batch's held-out documents; of each source those with the smallest hashes stay, no more than all splits together may give."""
+    for source, line in _heldout_lines(batch, is_heldout, params["seed"]):
+        kept.setdefault(source, []).append(line)
+    for source, lines in kept.items():
+        if len(lines) > params["max_heldout_docs"]:
+            kept[source] = heapq.nsmallest(params["max_heldout_docs"], lines)
 
 
 def write_lines(content: bytes, count: int, sink: HashingWriter) -> int:
@@ -88,11 +105,12 @@ def write_lines(content: bytes, count: int, sink: HashingWriter) -> int:
 
 def _encode_rows(
     batch: ViewBatch, chosen: np.ndarray, number: np.ndarray, tokenizer: LoadedTokenizer, params: dict[str, Any]
-) -> tuple[pa.Table, np.ndarray]:
-    """PIECE_SCHEMA rows, one per copy, and each row's bucket."""
+) -> pa.Table:
+    """PIECE_SCHEMA rows, one per copy."""
     documents = batch.documents.take(pa.array(chosen))
     if params["special_tokens"] == "error":
-        markers = make_markers(list_special_tokens(tokenizer.backend), chat=False)
+        own = list_special_tokens(tokenizer.backend)
+        markers = make_markers(own, chat=True, allowed=params["allowed_special_tokens"])
         check_plain(documents.column("text"), documents.column("id"), markers)
     index = np.repeat(np.arange(len(chosen)), number)
     copy = (np.arange(len(index)) - np.repeat(np.cumsum(number) - number, number)).astype(np.int32)
@@ -109,7 +127,7 @@ def _encode_rows(
         paths.take(take), lines.take(take), pa.array(np.full(len(index), batch.shard.number, np.int32)), pa.array(rows[index]),
         pc.binary_length(documents.column("text")).cast(pa.int64()).take(take), *columns, shards.build_tokens(ids, offsets),
     ]  # fmt: skip
-    return pa.Table.from_arrays(made, schema=PIECE_SCHEMA), shards.bucket_of(key, params["num_buckets"])
+    return pa.Table.from_arrays(made, schema=PIECE_SCHEMA)
 
 
 def _cut_copies(

@@ -210,9 +210,12 @@ def fingerprint_named_sets(corpus: Corpus, settings: dict[str, Any]) -> dict[str
 
 
 def checksum_if_file(value: Any) -> Any:
-    """The checksum of a file that a setting names, else the value: a file may change behind its name."""
-    if isinstance(value, str) and 0 < len(value) < 4096 and storage.file_bytes(value) is not None:
-        return storage.checksum_file(value)
+    """The checksum of a file that a setting names, or of the tokenizer.json in a folder, else the value: a file may change behind its name."""
+    if isinstance(value, str) and 0 < len(value) < 4096:
+        inner = value if storage.is_remote(value) else storage.join_path(value, "tokenizer.json")
+        for path in (value, inner):
+            if storage.file_bytes(path) is not None:
+                return storage.checksum_file(path)
     return value
 
 

@@ -23,6 +23,7 @@ from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.errors import ConfigError, name_known
 from dolma_py.rules import parse_rule
 from pipelines.attribute_sets import write_attribute_sets
+from pipelines.named_tokenizers import identify_options, place_option
 from pipelines.preset_entries import expand_entries, is_entry
 from pipelines.short_circuit import ShortCircuit, check_order
 from pipelines.steps import (
@@ -119,6 +120,8 @@ def run(context: StepContext, tag: TagConfig) -> StepResult:
             options, identity = settled.options, settled.identity(identity)
             artifacts |= settled.artifacts
             facts |= settled.facts
+        for key, mark in identify_options(find_tagger(choice.tagger), options).items():
+            identity[key], options[key] = mark, place_option(context, f"tokenizer-{len(chosen)}", options[key])
         tagger = build_tagger(choice.tagger, options)
         name = name_set(choice, tagger)
         for benchmark, reasons in getattr(tagger, "not_searched", {}).items():
@@ -357,6 +360,7 @@ def fingerprint_inputs(corpus: Corpus, tag: TagConfig) -> list[Any]:
         schema = getattr(found, "schema", None)
         columns = {field.name: str(field.type) for field in schema} if isinstance(schema, pa.Schema) else None
         checksums = [checksum_if_file(value) for value in values]
+        checksums += [mark for mark in identify_options(found, choice.options).values() if mark not in checksums]
         marks.append([getattr(found, "version", None), columns, _list_defaults(found, choice.options), checksums])
     return marks
 

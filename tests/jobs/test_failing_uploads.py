@@ -34,7 +34,7 @@ REFUSED = {
     "attributes, their name": ("lengths", r"PUT .*/attributes/lengths-v1/.*\.parquet\? copy"),
     "the plan": ("plan", r"(PUT|POST) .*/cells\.parquet\?"),
     "the sample": ("sample", r"PUT .*/attributes/sample-v1/.*\.parquet\? copy"),
-    "pieces": ("shards", r"PUT .*/attempts/\w+-bucket-00001\.arrow\?"),
+    "pieces": ("shards", r"PUT .*/attempts/\w+-shard-[\d\w-]+\.pieces\?"),
     "tokens": ("shards", r"PUT .*/attempts/\w+-part-00001\.npy\?.*partNumber"),
     "tokens, the end": ("shards", r"POST .*/attempts/\w+-part-00001\.npy\?.*uploadId"),
     "tokens, their name": ("shards", r"PUT .*/tokens/mix/part-00001\.npy\? copy"),

@@ -41,7 +41,8 @@ def make_recipe(folder: Path) -> Recipe:
     steps = [
         {"name": "plan", "kind": "plan_mix", **inputs, "plan": plan},
         {"name": "sample", "kind": "sample_mix", **inputs, "cells": "artifact:cells", **chosen},
-        {"name": "shards", "kind": "tokenize", **tokens, "fim": {"sources": {"code": 0.5}}},
+        # the counts of made_mix are made, not those of its texts
+        {"name": "shards", "kind": "tokenize", **tokens, "fim": {"sources": {"code": 0.5}}, "check_tokens": False},
     ]
     return Recipe(recipe="mix", flow="mix", seed=1, steps=steps)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import numpy as np
@@ -82,16 +81,14 @@ def write_mix(folder, tokenizer, mix, *, num_buckets, piece_rows):
                 *shards.without_fim(len(rows)),
                 shards.build_tokens(np.concatenate([np.empty(0, np.uint32), *spans]), offsets),
             ]
-            sink = io.BytesIO()
-            shards.write_piece([pa.RecordBatch.from_arrays(columns, schema=shards.PIECE_SCHEMA)], sink)
-            pieces[b].append(io.BytesIO(sink.getvalue()))
+            pieces[b].append(pa.Table.from_arrays(columns, schema=shards.PIECE_SCHEMA))
     folder.mkdir()
     parts = []
     for b in range(num_buckets):
         with open(folder / f"part-{b:05d}.npy", "wb") as tokens, open(folder / f"part-{b:05d}.csv.gz", "wb") as sidecar:
             parts.append(
                 shards.write_part(
-                    [shards.read_piece(piece) for piece in pieces[b]],
+                    pieces[b],
                     part=b,
                     dtype=tokenizer.dtype,
                     eos_token_id=tokenizer.eos_token_id,
@@ -149,8 +146,8 @@ def test_bytes_do_not_depend_on_pieces_and_order_not_on_buckets(tokenizer, mix, 
 def test_manifest_has_the_agreed_fields(tokenizer, mix, tmp_path):
     manifest = write_mix(tmp_path / "mix", tokenizer, mix, num_buckets=2, piece_rows=100)
     assert list(manifest) == [
-        "format", "version", "dtype", "vocab_size", "eos_token_id", "tokenizer", "lineage", "mix", "fim", "tokens", "documents", "seed",
-        "fingerprint", "files", "sources", "heldout",
+        "format", "version", "dtype", "vocab_size", "eos_token_id", "tokenizer", "lineage", "lossless", "mix", "fim", "tokens",
+        "documents", "seed", "fingerprint", "files", "sources", "heldout",
     ]  # fmt: skip
     assert (manifest["format"], manifest["version"], manifest["dtype"]) == ("dolma-py-shards", 1, "uint16")
     assert list(manifest["files"][0]) == ["path", "tokens", "documents", "bytes", "checksum", "sidecar"]

@@ -13,7 +13,7 @@ from dolma_py.errors import ConfigError, ConservationError, DataError
 from dolma_py.views import Step
 from mixers import tokenization
 from mixers.fim import FimConfig
-from pipelines import make_tokens, sample_mix, steps
+from pipelines import make_tokens, merged_pieces, sample_mix, steps
 from pipelines.make_tokens import MakeTokensConfig
 from pipelines.shard_texts import compare_texts, main
 from pipelines.steps import StepContext
@@ -146,6 +146,43 @@ def test_bytes_do_not_depend_on_splits(corpus):
     whole = list_bytes(made)
     tokenize(corpus, fim=CODE, split_bytes=1, step="01-s")
     assert len(whole) > 4 and list_bytes(made) == whole
+
+
+def test_merged_work_files_give_the_same_bytes(corpus, monkeypatch):
+    """Four splits, two at a time, over two levels; ranges that are not those of the parts."""
+    made = corpus[0]
+    tokenize(corpus, fim=CODE)
+    whole, merged = list_bytes(made), []
+    plain = merged_pieces.merge_unit
+    monkeypatch.setattr(merged_pieces, "MAX_READS", 1)
+    monkeypatch.setattr(merged_pieces, "FAN_IN", 2)
+    monkeypatch.setattr(
+        merged_pieces, "merge_unit", lambda params, attempts: merged.append(params["path"]) or plain(params, attempts)
+    )
+    monkeypatch.setattr(make_tokens, "plan_ranges", lambda *_: 5)
+    tokenize(corpus, fim=CODE, split_bytes=1, step="01-s")
+    assert len({path.rpartition("/")[0] for path in merged}) == 2 and list_bytes(made) == whole
+
+
+def test_the_driver_knows_a_split_by_one_file_and_a_few_numbers(corpus, monkeypatch):
+    """Whatever the number of parts: a line of the done file, and the parameters of a part's task, do not grow with it."""
+    made, sizes = corpus[0], {}
+
+    def measure(spark, units, work, *, done, attempts, **others):
+        times = run_in_order(spark, units, work, done=done, attempts=attempts, **others)
+        lines = [len(json.dumps(line)) for line in done.units.values()]
+        sizes.setdefault(done.folder, []).append((max(lines), max(len(json.dumps(unit.params)) for unit in units)))
+        return times
+
+    monkeypatch.setattr(steps, "run_units", measure)
+    for number, ranges in enumerate((2, 20_000)):
+        monkeypatch.setattr(make_tokens, "plan_ranges", lambda *_, ranges=ranges: ranges)
+        tokenize(corpus, split_bytes=1, step=f"0{number}-s")
+    for phase in ("pieces", "parts"):
+        (few_line, few_params), (many_line, many_params) = (sizes[f"runs/r/0{n}-s/work/{phase}"][0] for n in (0, 1))
+        assert many_line < few_line + 10 and many_params < few_params + 10
+    files = [file for file in storage.list_files(made.path("runs/r/01-s/work/pieces")) if file.path.endswith(".pieces")]
+    assert len(files) == 4
 
 
 def test_missing_tokens_stop_the_step_before_any_work(corpus, tmp_path):
