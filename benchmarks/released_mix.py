@@ -52,13 +52,13 @@ def make_cells() -> pa.Table:
     return pa.Table.from_pylist(rows, schema=CELL_SCHEMA)
 
 
-def make_rule_plan(cells: pa.Table, rule: Rule, curve: CurveConfig) -> Plan:
-    """The released mix' tokens by topic, at rates of a rule."""
+def make_rule_plan(cells: pa.Table, rule: Rule, curve: CurveConfig, times: float = 1.0) -> Plan:
+    """The released mix' tokens by topic, or a multiple of them, at rates of a rule."""
     topics = load_released()
     total = sum(topic.mix_tokens for topic in topics.values())
     shares = {name: topic.mix_tokens / total for name, topic in topics.items()}
     web = SourceConfig(share=1.0, curve=rule, topics=shares)
-    return make_plan(cells, PlanConfig(token_budget=round(total * UNIT), sources={"web": web}, curve=curve))
+    return make_plan(cells, PlanConfig(token_budget=round(times * total * UNIT), sources={"web": web}, curve=curve))
 
 
 def print_topics(written: Plan) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dolma_py.cli_classifier import Replace, add_classifier_commands
+from dolma_py.cli_mix import add_optimize_command
 from dolma_py.cli_trace import add_trace_commands
 from dolma_py.cli_train import add_soup_command, add_train_command
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
@@ -36,6 +37,7 @@ COMMANDS = {
     "mix partition": "pipelines.commands:run_job_command",
     "mix plan": "pipelines.commands:run_job_command",
     "mix sample": "pipelines.commands:run_job_command",
+    "mix optimize": "mixers.mix_optimize:run_optimize",
     "tokenize": "pipelines.commands:run_job_command",
     "train": "train_bridge.run_training:train",
     "train launch": "train_bridge.launcher:launch",
@@ -50,6 +52,7 @@ COMMANDS = {
     "export hf": "train_bridge.run_export:export_hf",
     "settings": "pipelines.commands:run_settings",
     "settings train": "train_bridge.train_config:print_settings",
+    "settings mix optimize": "mixers.mix_optimize:print_settings",
     "doctor": "dolma_py.doctor:run_doctor",
 }
 # package that a missing module belongs to -> extra that brings it
@@ -74,7 +77,7 @@ classifier_app = typer.Typer(
 dedup_app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Find duplicates: exact, near, repeated substrings."
 )
-mix_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Plan and sample a mix.")
+mix_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Choose, plan and sample a mix.")
 app.add_typer(classifier_app, name="classifier")
 tokenizer_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Train tokenizers.")
 app.add_typer(tokenizer_app, name="tokenizer")
@@ -359,6 +362,7 @@ _job_command(
 )
 _job_command(mix_app, "mix plan", "plan_mix", "Tokens per source and quality bucket for a token budget.")
 _job_command(mix_app, "mix sample", "sample_mix", "Copies of every document, by hash of its id.")
+add_optimize_command(mix_app, call)
 _job_command(app, "tokenize", "tokenize", "Tokenize a sampled mix, shuffle globally, write shards.")
 
 
@@ -487,8 +491,8 @@ def settings(
 ) -> None:
     """What --config and --set of a command take: every setting with its default and its meaning, as YAML."""
     name = " ".join(command)
-    if name == "train":
-        call("settings train")
+    if name in ("train", "mix optimize"):
+        call(f"settings {name}")
     else:
         call("settings", name=name)
 

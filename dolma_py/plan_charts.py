@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 MAX_ROWS = 30  # groups, or sources, of one picture
 MAX_GREY_LINES = 40
 ROW_INCHES = 0.2
+_NOT_PLANNED = ("empty", "no_share", "throwaway")  # of what binds a cell: nothing of it is planned
 _BLUES = LinearSegmentedColormap.from_list("plan", ["#f3f6fb", "#bcd2ea", "#6f9fd0", "#2563a8", "#123458"])
 
 
@@ -53,7 +54,7 @@ def draw_plan(
 ) -> dict[str, str]:
     """The three pictures as <svg> elements by name: heat, curves, shares."""
     read = read_cells(cells)
-    return {"heat": draw_heat(read), "curves": draw_curves(read, groups), "shares": draw_shares(sources)}
+    return {"heat": draw_heat(read, groups), "curves": draw_curves(read, groups), "shares": draw_shares(sources)}
 
 
 def name_groups(names: Sequence[tuple[str, str]]) -> list[str]:
@@ -67,17 +68,23 @@ def name_groups(names: Sequence[tuple[str, str]]) -> list[str]:
     return [plain_label(label.replace("_", " ")) for label in labels]
 
 
-def draw_heat(cells: PlannedCells) -> str:
-    """Share of all tokens in each cell, before and after, and beside it the share of each group before and after."""
+def draw_heat(cells: PlannedCells, groups: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Share of all tokens in each cell, before and after, and beside it the share of each group before and after and what binds it.
+
+    groups: the plan's, for what binds; cells at max_repetition are marked. The groups beyond MAX_ROWS are summed in the last line.
+    """
     names = cells.names[:MAX_ROWS]
-    parts = [
-        100 * values[:MAX_ROWS] / max(float(values.sum()), 1.0) for values in (cells.tokens, cells.planned)
-    ]  # (G, B) each
+    shares = [100 * values / max(float(values.sum()), 1.0) for values in (cells.tokens, cells.planned)]
+    parts = [share[:MAX_ROWS] for share in shares]  # (G, B) each
+    rest = [float(share[MAX_ROWS:].sum()) for share in shares]
     top = max(float(part.max()) for part in parts) or 1.0
+    binds = _find_binds(names, groups, parts[0].shape[1])
+    num_left = len(cells.names) - len(names)
+    num_lines = len(names) + bool(num_left)
 
     def draw(figure: Figure) -> None:
         layout = figure.subplot_mosaic(
-            [["available", "planned"], ["scale", "."]], height_ratios=[ROW_INCHES * len(names), 0.12]
+            [["available", "planned"], ["scale", "marks"]], height_ratios=[ROW_INCHES * num_lines, 0.12]
         )
         left, right = layout["available"], layout["planned"]
         right.sharey(left)
@@ -95,15 +102,47 @@ def draw_heat(cells: PlannedCells) -> str:
             axes.set_xticks([b + 0.5 for b in ticks], [str(b + 1) for b in ticks])
             for spine in axes.spines.values():
                 spine.set_visible(False)
-        left.invert_yaxis()
-        left.set_yticks([row + 0.5 for row in range(len(names))], name_groups(names))
-        for row in range(len(names)):
-            text = f"{_percent(parts[0][row].sum())} to {_percent(parts[1][row].sum())} %"
-            beside = right.get_yaxis_transform()  # x in widths of the panel
+        labels = name_groups(names) + [f"{num_left} more"] * bool(num_left)
+        left.set_ylim(num_lines, 0)
+        left.set_yticks([row + 0.5 for row in range(num_lines)], labels)
+        beside = right.get_yaxis_transform()  # x in widths of the panel
+        for row in range(num_lines):
+            sums = [part[row].sum() for part in parts] if row < len(names) else rest
+            text = f"{_percent(sums[0])} to {_percent(sums[1])} %"
+            words = [word for word in dict.fromkeys(binds[row]) if word] if row < len(names) else []
+            text += "".join(f", {plain_label(word.replace('_', ' '))}" for word in words)
             right.text(1.015, row + 0.5, text, va="center", fontsize=8, color=INK, transform=beside)
         _draw_scale(layout["scale"], top)
+        _mark_caps(right, layout["marks"], binds)
 
-    return draw_figure("tokens before and after", draw, (9.4, 1.5 + ROW_INCHES * len(names)))
+    return draw_figure("tokens before and after", draw, (9.4, 1.5 + ROW_INCHES * num_lines))
+
+
+def _find_binds(
+    names: Sequence[tuple[str, str]], groups: Sequence[Mapping[str, Any]], num_buckets: int
+) -> list[list[str]]:
+    """What binds each cell that is planned, (G, B); "" where nothing of it is, or where the groups do not say."""
+    said = {(row["source"], row["topic"]): row for row in groups}
+    found = []
+    for name in names:
+        row = said.get(name, {})
+        words = row.get("binds_by_bucket") or [row.get("binds", "")] * num_buckets
+        found.append(["" if word in _NOT_PLANNED else word for word in words])
+    return found
+
+
+def _mark_caps(planned: Axes, legend: Axes, binds: Sequence[Sequence[str]]) -> None:
+    """A dot in each planned cell that is repeated as often as it may be, and what a dot means below."""
+    at = [(b + 0.5, g + 0.5) for g, row in enumerate(binds) for b, word in enumerate(row) if word == "max_repetition"]
+    legend.set_axis_off()
+    if not at:
+        return
+    x, y = zip(*at, strict=True)
+    planned.scatter(x, y, s=9, color=COLORS[1], edgecolors="white", linewidths=0.4, zorder=3)
+    legend.set_xlim(0, 1)
+    legend.set_ylim(0, 1)
+    legend.scatter([0.02], [0.5], s=9, color=COLORS[1], clip_on=False)
+    legend.text(0.045, 0.5, "repeated max_repetition times", va="center", fontsize=8, color=INK)
 
 
 def _draw_scale(axes: Axes, top: float) -> None:
@@ -171,10 +210,24 @@ def draw_curves(cells: PlannedCells, groups: Sequence[Mapping[str, Any]]) -> str
         axes.set_ylabel("copies in the mix")
         handles, texts = axes.get_legend_handles_labels()
         axes.legend(
-            handles[::-1], texts[::-1], fontsize=8, handlelength=1.2, loc="center left", bbox_to_anchor=(1.01, 0.5)
-        )
+            handles[::-1], texts[::-1], fontsize=8, handlelength=1.2, loc="center left", bbox_to_anchor=(1.01, 0.5),
+            title=_tell_others(len(cells.names)), title_fontsize=8,
+        )  # fmt: skip
 
     return draw_svg("copies by quality", draw, (7.4, 3.4))
+
+
+def _tell_others(num_groups: int) -> str | None:
+    """Which groups a picture of curves does not name.
+
+    >>> _tell_others(3), _tell_others(480)
+    (None, '32 more in grey,\\n440 are not drawn')
+    """
+    grey = min(num_groups, MAX_GREY_LINES) - MAX_LINES
+    if grey <= 0:
+        return None
+    left = num_groups - MAX_GREY_LINES
+    return f"{grey} more in grey" + (f",\n{left} are not drawn" if left > 0 else "")
 
 
 def _find_steps(tokens: Floats, planned: Floats) -> tuple[Floats, Floats]:
@@ -187,6 +240,7 @@ def _find_steps(tokens: Floats, planned: Floats) -> tuple[Floats, Floats]:
 def draw_shares(sources: Sequence[Mapping[str, Any]]) -> str:
     """Share of each source in the tokens that there are and in the mix, and what its share alone would give; most planned first."""
     rows = sorted(sources, key=lambda row: (-row["planned_tokens"], row["source"]))[:MAX_ROWS]
+    more = f"; {len(sources) - len(rows)} smaller sources are not drawn" if len(sources) > len(rows) else ""
     totals = {key: max(sum(row[key] for row in sources), 1) for key in ("tokens", "wanted_tokens", "planned_tokens")}
     shares = {key: [100 * row[key] / total for row in rows] for key, total in totals.items()}
 
@@ -207,7 +261,7 @@ def draw_shares(sources: Sequence[Mapping[str, Any]]) -> str:
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(0, 1.45 * most)
         axes.set_xticks([tick for tick in axes.get_xticks() if tick <= min(100.0, 1.45 * most)])
-        axes.set_xlabel("share of the tokens, %")
+        axes.set_xlabel(f"share of the tokens, %{more}")
         axes.legend(fontsize=8, handlelength=1.0, loc="lower right", ncols=3, bbox_to_anchor=(1.0, 1.0), borderpad=0)
 
     return draw_svg("shares of the sources", draw, (7.4, 1.2 + 0.42 * len(rows)))

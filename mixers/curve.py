@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 Rule = Literal["as-written", "as-released", "exponential", "flat-filter", "duplicates"]
 RULES_WITH_CUT = ("as-written", "as-released", "exponential", "flat-filter")
 NUM_HALVINGS = 50  # released solver
-TOLERANCE = 1e-6  # released solver: allowed excess of the top bucket's rate
+TOLERANCE = 1e-6  # released solver: allowed excess of the top bucket's rate. Here only of whether a group's tokens can be met at all
 EDGE_TOLERANCE = 1e-9  # a bucket edge this close to the throw-away point counts as on it
 NARROW_FRAC = 1e-6  # below this width a mean by difference of integrals would lose digits
 
@@ -157,7 +157,8 @@ def solve_curves(
 
     Returns
     -------
-    curves : Curves                 sum over buckets of rate * tokens is target_tokens to 1e-6 relative; top rate <= M + 1e-6
+    curves : Curves                 sum over buckets of rate * tokens is target_tokens to 1e-6 relative; top rate <= M, or <= M + 1e-6
+                                    where even the flattest curve has more than M
 
     Raises
     ------
@@ -167,16 +168,17 @@ def solve_curves(
     Guarantees                      each group's result is a function of its own row
     Cost                            O(G (P + 50 K)) for P powers and some K = 25 terms of the series
     Source                          Olmo 3 report A.2.4; released mixing utilities for the rule; deviation: the integrals are
-                                    a series and not adaptive quadrature
+                                    a series and not adaptive quadrature, and p and lambda keep M itself, not M + 1e-6 (3,597 tokens
+                                    too many of a released topic)
     """
     _check_inputs(tokens, target_tokens, max_rate, names)
     layout = lay_out_buckets(tokens, config.throwaway_frac if throwaway_frac is None else throwaway_frac)
     mean = target_tokens / tokens.sum(axis=1)  # Z / X: the integral of f
     powers = np.linspace(config.min_power, config.max_power, config.num_powers)
     flat_rates = mean * _top_rate_of_mean(layout, powers[:, None], np.zeros((1, len(tokens))))
-    feasible = flat_rates <= max_rate + TOLERANCE  # (P, G), and true for every smaller p too
-    _check_feasible(feasible[0], flat_rates[0], target_tokens, max_rate, names)
-    power = powers[feasible.shape[0] - 1 - np.argmax(feasible[::-1], axis=0)]
+    _check_feasible(flat_rates[0] <= max_rate + TOLERANCE, flat_rates[0], target_tokens, max_rate, names)
+    fits = flat_rates <= max_rate  # (P, G), and true for every smaller p too
+    power = powers[np.maximum(fits.sum(axis=0) - 1, 0)]
     growth = _largest_growth(layout, power, mean, max_rate, config.max_growth)
     is_capped = growth < config.max_growth * (1 - 1e-9)
     return _draw_curves(layout, power, growth, mean, is_capped)
@@ -244,13 +246,13 @@ def _check_feasible(
 
 
 def _largest_growth(layout: _Layout, power: Floats, mean: Floats, max_rate: Floats, max_growth: float) -> Floats:
-    """The largest lambda in [0, max_growth] whose top rate is at most max_rate + TOLERANCE, by halving; 0 is known to do."""
+    """The largest lambda in [0, max_growth] whose top rate is at most max_rate, by halving; 0 is known to do."""
     low, high = np.zeros(len(power)), np.full(len(power), max_growth)
-    fits = mean * _top_rate_of_mean(layout, power, high) <= max_rate + TOLERANCE
+    fits = mean * _top_rate_of_mean(layout, power, high) <= max_rate
     low = np.where(fits, high, low)
     for _ in range(NUM_HALVINGS):
         middle = (low + high) / 2
-        fits = mean * _top_rate_of_mean(layout, power, middle) <= max_rate + TOLERANCE
+        fits = mean * _top_rate_of_mean(layout, power, middle) <= max_rate
         low, high = np.where(fits, middle, low), np.where(fits, high, middle)
     return low
 

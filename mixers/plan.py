@@ -43,6 +43,8 @@ PLAN_SCHEMA = pa.schema(
         pa.field("rate", pa.float64(), nullable=False),  # copies per document on average
         pa.field("planned_tokens", pa.int64(), nullable=False),
         pa.field("binds", pa.string(), nullable=False),  # one of BINDINGS
+        # most copies of a document on average: the source's, or the rate as released where that is larger
+        pa.field("max_repetition", pa.float64(), nullable=False),
     ]
 )
 BINDINGS = {
@@ -94,7 +96,10 @@ def make_plan(cells: pa.Table, config: PlanConfig, size_weights: Mapping[str, Fl
     targets = divide_budget(groups, limits, config)
     # rounding must not push a curve beyond what its top bucket allows
     rated = rate_buckets(groups, np.minimum(targets.planned, limits), config.curve)
-    planned = round_rows(rated.rates * groups.tokens, targets.planned)
+    most_rate = np.broadcast_to(groups.max_rate[:, None], rated.rates.shape)
+    most_rate = np.where((groups.rules == "as-released")[:, None], np.maximum(most_rate, rated.rates), most_rate)
+    most = np.floor(most_rate * groups.tokens).astype(np.int64) + 1
+    planned = round_rows(rated.rates * groups.tokens, targets.planned, most)
     binds = _name_bindings(groups, rated, targets)
     columns = [
         pa.array(rated.rates.ravel()),
@@ -102,11 +107,11 @@ def make_plan(cells: pa.Table, config: PlanConfig, size_weights: Mapping[str, Fl
         pa.DictionaryArray.from_arrays(pa.array(binds.ravel()), pa.array(list(BINDINGS), pa.string())).cast(
             pa.string()
         ),
+        pa.array(most_rate.ravel()),
     ]
     table = pa.Table.from_arrays([*cells.columns, *columns], schema=PLAN_SCHEMA)
-    return Plan(
-        table, _describe_groups(groups, rated, planned, targets), _describe_sources(groups, targets), targets.shortages
-    )
+    described = _describe_groups(groups, rated, planned, targets, binds)
+    return Plan(table, described, _describe_sources(groups, targets), targets.shortages)
 
 
 def _name_bindings(groups: Groups, rated: Rated, targets: Targets) -> npt.NDArray[np.int32]:
@@ -135,9 +140,11 @@ def _name_bindings(groups: Groups, rated: Rated, targets: Targets) -> npt.NDArra
 
 
 def _describe_groups(
-    groups: Groups, rated: Rated, planned: npt.NDArray[np.int64], targets: Targets
+    groups: Groups, rated: Rated, planned: npt.NDArray[np.int64], targets: Targets, binds: npt.NDArray[np.int32]
 ) -> list[dict[str, Any]]:
-    rows = []
+    rows, words = [], list(BINDINGS)
+    is_one = (binds == binds[:, :1]).all(axis=1).tolist()
+    bound = binds.tolist()
     tokens, sums = groups.tokens.sum(axis=1).tolist(), planned.sum(axis=1).tolist()
     rates, by_bucket = rated.rates.tolist(), planned.tolist()
     wanted, max_rate = np.rint(targets.wanted).astype(np.int64).tolist(), groups.max_rate.tolist()
@@ -146,6 +153,10 @@ def _describe_groups(
         row["wanted_tokens"], row["planned_tokens"] = wanted[g], sums[g]
         row["repetition"] = round(sums[g] / tokens[g], 6) if tokens[g] else 0.0
         row["max_repetition"] = max_rate[g]
+        if is_one[g]:
+            row["binds"] = words[bound[g][0]]
+        else:
+            row["binds_by_bucket"] = [words[number] for number in bound[g]]
         if groups.rules[g] == "duplicates":
             row["weights"] = [float(f"{weight:.6g}") for weight in groups.weights[g].tolist()]
         row["rates"] = [float(f"{rate:.6g}") for rate in rates[g]]

@@ -14,8 +14,9 @@ from dolma_py.config import render_flow
 HEAD = """\
 # The plan of a mix. Rates are copies per document on average; buckets go from the lowest quality (or cluster size) to the highest.
 # wanted_tokens: by the shares alone; planned_tokens: what max_repetition leaves of them. repetition: planned over available tokens.
+# binds: what decides the rates (docs/mixing.md), binds_by_bucket where it is not one thing for all buckets.
 """
-WIDE = ("rates", "weights", "planned_by_bucket", "curve")  # a line of their own
+WIDE = ("rates", "weights", "planned_by_bucket", "binds_by_bucket", "curve")  # a line of their own
 
 
 def render_plan(values: Mapping[str, Any]) -> str:
@@ -41,19 +42,17 @@ def _render_group(row: Mapping[str, Any]) -> str:
 
 
 def _flow(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_text(str(key))}: {_flow(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, str):
+    if isinstance(value, str):  # what there is most of comes first
         return _text(value)
-    if isinstance(value, Sequence):
-        return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, float):
         return _number(value)
-    return (
-        {None: "null", True: "true", False: "false"}[value]
-        if value is None or value is True or value is False
-        else str(value)
-    )
+    if value is None or value is True or value is False:
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_text(str(key))}: {_flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return str(value)
 
 
 def _number(value: float) -> str:

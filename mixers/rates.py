@@ -20,7 +20,7 @@ import numpy.typing as npt
 from dolma_py.errors import ConfigError
 from mixers.curve import CurveConfig, Curves, draw_steep_curves, lay_out_buckets, max_curve_tokens, solve_curves
 from mixers.plan_groups import Groups
-from mixers.released_curve import RELEASED_POWER, fit_topic, load_released
+from mixers.released_curve import RELEASED_POWER, compare_rates, fit_topic, load_released
 from mixers.shares import fill_rows
 
 Floats = npt.NDArray[np.float64]
@@ -68,12 +68,13 @@ def rate_buckets(groups: Groups, targets: Floats, config: CurveConfig) -> Rated:
         rows = np.flatnonzero((groups.rules == rule) & has_tokens)
         if len(rows):
             solved = _draw_curves(groups, rows, targets[rows], rule, config)
-            # the solver allows the top rate an excess of 1e-6; no document gets a copy more for that
+            # above the cap only by what the last digits of two ways to the top rate differ
             rates[rows] = (
                 solved.rates if rule == "as-released" else np.minimum(solved.rates, groups.max_rate[rows, None])
             )
             kept[rows] &= solved.rates > 0
-            curves |= {int(row): _describe_curve(solved, i, groups, int(row), config) for i, row in enumerate(rows)}
+            for i, row in enumerate(rows.tolist()):
+                curves[row] = _describe_curve(solved, i, groups, row, config)
     even = np.flatnonzero(np.isin(groups.rules, ("flat", "flat-filter", "duplicates")) & has_tokens)
     weights = groups.weights[even] * kept[even]
     tokens = groups.tokens[even]
@@ -132,7 +133,12 @@ def _find_steepness(topic: str, config: CurveConfig) -> float:
 
 
 def _describe_curve(curves: Curves, i: int, groups: Groups, row: int, config: CurveConfig) -> dict[str, Any]:
-    """One curve in words and numbers; rms_log_rate: how far the topic's released rates are from those of its fitted steepness."""
+    """One curve in words and numbers. For a released topic with its own steepness, how far log rates are from the released ones (rms):
+
+    fit_rms_log_rate            of the fit to the released numbers, what their rounding explains left out; the same in every plan
+    fit_rms_log_rate_written    the same fit, against the numbers as they are written
+    rms_log_rate                of this plan's rates, against the numbers as written; only where it has rates at all released buckets
+    """
     described: dict[str, Any] = {
         name: float(getattr(curves, name)[i]) for name in ("power", "growth", "scale", "start", "top_width", "top_rate")
     }
@@ -140,7 +146,11 @@ def _describe_curve(curves: Curves, i: int, groups: Groups, row: int, config: Cu
     if groups.rules[row] == "as-released":
         described["binds"] = "steepness"
         if topic not in config.steepness:
-            described["rms_log_rate"] = fit_topic(topic).rms
+            fit = fit_topic(topic)
+            described |= {"fit_rms_log_rate": fit.rms, "fit_rms_log_rate_written": fit.rms_as_written}
+            rms = compare_rates(topic, curves.rates[i])
+            if rms is not None:
+                described["rms_log_rate"] = rms
     else:
         described["binds"] = "max_repetition" if curves.is_capped[i] else "max_growth"
     return described

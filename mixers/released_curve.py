@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from dolma_py.config import parse_yaml
 from mixers.curve import integrate_curve
+from mixers.percentiles import NUM_BUCKETS
 
 Floats = npt.NDArray[np.float64]
 
@@ -110,3 +111,22 @@ def _misfit(topic: ReleasedTopic, steepness: float) -> tuple[float, float]:
     fitted = mean_rates(topic.tokens, power=RELEASED_POWER, steepness=steepness, mean=mean)
     explained = np.clip(fitted, topic.lowest, topic.highest)
     return tuple(float(np.sqrt(np.mean(np.log(fitted / rate) ** 2))) for rate in (explained, topic.rate))  # type: ignore[return-value]
+
+
+def compare_rates(name: str, rates: Floats) -> float | None:
+    """Root mean square of log(rate / released rate as written) over a topic's released buckets.
+
+    rates : float64 (B,)    of all buckets of quality; None unless there are NUM_BUCKETS of them, and a rate at each released one
+
+    Examples
+    --------
+    >>> compare_rates("games", np.ones(5)) is None
+    True
+    """
+    topic = load_released()[name]
+    if len(rates) != NUM_BUCKETS:
+        return None
+    got = rates[np.array(topic.bucket) - 1]
+    if not (got > 0).all():
+        return None
+    return float(np.sqrt(np.mean(np.log(got / topic.rate) ** 2)))

@@ -22,6 +22,7 @@ from mixers.percentiles import check_cells, find_group_starts
 from mixers.prefix_search import Ordered
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 UInt64s = npt.NDArray[np.uint64]
 MAX_COPIES = 1 << 31
 
@@ -35,6 +36,7 @@ SAMPLED_SCHEMA = pa.schema([
     pa.field("tokens", pa.int64(), nullable=False),  # of these
     pa.field("excluded_documents", pa.int64(), nullable=False),  # that may never be sampled
     pa.field("planned_tokens", pa.int64(), nullable=False),
+    pa.field("cut_tokens", pa.int64(), nullable=False),  # of those, what the documents left do not give under max_repetition
     pa.field("sampled_tokens", pa.int64(), nullable=False),
     pa.field("sampled_documents", pa.int64(), nullable=False),  # with a copy or more
     pa.field("copies", pa.int64(), nullable=False),
@@ -99,6 +101,27 @@ def order_for_heldout(source: npt.NDArray[np.int32], *, id_hash: UInt64s, place:
     """The order in which select_heldout takes a number of documents of each source, for a search beyond memory; weights are 1."""
     key = mix_keys(id_hash, seed=derive_seed(seed, "heldout"))
     return Ordered(source, key, id_hash, place, np.ones(len(source), np.int64))
+
+
+def cut_to_caps(planned_tokens: Ints, *, tokens: Ints, excluded_tokens: Ints, max_repetition: Floats) -> Ints:
+    """Tokens that cells cannot give after documents were excluded from them, int64 (C,): what lies above max_repetition times the rest.
+
+    The plan knew nothing of who is excluded, and its cap is one of documents. 0 for a cell without excluded documents, which the
+    plan's own rounding may have a token above its cap, and for one without any other (split_budget refuses that).
+
+    Parameters
+    ----------
+    planned_tokens, tokens, excluded_tokens : int64 (C,)    tokens count the excluded ones too
+    max_repetition : float64 (C,)                           most copies of a document on average
+
+    Examples
+    --------
+    >>> cut_to_caps(np.int64([20, 20]), tokens=np.int64([10, 10]), excluded_tokens=np.int64([0, 6]), max_repetition=np.array([2.0, 2.0]))
+    array([ 0, 12])
+    """
+    left = tokens - excluded_tokens
+    most = np.floor(max_repetition * left).astype(np.int64)
+    return np.where((excluded_tokens > 0) & (left > 0), np.maximum(planned_tokens - most, 0), 0)
 
 
 def split_budget(
@@ -192,19 +215,21 @@ def count_copies(docs: Ordered, *, whole: Ints, ends: prefix_search.Ends) -> npt
 
 
 def check_conservation(sampled: pa.Table) -> None:
-    """Raise ConservationError unless tokens sampled are tokens planned, of every pool to within its edge, of a source to within half an edge.
+    """Raise ConservationError unless tokens sampled are tokens planned and not cut, of every pool to within its edge, of a source to
+    within half an edge.
 
     sampled: SAMPLED_SCHEMA rows, whose sampled_tokens were counted from the copies.
     """
     pools = sampled.group_by(["source", "pool"]).aggregate(
-        [("planned_tokens", "sum"), ("sampled_tokens", "sum"), ("edge_tokens", "max")]
+        [("planned_tokens", "sum"), ("cut_tokens", "sum"), ("sampled_tokens", "sum"), ("edge_tokens", "max")]
     )
     sources: dict[str, list[int]] = {}
     for row in pools.sort_by("pool").to_pylist():
-        off, edge = row["sampled_tokens_sum"] - row["planned_tokens_sum"], row["edge_tokens_max"]
+        wanted = row["planned_tokens_sum"] - row["cut_tokens_sum"]
+        off, edge = row["sampled_tokens_sum"] - wanted, row["edge_tokens_max"]
         if abs(off) > edge:
             counts = {
-                "planned_tokens": row["planned_tokens_sum"],
+                "planned_tokens": wanted,
                 "sampled_tokens": row["sampled_tokens_sum"],
                 "one_document": edge,
             }

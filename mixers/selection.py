@@ -57,7 +57,7 @@ class Pools(NamedTuple):
     chain: npt.NDArray[np.int32]  # (P,) number of the source
     seeds: UInt64s  # (P,)
     mode: npt.NDArray[np.int8]  # (P,) place in MODES
-    max_repetition: Floats  # (P,) infinite for a pool of one cell, which has the plan's
+    max_repetition: Floats  # (P,) infinite for a pool of one cell: cut_to_caps keeps the plan's
 
 
 def make_pools(

@@ -51,14 +51,23 @@ def fill_rows(budgets: Floats, *, weights: Floats, caps: Floats) -> Floats:
 def round_to_total(values: Floats, total: int) -> Ints:
     """Whole numbers near `values` that sum to `total`: all rounded down, then one more to the largest remainders.
 
-    Where `values` do not sum to within len(values) of `total` (a float sum), the difference goes by the same order in rounds;
-    zeros stay zero. ConfigError when all values are zero and total is not.
+    Where `values` do not sum to within len(values) of `total` (a float sum), the difference goes by the same order in rounds, what
+    is too much is taken from the smallest remainders first; nothing goes below zero, and zeros stay zero. ConfigError when all
+    values are zero and total is not.
+
+    Examples
+    --------
+    >>> round_to_total(np.array([2.5, 0.0, 1.5]), 4).tolist(), round_to_total(np.array([10.4, 0.4]), 9).tolist()
+    ([3, 0, 1], [9, 0])
     """
     return round_rows(values[None, :], np.array([total], np.int64))[0]
 
 
-def round_rows(values: Floats, totals: Ints) -> Ints:
-    """round_to_total for each row: values float64 (R, n), totals int64 (R,), whole numbers int64 (R, n)."""
+def round_rows(values: Floats, totals: Ints, most: Ints | None = None) -> Ints:
+    """round_to_total for each row: values float64 (R, n), totals int64 (R,), whole numbers int64 (R, n).
+
+    most : int64 (R, n)     nobody gets more; each at least floor(values). ConfigError where a total is above what they leave
+    """
     whole = np.floor(values).astype(np.int64)
     missing = totals - whole.sum(axis=1)
     used = values > 0
@@ -66,8 +75,33 @@ def round_rows(values: Floats, totals: Ints) -> Ints:
     stuck = np.flatnonzero((num_used == 0) & (missing != 0))
     if len(stuck):
         raise ConfigError("plan", int(totals[stuck[0]]), "expected something to divide the tokens between")
-    each, extra = np.divmod(missing, np.maximum(num_used, 1))
     order = np.argsort(np.where(used, -(values - whole), np.inf), axis=1, kind="stable")
     rank = np.empty(values.shape, np.int64)
     np.put_along_axis(rank, order, np.broadcast_to(np.arange(values.shape[1]), values.shape), axis=1)
-    return np.where(used, whole + each[:, None] + (rank < extra[:, None]), whole)
+    rounded = np.where(used & (rank < missing[:, None]), whole + 1, whole)
+    is_plain = (missing >= 0) & (missing <= num_used)
+    if most is not None:
+        is_plain &= (rounded <= most).all(axis=1)
+    for row in np.flatnonzero(~is_plain):
+        room = np.full(len(whole[row]), int(totals[row])) if most is None else most[row] - whole[row]
+        rounded[row] = _spread(whole[row], int(missing[row]), order[row, : num_used[row]], room)
+    return rounded
+
+
+def _spread(whole: Ints, missing: int, order: Ints, room: Ints) -> Ints:
+    """One row with `missing` more, or fewer where it is negative, by `order` in even rounds; nobody beyond its room, or below 0."""
+    sign = 1 if missing > 0 else -1
+    parts, left = whole.copy(), abs(missing)
+    if sign < 0:
+        order, room = order[::-1], whole
+    room = room.copy()
+    while left:
+        is_open = order[room[order] > 0]
+        if not len(is_open):
+            raise ConfigError("plan", left, "expected room for these tokens below the caps of their group")
+        each = max(min(left // len(is_open), int(room[is_open].min())), 1)  # whole rounds until the first is full
+        is_open = is_open[: left // each]
+        parts[is_open] += sign * each
+        room[is_open] -= each
+        left -= each * len(is_open)
+    return parts

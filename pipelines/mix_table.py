@@ -146,6 +146,11 @@ def iterate_rows(
             return read_column(corpus, setting, params[setting], shard, group, rows).to_numpy(zero_copy_only=False)
 
         tokens = read_tokens(corpus, params["tokens"], shard, group, rows)
+        if int(tokens.min(initial=1)) < 1:
+            raise DataError(
+                shard.path, f"a document of the view has 0 tokens by {params['tokens']}, and copies of nothing fill no plan",
+                hint="Count tokens with the end token (mixers.token_count:TokenCountTagger), or drop empty documents by a rule.",
+            )  # fmt: skip
         score = column("score") if params["score"] else np.zeros(len(rows), np.float32)
         # text the model knows nothing of goes below all others, whatever the range of its scores
         score = np.where(np.isnan(score), np.float32(-np.inf), score)

@@ -37,6 +37,7 @@ __all__ = [
     "VERSION",
     "CellMaker",
     "PartitionConfig",
+    "document_disk_bytes",
     "driver_memory_bytes",
     "fingerprint_inputs",
     "run",
@@ -123,9 +124,14 @@ def driver_memory_bytes(settings: PartitionConfig, text_bytes: int) -> int:
     return ROW_BYTES * min(settings.max_docs, num_docs) + histograms
 
 
+def document_disk_bytes(settings: PartitionConfig) -> int:
+    """Of the work folder for a document: its narrow row, written once; and those of open bins."""
+    return FILE_ROW_BYTES * 2
+
+
 def work_disk_bytes(settings: PartitionConfig, corpus: Corpus, text_bytes: int) -> int:
-    """The narrow rows, written once; and those of open bins."""
-    return FILE_ROW_BYTES * 2 * (text_bytes // MEAN_TEXT_BYTES)
+    """The same of a text of which nothing more is known: documents of MEAN_TEXT_BYTES on average and more."""
+    return document_disk_bytes(settings) * (text_bytes // MEAN_TEXT_BYTES)
 
 
 def _identity(settings: PartitionConfig) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from dolma_py import parquet_files, plan_charts, storage
+from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from dolma_py.report_charts import as_file
 from mixers.duplicate_weights import weigh_sizes
@@ -28,6 +29,7 @@ from mixers.plan_text import render_plan
 from pipelines.mix_passes import RowPasses, list_cells
 from pipelines.mix_table import (
     CHANGES_NO_BYTE,
+    MEAN_TEXT_BYTES,
     MixInputs,
     MixTable,
     add_removals,
@@ -38,9 +40,19 @@ from pipelines.mix_table import (
 )
 from pipelines.steps import StepContext, StepResult, file_lists
 
-__all__ = ["CHANGES_NO_BYTE", "VERSION", "PlanMixConfig", "driver_memory_bytes", "plan_table", "run"]
+__all__ = [
+    "CHANGES_NO_BYTE",
+    "VERSION",
+    "PlanMixConfig",
+    "document_disk_bytes",
+    "driver_memory_bytes",
+    "plan_table",
+    "run",
+    "work_disk_bytes",
+]
 
-VERSION = 4
+VERSION = 5
+FILE_ROW_BYTES = 40
 logger = logging.getLogger("dolma_py.mix")
 
 
@@ -92,6 +104,16 @@ def plan_view(context: StepContext, settings: PlanMixConfig) -> tuple[Plan, dict
     rows = RowPasses(context, settings, settings.num_buckets, files, {})
     counted = rows.count_cells()
     return *plan_cells(list_cells(counted, settings.num_buckets), counted.heldout[0], removals, settings), rows.passes
+
+
+def document_disk_bytes(settings: PlanMixConfig) -> int:
+    """Of the work folder for a document: its narrow row."""
+    return FILE_ROW_BYTES
+
+
+def work_disk_bytes(settings: PlanMixConfig, corpus: Corpus, text_bytes: int) -> int:
+    """The same of a text of which nothing more is known: documents of MEAN_TEXT_BYTES on average and more."""
+    return document_disk_bytes(settings) * (text_bytes // MEAN_TEXT_BYTES)
 
 
 def plan_table(table: MixTable, settings: PlanMixConfig, seed: int) -> tuple[Plan, dict[str, Any]]:

@@ -22,7 +22,7 @@ from pipelines.steps import Rule, SettingsPlace, StepContext, StepResult
 # kind of a step -> the module of its job; a module has VERSION, one Config for it, and run(context, config). It may have
 # CHANGES_NO_BYTE (settings that are not part of the fingerprint), READS_VIEW = False (it reads other files; the view goes by it),
 # expected_text_bytes, fingerprint_inputs, check_settings, list_sets, and for a plan mb_per_core_sec, worker_memory_bytes, driver_memory_bytes,
-# shared_memory_bytes, work_disk_bytes
+# shared_memory_bytes, work_disk_bytes, document_disk_bytes
 KINDS = {
     "installed_text": ("pipelines.write_installed_text", "InstalledTextStep"),
     "ingest": ("pipelines.ingest_documents", "IngestConfig"),

@@ -16,6 +16,11 @@ class StepSize(Config):
         default=None, ge=0, description="of an ingest, what its reader goes through, unpacked, in TB; null: text_tb"
     )
     disk_tb: float | None = Field(default=None, ge=0, description="what it writes, in TB; null: by its kind")
+    documents: int | None = Field(
+        default=None,
+        ge=1,
+        description="that the step reads, for what it writes of each; null: at most one for 200 bytes of text",
+    )
     parts: int = Field(default=1, ge=1, description="corpora of equal size that the step is run over one by one")
 
 

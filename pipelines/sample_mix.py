@@ -8,6 +8,7 @@ every cell what was planned and what was sampled. Planned = sampled to within on
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -20,7 +21,8 @@ from dolma_py import config, manifest, parquet_files, storage
 from dolma_py.corpus import Corpus, ViewBatch
 from dolma_py.done import read_done_lines
 from dolma_py.errors import ConfigError
-from mixers.sampling import SAMPLED_SCHEMA, check_conservation, split_budget
+from mixers.plan import PLAN_SCHEMA
+from mixers.sampling import SAMPLED_SCHEMA, check_conservation, cut_to_caps, split_budget
 from mixers.selection import Pools, SelectionConfig, make_pools
 from pipelines.attribute_sets import write_attribute_sets
 from pipelines.excluded_documents import ExclusionConfig, checksum_ids, find_excluded
@@ -34,6 +36,7 @@ __all__ = [
     "DrawnMaker",
     "SampleMixConfig",
     "describe_sources",
+    "document_disk_bytes",
     "driver_memory_bytes",
     "find_planned_sources",
     "fingerprint_inputs",
@@ -41,12 +44,22 @@ __all__ = [
     "work_disk_bytes",
 ]
 
-VERSION = 5
+VERSION = 6
 SET = "sample-v1"
+logger = logging.getLogger("dolma_py.mix")
 SET_SCHEMA = pa.schema(
     [pa.field("copies", pa.int32()), pa.field("is_heldout", pa.bool_()), pa.field("bucket", pa.int32())]
 )
-FILE_ROW_BYTES = 60  # of the work folder for a document: its narrow row, and what was drawn
+PLANNED_BY = (
+    "num_buckets",
+    "score",
+    "topic",
+    "tokens",
+    "duplicates",
+    "heldout",
+)  # settings that a sample shares with its plan
+MAX_NAMED = 5  # cells that are named in warnings
+FILE_ROW_BYTES = 60  # a narrow row, and what was drawn
 
 
 class SampleMixConfig(MixInputs):
@@ -65,23 +78,26 @@ class SampleMixConfig(MixInputs):
 
 def run(context: StepContext, settings: SampleMixConfig) -> StepResult:
     """Rows, cells, pools, copies; then the check, the table and the attributes."""
+    _check_selection(settings)
+    found = _find_cells(context, settings.cells)
+    _check_settings(context, found, settings)
     files = file_lists(write_mix_rows(context, settings))
     excluded = find_excluded(context, settings.exclude)
     rows = open_rows(context, settings, settings.num_buckets, files, excluded.files)
     counted = rows.count_cells()
-    cells = parquet_files.read_row_groups(_find_cells(context, settings.cells), None, None)
-    keys = _check_cells(cells, counted.groups, settings.num_buckets)
+    cells = parquet_files.read_row_groups(found, None, None)
+    keys = _check_cells(cells, counted, settings.num_buckets)
     planned = cells.column("planned_tokens").to_numpy()
-    _check_selection(settings)
+    cut = _cut_cells(keys, cells, counted, settings.selection)
     pools = make_pools(
-        keys, planned=planned, num_buckets=settings.num_buckets, selection=settings.selection, seed=context.seed
+        keys, planned=planned - cut, num_buckets=settings.num_buckets, selection=settings.selection, seed=context.seed
     )
     available, _ = sum_pools(pools, counted)
     whole, rest = split_budget(
         pools.planned, available=available, names=_name_pools(keys, pools), max_repetition=pools.max_repetition
     )
     drawn = rows.draw(pools, whole, rest)
-    sampled = _tell_cells(keys, planned, pools, counted, drawn)
+    sampled = _tell_cells(keys, (planned, cut), pools, counted, drawn)
     check_conservation(sampled)
     path = f"{context.folder}/sampled.parquet"
     parquet_files.write_table(context.corpus.path(path), sampled)
@@ -92,7 +108,7 @@ def run(context: StepContext, settings: SampleMixConfig) -> StepResult:
         context, "pipelines.sample_mix:DrawnMaker", options, {SET: fingerprint}, by_shard=by_shard
     )
     facts = {
-        "planned_tokens": int(planned.sum()), "sampled_tokens": int(drawn.sampled_tokens.sum()),
+        "planned_tokens": int(planned.sum()), "cut_tokens": int(cut.sum()), "sampled_tokens": int(drawn.sampled_tokens.sum()),
         "documents": int(drawn.sampled_documents.sum()), "copies": int(drawn.copies.sum()), "heldout_documents": counted.heldout[0],
         "heldout_tokens": counted.heldout[1], "excluded_documents": excluded.documents, "sources": describe_sources(cells),
     }  # fmt: skip
@@ -101,15 +117,64 @@ def run(context: StepContext, settings: SampleMixConfig) -> StepResult:
     )
 
 
-def _check_cells(cells: pa.Table, groups: list[tuple[str, str]], num_buckets: int) -> list[tuple[str, str, int]]:
-    """The plan's cells, which must be those of this view."""
+def _check_settings(context: StepContext, path: str, settings: SampleMixConfig) -> None:
+    """Raise ConfigError for a setting that is not the plan's; of cells that no step's manifest lies beside, nothing is known."""
+    planned = manifest.read_manifest(path.rpartition("/")[0])
+    if planned is None or planned.get("kind") != "plan_mix":
+        return
+    given = config.dump_config(settings)
+    for name in PLANNED_BY:
+        if planned["config"].get(name) != given[name]:
+            rule = f"expected {planned['config'].get(name)!r} as in the plan"
+            raise ConfigError(name, given[name], rule, "Set it so, or plan again.")
+
+
+def _check_cells(cells: pa.Table, counted: CellSums, num_buckets: int) -> list[tuple[str, str, int]]:
+    """The plan's cells, which must be those of this view: the same ones, of as many documents and tokens."""
+    if cells.schema.names != PLAN_SCHEMA.names:
+        rule = f"expected a plan's columns, {PLAN_SCHEMA.names}"
+        raise ConfigError("cells", cells.schema.names, rule, "Plan again with this version.")
     columns = (cells.column(name).to_pylist() for name in ("source", "topic", "bucket"))
     keys = list(zip(*columns, strict=True))
-    expected = [(source, topic, bucket) for source, topic in groups for bucket in range(num_buckets)]
+    expected = [(source, topic, bucket) for source, topic in counted.groups for bucket in range(num_buckets)]
+    hint = "Plan again after changing the view, its attributes or the seed."
     if keys != expected:
-        rule = f"expected the {len(expected)} cells of this view"
-        raise ConfigError("cells", len(keys), rule, "Plan again after changing the view.")
+        raise ConfigError("cells", len(keys), f"expected the {len(expected)} cells of this view", hint)
+    documents, tokens = (cells.column(name).to_numpy() for name in ("documents", "tokens"))
+    other = np.flatnonzero((documents != counted.documents) | (tokens != counted.tokens))
+    if len(other):
+        first = int(other[0])
+        rule = (
+            f"{len(other)} of {len(keys)} cells are not those of this view, the first {_name_cell(keys[first])}: here it has "
+            f"{counted.documents[first]} documents and {counted.tokens[first]} tokens"
+        )
+        raise ConfigError("cells", f"{documents[first]} and {tokens[first]} in the plan", rule, hint)
     return keys
+
+
+def _cut_cells(
+    keys: list[tuple[str, str, int]], cells: pa.Table, counted: CellSums, selection: dict[str, SelectionConfig]
+) -> np.ndarray:
+    """Tokens by cell, int64 (C,), that excluded documents take from the plan, with warnings; none where a selection has its own cap."""
+    caps = cells.column("max_repetition").to_numpy()
+    cut = cut_to_caps(
+        cells.column("planned_tokens").to_numpy(), tokens=counted.tokens, excluded_tokens=counted.excluded_tokens, max_repetition=caps
+    )  # fmt: skip
+    cut[[source in selection for source, _, _ in keys]] = 0
+    most = np.argsort(-cut, kind="stable")[:MAX_NAMED]
+    for at in most[cut[most] > 0].tolist():
+        logger.warning(
+            "%s is %d tokens short: documents are excluded, and the others give at most %g copies (max_repetition)",
+            _name_cell(keys[at]), cut[at], caps[at],
+        )  # fmt: skip
+    if int((cut > 0).sum()) > MAX_NAMED:
+        logger.warning("%d cells are short, %d tokens (cut_tokens in sampled.parquet)", (cut > 0).sum(), cut.sum())
+    return cut
+
+
+def _name_cell(key: tuple[str, str, int]) -> str:
+    source, topic, bucket = key
+    return "/".join(filter(None, (source, topic, f"bucket {bucket}")))
 
 
 def _check_selection(settings: SampleMixConfig) -> None:
@@ -128,23 +193,25 @@ def _name_pools(keys: list[tuple[str, str, int]], pools: Pools) -> list[str]:
         names.setdefault(number, []).append(key)
     told = []
     for number in range(len(pools.planned)):
-        source, topic, bucket = names[number][0]
-        told.append(
-            "/".join([source, *([topic] if topic else []), *([f"bucket {bucket}"] if len(names[number]) == 1 else [])])
-        )
+        name = _name_cell(names[number][0])
+        told.append(name if len(names[number]) == 1 else name.rpartition("/")[0])
     return told
 
 
 def _tell_cells(
-    keys: list[tuple[str, str, int]], planned: np.ndarray, pools: Pools, counted: CellSums, drawn: Drawn
+    keys: list[tuple[str, str, int]],
+    planned: tuple[np.ndarray, np.ndarray],
+    pools: Pools,
+    counted: CellSums,
+    drawn: Drawn,
 ) -> pa.Table:
-    """SAMPLED_SCHEMA rows."""
+    """SAMPLED_SCHEMA rows; planned: tokens planned and cut."""
     takes_part = pools.of_cell >= 0
     columns = [pa.array([key[part] for key in keys]) for part in range(3)]
     numbers = [
         pools.of_budget, np.where(takes_part, counted.documents - counted.excluded_documents, 0),
-        np.where(takes_part, counted.tokens - counted.excluded_tokens, 0), counted.excluded_documents, planned, drawn.sampled_tokens,
-        drawn.sampled_documents, drawn.copies, drawn.edge_tokens[pools.of_budget],
+        np.where(takes_part, counted.tokens - counted.excluded_tokens, 0), counted.excluded_documents, *planned,
+        drawn.sampled_tokens, drawn.sampled_documents, drawn.copies, drawn.edge_tokens[pools.of_budget],
     ]  # fmt: skip
     arrays = [*columns, *map(pa.array, numbers)]
     return pa.table(
@@ -152,9 +219,14 @@ def _tell_cells(
     )
 
 
+def document_disk_bytes(settings: SampleMixConfig) -> int:
+    """Of the work folder for a document: its narrow row, and what was drawn."""
+    return FILE_ROW_BYTES
+
+
 def work_disk_bytes(settings: SampleMixConfig, corpus: Corpus, text_bytes: int) -> int:
-    """Narrow rows, and what was drawn; documents of MEAN_TEXT_BYTES on average and more."""
-    return FILE_ROW_BYTES * (text_bytes // MEAN_TEXT_BYTES)
+    """The same of a text of which nothing more is known: documents of MEAN_TEXT_BYTES on average and more."""
+    return document_disk_bytes(settings) * (text_bytes // MEAN_TEXT_BYTES)
 
 
 def fingerprint_inputs(corpus: Corpus, settings: SampleMixConfig) -> list[str] | None:

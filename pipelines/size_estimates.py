@@ -73,6 +73,9 @@ def _estimate_step(recipe: Recipe, step: Step, size: StepSize, source: str) -> S
     rates = find_rates(step, part_bytes)
     seconds_per_mb = sum(1 / rate.mb_per_core_sec for rate in rates)
     disk_bytes = size.parts * costs.estimate_disk(step, NOWHERE, part_bytes)
+    if size.documents is not None and hasattr(step.module, "document_disk_bytes"):
+        written = costs.COSTS[step.kind].disk_frac * text_bytes
+        disk_bytes = int(written) + size.documents * step.module.document_disk_bytes(step.settings)
     if size.disk_tb is not None:
         disk_bytes = round(size.disk_tb * 1e12)
     pages = dict.fromkeys(rate.shown_in for rate in rates if rate.shown_in)

@@ -29,6 +29,11 @@ class CheckpointConfig(Config):
     load_parent_optimizer: bool = Field(
         True, description="With --from: moments and count of updates go on; false, or where there are none: fresh ones."
     )
+    change_parent_yarn: bool = Field(
+        False,
+        description="With --from: model.yarn may be another than the parent's, and so may the model that its weights make; false: "
+        "it may only come to a parent without it.",
+    )
 
     @model_validator(mode="after")
     def _check_ephemeral(self) -> CheckpointConfig:

@@ -25,8 +25,9 @@ def compile_function(
     # gradients come in the order in memory that the outputs have, as from torch 2.12 on; 2.11 copies each that is in another
     functorch_config.guess_tangent_strides_as_outputs = True
     # kinds of masks, with and without gradients, lengths: attention alone has more than torch's 8, after which it would go on
-    # uncompiled, with all scores in memory
+    # uncompiled, with all scores in memory; beyond ours that is an error
     dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, NUM_KINDS)
+    dynamo_config.fail_on_recompile_limit_hit = True
     compiled = torch.compile(function, dynamic=dynamic)
     if activation_budget is None:
         return compiled

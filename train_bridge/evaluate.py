@@ -7,11 +7,14 @@ Source: continuation rules of olmo-eval (leading space counted, boundary by enco
 
 from __future__ import annotations
 
+import bisect
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from train_bridge.loss import IGNORED_LABEL, token_nats
 from train_bridge.model import Olmo3
@@ -66,60 +69,118 @@ def continuation_window(
     return Window(text, whole[-max(window_tokens + 1, num_scored + 1) :], num_scored)
 
 
+class Batch(NamedTuple):
+    """One forward pass: int64 (num_rows, num_tokens)."""
+
+    numbers: list[int]  # of the windows, one a row; the rows after them only pad
+    num_rows: int
+    num_tokens: int
+
+
+def plan_batches(lengths: Sequence[int], *, batch_tokens: int, row_lengths: Sequence[int] = ()) -> list[Batch]:
+    """Which windows go through the model together: longest first, no more than batch_tokens with their padding, one row at least.
+
+    lengths: tokens of each window that the model reads
+    row_lengths: rising, the last no shorter than any window: rows are padded to one of them, and batches of equal rows to
+    equal numbers of rows, so that there are no more shapes than these. Empty: rows are as long as the longest of a batch
+
+    Examples
+    --------
+    >>> plan_batches([3, 9, 5], batch_tokens=18)
+    [Batch(numbers=[1, 2], num_rows=2, num_tokens=9), Batch(numbers=[0], num_rows=1, num_tokens=3)]
+    >>> plan_batches([3, 9, 5], batch_tokens=18, row_lengths=[6, 12])
+    [Batch(numbers=[1], num_rows=1, num_tokens=12), Batch(numbers=[2, 0], num_rows=3, num_tokens=6)]
+    """
+    order = sorted(range(len(lengths)), key=lambda number: (-lengths[number], number))
+    batches: list[Batch] = []
+    first = 0
+    while first < len(order):
+        num_tokens = longest = lengths[order[first]]
+        if row_lengths:
+            num_tokens = row_lengths[bisect.bisect_left(row_lengths, longest)]
+        num_rows = max(1, batch_tokens // num_tokens)
+        numbers = order[first : first + num_rows]
+        batches.append(Batch(numbers, num_rows if row_lengths else len(numbers), num_tokens))
+        first += len(numbers)
+    return batches
+
+
+def doubled_lengths(first: int, last: int) -> list[int]:
+    """`first`, twice that, and so on below `last`, then `last`.
+
+    Examples
+    --------
+    >>> doubled_lengths(128, 1000), doubled_lengths(128, 16)
+    ([128, 256, 512, 1000], [16])
+    """
+    lengths = []
+    while first < last:
+        lengths.append(first)
+        first *= 2
+    return [*lengths, last]
+
+
 @torch.no_grad()
+def window_nats(model: Olmo3, windows: list[Window], batches: list[Batch], *, chunk_tokens: int) -> Tensor:
+    """Sums of -ln p over the scored tokens of each window, float64 (len(windows),); zero for one that is in none of the batches.
+
+    Where ranks share the tokens of a row: of this rank's tokens. Padding stands on the right, where a causal model never sees it, so
+    a window's value does not depend on its batch but for float rounding inside the model.
+    """
+    device = model.embeddings.weight.device
+    nats = torch.zeros(len(windows), dtype=torch.float64, device=device)
+    was_training = model.training
+    model.eval()
+    for batch in batches:
+        rows = [windows[number] for number in batch.numbers]
+        ids_BT, labels_BT = make_tensors(rows, num_rows=batch.num_rows, num_tokens=batch.num_tokens)
+        nats_BT = _score_tokens(model, ids_BT.to(device), labels_BT.to(device), chunk_tokens)
+        numbers = torch.tensor(batch.numbers, dtype=torch.int64, device=device)
+        nats.index_copy_(0, numbers, nats_BT.double().sum(dim=1)[: len(rows)])
+    model.train(was_training)
+    return nats
+
+
 def score_windows(
     model: Olmo3, windows: list[Window], *, num_texts: int, batch_tokens: int = 4096, chunk_tokens: int = 512
 ) -> list[float]:
-    """Bits of each text, summed over its windows, float64.
-
-    Windows are batched by length, longest first, padded on the right (a causal model never sees it) and summed per text in
-    their order, so the result does not depend on the batches but for float rounding inside the model.
-    """
-    device = model.embeddings.weight.device
-    bits_of_window = [0.0] * len(windows)
-    order = sorted(range(len(windows)), key=lambda index: (-len(windows[index].ids), index))
-    was_training = model.training
-    model.eval()
-    first = 0
-    while first < len(order):
-        longest = len(windows[order[first]].ids) - 1
-        batch = order[first : first + max(1, batch_tokens // longest)]
-        nats_BT = _score_batch(model, [windows[index] for index in batch], device, chunk_tokens)
-        for row, index in enumerate(batch):
-            bits_of_window[index] = float(nats_BT[row].double().sum()) / math.log(2)
-        first += len(batch)
-    model.train(was_training)
+    """Bits of each text, summed over its windows in their order, float64."""
+    batches = plan_batches([len(window.ids) - 1 for window in windows], batch_tokens=batch_tokens)
+    nats = window_nats(model, windows, batches, chunk_tokens=chunk_tokens).tolist()
     bits = [0.0] * num_texts
-    for window, window_bits in zip(windows, bits_of_window, strict=True):
-        bits[window.text] += window_bits
+    for window, of_window in zip(windows, nats, strict=True):
+        bits[window.text] += of_window / math.log(2)
     return bits
 
 
-def make_tensors(windows: list[Window], device: torch.device, *, pad_to: int = 1) -> tuple[Tensor, Tensor]:
-    """Ids and labels of windows, int64 (B, T), T a multiple of pad_to; labels only where scored.
-
-    Padded on the right, which a causal model never sees.
-    """
-    longest = max(len(window.ids) for window in windows) - 1
-    num_tokens = -(-longest // pad_to) * pad_to
-    ids_BT = torch.zeros((len(windows), num_tokens), dtype=torch.int64)
+def make_tensors(windows: list[Window], *, num_rows: int, num_tokens: int) -> tuple[Tensor, Tensor]:
+    """Ids and labels of windows, int64 (num_rows, num_tokens), padded on the right and below; labels only where scored."""
+    ids_BT = torch.zeros((num_rows, num_tokens), dtype=torch.int64)
     labels_BT = torch.full_like(ids_BT, IGNORED_LABEL)
     for row, window in enumerate(windows):
         length = len(window.ids) - 1
         ids_BT[row, :length] = torch.tensor(window.ids[:-1])
         labels_BT[row, length - window.num_scored : length] = torch.tensor(window.ids[-window.num_scored :])
-    return ids_BT.to(device), labels_BT.to(device)
+    return ids_BT, labels_BT
 
 
-def _score_batch(model: Olmo3, windows: list[Window], device: torch.device, chunk_tokens: int) -> Tensor:
-    """-ln p of each scored token, zero elsewhere, (B, T)."""
-    ids_BT, labels_BT = make_tensors(windows, device)
-    hidden_ND, labels_N = model.hidden(ids_BT).flatten(0, 1), labels_BT.flatten()
+def _score_tokens(model: Olmo3, ids_BT: Tensor, labels_BT: Tensor, chunk_tokens: int) -> Tensor:
+    """-ln p of each scored token, zero elsewhere, float32 (B, T): of this rank's tokens where ranks share them."""
+    hidden_BTD = model.hidden(ids_BT)
+    if model.context is not None:
+        labels_BT = model.context.take(labels_BT)
+    labels_N = labels_BT.flatten()
     scored_N = torch.nonzero(labels_N != IGNORED_LABEL).flatten()
-    nats_N = torch.zeros(len(labels_N), dtype=torch.float32, device=device)
-    weight_VD = model.lm_head.w_out.weight
-    nats_N[scored_N] = token_nats(hidden_ND[scored_N], weight_VD, labels_N[scored_N], chunk_tokens=chunk_tokens)
-    return nats_N.view(ids_BT.shape)
+    hidden_ND, weight_VD = hidden_BTD.flatten(0, 1)[scored_N], model.lm_head.w_out.weight
+    if isinstance(weight_VD, DTensor):  # tensor parallelism: the matrix is sent, which is less than the logits would be
+        weight_VD = weight_VD.full_tensor()
+    if torch.is_autocast_enabled(hidden_ND.device.type):
+        # once, and not in each chunk
+        dtype = torch.get_autocast_dtype(hidden_ND.device.type)
+        hidden_ND, weight_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
+    nats_N = torch.zeros(len(labels_N), dtype=torch.float32, device=labels_N.device)
+    nats_N[scored_N] = token_nats(hidden_ND, weight_VD, labels_N[scored_N], chunk_tokens=chunk_tokens)
+    return nats_N.view(labels_BT.shape)
 
 
 class BitsPerByte(NamedTuple):

@@ -6,7 +6,6 @@ be others. What the new run's config.json says of its parent does not hold a pat
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -16,20 +15,18 @@ import torch
 
 from dolma_py.config import build_config, fingerprint
 from dolma_py.errors import ConfigError, DataError
+from train_bridge import hf_parent
 from train_bridge.checkpoint import list_checkpoints, load_weights_and_moments
-from train_bridge.checkpoint_tensors import plain_name
-from train_bridge.conversion import HfDescription, read_hf_config
-from train_bridge.distributed import cut_like, local_part
-from train_bridge.hf_files import is_hf_folder, load_hf_model
+from train_bridge.hf_files import is_hf_folder, load_hf_weights, read_description
+from train_bridge.hf_parent import check_tokenizer, find_fingerprint
 from train_bridge.loader import first_difference
-from train_bridge.logits_gate import check_logits, gate_ids
+from train_bridge.long_waits import from_first_rank, wait_for_slowest
 from train_bridge.manifest import ShardManifest
 from train_bridge.metrics import LOGGER
 from train_bridge.model import ModelConfig, Olmo3
 from train_bridge.optimizer import SkipStepAdamW
 
-# the same weights mean the same with another of these: YaRN comes with the long-context stage, the others are of first weights
-_MAY_DIFFER = ("yarn", "init_std", "init_cut_std")
+_OF_FIRST_WEIGHTS = ("init_std", "init_cut_std")
 
 
 class Parent(NamedTuple):
@@ -37,7 +34,7 @@ class Parent(NamedTuple):
 
     name: str  # as it was asked for
     checkpoint: Path  # a checkpoint's folder, or one in Hugging Face's form
-    description: dict[str, Any]
+    description: dict[str, Any]  # of a Hugging Face folder without its fingerprint, until `identify`
 
     @property
     def is_hf(self) -> bool:
@@ -58,8 +55,17 @@ def split_run(run: str) -> tuple[Path, int | None]:
     return (Path(match[1]), int(match[2])) if match and not Path(run).is_dir() else (Path(run), None)
 
 
+def local_path(option: str, path: str) -> Path:
+    """A place of this machine. ConfigError for s3:// and the like, which would become a folder of that name here."""
+    if "://" in path:
+        hint = "Copy to and from object stores with their own programs."
+        raise ConfigError(option, path, "expected a path of this machine", hint)
+    return Path(path)
+
+
 def find_checkpoint(run: str, *, option: str = "--run") -> Path:
     """The whole checkpoint of RUN@STEP, or the newest of RUN; ConfigError names the steps that there are."""
+    local_path(option, run)
     folder, step = split_run(run)
     checkpoints = {int(path.name.removeprefix("step")): path for path in list_checkpoints(folder)}
     if not checkpoints:
@@ -84,23 +90,30 @@ def read_identity(folder: Path) -> dict[str, Any]:
 
 
 def find_parent(
-    name: str, model: ModelConfig, *, manifest: ShardManifest | None, shards: str, is_loaded: bool = True
+    name: str,
+    model: ModelConfig,
+    *,
+    may_change_yarn: bool = False,
+    manifest: ShardManifest | None,
+    shards: str,
+    is_loaded: bool = True,
 ) -> Parent:
-    """The parent that --from names, a run or a folder in Hugging Face's form.
+    """The parent that --from names, a run or a folder in Hugging Face's form. Only small files are read.
 
+    may_change_yarn: see check_model
     is_loaded: False for a run with checkpoints of its own, which reads its parent's no more; RUN@STEP may be removed by then.
 
     Raises  ConfigError naming the field in which `model` is another, or when the shards are of another tokenizer
     """
     folder, step = split_run(name)
     if is_hf_folder(folder):
-        return _find_hf_parent(name, folder, model, manifest=manifest, shards=shards)
+        return _find_hf_parent(name, folder, model, may_change_yarn=may_change_yarn, manifest=manifest, shards=shards)
     if is_loaded or step is None:
         checkpoint = find_checkpoint(name, option="--from")
     else:
         checkpoint = folder / "checkpoints" / f"step{step:07d}"
     identity = read_identity(folder)
-    check_model(model, identity["config"]["model"], name=name)
+    check_model(model, identity["config"]["model"], name=name, may_change_yarn=may_change_yarn)
     if manifest is not None and identity["tokenizer_fingerprint"] != manifest.tokenizer.fingerprint:
         mine, theirs = identity["tokenizer_fingerprint"], manifest.tokenizer.fingerprint
         raise ConfigError("--shards", theirs, f"expected shards of the tokenizer of {name}, {mine}", where=shards)
@@ -109,60 +122,61 @@ def find_parent(
     return Parent(name, checkpoint, {"form": form, "fingerprint": fingerprint(identity), "step": step})
 
 
-def check_model(model: ModelConfig, parents: dict[str, Any], *, name: str) -> None:
-    """ConfigError for the first field in which the parent's model is another."""
-    theirs, ours = (_shape_values(one) for one in (build_config(ModelConfig, parents, where=name), model))
-    difference = first_difference(theirs, ours, "model")
+def check_model(model: ModelConfig, parents: dict[str, Any], *, name: str, may_change_yarn: bool = False) -> None:
+    """ConfigError for the first field in which the same weights would be another model than the parent.
+
+    YaRN may come to a parent without it, as it does with the long-context stage. It turns other angles and scales attention, so without
+    may_change_yarn it may not go or get other values: a stage after the long one whose configuration forgets it is refused.
+    """
+    parent = build_config(ModelConfig, parents, where=name)
+    difference = first_difference(_shape_values(parent), _shape_values(model), "model")
     if difference is not None:
         field, saved, current = difference
         raise ConfigError(field, current, f"expected {saved!r}, as in {name}")
+    if parent.yarn is not None and parent.yarn != model.yarn and not may_change_yarn:
+        got = None if model.yarn is None else model.yarn.model_dump()
+        hint = "Where another model is meant: --set checkpoints.change_parent_yarn=true"
+        raise ConfigError("model.yarn", got, f"expected {parent.yarn.model_dump()}, as in {name}", hint)
 
 
 def _shape_values(model: ModelConfig) -> dict[str, Any]:
-    """What must be alike; of the pattern of windows what it says of each layer, since a pattern can be written in more ways than one."""
-    values = {key: value for key, value in model.model_dump(mode="json").items() if key not in _MAY_DIFFER}
+    """What must be alike but for YaRN; of the pattern of windows what it says of each layer, since a pattern can be written in more ways
+    than one."""
+    values = model.model_dump(mode="json", exclude={"yarn", *_OF_FIRST_WEIGHTS})
     windows = [model.layer_window(layer) for layer in range(model.num_layers)]
     return {**values, "window_pattern": ["full" if window is None else "sliding" for window in windows]}
 
 
 def _find_hf_parent(
-    name: str, folder: Path, model: ModelConfig, *, manifest: ShardManifest | None, shards: str
+    name: str, folder: Path, model: ModelConfig, *, may_change_yarn: bool, manifest: ShardManifest | None, shards: str
 ) -> Parent:
-    where = folder / "config.json"
-    description = read_hf_config(json.loads(where.read_text(encoding="utf-8")), where=str(where))
-    check_model(model, description.config.model_dump(mode="json"), name=name)
+    description = read_description(folder)
+    values = description.config.model_dump(mode="json")
+    check_model(model, values, name=name, may_change_yarn=may_change_yarn)
     if manifest is not None:
-        _check_hf_tokenizer(name, folder, description, manifest, shards)
-    digests = {}
-    for path in sorted([where, *folder.glob("*.safetensors")]):
-        with path.open("rb") as file:
-            digests[path.name] = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    return Parent(name, folder, {"form": "huggingface", "fingerprint": fingerprint(digests), "step": None})
+        check_tokenizer(name, folder, description, manifest=manifest, shards=shards)
+    return Parent(name, folder, {"form": "huggingface", "fingerprint": None, "step": None})
 
 
-def _check_hf_tokenizer(
-    name: str, folder: Path, description: HfDescription, manifest: ShardManifest, shards: str
-) -> None:
-    """Size, end of text and, where both files are there, the entries."""
-    if description.vocab_size != manifest.vocab_size:
-        rule = f"expected shards of a tokenizer with {description.vocab_size} entries, as {name} has"
-        raise ConfigError("--shards", manifest.vocab_size, rule, where=shards)
-    if manifest.eos_token_id not in description.end_ids:
-        rule = f"expected shards whose documents end with one of the ids {list(description.end_ids)}, as in {name}"
-        raise ConfigError("--shards", manifest.eos_token_id, rule, where=shards)
-    paths = [folder / "tokenizer.json", Path(shards) / manifest.tokenizer.path]
-    if all(path.is_file() for path in paths):
-        entries = [json.loads(path.read_text(encoding="utf-8"))["model"].get("vocab") for path in paths]
-        if entries[0] != entries[1]:
-            raise ConfigError("--shards", str(paths[1]), f"expected the tokenizer of {name}, it has other entries")
+def identify(parent: Parent, output: Path) -> Parent:
+    """The parent with its fingerprint, which for a Hugging Face folder the first rank finds. Collective."""
+    if not parent.is_hf:
+        return parent
+    found = from_first_rank(lambda: find_fingerprint(parent.checkpoint, output))
+    return parent._replace(description={**parent.description, "fingerprint": found})
 
 
-def load_parent(
-    parent: Parent, *, model: Olmo3, optimizer: SkipStepAdamW, with_moments: bool, device: torch.device, rank: int
-) -> None:
-    """Weights into the model and, where they are wanted and there, moments into the optimizer; on all ranks, in any cut."""
+def pass_gate(parent: Parent, output: Path, *, device: torch.device) -> None:
+    """Before its weights are taken: the first rank compares a Hugging Face folder with transformers. Collective."""
     if parent.is_hf:
-        _load_hf_weights(parent.checkpoint, model, device=device, has_gate=rank == 0)
+        from_first_rank(lambda: hf_parent.pass_gate(parent.checkpoint, output, device=device))
+
+
+def load_parent(parent: Parent, *, model: Olmo3, optimizer: SkipStepAdamW, with_moments: bool) -> None:
+    """Weights into the model and, where they are wanted and there, moments into the optimizer; on all ranks, in any cut. Collective."""
+    if parent.is_hf:
+        load_hf_weights(parent.checkpoint, model, vocab_size=read_description(parent.checkpoint).vocab_size)
+        wait_for_slowest()
         took_moments = False
     else:
         took_moments = load_weights_and_moments(
@@ -170,17 +184,3 @@ def load_parent(
         )
     what = "weights and moments" if took_moments else "weights, with fresh moments,"
     LOGGER.info("starting from %s: %s of %s", parent.name, what, parent.checkpoint)
-
-
-def _load_hf_weights(folder: Path, model: Olmo3, *, device: torch.device, has_gate: bool) -> None:
-    """Each rank reads the whole file; one of them compares the logits with those that transformers gives."""
-    source = load_hf_model(folder)
-    if has_gate:
-        vocab_size, context_tokens = source.description.vocab_size, source.description.context_tokens
-        ids_BT = gate_ids(source.model, vocab_size=vocab_size, context_tokens=context_tokens)
-        with torch.no_grad():
-            check_logits(folder, source.model(ids_BT)[0, :, :vocab_size], ids_BT)
-    whole = dict(source.model.named_parameters())
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            local_part(parameter).copy_(cut_like(whole[plain_name(name)], parameter).to(device))

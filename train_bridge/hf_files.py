@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dolma_py.errors import DataError, MissingDependencyError, SchemaError
 from train_bridge.attention import AttentionBackend
 from train_bridge.checkpoint import write_json
+from train_bridge.checkpoint_tensors import plain_name
 from train_bridge.conversion import HfDescription, fit_vocabulary, from_hf_name, hf_state_dict, read_hf_config
+from train_bridge.distributed import cut_like, local_part
 from train_bridge.model import Olmo3
 
 MAX_FILE_BYTES = 5 * 10**9  # of one safetensors file, as transformers cuts them
@@ -45,26 +47,57 @@ def load_hf_model(
 
     Raises  DataError for a missing key, a tensor that is missing, unknown or of another shape, or files of pickles
     """
-    values = _read_object(folder / "config.json")
-    description = read_hf_config(values, where=str(folder / "config.json"))
+    description = read_description(folder)
     with torch.device("meta"):
         model = Olmo3(description.config, attention_backend=attention_backend)
     model = model.to(dtype).to_empty(device=device)
-    waiting = dict(model.named_parameters())
+    load_hf_weights(folder, model, vocab_size=description.vocab_size)
+    return HfModel(model.eval(), description)
+
+
+def read_description(folder: Path) -> HfDescription:
+    """What config.json says. DataError as in read_hf_config."""
+    path = folder / "config.json"
+    return read_hf_config(_read_object(path), where=str(path))
+
+
+def read_end_ids(folder: Path, description: HfDescription) -> tuple[int, ...]:
+    """The ids that end a generated text: those of generation_config.json where it names some, as in transformers, else config.json's.
+
+    A chat model ends a turn with an id of its own, which only generation_config.json has. DataError for what is no id.
+    """
+    path = folder / "generation_config.json"
+    found = _read_object(path).get("eos_token_id") if path.is_file() else None
+    if found is None:
+        return description.end_ids
+    ids = found if isinstance(found, list) else [found]
+    # bool is an int of Python's
+    if not ids or not all(type(one) is int and 0 <= one < description.vocab_size for one in ids):
+        rule = f"eos_token_id: expected ids below {description.vocab_size}, got {found!r}"
+        raise DataError(str(path), rule)
+    return tuple(ids)
+
+
+@torch.no_grad()
+def load_hf_weights(folder: Path, model: nn.Module, *, vocab_size: int) -> None:
+    """A folder's weights into a model of its shape, in place: one whole tensor at a time, of which a rank keeps the parts that it holds.
+
+    vocab_size: the tokenizer's, without padding
+    Raises  DataError for a tensor that is missing, unknown or of another shape, or files of pickles
+    """
+    waiting = {plain_name(name): parameter for name, parameter in model.named_parameters()}
     for name, tensor in _read_tensors(folder):
         try:
             parameter = waiting.pop(from_hf_name(name))
         except (KeyError, SchemaError) as error:
             raise DataError(str(folder), f"tensor {name} belongs to no parameter of this Olmo 3") from error
-        tensor = fit_vocabulary(name, tensor, vocab_size=description.vocab_size, where=str(folder))
+        tensor = fit_vocabulary(name, tensor, vocab_size=vocab_size, where=str(folder))
         if tensor.shape != parameter.shape:
             rule = f"{name} has shape {tuple(tensor.shape)}, config.json asks for {tuple(parameter.shape)}"
             raise DataError(str(folder), rule)
-        with torch.no_grad():
-            parameter.copy_(tensor)
+        local_part(parameter).copy_(cut_like(tensor, parameter))
     if waiting:
         raise DataError(str(folder), f"lacks the tensors of {', '.join(sorted(waiting)[:3])} ({len(waiting)} in all)")
-    return HfModel(model.eval(), description)
 
 
 def write_hf_folder(

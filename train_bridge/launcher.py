@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from dolma_py.errors import ConfigError
+from train_bridge.forking import local_path
 from train_bridge.launch_config import LaunchConfig
 from train_bridge.manifest import read_manifest
 from train_bridge.metrics import LOGGER
@@ -29,6 +30,7 @@ def launch(*, launcher: str, arguments: list[str], config: str, shards: str, out
     """
     if launcher not in ("local", "slurm"):
         raise ConfigError("--launcher", launcher, "expected local or slurm")
+    local_path("--output", output)
     manifest = None if dry_run else read_manifest(shards)
     settings = load_train_config(config, overrides=overrides, manifest=manifest, shards=shards)
     if launcher == "local":

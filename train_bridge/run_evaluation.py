@@ -17,7 +17,7 @@ from train_bridge.checkpoint import load_model_weights, write_json
 from train_bridge.compression import ZSTD_LEVEL, zstd_bits_given_contexts, zstd_bits_per_byte
 from train_bridge.evaluate import bits_per_byte, continuation_window, document_windows, score_windows
 from train_bridge.evaluation_texts import ANSWER_FORMAT, item_context, read_items, read_texts
-from train_bridge.forking import find_checkpoint, split_run
+from train_bridge.forking import find_checkpoint, local_path, split_run
 from train_bridge.manifest import ShardManifest, read_manifest
 from train_bridge.metrics import LOGGER, format_duration
 from train_bridge.model import Olmo3
@@ -49,7 +49,7 @@ def evaluate(
     manifest = read_manifest(shards)
     folder, step = split_run(run)
     name = "eval.json" if step is None else f"eval-step{step:07d}.json"
-    path = Path(output) if output is not None else folder / name
+    path = local_path("--output", output) if output is not None else folder / name
     inputs = _fingerprint_inputs(run, shards, manifest, items, max_docs_per_source)
     if path.exists() and (found := _read_json(path)).get("inputs_fingerprint") == inputs:
         LOGGER.info("%s holds this evaluation already; remove it to evaluate again", path)

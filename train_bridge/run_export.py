@@ -12,7 +12,7 @@ import torch
 from dolma_py.errors import ConfigError, DataError
 from train_bridge.checkpoint import write_json
 from train_bridge.conversion import hf_config_values
-from train_bridge.forking import split_run
+from train_bridge.forking import local_path, split_run
 from train_bridge.hf_files import load_hf_model, write_hf_folder
 from train_bridge.logits_gate import check_logits, gate_ids
 from train_bridge.metrics import LOGGER
@@ -34,7 +34,7 @@ def export_hf(*, run: str, output: str, dtype: str) -> dict[str, Any]:
 
     Returns  what REPORT_NAME in the folder holds: checkpoint, dtype, tokens compared, largest difference, its bound
     """
-    target = Path(output)
+    target = local_path("--output", output)
     if dtype not in DTYPES:
         raise ConfigError("--dtype", dtype, f"expected one of {', '.join(DTYPES)}")
     if target.exists():

@@ -11,7 +11,7 @@ from dolma_py.config import build_config
 from dolma_py.errors import ConfigError, DataError
 from train_bridge.forking import split_run
 from train_bridge.generation import Completion, SamplingConfig, generate_batch
-from train_bridge.hf_files import is_hf_folder, load_hf_model
+from train_bridge.hf_files import is_hf_folder, load_hf_model, read_end_ids
 from train_bridge.model import Olmo3
 from train_bridge.run_evaluation import load_run
 from train_bridge.run_training import choose_device
@@ -76,7 +76,8 @@ def _open_source(run: str) -> _Source:
         model, description = load_hf_model(folder, device=choose_device("auto"))
         tokenizer = TextTokenizer(folder / "tokenizer.json")
         # the last of several ends of a chat model is that of its documents
-        return _Source(model, tokenizer, description.vocab_size, description.end_ids[-1], description.end_ids)
+        start_id, end_ids = description.end_ids[-1], read_end_ids(folder, description)
+        return _Source(model, tokenizer, description.vocab_size, start_id, end_ids)
     _, model, _ = load_run(run)
     folder, _ = split_run(run)
     tokens = json.loads((folder / "tokens.json").read_text())

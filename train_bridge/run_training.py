@@ -24,7 +24,8 @@ from train_bridge.checkpoint_writer import CheckpointWriter
 from train_bridge.dataset import InstanceDataset
 from train_bridge.distributed import start_distributed, wait_for_all
 from train_bridge.dry_run import Assumptions, describe_plan, plan_run
-from train_bridge.forking import Parent, find_parent, load_parent
+from train_bridge.forking import Parent, find_parent, identify, load_parent, local_path, pass_gate
+from train_bridge.hf_parent import note_files
 from train_bridge.instance_filter import FilteredDataset
 from train_bridge.loader import BatchLoader, first_difference
 from train_bridge.loop import LoopParts, run_loop
@@ -62,6 +63,7 @@ def train(
     assumed : dict        fields of Assumptions, for a dry run
     parent : str          RUN@STEP, RUN or a folder in Hugging Face's form, whose weights the run starts from (forking); None: first weights
     """
+    folder = local_path("--output", output)
     has_shards = not dry_run or (bool(shards) and (is_remote(shards) or (Path(shards) / MANIFEST_NAME).is_file()))
     manifest = read_manifest(shards) if has_shards else None
     settings = load_train_config(config, overrides=overrides, manifest=manifest, shards=shards)
@@ -70,13 +72,24 @@ def train(
         torch.set_num_threads(settings.run.num_threads)
     start = None
     if parent is not None:
-        is_loaded = not (output and list_checkpoints(Path(output)))
-        start = find_parent(parent, settings.model, manifest=manifest, shards=shards, is_loaded=is_loaded)
+        is_loaded = not (output and list_checkpoints(folder))
+        may_change_yarn = settings.checkpoints.change_parent_yarn
+        start = find_parent(
+            parent,
+            settings.model,
+            may_change_yarn=may_change_yarn,
+            manifest=manifest,
+            shards=shards,
+            is_loaded=is_loaded,
+        )
     if dry_run:
         return _show_cost(settings, device, Assumptions(**(assumed or {})))
     assert manifest is not None, "only a dry run goes without shards"
     check_packages(settings.logs)
     dataset = open_dataset(shards, manifest, settings.data)
+    rank, world_size = start_distributed(device.type)
+    if start is not None:
+        start = identify(start, folder)
     identity = {
         "train_version": TRAIN_VERSION,
         "device": device.type,  # another kind computes in another precision
@@ -85,15 +98,15 @@ def train(
         "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
         **({} if start is None else {"parent": start.description}),
     }
-    folder = Path(output)
     finished = _read_finished(folder, identity)
     if finished is not None:
         LOGGER.info("%s is complete (fingerprint %s): nothing to do", output, fingerprint(identity))
         return finished
-    rank, world_size = start_distributed(device.type)
     if rank == 0:
-        _prepare_output(folder, shards, manifest, identity)
+        _prepare_output(folder, shards, manifest, identity, start)
     wait_for_all()
+    if start is not None and not list_checkpoints(folder):
+        pass_gate(start, folder, device=device)
     started = time.perf_counter()
     parts = _build_parts(settings, dataset, device=device, rank=rank, world_size=world_size)
     first_step = _resume(parts, folder, start)
@@ -107,6 +120,7 @@ def train(
             autocast_dtype=parts.settings.autocast_dtype,
             device=device,
             layout=parts.settings.layout,
+            attention_backend=parts.model.attention_backend,
         )
     first_tokens = parts.loader.num_tokens
     LOGGER.info("%s", _describe(settings, dataset, device))
@@ -187,13 +201,17 @@ def _read_finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | N
     return None
 
 
-def _prepare_output(folder: Path, shards: str, manifest: ShardManifest, identity: dict[str, Any]) -> None:
+def _prepare_output(
+    folder: Path, shards: str, manifest: ShardManifest, identity: dict[str, Any], start: Parent | None
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # evaluation and generation need it; training does not
     with contextlib.suppress(FileNotFoundError), open_shard_file(shards, manifest.tokenizer.path) as tokenizer:
         (folder / "tokenizer.json").write_bytes(tokenizer.read())
     write_json(folder / "tokens.json", {"eos_token_id": manifest.eos_token_id, "vocab_size": manifest.vocab_size})
     write_json(folder / "config.json", identity)
+    if start is not None and start.is_hf:
+        note_files(start.checkpoint, folder, found=start.description["fingerprint"])
 
 
 def _build_parts(
@@ -237,8 +255,6 @@ def _resume(parts: LoopParts, folder: Path, start: Parent | None) -> int:
                 model=parts.model,
                 optimizer=parts.optimizer,
                 with_moments=parts.config.checkpoints.load_parent_optimizer,
-                device=parts.device,
-                rank=parts.settings.rank,
             )
         return 0
     step, loader_state = load_checkpoint(

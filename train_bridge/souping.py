@@ -29,7 +29,7 @@ from train_bridge.checkpoint import (
     write_partial,
 )
 from train_bridge.checkpoint_tensors import MODEL, names_of, read_tensors
-from train_bridge.forking import find_checkpoint, read_identity, split_run
+from train_bridge.forking import find_checkpoint, local_path, read_identity, split_run
 from train_bridge.loader import first_difference
 from train_bridge.metrics import LOGGER
 
@@ -59,7 +59,7 @@ def soup(*, runs: list[str], weights: list[float], output: str) -> dict[str, Any
 
     Raises  ConfigError for runs of another model or tokenizer, naming the field
     """
-    target = Path(output)
+    target = local_path("--output", output)
     if target.exists():
         hint = "Remove it, or choose another."
         raise ConfigError("--output", output, "expected a folder that is not there yet", hint)

@@ -89,7 +89,13 @@ _SECTIONS_NOT_IN_FINGERPRINT = ("launch", "stage", "logs", "validation")
 _NOT_IN_FINGERPRINT = {
     "data": ("prefetch_batches", "cache"),
     "run": ("device", "attention", "num_threads", "log_every_steps"),
-    "checkpoints": ("permanent_every_steps", "ephemeral_every_steps", "keep_ephemeral", "writing"),
+    "checkpoints": (
+        "permanent_every_steps",
+        "ephemeral_every_steps",
+        "keep_ephemeral",
+        "writing",
+        "change_parent_yarn",
+    ),
     "parallel": LAYOUT_OPTIONS,
 }
 

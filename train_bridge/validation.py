@@ -1,14 +1,16 @@
 """Loss and bits per byte on held-out documents between two steps: OUTPUT/validation.jsonl.
 
 Sources are those of the shards' manifest (heldout/); with data.sources, those of each source's own shards. Documents that the tokenizer
-does not give back unchanged are left out and counted. A value is the same whatever the number of ranks: what goes through the model
-together does not depend on it, each rank computes some of the batches, and sums are made of all of them in one order. Nothing of the
-training is touched: no random number is drawn, no gradient, moment or place in the data changes.
+does not give back unchanged are left out and counted. Windows of all sources and items go through the model together, by length, as in
+`dolma-py eval`, and are added up by source and item afterwards. A value is the same whatever the number of ranks: batches do not depend
+on it, each rank computes some of them, and sums are made of all windows in one order. Nothing of the training is touched: no random
+number is drawn, no gradient, moment or place in the data changes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from pathlib import Path
@@ -17,8 +19,16 @@ from typing import Any, NamedTuple
 import torch
 
 from dolma_py.errors import ConfigError
+from train_bridge.attention import AttentionBackend
 from train_bridge.distributed import global_sum
-from train_bridge.evaluate import Window, continuation_window, document_windows, make_tensors
+from train_bridge.evaluate import (
+    Window,
+    continuation_window,
+    document_windows,
+    doubled_lengths,
+    plan_batches,
+    window_nats,
+)
 from train_bridge.evaluation_texts import item_context, read_items, read_texts
 from train_bridge.manifest import ShardManifest
 from train_bridge.metrics import LOGGER, MetricsLog, format_duration
@@ -29,6 +39,8 @@ from train_bridge.parallel_model import release_gathered
 from train_bridge.shard_cache import open_shard_file
 from train_bridge.text_tokenizer import TextTokenizer
 from train_bridge.train_config import TrainConfig
+
+_BLOCK_TOKENS = 128  # of flex_attention
 
 
 class Group(NamedTuple):
@@ -48,13 +60,6 @@ class ValidationTexts(NamedTuple):
     items: list[Group]
 
 
-class Batch(NamedTuple):
-    """One forward pass."""
-
-    group: int  # counted over the sources, then the items
-    windows: list[Window]
-
-
 class Validator:
     """`validate` when it `is_due`."""
 
@@ -68,12 +73,19 @@ class Validator:
         autocast_dtype: torch.dtype | None,
         device: torch.device,
         layout: Layout,
+        attention_backend: AttentionBackend = "sdpa",
     ) -> None:
         """layout: ranks that read the same rows compute the same batches; the first rank writes."""
         self.config, self.texts, self.autocast_dtype, self.device = config, texts, autocast_dtype, device
         self.layout = layout
         self.groups = [*texts.sources.values(), *texts.items]
-        self.batches = make_batches(self.groups, batch_tokens=config.validation.batch_tokens)
+        self.windows = [window for group in self.groups for window in group.windows]
+        lengths = [len(window.ids) - 1 for window in self.windows]
+        is_compiled = config.parallel.compile or (attention_backend == "flex" and device.type == "cuda")
+        row_lengths: list[int] = []
+        if lengths and (is_compiled or layout.context > 1):
+            row_lengths = _few_lengths(max(config.data.sequence_tokens, max(lengths)), num_context_ranks=layout.context)
+        self.batches = plan_batches(lengths, batch_tokens=config.validation.batch_tokens, row_lengths=row_lengths)
         self.log = MetricsLog(output / "validation.jsonl", resume_step=first_step) if layout.rank == 0 else None
 
     def is_due(self, done: int) -> bool:
@@ -83,10 +95,8 @@ class Validator:
     def validate(self, done: int, model: Olmo3) -> dict[str, Any]:
         """Values of all sources and items after `done` steps, on every rank the same; the first one logs them."""
         started = time.perf_counter()
-        parts: list[list[float]] = [[] for _ in self.groups]
-        for batch, nats in zip(self.batches, self._score(model), strict=True):
-            parts[batch.group].append(nats)
-        nats = [math.fsum(part) for part in parts]
+        of_windows = iter(self._score(model))
+        nats = [math.fsum(itertools.islice(of_windows, len(group.windows))) for group in self.groups]
         num_sources = len(self.texts.sources)
         values: dict[str, Any] = {"step": done}
         values["sources"] = {
@@ -105,43 +115,28 @@ class Validator:
         return values
 
     def _score(self, model: Olmo3) -> list[float]:
-        """Nats of each batch."""
-        nats = torch.zeros(len(self.batches), dtype=torch.float64, device=self.device)
+        """Nats of each window."""
+        # all ranks go through the model equally often, since sharded weights are gathered by all of them together; who has no batch
+        # left computes one of padding alone
+        num_ranks = self.layout.num_row_ranks
+        spare = [batch._replace(numbers=[]) for batch in self.batches[:1] * (-len(self.batches) % num_ranks)]
+        mine = [*self.batches, *spare][self.layout.row_rank :: num_ranks]
         autocast = contextlib.nullcontext()
         if self.autocast_dtype is not None:
             autocast = torch.autocast(self.device.type, self.autocast_dtype)
-        # rows of one length where ranks share them by pieces, and where each length is compiled anew
-        parallel = self.config.parallel
-        pad_to = self.config.data.sequence_tokens if parallel.context > 1 or parallel.compile else 1
-        was_training = model.training
-        model.eval()
-        # all ranks go through the model equally often, since sharded weights are gathered by all of them together; who has no batch
-        # left computes the first one and throws it away
-        for first in range(0, len(self.batches), self.layout.num_row_ranks):
-            mine = first + self.layout.row_rank
-            is_real = mine < len(self.batches)
-            windows = self.batches[mine if is_real else 0].windows
-            ids_BT, labels_BT = make_tensors(windows, self.device, pad_to=pad_to)
-            with torch.no_grad(), autocast:
-                sums = model.loss(ids_BT, labels_BT, config=self.config.loss)
-            # ranks of a tensor group have the same sum, those of a context group parts of it
-            if is_real and self.layout.tensor_rank == 0:
-                nats[mine] = sums.cross_entropy.double()
-        model.train(was_training)
+        with autocast:
+            nats = window_nats(model, self.windows, mine, chunk_tokens=self.config.loss.chunk_tokens)
         release_gathered(model)
+        # ranks of a tensor group have the same sums, those of a context group parts of them
+        if self.layout.tensor_rank > 0:
+            nats.zero_()
         return global_sum(nats).tolist()
 
 
-def make_batches(groups: list[Group], *, batch_tokens: int) -> list[Batch]:
-    """Windows of one group together, longest first, padded to no more than batch_tokens, one window at least."""
-    batches = []
-    for number, group in enumerate(groups):
-        windows = sorted(group.windows, key=lambda window: -len(window.ids))
-        while windows:
-            count = max(1, batch_tokens // (len(windows[0].ids) - 1))
-            batches.append(Batch(number, windows[:count]))
-            windows = windows[count:]
-    return batches
+def _few_lengths(longest: int, *, num_context_ranks: int) -> list[int]:
+    """Rows that a context group can share, in blocks of attention; each length is compiled anew, so there are few."""
+    num_pieces = 2 * num_context_ranks if num_context_ranks > 1 else 1
+    return doubled_lengths(_BLOCK_TOKENS * num_pieces, -(-longest // num_pieces) * num_pieces)
 
 
 def describe_group(group: Group, nats: float) -> dict[str, Any]:

@@ -22,5 +22,5 @@ class ValidationConfig(Config):
     batch_tokens: int = Field(
         16384,
         ge=1,
-        description="Tokens of one forward pass on one device; changes memory, and results only in their last digits.",
+        description="Tokens of one forward pass, with padding, one row at least; changes memory, and results only in their last digits.",
     )

@@ -175,6 +175,7 @@ def test_a_dry_run_of_many_row_groups_scales_some(corpus, monkeypatch):
         ({"plan": PLAN | {"token_budget": 10**9}}, "token_budget.*the sources give at most"),
         ({"plan": PLAN | {"sources": {"web": {"curve": True}}}}, "its buckets are cluster sizes"),
         ({"plan": PLAN, "num_buckets": 2}, "Set num_buckets: 3"),
+        ({"plan": PLAN | {"sources": {"webb": {}}}}, r"plan\.sources: expected one of \['pdf', 'web'\], got 'webb'"),
         ({"plan": PLAN, "duplicates": {"sizes": SIZES, "sources": ["books"]}}, "duplicates.sources.*books"),
         ({"plan": PLAN, "duplicates": {"sizes": SIZES, "column": "scores-v1.score"}}, "a column of counts"),
         ({"plan": PLAN | {"duplicates": {"weights": [1, 2]}}}, "expected 3 weights"),
@@ -184,6 +185,15 @@ def test_a_dry_run_of_many_row_groups_scales_some(corpus, monkeypatch):
 def test_settings_that_cannot_be_are_said_before_the_run(corpus, step, said):
     with pytest.raises(ConfigError, match=said):
         plan_step_file("plan_mix", job(corpus[0], INPUTS | step, "again"))
+
+
+def test_sources_that_are_not_there_may_be_left_out(corpus):
+    """Only when it is said so: a misspelled name is an error (above)."""
+    sources = PLAN["sources"] | {"books": {"share": 0.1}}
+    step = INPUTS | {"plan": PLAN | {"sources": sources}, "skip_missing": True}
+    details = plan_step_file("plan_mix", job(corpus[0], step, "again"))["steps"][0]["details"]
+    assert [row["source"] for row in details["sources"]] == ["pdf", "web"]
+    assert details["sources"][1]["planned"] == "24,000"
 
 
 def test_weights_need_rules_after_deduplication(corpus):
@@ -207,4 +217,5 @@ def test_a_dry_run_says_which_attributes_are_not_there(corpus):
 
 def test_cells_are_those_of_before(corpus, planned):
     names = pq.read_schema(corpus[0] / FOLDER / "cells.parquet").names
-    assert names == ["source", "topic", "bucket", "documents", "tokens", "bytes", "rate", "planned_tokens", "binds"]
+    assert names == ["source", "topic", "bucket", "documents", "tokens", "bytes", "rate", "planned_tokens", "binds",
+                     "max_repetition"]  # fmt: skip

@@ -13,6 +13,7 @@ import random
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import mix_conservation
 from dolma_py import manifest
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
@@ -114,6 +115,12 @@ def test_every_cell_is_written_as_it_was_planned(corpus, tmp_path, monkeypatch):
     for row in cells:
         assert written[row["source"], row["bucket"]] == row["sampled_tokens"], row
         assert abs(row["sampled_tokens"] - row["planned_tokens"]) <= row["edge_tokens"], row
+    # the command of docs/recipes.md counts the same, and sees a token that is not there
+    counted = mix_conservation.count_written(made, "pool-mix", None)
+    assert counted[0] == {(source, "", bucket): tokens for (source, bucket), tokens in written.items()}
+    assert mix_conservation.print_table(cells, *counted)
+    counted[0][max(counted[0])] -= 1
+    assert not mix_conservation.print_table(cells, *counted)
     # the recipe's shares; what a source cannot give is told, and goes to the others
     facts = json.loads((tmp_path / "runs/pool-mix/02-plan/manifest.json").read_text())["facts"]
     total = sum(row["planned_tokens"] for row in cells)

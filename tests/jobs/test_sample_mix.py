@@ -6,14 +6,30 @@ import gzip
 import json
 from collections import defaultdict
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dolma_py.errors import ConfigError, ConservationError, DataError, DolmaError
 from mixers.tokenization import BpeConfig, train_bpe
+from pipelines import steps
 from pipelines.job_main import run_step_file
 from pipelines.sample_mix import SET_SCHEMA
 from tests.dedup_jobs import list_output, read_set
-from tests.jobs.made_mix import NUM_DOCS, OPTIONS, SIZED, VARIANTS, make, plan, read_table, sample, write
+from tests.jobs.made_mix import (
+    CELLS,
+    NUM_DOCS,
+    OPTIONS,
+    SCORES,
+    SIZED,
+    VARIANTS,
+    make,
+    plan,
+    read_table,
+    run_in_order,
+    sample,
+    write,
+)
 from tests.tiny_corpus import write_attributes, write_corpus
 
 
@@ -141,7 +157,11 @@ def test_held_out_and_flagged_documents_are_nowhere_in_the_mix(tmp_path):
             ConfigError,
             "for at most 0.25 times as many",
         ),
-        ({"num_buckets": 4}, ConfigError, "expected the 16 cells of this view"),
+        ({"num_buckets": 4}, ConfigError, "num_buckets: expected 5 as in the plan"),
+        ({"tokens": "scores-v1.size"}, ConfigError, "tokens: expected 'scores-v1.tokens' as in the plan"),
+        ({"heldout": {"heldout_frac": 0.7}}, ConfigError, "heldout: expected .* as in the plan"),
+        ({"score": "scores-v1.size"}, ConfigError, "score: expected 'scores-v1.score' as in the plan"),
+        (SIZED, ConfigError, "duplicates: expected None as in the plan"),
     ],
 )
 def test_mistakes_are_told(tmp_path, settings, error, said):
@@ -150,7 +170,90 @@ def test_mistakes_are_told(tmp_path, settings, error, said):
     (tmp_path / "bad.jsonl").write_text('{"id": "a"}\n{"text": "no id"}\n')
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(error, match=said):
-        sample(tmp_path, {"heldout_docs": 1}, **settings)
+        sample(tmp_path, **{"heldout": {"heldout_docs": 1}} | settings)
+
+
+@pytest.mark.parametrize("max_docs", [1, 10_000])
+def test_a_plan_of_other_cells_is_refused(tmp_path, monkeypatch, max_docs):
+    """Same settings, and as many groups and buckets: another seed holds out others; the plan's cells are changed one by one."""
+    monkeypatch.setattr(steps, "run_units", run_in_order)
+    write(tmp_path, num_docs=60)
+    plan(tmp_path, {"heldout_docs": 4}, budget=3000)
+    before = (tmp_path / CELLS).read_bytes()
+    with pytest.raises(
+        ConfigError, match=r"cells are not those of this view, the first \w+/\w+/bucket \d: here it has \d+ documents"
+    ):
+        sample(tmp_path, {"heldout_docs": 4}, seed=1, max_docs=max_docs)
+    # one cell's tokens, or its name, of another view
+    table = pq.read_table(tmp_path / CELLS)
+    tokens = table.column("tokens").to_pylist()
+    tokens[7] += 1
+    for name, values in (("tokens", tokens), ("topic", ["other"] * len(tokens))):
+        at = table.schema.get_field_index(name)
+        changed = table.set_column(at, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+        pq.write_table(changed, tmp_path / CELLS)
+        with pytest.raises(
+            ConfigError, match="1 of 20 cells" if name == "tokens" else "expected the 20 cells of this view"
+        ):
+            sample(tmp_path, {"heldout_docs": 4}, max_docs=max_docs)
+    pq.write_table(table.drop_columns(["max_repetition"]), tmp_path / CELLS)
+    with pytest.raises(ConfigError, match="Plan again with this version"):
+        sample(tmp_path, {"heldout_docs": 4}, max_docs=max_docs)
+    (tmp_path / CELLS).write_bytes(before)
+    sample(tmp_path, {"heldout_docs": 4}, max_docs=max_docs)
+    assert sum(values["copies"] for values in read_set(tmp_path, "sample-v1")) > 0
+
+
+@pytest.mark.parametrize("max_docs", [1, 10_000])
+def test_what_is_excluded_raises_no_copies_above_the_cap(tmp_path, monkeypatch, max_docs):
+    """Three of four documents are excluded at rate 4, cap 5: the others give 5 copies, and each cell says what it lacks."""
+    monkeypatch.setattr(steps, "run_units", run_in_order)
+    rows = write(tmp_path, num_docs=360, tokens=10)
+    budget = {"token_budget": 360 * 10 * 4, "default": {"max_repetition": 5}}
+    plan(tmp_path, {"heldout_docs": 1}, plan=budget)
+    out = {row["id"] for number, row in enumerate(rows) if number % 4}
+    (tmp_path / "ids.txt").write_text("\n".join(out))
+    answer = sample(tmp_path, {"heldout_docs": 1}, exclude={"ids": [str(tmp_path / "ids.txt")]}, max_docs=max_docs)
+    drawn = read_set(tmp_path, "sample-v1")
+    copies = [values["copies"] for values in drawn]
+    assert max(copies) == 5
+    table = read_table(tmp_path)
+    for row in table:
+        left = [row["tokens"], row["excluded_documents"] * 10]
+        assert row["cut_tokens"] == (max(0, row["planned_tokens"] - 5 * left[0]) if left[1] else 0), row
+        assert abs(row["planned_tokens"] - row["cut_tokens"] - row["sampled_tokens"]) <= row["edge_tokens"]
+    facts = json.loads((tmp_path / "runs/sample/00-sample/manifest.json").read_text())["facts"]
+    assert facts["cut_tokens"] == sum(row["cut_tokens"] for row in table) > 7200
+    assert facts["planned_tokens"] == 14_400 and facts["sampled_tokens"] == 10 * sum(copies) and answer is not None
+
+
+def test_a_cell_that_keeps_enough_gives_its_plan_without_the_excluded(tmp_path, monkeypatch):
+    monkeypatch.setattr(steps, "run_units", run_in_order)
+    rows = write(tmp_path, num_docs=360, tokens=10)
+    plan(tmp_path, {"heldout_docs": 1}, plan={"token_budget": 3600, "default": {"max_repetition": 5}})
+    (tmp_path / "ids.txt").write_text("\n".join(row["id"] for number, row in enumerate(rows) if number % 4 == 0))
+    sample(tmp_path, {"heldout_docs": 1}, exclude={"ids": [str(tmp_path / "ids.txt")]})
+    facts = json.loads((tmp_path / "runs/sample/00-sample/manifest.json").read_text())["facts"]
+    assert facts["cut_tokens"] == 0 and abs(facts["sampled_tokens"] - 3600) <= 10
+
+
+@pytest.mark.parametrize("max_docs", [1, 10_000])
+def test_documents_of_no_tokens_are_told_with_their_shard(tmp_path, monkeypatch, max_docs):
+    """The same sentence by sorting and by passes, in the plan and in the sample."""
+    monkeypatch.setattr(steps, "run_units", run_in_order)
+    documents = [[[{"text": f"t{i}", "source": "web"} for i in range(20)]]]
+    corpus = write_corpus(str(tmp_path), documents)
+    values = [{"score": float(i), "topic": "a", "tokens": 5, "dirty": False, "size": 1} for i in range(20)]
+    write_attributes(corpus, "scores-v1", [[values]], SCORES)
+    plan(tmp_path, {"heldout_docs": 0}, budget=50, max_docs=max_docs)
+    values[3] = values[3] | {"tokens": 0}
+    write_attributes(corpus, "scores-v1", [[values]], SCORES)
+    (shard,) = corpus.read_listing().shards
+    said = rf"{shard.path}.*a document of the view has 0 tokens by scores-v1\.tokens.*Count tokens with the end token"
+    for run in (lambda: plan(tmp_path, {"heldout_docs": 0}, budget=60, max_docs=max_docs),
+                lambda: sample(tmp_path, {"heldout_docs": 0}, max_docs=max_docs)):  # fmt: skip
+        with pytest.raises(DataError, match=said):
+            run()
 
 
 def test_a_plan_of_excluded_documents_alone_is_an_error(tmp_path):

@@ -35,6 +35,18 @@ def round_to_total(values, total):
     return whole
 
 
+def round_by_one(values, total, most):
+    """Largest remainder, then as many rounds as it takes; one token at a time, nobody above `most` or below 0."""
+    whole = [math.floor(v) for v in values]
+    order = [i for i in sorted(range(len(values)), key=lambda i: (-(values[i] - whole[i]), i)) if values[i] > 0]
+    step = 1 if total > sum(whole) else -1
+    while sum(whole) != total:
+        for i in order[::step]:
+            if sum(whole) != total and (whole[i] < most[i] if step > 0 else whole[i] > 0):
+                whole[i] += step
+    return whole
+
+
 def make_plan(cells, *, token_budget, sources):
     """Planned tokens by (source, bucket). cells: {source: [tokens by bucket]}; sources: {source: (share or None, cap, curve)}."""
     names = sorted(cells)

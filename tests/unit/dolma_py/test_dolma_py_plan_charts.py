@@ -66,6 +66,39 @@ def test_a_longer_plan_shows_as_many_rows_as_it_may():
     assert labels == [f"t{i:03d}" for i in range(199, 199 - plan_charts.MAX_ROWS, -1)]
 
 
+def test_what_is_not_drawn_is_told():
+    rows = [("web", f"t{i:03d}", [5, 5], [i, i]) for i in range(200)]
+    sources = [SOURCES[0] | {"source": f"s{i:03d}"} for i in range(33)]
+    drawn = plan_charts.draw_plan(build(rows), sources, [])
+    texts = {name: re.findall(r">([^<>]*)</text>", picture) for name, picture in drawn.items()}
+    left = 200 - plan_charts.MAX_ROWS
+    share = 100 * sum(range(left)) / sum(range(200))
+    assert f"{left} more" in texts["heat"] and f"{left / 2:.1f} to {share:.1f} %" in texts["heat"]
+    assert {"32 more in grey,", "160 are not drawn"} <= set(texts["curves"])
+    assert "share of the tokens, %; 3 smaller sources are not drawn" in texts["shares"]
+    whole = plan_charts.draw_plan(build(ROWS), SOURCES, GROUPS)
+    assert not any(" more" in picture or "not drawn" in picture for picture in whole.values())
+
+
+def test_the_heat_map_says_what_binds():
+    groups = [
+        GROUPS[0] | {"binds_by_bucket": ["throwaway", "max_repetition"]},
+        GROUPS[1] | {"binds": "natural"},
+        {"source": "web", "topic": "art", "max_repetition": 2.0, "binds": "no_share"},
+    ]
+    heat = plan_charts.draw_plan(build(ROWS), SOURCES, groups)["heat"]
+    texts = re.findall(r">([^<>]*)</text>", heat)
+    assert {"40.0 to 88.9 %, max repetition", "10.0 to 11.1 %, natural", "50.0 to 0 %"} <= set(texts)
+    assert "repeated max_repetition times" in texts
+    dots = heat.lower().count(plan_charts.COLORS[1].lower())
+    groups[0]["binds_by_bucket"] = ["max_repetition"] * 2
+    more = plan_charts.draw_plan(build(ROWS), SOURCES, groups)["heat"]
+    assert more.lower().count(plan_charts.COLORS[1].lower()) > dots > 0
+    groups[0]["binds_by_bucket"] = ["throwaway", "share"]
+    none = plan_charts.draw_plan(build(ROWS), SOURCES, groups)["heat"]
+    assert "repeated max_repetition" not in none and plan_charts.COLORS[1].lower() not in none.lower()
+
+
 @pytest.mark.parametrize("rows", [[("a", "", [0], [0])], [("a", "<b>&\n", [1, 2], [0, 4])]])
 def test_odd_plans_are_drawn_as_whole_xml(rows):
     sources = [SOURCES[0] | {"source": "<script>$x$", "tokens": 0, "planned_tokens": 0, "wanted_tokens": 0}]

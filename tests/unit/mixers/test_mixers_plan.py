@@ -121,6 +121,9 @@ def test_shares_caps_and_the_rest():
     assert (
         set(binds[1][:8]) == {"throwaway"} and set(binds[1][8:]) == {"natural"} and set(binds[3]) == {"max_repetition"}
     )
+    # the same in the text: one word where it is one
+    assert [row.get("binds") for row in made.groups] == ["share", None, None, "max_repetition"]
+    assert made.groups[1]["binds_by_bucket"] == binds[1].tolist() and "binds_by_bucket" not in made.groups[3]
     rate, tokens = made.cells["rate"].to_numpy(), made.cells["tokens"].to_numpy()
     assert np.abs(rate * tokens - made.cells["planned_tokens"].to_numpy()).max() < 1
 

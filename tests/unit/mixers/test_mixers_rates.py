@@ -76,6 +76,34 @@ def test_plans_keep_budget_caps_and_order(rows, share_of_most, max_rate, weights
     assert set(made.cells["binds"].to_pylist()) <= set(plan.BINDINGS)
 
 
+LARGE = st.lists(
+    st.one_of(st.just(0), st.integers(1, 1 << 35), st.integers(1 << 34, 1 << 35)), min_size=6, max_size=6
+).filter(lambda row: sum(row) > 1 << 20)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(LARGE, st.sampled_from([rule for rule in RULES if rule != "given"])), min_size=1, max_size=4),
+    st.floats(0.3, 1.0), st.sampled_from([0.5, 1.0, 7.0]), st.lists(st.floats(1e-6, 7), min_size=6, max_size=6),
+)  # fmt: skip
+def test_large_plans_keep_caps_to_a_token(rows, share_of_most, max_rate, weights):
+    """Cells of up to 2^35 tokens: a millionth of them is not nothing."""
+    cells = build_cells({(f"s{i}", "games"): tokens for i, (tokens, _) in enumerate(rows)})
+    sources = {f"s{i}": make_source(rule, max_rate, weights) for i, (_, rule) in enumerate(rows)}
+    size_weights = {name: np.array(weights) for name in sources}
+    with pytest.raises(ConfigError) as caught:
+        plan.make_plan(cells, plan.PlanConfig(token_budget=1 << 50, sources=sources), size_weights)
+    budget = max(1, int(share_of_most * read_most(caught.value)))
+    made = plan.make_plan(cells, plan.PlanConfig(token_budget=budget, sources=sources), size_weights)
+    tokens, planned, rate, most = (
+        made.cells[name].to_numpy() for name in ("tokens", "planned_tokens", "rate", "max_repetition")
+    )
+    capped = np.repeat([rule for _, rule in rows], NUM_BUCKETS) != "as-released"
+    assert planned.sum() == budget and (most[capped] == max_rate).all()
+    assert (most[~capped] == np.maximum(rate[~capped], max_rate)).all()
+    assert (planned <= most * tokens + 1).all() and (rate <= most).all()
+
+
 def read_most(error):
     """The most tokens that an error about the budget names; of rates by hand alone, what they take."""
     words = error.rule.split()

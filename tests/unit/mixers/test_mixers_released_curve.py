@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
+from benchmarks.released_mix import make_cells, make_rule_plan
 from dolma_py.errors import ConfigError
 from mixers import plan
 from mixers.curve import CurveConfig
@@ -53,22 +56,22 @@ def test_rates_match_the_twin():
     assert (got * np.array(tokens)).sum() == pytest.approx(mean * sum(tokens))
 
 
-def make_released_cells():
+def make_released_cells(unit=UNIT):
     """The released topics as a corpus: kept tokens by bucket, and below them 40% of the tokens in one."""
     cells = {}
     for name, topic in TOPICS.items():
-        kept = np.rint(topic.tokens * UNIT).astype(int).tolist()
+        kept = np.rint(topic.tokens * unit).astype(int).tolist()
         below = round(sum(kept) * 0.4 / 0.6)
         cells["web", name] = [0] * (13 - len(kept)) + [below, *kept]
     return cells
 
 
-def plan_released(**curve):
+def plan_released(unit=UNIT, **curve):
     total = sum(topic.mix_tokens for topic in TOPICS.values())
     shares = {name: topic.mix_tokens / total for name, topic in TOPICS.items()}
     source = plan.SourceConfig(share=1.0, curve=True, max_repetition=7.0, topics=shares)
-    config = plan.PlanConfig(token_budget=round(total * UNIT), sources={"web": source}, curve=CurveConfig(**curve))
-    return plan.make_plan(build_cells(make_released_cells()), config)
+    config = plan.PlanConfig(token_budget=round(total * unit), sources={"web": source}, curve=CurveConfig(**curve))
+    return plan.make_plan(build_cells(make_released_cells(unit)), config)
 
 
 def test_a_plan_as_released_has_the_released_rates():
@@ -79,6 +82,11 @@ def test_a_plan_as_released_has_the_released_rates():
         rms = np.sqrt(np.mean(np.log(rates / np.clip(rates, topic.lowest, topic.highest)) ** 2))
         assert rms <= 0.06 and row["curve"]["power"] == 0.4 and row["curve"]["binds"] == "steepness", row["topic"]
         assert row["planned_tokens"] == pytest.approx(topic.mix_tokens * UNIT, rel=1e-3)
+        # what the plan says of the fit, from the rates themselves
+        plain = np.sqrt(np.mean(np.log(rates / topic.rate) ** 2))
+        assert row["curve"]["fit_rms_log_rate"] == pytest.approx(rms, abs=2e-3)
+        assert row["curve"]["fit_rms_log_rate_written"] == pytest.approx(plain, abs=2e-3)
+        assert "rms_log_rate" not in row["curve"]  # no vigintiles
         assert sum(row["rates"][: -len(topic.rate)]) == 0
     top = {row["topic"]: row["rates"][-1] for row in made.groups}
     assert top["software_development"] == pytest.approx(8.37, abs=0.03) and top[
@@ -92,6 +100,32 @@ def test_a_plan_as_written_differs_and_keeps_the_cap():
     travel = next(row for row in made.groups if row["topic"] == "travel_and_tourism")
     released = TOPICS["travel_and_tourism"].rate
     assert travel["rates"][-len(released)] > 100 * released[0]  # the written curve is far flatter
+
+
+def test_a_plan_over_vigintiles_says_how_far_its_own_rates_are():
+    """Twice the tokens are twice the rates, ln 2 above those of the fit."""
+    for times in (1, 2):
+        made = make_rule_plan(make_cells(), "as-released", CurveConfig(), times)
+        assert len(made.groups) == 24
+        for row in made.groups:
+            topic = TOPICS[row["topic"]]
+            far = [
+                math.log(row["rates"][number - 1] / rate) for number, rate in zip(topic.bucket, topic.rate, strict=True)
+            ]
+            expected = math.sqrt(sum(one * one for one in far) / len(far))
+            assert row["curve"]["rms_log_rate"] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+            if times == 1:
+                assert expected == pytest.approx(row["curve"]["fit_rms_log_rate_written"], abs=5e-3)
+
+
+@pytest.mark.parametrize("rule", ["as-written", "as-released", "exponential"])
+def test_caps_and_rates_hold_to_a_token_at_the_released_size(rule):
+    made = plan_released(1 << 30, rule=rule)
+    names = ("tokens", "planned_tokens", "rate", "max_repetition")
+    tokens, planned, rate, most = (made.cells[name].to_numpy() for name in names)
+    assert tokens.max() > 1 << 35 and planned.sum() == sum(row["planned_tokens"] for row in made.groups)
+    assert (planned <= most * tokens + 1).all() and np.abs(rate * tokens - planned).max() <= 1
+    assert (most == 7).all() or rule == "as-released"
 
 
 def test_topics_that_were_not_released_need_a_steepness():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pyarrow as pa
 import pydantic
@@ -126,6 +129,25 @@ def test_tokens_planned_of_nothing_are_an_error():
     assert caught.value.got == 3
 
 
+CELL = st.tuples(st.integers(1, 1 << 40), st.floats(0, 1), st.floats(0, 1), st.sampled_from([0.5, 1.0, 4.0, 7.0, 8.37]))
+
+
+@given(st.lists(CELL, min_size=1, max_size=8))
+def test_what_is_excluded_never_raises_copies_above_the_cap(rows):
+    tokens = [row[0] for row in rows]
+    excluded = [int(row[1] * row[0]) for row in rows]
+    caps = [row[3] for row in rows]
+    planned = [int(row[2] * row[3] * row[0]) + 1 for row in rows]  # a token above at the cap, as rounding may plan
+    cut = sampling.cut_to_caps(
+        np.int64(planned), tokens=np.int64(tokens), excluded_tokens=np.int64(excluded), max_repetition=np.array(caps)
+    )
+    for i in range(len(rows)):
+        left = tokens[i] - excluded[i]
+        most = math.floor(Fraction(caps[i]) * left)
+        expected = max(0, planned[i] - most) if excluded[i] and left else 0
+        assert cut[i] == pytest.approx(expected, abs=1) and (cut[i] == 0) == (expected == 0)
+
+
 def test_more_copies_than_a_selection_allows_are_an_error():
     most = np.float64([7, np.inf])
     whole, rest = sampling.split_budget(
@@ -170,7 +192,8 @@ def test_nothing_gives_nothing():
 def sampled_table(**changes):
     values = {
         "source": ["a", "a", "b"], "topic": [""] * 3, "bucket": [0, 1, 0], "pool": [0, 1, 2], "documents": [3] * 3, "tokens": [30] * 3,
-        "excluded_documents": [0] * 3, "planned_tokens": [24, 24, 30], "sampled_tokens": [20, 30, 30], "sampled_documents": [2, 3, 3],
+        "excluded_documents": [0] * 3, "planned_tokens": [24, 24, 30], "cut_tokens": [0] * 3, "sampled_tokens": [20, 30, 30],
+        "sampled_documents": [2, 3, 3],
         "copies": [2, 3, 3], "edge_tokens": [10, 10, 0],
     }  # fmt: skip
     return pa.table([pa.array(values[name]) for name in values] if not changes else [pa.array((values | changes)[name]) for name in values],
@@ -181,6 +204,8 @@ def test_what_was_planned_and_sampled_passes():
     sampling.check_conservation(sampled_table())
     # two cells of one pool: only their sums count
     sampling.check_conservation(sampled_table(pool=[0, 0, 1], sampled_tokens=[0, 50, 30]))
+    # what was cut is not wanted
+    sampling.check_conservation(sampled_table(cut_tokens=[0, 0, 25], sampled_tokens=[20, 30, 5]))
 
 
 @pytest.mark.parametrize(
@@ -190,6 +215,7 @@ def test_what_was_planned_and_sampled_passes():
         ({"sampled_tokens": [20, 30, 31]}, "pool 2"),  # no edge, so exact
         ({"sampled_tokens": [30, 30, 30]}, "sample of a,"),  # each within 10, both together 12 more than half of 10
         ({"pool": [0, 0, 1], "sampled_tokens": [0, 59, 30]}, "pool 0"),
+        ({"cut_tokens": [0, 0, 25]}, "pool 2"),
     ],
 )
 def test_a_planted_loss_is_found(changes, stage):

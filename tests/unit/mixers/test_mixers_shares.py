@@ -39,6 +39,32 @@ def test_rows_are_rounded_as_alone(rows):
         assert np.array_equal(got[i], round_to_total(values[i], int(totals[i])))
 
 
+SMALL = st.lists(st.one_of(st.just(0.0), st.floats(0, 4)), min_size=4, max_size=4).filter(lambda row: sum(row) > 0)
+
+
+@given(SMALL, st.integers(-12, 12), st.lists(st.integers(0, 9), min_size=4, max_size=4))
+def test_a_sum_that_is_off_takes_nobody_below_zero_or_above_its_cap(row, off, room):
+    """The difference goes in even rounds; the twin gives one by one."""
+    values = np.array(row)
+    total = max(0, int(np.floor(values).sum()) + off)
+    got = round_to_total(values, total)
+    assert got.sum() == total and (got >= 0).all() and (got[values == 0] == 0).all()
+    assert got.tolist() == reference.round_by_one(row, total, [total] * 4)
+    most = np.floor(values).astype(int) + room
+    used = values > 0
+    if total <= most[used].sum():
+        bounded = round_rows(values[None, :], np.array([total]), most[None, :])[0]
+        assert bounded.tolist() == reference.round_by_one(row, total, most.tolist())
+        assert bounded.sum() == total and (bounded >= 0).all() and (bounded[used] <= most[used]).all()
+    else:
+        with pytest.raises(ConfigError, match="room for these tokens"):
+            round_rows(values[None, :], np.array([total]), most[None, :])
+
+
+def test_too_much_is_not_taken_from_who_has_nothing():
+    assert round_to_total(np.array([10.4, 0.4]), 9).tolist() == [9, 0]
+
+
 def test_nothing_to_divide_between_is_said():
     with pytest.raises(ConfigError, match="7"):
         round_rows(np.array([[1.0, 2.0], [0.0, 0.0]]), np.array([3, 7]))

@@ -70,6 +70,20 @@ def test_parts_bound_the_memory_of_a_driver():
     assert whole.core_hours == pytest.approx(parts.core_hours)
 
 
+def test_narrow_rows_are_counted_by_documents_where_these_are_known():
+    steps = [
+        {"kind": "partition"},
+        {"name": "plan", "kind": "plan_mix", "plan": {"token_budget": 1}},
+        {"kind": "sample_mix"},
+    ]
+    names = ("partition", "plan", "sample_mix")
+    known = estimate(*steps, sizes=[{"step": name, "text_tb": 2.0, "documents": 10**9} for name in names])
+    # 80, 40 and 60 bytes a document; a hundredth of the text for attributes
+    assert [line.disk_bytes for line in known] == [100 * 10**9, 40 * 10**9, 80 * 10**9]
+    unknown = estimate(*steps, sizes=[{"step": name, "text_tb": 2.0} for name in names])
+    assert [line.disk_bytes for line in unknown] == [820 * 10**9, 400 * 10**9, 620 * 10**9]
+
+
 def test_a_size_of_no_step_is_refused():
     with pytest.raises(ConfigError, match=r"^sizes\.0\.step: expected a step of r"):
         estimate({"kind": "dedup_exact"}, sizes=[{"step": "exakt", "text_tb": 1.0}])

@@ -15,6 +15,8 @@ from train_bridge.evaluate import (
     bits_per_byte,
     continuation_window,
     document_windows,
+    doubled_lengths,
+    plan_batches,
     score_windows,
 )
 from train_bridge.model import ModelConfig, build_model
@@ -92,6 +94,28 @@ def test_bits_match_logits_of_each_window_alone():
     for batch_tokens in (1, 5, 4096):
         got = score_windows(model, windows, num_texts=2, batch_tokens=batch_tokens, chunk_tokens=3)
         assert got == pytest.approx(expected, rel=1e-5)
+
+
+@given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 100), st.booleans())
+def test_every_window_is_in_one_batch_that_fits(lengths, batch_tokens, has_few_shapes):
+    row_lengths = doubled_lengths(4, 40) if has_few_shapes else []
+    batches = plan_batches(lengths, batch_tokens=batch_tokens, row_lengths=row_lengths)
+    assert sorted(number for batch in batches for number in batch.numbers) == list(range(len(lengths)))
+    for batch in batches:
+        longest = max(lengths[number] for number in batch.numbers)
+        assert len(batch.numbers) <= batch.num_rows and longest <= batch.num_tokens
+        assert batch.num_rows * batch.num_tokens <= max(batch_tokens, batch.num_tokens)
+        assert batch.num_tokens == (
+            next(size for size in row_lengths if size >= longest) if has_few_shapes else longest
+        )
+    assert not has_few_shapes or len({batch[1:] for batch in batches}) <= len(row_lengths)
+
+
+def test_the_documented_numbers_of_passes_and_shapes():
+    assert len(plan_batches([59] * 1000, batch_tokens=16384)) == 4
+    lengths = {last: doubled_lengths(128, last) for last in (8192, 65536)}
+    assert len(plan_batches([59] * 1000, batch_tokens=16384, row_lengths=lengths[8192])) == 8
+    assert (len(lengths[8192]), len(lengths[65536])) == (7, 10)
 
 
 def test_a_uniform_model_needs_log2_of_the_vocabulary():

@@ -15,9 +15,11 @@ from dolma_py.errors import ConfigError, DataError
 from tests.saved_tensors import final_weights, saved_tensors, write_hf_copy
 from train_bridge import forking
 from train_bridge.checkpoint import Snapshot, commit, list_checkpoints, read_state, take_snapshot, write_partial
+from train_bridge.launcher import launch
 from train_bridge.model import ModelConfig, build_model
 from train_bridge.optimizer import OptimizerConfig, build_optimizer
-from train_bridge.run_evaluation import load_run
+from train_bridge.run_evaluation import evaluate, load_run
+from train_bridge.run_export import export_hf
 from train_bridge.run_training import train
 from train_bridge.souping import soup
 
@@ -164,6 +166,29 @@ def test_yarn_may_come_with_a_fork_and_nothing_else_of_the_model_may_change(pare
         assert caught.value.key == key
 
 
+def test_yarn_may_neither_go_nor_change_with_a_fork(parent, make_shards, train_config_file, tmp_path):
+    """The same weights with other angles are another model; a configuration that forgets YaRN must not make one."""
+    shards, yarn = tmp_path / "shards", "model.yarn={factor: 8, original_context_tokens: 16}"
+    run(train_config_file, shards, tmp_path / "long", *STILL, yarn, parent=str(parent))
+    for overrides, got in (
+        ((), None),
+        (("model.yarn={factor: 2, original_context_tokens: 16}",), 2.0),
+        (("model.yarn={factor: 8, original_context_tokens: 32}",), 8.0),
+    ):
+        with pytest.raises(ConfigError, match="expected {'factor': 8.0, .* as in") as caught:
+            run(train_config_file, shards, tmp_path / "x", *overrides, parent=str(tmp_path / "long"), dry_run=True)
+        assert caught.value.key == "model.yarn"
+        assert (caught.value.got and caught.value.got["factor"]) == got
+    run(train_config_file, shards, tmp_path / "same", *STILL, yarn, parent=str(tmp_path / "long"))
+    allowed = "checkpoints.change_parent_yarn=true"
+    run(train_config_file, shards, tmp_path / "short", *STILL, allowed, parent=str(tmp_path / "long"))
+    assert json.loads((tmp_path / "short" / "config.json").read_text())["config"]["model"]["yarn"] is None
+    folder = write_hf_copy(tmp_path / "long", tmp_path / "hf")
+    with pytest.raises(ConfigError, match="expected {'factor': 8.0, .* as in"):
+        run(train_config_file, shards, tmp_path / "x", parent=str(folder), dry_run=True)
+    run(train_config_file, shards, tmp_path / "x", yarn, parent=str(folder), dry_run=True)
+
+
 @pytest.mark.parametrize(
     ("suffix", "rule"),
     [("@7", "expected one of the steps 5, 10"), ("-absent", "the folder of a run with a checkpoint")],
@@ -191,58 +216,36 @@ def test_shards_of_another_tokenizer_are_refused(parent, make_shards, train_conf
     assert caught.value.key == "--shards"
 
 
-@pytest.fixture
-def hf_folder(parent, tmp_path):
-    """The parent's weights in Hugging Face's form."""
-    return write_hf_copy(parent, tmp_path / "hf")
-
-
-def test_a_fork_of_a_hugging_face_folder_passes_the_gate_first(
-    hf_folder, parent, train_config_file, tmp_path, monkeypatch
-):
-    shards, seen = tmp_path / "shards", []
-    gate = forking.check_logits
-
-    def see(*args):
-        seen.append(gate(*args))
-        return seen[-1]
-
-    monkeypatch.setattr(forking, "check_logits", see)
-    run(train_config_file, shards, tmp_path / "child", *STILL, parent=str(hf_folder))
-    vocab_size = json.loads((parent / "tokens.json").read_text())["vocab_size"]
-    mine, theirs = final_weights(tmp_path / "child"), final_weights(parent)
-    for weights in (mine, theirs):  # rows that only pad are not in the folder
-        for name in ("model.embeddings.weight", "model.lm_head.w_out.weight"):
-            weights[name] = weights[name][:vocab_size]
-    assert_close(mine, theirs)
-    assert len(seen) == 1 and seen[0].max_abs_difference <= seen[0].bound
-    description = json.loads((tmp_path / "child" / "config.json").read_text())["parent"]
-    assert (description["form"], description["step"], len(description["fingerprint"])) == ("huggingface", None, 32)
-
-    def refuse(*args):
-        raise DataError("hf", "gives other logits")
-
-    monkeypatch.setattr(forking, "check_logits", refuse)
-    with pytest.raises(DataError, match="other logits"):
-        run(train_config_file, shards, tmp_path / "refused", *STILL, parent=str(hf_folder))
-    assert not list_checkpoints(tmp_path / "refused")
-
-
-def test_a_hugging_face_folder_of_another_tokenizer_is_refused(hf_folder, train_config_file, tmp_path):
-    shards = tmp_path / "shards"
-    manifest = json.loads((shards / "manifest.json").read_text())
-    (shards / manifest["tokenizer"]["path"]).write_text(json.dumps({"model": {"vocab": {"b": 0}}}))
-    with pytest.raises(ConfigError, match="expected the tokenizer of") as caught:
-        run(train_config_file, shards, tmp_path / "child", parent=str(hf_folder))
-    assert caught.value.key == "--shards"
-    values = json.loads((hf_folder / "config.json").read_text())
-    for key, value, rule in (
-        ("eos_token_id", 3, "whose documents end with one of the ids"),
-        ("vocab_size", values["vocab_size"] - 1, f"a tokenizer with {values['vocab_size'] - 1} entries"),
+@pytest.mark.parametrize("place", ["s3://bucket/run", "gs://bucket/run", "file:///run"])
+def test_a_remote_output_is_refused_before_any_work(place, parent, train_config_file, tmp_path, monkeypatch):
+    """It became a folder of that name here."""
+    monkeypatch.chdir(tmp_path)
+    shards, sizes = tmp_path / "shards", sorted(path.name for path in tmp_path.iterdir())
+    calls = {
+        "train": lambda: run(train_config_file, shards, place),
+        "dry": lambda: run(train_config_file, shards, place, dry_run=True),
+        "launch": lambda: launch(
+            launcher="slurm", arguments=[], config=str(train_config_file), shards=str(shards), output=place,
+            overrides=["launch.processes_per_node=1"], dry_run=False,
+        ),
+        "soup": lambda: soup(runs=[str(parent)], weights=[], output=place),
+        "export": lambda: export_hf(run=str(parent), output=place, dtype="float32"),
+        "eval": lambda: evaluate(
+            run=str(parent), shards=str(shards), items=None, output=place, max_docs_per_source=None
+        ),
+    }  # fmt: skip
+    for name, call in calls.items():
+        with pytest.raises(ConfigError, match="expected a path of this machine") as caught:
+            call()
+        assert (caught.value.key, caught.value.got) == ("--output", place), name
+    for key, call in (
+        ("--from", lambda: run(train_config_file, shards, tmp_path / "x", parent=f"{place}@5")),
+        ("RUN", lambda: soup(runs=[place], weights=[], output=str(tmp_path / "x"))),
     ):
-        (hf_folder / "config.json").write_text(json.dumps({**values, key: value}))
-        with pytest.raises(ConfigError, match=rule):
-            run(train_config_file, shards, tmp_path / "child", parent=str(hf_folder), dry_run=False)
+        with pytest.raises(ConfigError, match="expected a path of this machine") as caught:
+            call()
+        assert caught.value.key == key
+    assert sorted(path.name for path in tmp_path.iterdir()) == sizes
 
 
 # averages

@@ -1,6 +1,7 @@
 """Sampling, batches of prompts against each alone, ends, and the command, from a run and from a folder in Hugging Face's form."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -8,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_py.errors import ConfigError, DataError
+from tests.saved_tensors import write_hf_copy
 from tests.unit.train_bridge.test_train_evaluate import TEXTS, byte_tokenizer
 from tests.unit.train_bridge.test_train_model import YARN, small_model
 from train_bridge.generation import SamplingConfig, draw_tokens, generate_batch, token_probabilities
 from train_bridge.run_export import export_hf
-from train_bridge.run_generation import generate
+from train_bridge.run_generation import _open_source, generate
 from train_bridge.run_training import train
+from train_bridge.text_tokenizer import TextTokenizer
 
 PROMPTS = [[5], [17, 4, 80, 3, 3, 9, 60, 41, 22], [1, 2, 3, 4], [90, 0, 90]]
 WAYS = {
@@ -183,3 +186,28 @@ def test_an_exported_run_gives_the_runs_text(finished_run, tmp_path):
     export_hf(run=str(finished_run), output=str(tmp_path / "hf"), dtype="float32")
     for prompt in ("", "A short text"):
         assert command(tmp_path / "hf", prompt=prompt) == command(finished_run, prompt=prompt)
+
+
+def test_generation_ends_where_generation_config_says(finished_run, tmp_path):
+    """A released chat model names the end of a turn there alone; its documents begin after config.json's id."""
+    folder = write_hf_copy(finished_run, tmp_path / "hf")
+    shutil.copyfile(finished_run / "tokenizer.json", folder / "tokenizer.json")
+    config, path = json.loads((folder / "config.json").read_text()), folder / "generation_config.json"
+    for values, expected in (
+        ({"eos_token_id": [9, 7]}, (9, 7)), ({"eos_token_id": 7}, (7,)), ({"eos_token_id": None}, (0,)), ({}, (0,)),
+    ):  # fmt: skip
+        path.write_text(json.dumps(values))
+        source = _open_source(str(folder))
+        assert (source.end_ids, source.start_id) == (expected, config["eos_token_id"])
+    path.unlink()
+    text = {"prompt": "A short text", "temperature": 0.0}
+    whole = command(folder, **text)
+    assert whole == command(finished_run, **text)
+    tokenizer = TextTokenizer(folder / "tokenizer.json")
+    ids = tokenizer.encode(whole)
+    path.write_text(json.dumps({"eos_token_id": [ids[5], 0]}))
+    assert command(folder, **text) == tokenizer.decode(ids[: ids.index(ids[5])])
+    for wrong in (config["vocab_size"], -1, True, "9", [], [0, None]):
+        path.write_text(json.dumps({"eos_token_id": wrong}))
+        with pytest.raises(DataError, match="generation_config.json: eos_token_id: expected ids below"):
+            command(folder, prompt="A")
