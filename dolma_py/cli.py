@@ -33,6 +33,7 @@ COMMANDS = {
     "dedup substring": "pipelines.commands:run_plain_or_corpus_command",
     "decontaminate": "pipelines.commands:run_decontaminate",
     "materialize": "pipelines.commands:run_job_command",
+    "synth": "pipelines.commands:run_job_command",
     "mix partition": "pipelines.commands:run_job_command",
     "mix plan": "pipelines.commands:run_job_command",
     "mix sample": "pipelines.commands:run_job_command",
@@ -347,6 +348,12 @@ _plain_job_command(
     app, "decontaminate", "tag", "Drop documents that hold evaluation items: a tag run with the tagger `contamination`."
 )
 _job_command(app, "materialize", "materialize", "Write a view out as a new corpus: --set output=DIR.")
+_job_command(
+    app,
+    "synth",
+    "synth",
+    "Make documents of a view's: --set recipe=cwe --set output=DIR; see docs/long-context-data.md.",
+)
 _job_command(
     mix_app,
     "mix partition",

@@ -54,6 +54,7 @@ COSTS = {
         10.0, 3.0, 8.0, 0.5
     ),  # by tiktoken; a vocabulary that it does not take goes at 1.5 (docs/tokenize.md)
     "materialize": Cost(20.0, 2.0, 4.0, 0.35),
+    "synth": Cost(0.09, 3.0, 6.0, 0.4),  # cwe; the tagger of words takes nearly all of it (docs/long-context-data.md)
     "read_plain": Cost(40.0, 1.5, 4.0, 0.35),
     "write_plain": Cost(40.0, 1.5, 4.0, 0.5),
     "export_dolma": Cost(15.0, 2.0, 6.0, 0.5),

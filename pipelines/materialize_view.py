@@ -17,19 +17,19 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from dolma_py import config, storage
+from dolma_py import config
 from dolma_py.arrow_buffers import build_text, view_text
 from dolma_py.config import Config
 from dolma_py.corpus import Corpus, read_view
 from dolma_py.documents import DOCUMENT_SCHEMA
-from dolma_py.errors import ConfigError
 from dolma_py.formats.json_values import dump_json, load_json
-from dolma_py.listing import ROW_BITS, Listing, Shard, Split, append_shards
+from dolma_py.listing import ROW_BITS, Split
 from dolma_py.markdown_tables import write_tables
 from dolma_py.storage import WrittenFile
-from dolma_py.views import SIZES, View
-from pipelines.shard_files import SIZES_FINGERPRINT, write_shard
-from pipelines.steps import StepContext, StepResult, Unit, finish_attribute_set, split_name, split_params
+from dolma_py.views import View
+from pipelines.new_corpus import open_target, plan_units, write_corpus
+from pipelines.shard_files import write_shard
+from pipelines.steps import StepContext, StepResult
 
 VERSION = 4
 
@@ -46,76 +46,11 @@ class MaterializeConfig(Config):
 
 def run(context: StepContext, settings: MaterializeConfig) -> StepResult:
     """One shard per split of the view, in corpus order."""
-    target = Corpus(settings.output)
-    if target.root == context.corpus.root:
-        raise ConfigError("output", settings.output, "expected another folder than the corpus itself")
-    shards = context.corpus.read_listing().shards
-    units, counts = [], {}
-    for split in context.plan_splits():
-        source = shards[split.shard].source
-        counts[source] = counts.get(source, -1) + 1
-        params = split_params(context, split) | {
-            "target": target.root, "part": f"{source}/part-{counts[source]:05d}", "source": source,
-            "row_group_text_bytes": settings.row_group_text_bytes, "markdown_tables": settings.markdown_tables,
-        }  # fmt: skip
-        units.append(Unit(split_name(split), params, split.text_bytes))
+    target = open_target(context, settings.output)
+    params = {"row_group_text_bytes": settings.row_group_text_bytes, "markdown_tables": settings.markdown_tables}
     decided = [VERSION, context.need_view().fingerprint, settings.row_group_text_bytes]
     mark = config.fingerprint(*decided, *(["html"] if settings.markdown_tables == "html" else []))
-    listing = target.read_listing()
-    expected = [(f"documents/{unit.params['part']}.parquet", unit.name, mark) for unit in units]
-    if listing.shards and [(shard.path, *_origin(shard)) for shard in listing.shards] != expected:
-        raise ConfigError(
-            "output", target.root, "expected an empty folder, it holds another corpus", "Give another folder."
-        )
-    if listing.shards and _files_stand(target, listing):  # killed after the listing was written, or asked for twice
-        return StepResult(facts=_describe(listing))
-    done, times = context._replace(corpus=target).run_units("documents", units, copy_split)
-    made = []
-    for number, unit in enumerate(units):
-        line = done.units[unit.name]
-        file, facts = line["files"][0], line["facts"]
-        groups = tuple((rows, text_bytes) for rows, text_bytes in facts["row_groups"])
-        inputs = ((unit.name, facts["text_bytes"], mark),)
-        made.append(
-            Shard(
-                number,
-                file["path"],
-                "parquet",
-                unit.params["source"],
-                facts["rows"],
-                facts["text_bytes"],
-                file["bytes"],
-                file["checksum"],
-                groups,
-                inputs,
-            )
-        )
-    sizes = [file for line in done.units.values() for file in line["files"] if file["path"].startswith("attributes/")]
-    finish_attribute_set(target, SIZES, SIZES_FINGERPRINT, sizes)
-    if not listing.shards:
-        listing = append_shards(target.listing_path, Listing(()), made)
-    storage.remove_tree(target.path(context.work))
-    return StepResult(facts=_describe(listing), times=times._asdict())
-
-
-def _origin(shard: Shard) -> tuple[str, str]:
-    """(split of the corpus that it was made from, mark of view and settings)."""
-    name, _, mark = shard.inputs[0] if shard.inputs else ("", 0, "")
-    return name, mark
-
-
-def _files_stand(target: Corpus, listing: Listing) -> bool:
-    sizes = storage.find_sizes([target.shard_path(shard) for shard in listing.shards])
-    return sizes == [shard.num_bytes for shard in listing.shards]
-
-
-def _describe(listing: Listing) -> dict[str, Any]:
-    return {
-        "output_listing": listing.fingerprint,
-        "documents": listing.rows,
-        "text_bytes": listing.text_bytes,
-        "shards": len(listing.shards),
-    }
+    return write_corpus(context, target, plan_units(context, target, params), copy_split, mark)
 
 
 def copy_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:

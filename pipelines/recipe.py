@@ -40,6 +40,7 @@ KINDS = {
     "sample_mix": ("pipelines.sample_mix", "SampleMixConfig"),
     "tokenize": ("pipelines.make_tokens", "MakeTokensConfig"),
     "materialize": ("pipelines.materialize_view", "MaterializeConfig"),
+    "synth": ("pipelines.synth_documents", "SynthConfig"),
     "read_plain": ("pipelines.read_plain_files", "ReadPlainConfig"),
     "write_plain": ("pipelines.write_plain_files", "WritePlainConfig"),
     "export_dolma": ("pipelines.export_dolma", "ExportDolmaConfig"),
@@ -50,7 +51,7 @@ SETTINGS = {
     "tokenizer train": "train_tokenizer", "dedup exact": "dedup_exact", "dedup urls": "dedup_urls",
     "dedup paragraphs": "dedup_paragraphs", "dedup minhash": "dedup_minhash", "dedup substring": "dedup_substring",
     "materialize": "materialize", "mix partition": "partition", "mix plan": "plan_mix", "mix sample": "sample_mix", "tokenize": "tokenize",
-    "export dolma": "export_dolma", "language-model train": "train_language_model",
+    "export dolma": "export_dolma", "language-model train": "train_language_model", "synth": "synth",
 }  # fmt: skip
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"  # of a step
 NO_FILE = "no such file"  # rule of a ConfigError for an option that names one

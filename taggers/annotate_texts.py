@@ -24,9 +24,9 @@ from dolma_py.config import Config, dump_config
 from dolma_py.endpoint import Answer, Endpoint, EndpointConfig, Estimate, Message, Request
 from dolma_py.errors import ConfigError, DataError
 from dolma_py.manifest import render_json, render_line
+from dolma_py.question_frames import frame_text
 from dolma_py.storage import checksum_file, file_bytes, path_exists, read_bytes, write_bytes, write_file
 from taggers.labelled_texts import NO_TEXT, Drawn, Example, ExampleSource, draw_examples, has_text, is_label
-from taggers.question_frames import frame_text
 
 logger = logging.getLogger("dolma_py.annotate")
 

@@ -20,9 +20,9 @@ from dolma_py.config import Config
 from dolma_py.endpoint import Answer, Endpoint, EndpointConfig, Message, Request
 from dolma_py.endpoint_budget import BYTES_PER_TOKEN, NANO
 from dolma_py.errors import ConfigError
+from dolma_py.question_frames import frame_text
 from taggers.download_spam import take_first_pages
 from taggers.fasttext_model import FastTextModel, check_label, load_model, predict_best, predict_label
-from taggers.question_frames import frame_text
 
 # types of documents that may hold personal data: whoever wrote them wanted them read, or the persons are made up
 EXEMPT_TYPES = ("academic_paper", "textbook", "homework", "test_or_quiz", "syllabus", "public_order", "news")

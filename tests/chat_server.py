@@ -50,7 +50,7 @@ def question_of(body: Body) -> str:
 
 
 def framed_in(question: str) -> str:
-    """The text that stands in the last frame of a question; see taggers.question_frames."""
+    """The text that stands in the last frame of a question; see dolma_py.question_frames."""
     return re.findall(r"<text (\w{16})>\n(.*)\n</text \1>", question, re.DOTALL)[-1][1]
 
 

@@ -28,6 +28,10 @@ INSTALLED = {
     "pages_bytes": 40_000, "packages_bytes": 20_000, "code_bytes": 20_000, "files_bytes": 20_000, "system_bytes": 0,
     "num_items": 4, "page_files": 1,
 }  # fmt: skip
+SYNTH = {
+    "recipe": "cwe", "cwe": {"num_words": 1, "min_count": 1, "quote_words": 2},
+    "sections": {"min_document_tokens": 60, "max_document_tokens": 4000, "min_tokens": 20, "max_tokens": 2000},
+}  # fmt: skip
 
 
 def make_steps(folder: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -41,6 +45,7 @@ def make_steps(folder: Path) -> list[tuple[str, dict[str, Any]]]:
         ("train_language_model", {"order": 2, "sample_bytes": 50_000}),
         ("partition", {"num_buckets": 4}),
         ("materialize", {"output": str(folder / "apart")}),
+        ("synth", SYNTH | {"output": str(folder / "made")}),
         ("export_dolma", {"output": str(folder / "tree"), "attributes": ["lengths-v1"]}),
     ]
     return [(kind, {key: value for key, value in step.items() if key != "name"}) for kind, step in ordered]
@@ -77,7 +82,7 @@ def test_every_job_has_a_main():
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("_spark_of_this_run")
 def test_every_job_runs_by_spark_submit(tmp_path, repository):
-    """19 sessions, seven minutes. The two trees stand in one folder, one after the other: settings name paths."""
+    """20 sessions, seven minutes. The two trees stand in one folder, one after the other: settings name paths."""
     import pyspark
 
     submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"

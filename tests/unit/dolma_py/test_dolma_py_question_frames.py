@@ -3,8 +3,8 @@ from types import SimpleNamespace
 
 from hypothesis import given
 
-from taggers import question_frames
-from taggers.question_frames import frame_text
+from dolma_py import question_frames
+from dolma_py.question_frames import frame_text
 from tests.strategies import texts
 
 
