@@ -26,10 +26,11 @@ from dolma_py.storage import WrittenFile
 from dolma_py.views import View
 from mixers.long_context import LongContextConfig, LongContextMaker, identify
 from mixers.tokenization import use_one_thread
-from pipelines.encode_split import cached_tokenizer
+from mixers.tokenizer_files import checksum_tokenizer
+from pipelines.named_tokenizers import cached_tokenizer, place_tokenizer
 from pipelines.new_corpus import open_target, plan_units, write_corpus
 from pipelines.shard_files import write_shard
-from pipelines.steps import StepContext, StepResult, checksum_if_file
+from pipelines.steps import StepContext, StepResult
 
 VERSION = 1
 ROWS_AT_ONCE = 64  # documents whose requests are under way together
@@ -51,12 +52,14 @@ def run(context: StepContext, settings: SynthConfig) -> StepResult:
     """One shard per split of the view, in corpus order; a split of which nothing is made has a shard without rows."""
     target = open_target(context, settings.output)
     name = settings.tokenizer
-    path = context.artifact(name.removeprefix("artifact:")) if name.startswith("artifact:") else name
+    name = context.artifact(name.removeprefix("artifact:")) if name.startswith("artifact:") else name
+    path, checksum = place_tokenizer(context, name, context.work)
     values = config.dump_config(settings) | {"tokenizer": path}
     if settings.endpoint is not None:
         values["endpoint"]["cache"] = settings.endpoint.cache.replace("{corpus}", context.corpus.root)
-    params = {"settings": values, "seed": context.seed}
-    made = [identify(settings), cached_tokenizer(path).fingerprint, settings.source, settings.row_group_text_bytes]
+    params = {"settings": values, "tokenizer_checksum": checksum, "seed": context.seed}
+    tokenizer = cached_tokenizer(path, checksum, where=name)
+    made = [identify(settings), tokenizer.fingerprint, settings.source, settings.row_group_text_bytes]
     mark = config.fingerprint("synth", VERSION, context.need_view().fingerprint, context.seed, *made)
     units = plan_units(context, target, params, lambda source: name_source(settings, source))
     return write_corpus(context, target, units, make_split, mark, summarize)
@@ -85,7 +88,8 @@ def make_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
     use_one_thread()
     corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
     settings = SynthConfig.model_validate(params["settings"])
-    maker = LongContextMaker(settings, cached_tokenizer(settings.tokenizer), seed=params["seed"])
+    tokenizer = cached_tokenizer(settings.tokenizer, params["tokenizer_checksum"])
+    maker = LongContextMaker(settings, tokenizer, seed=params["seed"])
     asks = settings.recipe == "rex" and settings.endpoint is not None
     opened = Endpoint(settings.endpoint) if asks and settings.endpoint is not None else nullcontext()
 
@@ -107,8 +111,8 @@ def make_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
 
 
 def fingerprint_inputs(corpus: Corpus, settings: SynthConfig) -> list[object]:
-    """The tokenizer's file, when it is named by path."""
-    return [checksum_if_file(settings.tokenizer)]
+    """The tokenizer's file, whatever names it, unless a step of the recipe makes it."""
+    return [None if settings.tokenizer.startswith("artifact:") else checksum_tokenizer(settings.tokenizer)]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -296,7 +296,7 @@ def test_a_special_token_in_midtraining_text_is_an_error(tmp_path):
         return json.loads((tmp_path / "corpus/tokens" / name / "manifest.json").read_text())["tokens"]
 
     assert tokenize("plain") > 20
-    with pytest.raises(DolmaError, match=r"document planted.*its text spells a special token, '<\|endoftext\|>'"):
+    with pytest.raises(DolmaError, match=r"document planted.*its text spells a special token, '<\|user\|>"):
         tokenize("strict", special_tokens="error")
     tagger = {"tagger": "mixers.instruction_text:InstructionTextTagger"}
     rules = [{"name": "chat_markup", "edit": "markup"}]

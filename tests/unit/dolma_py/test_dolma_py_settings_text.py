@@ -42,6 +42,7 @@ def test_the_text_is_the_defaults():
 NEEDED = {
     "sources": [{"inputs": ["x"]}], "positives": ["x"], "negatives": ["x"], "taggers": [{"tagger": "lengths"}], "plan": {"token_budget": 1},
     "mix": "x", "output": "x", "inputs": ["x"], "job": "x",
+    "recipe": "cwe", "tokenizer": "x",
 }  # fmt: skip
 
 

@@ -246,7 +246,7 @@ def test_validation_and_evaluation_read_remote_documents(train_config_file, tmp_
         (local / "manifest.json").write_text(json.dumps(values))
         url = upload(local, f"{bucket}/tokens")
         for shards, name in ((str(local), "local"), (url, "remote")):
-            overrides = ["validation.every_steps=2", "run.steps=2", f"data.cache.folder={tmp_path / 'cache'}"]
+            overrides = ["validation.every_steps=2", "run.steps=3", f"data.cache.folder={tmp_path / 'cache'}"]
             output = str(tmp_path / name)
             train(config=str(train_config_file), shards=shards, output=output, overrides=overrides, dry_run=False)
             result = evaluate(run=output, shards=shards, items=None, output=None, max_docs_per_source=None)
