@@ -60,10 +60,19 @@ UPLOADS = {
     ("pattern", "status", "code", "kind"),
     [(pattern, "403 Forbidden", "AccessDenied", OSError) for pattern in UPLOADS]
     + [
+        # the store's client waits and tries again, for half a minute
+        pytest.param(
+            r"POST .*/a file\?uploads",
+            "503 Service Unavailable",
+            "SlowDown",
+            StoreUnavailableError,
+            marks=pytest.mark.slow,
+        )
+    ]
+    + [
         (r"POST .*/a file\?uploads", *answer)
         for answer in (
             ("400 Bad Request", "InvalidStorageClass", OSError),
-            ("503 Service Unavailable", "SlowDown", StoreUnavailableError),
             ("500 Internal Server Error", "InternalError", StoreUnavailableError),
             ("400 Bad Request", "RequestTimeout", StoreUnavailableError),
         )
@@ -144,7 +153,10 @@ def test_a_stream_that_its_writer_closes_is_complete_only_at_the_end_of_the_bloc
 
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
-    [("403 Forbidden", "AccessDenied", OSError), ("503 Service Unavailable", "SlowDown", StoreUnavailableError)],
+    [
+        ("403 Forbidden", "AccessDenied", OSError),
+        pytest.param("503 Service Unavailable", "SlowDown", StoreUnavailableError, marks=pytest.mark.slow),
+    ],
 )
 def test_a_refused_reading_is_told_with_its_address(place, refuse, status, code, kind):
     path = f"{place[0]}/read"

@@ -105,6 +105,7 @@ def test_an_upload_that_is_refused_is_one_sentence_and_not_tried_again(spark, tm
     assert len(refusing_bucket[1].refused) == 1
 
 
+@pytest.mark.slow
 def test_an_upload_to_a_store_that_is_busy_is_tried_again_by_spark_and_then_one_sentence(
     spark, tmp_path, refusing_bucket
 ):
