@@ -241,13 +241,12 @@ def test_a_function_with_too_many_kinds_is_an_error(monkeypatch):
     """torch would go on uncompiled without a word: with attention, all scores in memory."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     monkeypatch.setattr("train_bridge.compilation.NUM_KINDS", 3)
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 3)
-    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", False)
-    compiled = compile_function(lambda x: x + 1, dynamic=False)
-    for size in range(2, 5):
-        compiled(torch.zeros(size))
-    with pytest.raises(Exception, match="recompile_limit"):
-        compiled(torch.zeros(9))
+    with torch._dynamo.config.patch(recompile_limit=3, fail_on_recompile_limit_hit=False):
+        compiled = compile_function(lambda x: x + 1, dynamic=False)
+        for size in range(2, 5):
+            compiled(torch.zeros(size))
+        with pytest.raises(Exception, match="recompile_limit"):
+            compiled(torch.zeros(9))
 
 
 def test_a_group_without_texts_says_so(tmp_path, train_config_file, shards):
