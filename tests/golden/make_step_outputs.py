@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import xxhash
 import yaml
 
+from tests.chat_server import ChatServer
 from tests.jobs import made_copies, made_recipe
+from tests.made_answers import answer_well
 
 if TYPE_CHECKING:
     from pipelines.build_recipe import BuildOptions
@@ -76,6 +78,7 @@ COPIES = {  # of the corpus of made_copies
         "materialize", ["../view/listing.jsonl", "../view/documents/*/*.parquet", "../view/attributes/*/*/*.parquet"]
     ),
     "export": Output("export", ["../tree/documents/*/*.gz", "../tree/attributes/*/*/*.gz"]),
+    "synth": Output("synth", ["../cards/listing.jsonl", "../cards/documents/*/*.parquet"]),
 }  # fmt: skip
 TREE = {  # of the corpus that ingest makes of the exported tree
     "tree": Output("ingest", ["documents/*/*.parquet"]),
@@ -88,8 +91,12 @@ PLAIN = {  # of one command over files of the exported tree
 NUMBER = re.compile(rb"-?[0-9]+\.[0-9]+(e[-+]?[0-9]+)?")
 
 
-def make_copies_recipe(folder: Path) -> dict[str, Any]:
-    """The steps that the recipe of made_recipe has not, or only behind its classifier, over the corpus that write_copies made."""
+def make_copies_recipe(folder: Path, teacher: str = "http://127.0.0.1:9/v1") -> dict[str, Any]:
+    """The steps that the recipe of made_recipe has not, or only behind its classifier, over the corpus that write_copies made.
+
+    teacher: address of what answers the step synth; no part of its bytes.
+    """
+    endpoint = {"base_url": teacher, "model": "made", "cache": str(folder / "answers"), "max_tries": 1}
     return {
         "recipe": "copies", "flow": "mix", "seed": 3, "split_bytes": 60_000,
         "steps": [
@@ -110,6 +117,8 @@ def make_copies_recipe(folder: Path) -> dict[str, Any]:
             {"name": "shards", "kind": "tokenize", "mix": "copies", "tokens_per_part": 40_000},
             {"name": "materialize", "kind": "materialize", "output": str(folder / "view"), "row_group_text_bytes": 30_000},
             {"name": "export", "kind": "export_dolma", "output": str(folder / "tree"), "attributes": ["lengths-v1"]},
+            {"name": "synth", "kind": "synth", "recipe": "flashcards", "output": str(folder / "cards"), "endpoint": endpoint,
+             "answers_license": "CC0-1.0", "options": {"min_chars": 100, "items_per_request": 2}},
         ],
     }  # fmt: skip
 
@@ -124,7 +133,9 @@ def describe_copies(folder: Path, options: BuildOptions) -> dict[str, dict[str, 
 
     made_copies.write_copies(str(folder / "corpus"))
     corpus = Corpus(str(folder / "corpus"))
-    build_from(Recipe(**make_copies_recipe(folder)), corpus, options, State(corpus.load_view(None), {}))
+    with ChatServer(answer_well) as server:
+        recipe = Recipe(**make_copies_recipe(folder, server.url))
+        build_from(recipe, corpus, options, State(corpus.load_view(None), {}))
     step = {"kind": "ingest", "sources": [{"name": "copies", "inputs": [str(folder / "tree")]}]}
     build(Recipe(recipe="tree", seed=1, steps=[step]), str(folder / "again"), options)
     plain = PlainOptions(

@@ -16,7 +16,6 @@ UNRECORDED = {
     "installed_text": "what an installation holds",
     "train_classifier": "float sums of the library's compiler",
     "train_language_model": "logarithms, which end differently on another kind of processor",
-    "synth": "words are tagged by float sums of another package; what follows the tags is held in test_mixers_long_context.py",
 }
 
 
