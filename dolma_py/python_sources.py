@@ -112,7 +112,15 @@ class PythonSources:
         return Checked(**values)
 
     def _start(self) -> None:
-        command = [sys.executable, "-I", "-S", "-c", _WORKER, str(self.limits.max_memory_bytes), str(int(self.limits.max_seconds) + 1)]
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            _WORKER,
+            str(self.limits.max_memory_bytes),
+            str(int(self.limits.max_seconds) + 1),
+        ]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
             env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},

@@ -26,7 +26,8 @@ MAX_NESTING = 5
 _HEAD = struct.Struct("<Q")
 _BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_KNOWN = frozenset(dir(builtins)) | {"__file__", "__builtins__", "__path__", "__class__", "__module__", "__qualname__", "__annotations__"}  # fmt: skip
+_MODULE_NAMES = "__file__ __builtins__ __path__ __class__ __module__ __qualname__ __annotations__"
+_KNOWN = frozenset(dir(builtins)) | frozenset(_MODULE_NAMES.split())
 _SNAKE, _CAPITAL = re.compile(r"_*[^A-Z]*"), re.compile(r"_*[A-Z][^_]*")
 
 
@@ -74,7 +75,7 @@ def count_findings(tree: ast.Module, source: str) -> "dict[str, int]":
         elif isinstance(node, ast.Compare):
             found["compared_with_none"] += sum(
                 isinstance(operator, (ast.Eq, ast.NotEq)) and isinstance(value, ast.Constant) and value.value is None
-                for operator, value in zip(node.ops, node.comparators)  # noqa: B905: of one length
+                for operator, value in zip(node.ops, node.comparators, strict=True)
             )
         elif isinstance(node, _FUNCTIONS):
             defaults = [*node.args.defaults, *node.args.kw_defaults]
@@ -84,7 +85,9 @@ def count_findings(tree: ast.Module, source: str) -> "dict[str, int]":
         elif isinstance(node, ast.ClassDef):
             found["bad_name"] += _CAPITAL.fullmatch(node.name) is None
         for body in _find_bodies(node):
-            found["unreachable"] += any(isinstance(one, (ast.Return, ast.Raise, ast.Continue, ast.Break)) for one in body[:-1])
+            found["unreachable"] += any(
+                isinstance(one, (ast.Return, ast.Raise, ast.Continue, ast.Break)) for one in body[:-1]
+            )
             found["redefined"] += _count_redefined(body)
     found["long_line"] = sum(len(line) > MAX_LINE_CHARS for line in source.splitlines())
     found["deep_nesting"] = _count_deep(tree)
@@ -114,7 +117,9 @@ def _find_bound(nodes: "list[ast.AST]") -> "set[str]":
         elif isinstance(node, (ast.Global, ast.Nonlocal)):
             bound.update(node.names)
         elif not isinstance(node, ast.alias):  # except ... as name, captures of match, parameters of types
-            bound.update(name for name in (getattr(node, "name", None), getattr(node, "rest", None)) if isinstance(name, str))
+            bound.update(
+                name for name in (getattr(node, "name", None), getattr(node, "rest", None)) if isinstance(name, str)
+            )
     return bound
 
 
@@ -141,7 +146,9 @@ def _count_deep(tree: ast.Module) -> int:
             for child in value if isinstance(value, list) else [value]:
                 if not isinstance(child, ast.AST):
                     continue
-                is_elif = name == "orelse" and isinstance(node, ast.If) and isinstance(child, ast.If) and len(value) == 1
+                is_elif = (
+                    name == "orelse" and isinstance(node, ast.If) and isinstance(child, ast.If) and len(value) == 1
+                )
                 inner = depth + (isinstance(child, _BLOCKS) and not is_elif)
                 deep += inner == MAX_NESTING + 1 and inner > depth
                 waiting.append((child, inner))

@@ -66,7 +66,10 @@ class TraceLimits(Config):
     max_paragraph_repeats: int | None = Field(default=10, ge=2, description="a paragraph that stands so often, or more")
     max_phrase_repeats: int | None = Field(default=50, ge=2, description="a phrase that stands so often, or more")
     phrase_words: int = Field(
-        default=5, ge=1, le=64, description="words of a phrase; those without a letter are none, and phrases may overlap"
+        default=5,
+        ge=1,
+        le=64,
+        description="words of a phrase; those without a letter are none, and phrases may overlap",
     )
     min_sentence_bytes: int = Field(default=10, ge=1, description="shorter sentences are not counted, such as Wait.")
     min_paragraph_bytes: int = Field(default=10, ge=1, description="shorter paragraphs are not counted")

@@ -1,8 +1,8 @@
 """Documents made by a model of others, by recipes: from a batch of documents to a batch of made ones.
 
-A kind of recipe says what is asked about a document and what an answer must be; this engine asks, stage by stage, and counts. A made document's id
-is `<parent>#<recipe>-<n>`; its metadata are the parent's, dolma_py_making, and `synthesis`: recipe, prompts' fingerprint, the requests it came of, the
-licence of the teacher's answers, and what the kind says of it.
+A kind of recipe says what is asked about a document and what an answer must be; this engine asks, stage by stage, and counts. A made
+document's id is `<parent>#<recipe>-<n>`; its metadata are the parent's, dolma_py_making, and `synthesis`: recipe, prompts' fingerprint, the
+requests it came of, the licence of the teacher's answers, and what the kind says of it.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class SynthesisMaker:
         """What the model is asked."""
         system = (Message("system", self.settings.recipe.system),) if self.settings.recipe.system else ()
         options = self.kind.options
-        return Request((*system, Message("user", prompt)), max_tokens=options.max_tokens, temperature=options.temperature)
+        return Request(
+            (*system, Message("user", prompt)), max_tokens=options.max_tokens, temperature=options.temperature
+        )
 
     def make(self, batch: pa.RecordBatch, endpoint: Endpoint) -> pa.RecordBatch:
         """The made documents of a batch of DOCUMENT_SCHEMA, in its order. Raises EndpointError as Endpoint.ask does."""

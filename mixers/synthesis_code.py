@@ -21,13 +21,21 @@ STYLE, STANDALONE = "style", "standalone"
 class CodeOptions(AskOptions):
     """Which sources are worth it, and when an answer is a program."""
 
-    min_ratio: float = Field(default=0.2, ge=0, description="shorter programs are not taken (ratio), per character of the one before")
+    min_ratio: float = Field(
+        default=0.2, ge=0, description="shorter programs are not taken (ratio), per character of the one before"
+    )
     max_ratio: float = Field(default=6.0, gt=0, description="longer programs are not taken (ratio)")
     min_score: float = Field(
-        default=7.0, ge=0, le=10, description="least score of a source and of each answer, 0 to 10 (lint): docs/synthesis.md has the rules"
+        default=7.0,
+        ge=0,
+        le=10,
+        description="least score of a source and of each answer, 0 to 10 (lint): docs/synthesis.md has the rules",
     )
     max_comment_frac: float = Field(
-        default=0.6, ge=0, le=1, description="sources with a larger share of lines that begin with # are left out (comments)"
+        default=0.6,
+        ge=0,
+        le=1,
+        description="sources with a larger share of lines that begin with # are left out (comments)",
     )
 
     @model_validator(mode="after")
@@ -43,7 +51,9 @@ class CodeKind:
     keeps_language = False
     options_model = CodeOptions
 
-    def __init__(self, options: CodeOptions, prompts: Mapping[str, str], where: str = "", *, sources: PythonSources) -> None:
+    def __init__(
+        self, options: CodeOptions, prompts: Mapping[str, str], where: str = "", *, sources: PythonSources
+    ) -> None:
         check_prompts(prompts, {STYLE: ["text"], STANDALONE: ["text"]}, where)
         self.options, self.prompts, self.sources = options, prompts, sources
 
@@ -59,7 +69,7 @@ class CodeKind:
         return reason or [self._ask(STYLE, text.strip("\n"), key, {"score": round(checked.score, 2)})]
 
     def take(self, task: Task, answer: str) -> Result:
-        """The program of the second answer, or the task of the second; or no_code, several_blocks, ratio, a problem of Checked, undefined_name, lint."""
+        """The program of the second answer, or the second task; or no_code, several_blocks, ratio, a problem of Checked, undefined_name, lint."""
         blocks = find_blocks(answer)
         if len(blocks) != 1:
             return Result(reason="several_blocks" if blocks else "no_code")

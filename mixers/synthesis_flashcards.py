@@ -30,13 +30,20 @@ from mixers.synthesis_tasks import (
 
 LETTERS = "ABCD"
 FORM = (
-    'Answer with a JSON list and nothing else. Each of its items is an object {"question": "...", "options": ["...", ...], "answer": "..."}. The options carry no '
-    "letters or numbers before them, none of them speaks of the others (no \"all of the above\"), and the answer is one of the options, written in the same way."
-)  # fmt: skip
+    'Answer with a JSON list and nothing else. Each of its items is an object {"question": "...", "options": ["...", ...], "answer": "..."}. '
+    'The options carry no letters or numbers before them, none of them speaks of the others (no "all of the above"), and the answer is one of '
+    "the options, written in the same way."
+)
 TRUTHS = frozenset({"true, true", "true, false", "false, true", "false, false"})
 _LETTERED = re.compile(r"\(?[A-Da-d1-4][.):]\s")
-_OF_OTHERS = re.compile(r"\b(?:(?:all|none|both|neither|any|either) of (?:the|these)\b|(?:options?|choices?|both) [A-D]\b|[A-D] and [A-D]\b)", re.IGNORECASE)  # fmt: skip
-_OF_TEXT = re.compile(r"\b(?:the|this|above|given) (?:text|passage|excerpt|article|post|comment|author)\b", re.IGNORECASE)
+_OF_OTHERS = re.compile(
+    r"\b(?:(?:all|none|both|neither|any|either) of (?:the (?:above|others?|options?|choices?)|these)\b"
+    r"|(?:options?|choices?|both) [A-D]\b|[A-D] and [A-D]\b)",
+    re.IGNORECASE,
+)
+_OF_TEXT = re.compile(
+    r"\b(?:the|this|above|given) (?:text|passage|excerpt|article|post|comment|author)\b", re.IGNORECASE
+)
 _BLANK = re.compile(r"_{2,}")
 
 
@@ -58,7 +65,11 @@ def _has_two_statements(question: str, options: Sequence[str]) -> bool:
 
 
 def _asks_which(question: str, options: Sequence[str]) -> bool:
-    return question.startswith("Which ") and not question.startswith("Which of the following statements") and question.endswith("?")
+    return (
+        question.startswith("Which ")
+        and not question.startswith("Which of the following statements")
+        and question.endswith("?")
+    )
 
 
 def _asks_which_is_true(question: str, options: Sequence[str]) -> bool:
@@ -94,12 +105,16 @@ class FlashcardOptions(AskOptions):
     """How many questions of which format."""
 
     items_per_request: int = Field(default=5, ge=1, le=50, description="questions asked for in one request")
-    words_per_request: int = Field(default=400, ge=1, description="a text is asked about once for so many words, rounded")
+    words_per_request: int = Field(
+        default=400, ge=1, description="a text is asked about once for so many words, rounded"
+    )
     max_requests: int = Field(default=4, ge=1, le=50, description="about one text")
     weights: dict[str, float] = Field(
-        default={name: 1.0 for name in FORMATS}, description=f"how likely each format is: {', '.join(FORMATS)}"
+        default=dict.fromkeys(FORMATS, 1.0), description=f"how likely each format is: {', '.join(FORMATS)}"
     )
-    question_prefix_frac: float = Field(default=0.5, ge=0, le=1, description='share of questions with "Question: " before them')
+    question_prefix_frac: float = Field(
+        default=0.5, ge=0, le=1, description='share of questions with "Question: " before them'
+    )
 
     @field_validator("weights")
     @classmethod

@@ -35,7 +35,9 @@ _WITH_SOURCES = ("code", "reasoning")  # kinds that parse programs
 class SynthesisRecipe(Config):
     """A recipe's file."""
 
-    kind: Literal["rewrite", "code", "flashcards", "reading", "reasoning"] = Field(description="what is made and how answers are checked")
+    kind: Literal["rewrite", "code", "flashcards", "reading", "reasoning"] = Field(
+        description="what is made and how answers are checked"
+    )
     version: int = Field(ge=1, description="raised when the file changes")
     about: str = Field(default="", description="what it is for")
     system: str = Field(default="", description="message of the system before each question; empty: none")
@@ -66,7 +68,9 @@ def load_recipe(name: str) -> SynthesisRecipe:
         where, text = str(place), place.read_text(encoding="utf-8")
     else:
         known = ["cwe", "rex", *list_recipes()]
-        raise ConfigError("recipe", name, "expected a file ending in .yaml, or a recipe by name", name_known(name, known))
+        raise ConfigError(
+            "recipe", name, "expected a file ending in .yaml, or a recipe by name", name_known(name, known)
+        )
     return config.build_config(SynthesisRecipe, config.parse_yaml(text, where), where=where)
 
 

@@ -27,11 +27,13 @@ from mixers.synthesis_tasks import (
     fill_prompt,
 )
 
-SPAN_FORM = 'Answer with a JSON list and nothing else. Each of its items is an object {"question": "...", "answer": "..."}.'
+SPAN_FORM = (
+    'Answer with a JSON list and nothing else. Each of its items is an object {"question": "...", "answer": "..."}.'
+)
 PLACES_FORM = (
-    'Answer with a JSON list and nothing else. Each of its items is an object {"question": "...", "answer": "...", "places": ["...", ...]}, where places are '
-    "the words of the passage that the answer rests on."
-)  # fmt: skip
+    'Answer with a JSON list and nothing else. Each of its items is an object {"question": "...", "answer": "...", "places": ["...", ...]}, '
+    "where places are the words of the passage that the answer rests on."
+)
 FORMS = {"plain": PLACES_FORM, "span": SPAN_FORM, "paraphrase": SPAN_FORM, "reasoning": PLACES_FORM}
 WORDS_PER_QUESTION = 40
 MOST_QUESTIONS = 8
@@ -42,11 +44,13 @@ _NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(?:\s*(?:%|[^\W\d_]{1,12}))?")  # with 
 class ReadingOptions(AskOptions):
     """Which passages, and how they are asked about."""
 
-    whole_words: int = Field(default=300, ge=1, description="a text of fewer words is one passage, a longer one is parted by lines")
+    whole_words: int = Field(
+        default=300, ge=1, description="a text of fewer words is one passage, a longer one is parted by lines"
+    )
     min_words: int = Field(default=20, ge=1, description="passages of fewer words are left out")
     max_passages: int = Field(default=8, ge=1, description="of one text, drawn by a hash, in its order")
     weights: dict[str, float] = Field(
-        default={name: 1.0 for name in FORMS}, description=f"how likely each kind of question is: {', '.join(FORMS)}"
+        default=dict.fromkeys(FORMS, 1.0), description=f"how likely each kind of question is: {', '.join(FORMS)}"
     )
 
     @field_validator("weights")
@@ -132,7 +136,9 @@ def judge_item(item: Any, kind: str, passage: str) -> str:
     if not isinstance(item, dict) or set(item) != {"question", "answer", *(["places"] if has_places else [])}:
         return "keys"
     places = item.get("places", [])
-    if not isinstance(places, list) or not all(isinstance(one, str) for one in [item["question"], item["answer"], *places]):
+    if not isinstance(places, list) or not all(
+        isinstance(one, str) for one in [item["question"], item["answer"], *places]
+    ):
         return "types"
     question, answer = plain_words(item["question"]), plain_words(item["answer"])
     if not question or not answer or not all(plain_words(place) for place in places) or (has_places and not places):

@@ -16,16 +16,25 @@ from dolma_py.config import Config
 from dolma_py.hashing import derive_seed
 from dolma_py.python_sources import PythonSources
 from dolma_py.question_frames import frame_text
-from mixers.synthesis_answers import find_blocks, kept_words_frac, plain_words, read_json
-from mixers.synthesis_tasks import AskOptions, Piece, Result, Task, check_length, check_prompts, draw_weighted, fill_prompt
+from mixers.synthesis_answers import find_blocks, kept_words_frac, read_json
+from mixers.synthesis_tasks import (
+    AskOptions,
+    Piece,
+    Result,
+    Task,
+    check_length,
+    check_prompts,
+    draw_weighted,
+    fill_prompt,
+)
 
 NOTES = "notes"
 KEYS = ("problem", "answer", "difficulty", "steps", "pitfalls", "check")
 FORM = (
-    'Make notes on it as one JSON object and nothing else: {"problem": "the problem, complete, in the words of the text", "answer": "the final answer, in the '
-    'words of the text", "difficulty": a whole number from 1 to 10, "steps": ["the steps of a solution", ...], "pitfalls": ["mistakes that are easily made, and '
-    'why", ...], "check": "how one can tell that the answer is right"}.'
-)  # fmt: skip
+    'Make notes on it as one JSON object and nothing else: {"problem": "the problem, complete, in the words of the text", "answer": "the final '
+    'answer, in the words of the text", "difficulty": a whole number from 1 to 10, "steps": ["the steps of a solution", ...], "pitfalls": '
+    '["mistakes that are easily made, and why", ...], "check": "how one can tell that the answer is right"}.'
+)
 NO_ANSWER = "The solution is a program; its answer has no words of its own: write an empty string for it."
 _RATING = re.compile(r"[1-9][0-9]?")
 
@@ -46,12 +55,18 @@ class ReasoningOptions(AskOptions):
     """Which tasks, how many of each problem."""
 
     subject: Literal["mathematics", "programming"] = Field(
-        default="mathematics", description="mathematics: notes must have an answer that stands in the text; programming: it may be empty"
+        default="mathematics",
+        description="mathematics: notes must have an answer that stands in the text; programming: it may be empty",
     )
     tasks: dict[str, ReasoningTask] = Field(min_length=1, description="by the name of their prompt")
-    tasks_per_document: int = Field(default=1, ge=1, description="different ones, for each its own notes are asked once")
+    tasks_per_document: int = Field(
+        default=1, ge=1, description="different ones, for each its own notes are asked once"
+    )
     min_problem_words: float = Field(
-        default=0.6, ge=0, le=1, description="share of the problem's numbers and words of four letters and more that must stand in the text"
+        default=0.6,
+        ge=0,
+        le=1,
+        description="share of the problem's numbers and words of four letters and more that must stand in the text",
     )
 
     @field_validator("tasks")
@@ -74,7 +89,9 @@ class ReasoningKind:
     keeps_language = False  # its first answers are JSON
     options_model = ReasoningOptions
 
-    def __init__(self, options: ReasoningOptions, prompts: Mapping[str, str], where: str = "", *, sources: PythonSources) -> None:
+    def __init__(
+        self, options: ReasoningOptions, prompts: Mapping[str, str], where: str = "", *, sources: PythonSources
+    ) -> None:
         needed = {NOTES: ["text", "form"]} | {name: ["notes", "sections"] for name in options.tasks}
         check_prompts(prompts, needed, where)
         self.options, self.prompts, self.sources = options, prompts, sources
@@ -123,13 +140,23 @@ class ReasoningKind:
             return Result(reason=reason)
         name = task.details["task"]
         lines = [
-            f"A problem of {self.options.subject}, between two marks:", frame_text(notes["problem"]), f"Its answer: {notes['answer'] or '(a program)'}",
-            f"Its difficulty, of 10: {notes['difficulty']}", "Steps of a solution:", *(f"- {step}" for step in notes["steps"]), "Mistakes that are easily made:",
-            *(f"- {pitfall}" for pitfall in notes["pitfalls"]), f"How to check it: {notes['check']}",
-        ]  # fmt: skip
+            f"A problem of {self.options.subject}, between two marks:",
+            frame_text(notes["problem"]),
+            f"Its answer: {notes['answer'] or '(a program)'}",
+            f"Its difficulty, of 10: {notes['difficulty']}",
+            "Steps of a solution:",
+            *(f"- {step}" for step in notes["steps"]),
+            "Mistakes that are easily made:",
+            *(f"- {pitfall}" for pitfall in notes["pitfalls"]),
+            f"How to check it: {notes['check']}",
+        ]
         sections = "\n".join(self.options.tasks[name].sections)
         prompt = fill_prompt(self.prompts[name], notes="\n".join(lines), sections=sections)
-        details = task.details | {"problem": notes["problem"], "answer": notes["answer"], "difficulty": notes["difficulty"]}
+        details = task.details | {
+            "problem": notes["problem"],
+            "answer": notes["answer"],
+            "difficulty": notes["difficulty"],
+        }
         return Result(next=Task(name, prompt, task.shown, task.key, details))
 
     def _judge_notes(self, notes: Any, text: str) -> str:
@@ -144,7 +171,11 @@ class ReasoningKind:
         if not all(isinstance(one, str) for one in [*texts, *lists[0], *lists[1]]):
             return "types"
         may_lack = self.options.subject == "programming"
-        if not notes["problem"].strip() or not (notes["answer"].strip() or may_lack) or not 1 <= notes["difficulty"] <= 10:
+        if (
+            not notes["problem"].strip()
+            or not (notes["answer"].strip() or may_lack)
+            or not 1 <= notes["difficulty"] <= 10
+        ):
             return "empty_part"
         if kept_words_frac(notes["problem"], text) < self.options.min_problem_words:
             return "problem_not_in_text"

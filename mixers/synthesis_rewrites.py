@@ -16,10 +16,17 @@ STAGE = "rewrite"
 class RewriteOptions(AskOptions):
     """When an answer is a rewriting of its text."""
 
-    min_ratio: float = Field(default=0.25, ge=0, description="shorter answers are not taken (ratio), per character of the text")
-    max_ratio: float = Field(default=4.0, gt=0, description="longer answers are not taken (ratio), per character of the text")
+    min_ratio: float = Field(
+        default=0.25, ge=0, description="shorter answers are not taken (ratio), per character of the text"
+    )
+    max_ratio: float = Field(
+        default=4.0, gt=0, description="longer answers are not taken (ratio), per character of the text"
+    )
     min_kept_words: float = Field(
-        default=0.25, ge=0, le=1, description="share of the text's numbers and words of four letters and more that must stand in the answer (unrelated)"
+        default=0.25,
+        ge=0,
+        le=1,
+        description="share of the text's numbers and words of four letters and more that must be in the answer (unrelated)",
     )
 
     @model_validator(mode="after")

@@ -26,7 +26,8 @@ class AskOptions(Config):
     temperature: float = Field(default=0.7, ge=0, description="of the model")
     max_tokens: int = Field(default=4096, ge=1, description="of one answer")
     trace: TraceLimits = Field(
-        default=TraceLimits(), description="what an answer must not be: dolma_py.trace_filters; its thinking is taken off"
+        default=TraceLimits(),
+        description="what an answer must not be: dolma_py.trace_filters; its thinking is taken off",
     )
 
     @model_validator(mode="after")
@@ -97,7 +98,9 @@ def check_prompts(prompts: Mapping[str, str], needed: Mapping[str, Sequence[str]
     for name, holes in needed.items():
         missing = [hole for hole in holes if f"{{{hole}}}" not in prompts[name]]
         if missing:
-            raise ConfigError(f"prompts.{name}", prompts[name][:80], f"expected a prompt with {{{missing[0]}}}", where=where)
+            raise ConfigError(
+                f"prompts.{name}", prompts[name][:80], f"expected a prompt with {{{missing[0]}}}", where=where
+            )
 
 
 def check_length(text: str, options: AskOptions) -> str:

@@ -38,7 +38,12 @@ def estimate(settings: SynthConfig, corpus: Corpus, view: View, text_bytes: int,
         with SynthesisMaker(make_settings(settings), seed=seed) as maker:
             return _estimate(maker, settings.endpoint, corpus, view, text_bytes)
     if find_tokenizer_file(settings.tokenizer) is None:  # of an earlier step, or to be fetched
-        return Estimate({"teacher": f"requests to {settings.endpoint.model} are known once the tokenizer is there"}, None, None, None)
+        return Estimate(
+            {"teacher": f"requests to {settings.endpoint.model} are known once the tokenizer is there"},
+            None,
+            None,
+            None,
+        )
     tokenizer = build_tokenizer(read_tokenizer_file(settings.tokenizer), where=settings.tokenizer)
     return _estimate(LongContextMaker(settings, tokenizer, seed=seed), settings.endpoint, corpus, view, text_bytes)
 

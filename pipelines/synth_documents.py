@@ -42,7 +42,8 @@ class SynthConfig(LongContextConfig):
         description="cwe or rex: docs/long-context-data.md; a name of docs/synthesis.md; or the YAML file of a recipe like those"
     )
     options: dict[str, Any] = Field(
-        default_factory=dict, description="of a recipe of docs/synthesis.md, over those in its file: --set options.max_chars=9000"
+        default_factory=dict,
+        description="of a recipe of docs/synthesis.md, over those in its file: --set options.max_chars=9000",
     )
     answers_license: str = Field(
         default="",
@@ -138,7 +139,11 @@ def summarize(settings: SynthConfig, facts: list[dict[str, Any]]) -> dict[str, A
     for fact in facts:
         total.update(fact["counts"])
     long = settings.recipe in RECIPES
-    names = {"left_out": "left_out", "passage": "passages"} if long else {"left_out": "left_out", "answer": "answers", "part": "parts"}
+    names = (
+        {"left_out": "left_out", "passage": "passages"}
+        if long
+        else {"left_out": "left_out", "answer": "answers", "part": "parts"}
+    )
     groups: dict[str, dict[str, int]] = {name: {} for name in names.values()}
     for name, number in sorted(total.items()):
         kind, colon, what = name.partition(":")

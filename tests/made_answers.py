@@ -36,9 +36,13 @@ def answer_well(body: Body) -> str:
     if "programmer of Python" in system:
         return f"```python\n{framed_in(question)}\n```"
     if "examinations" in system:
-        return json.dumps([make_card(question, number) for number in range(int(re.search(r"Write (\d+)", question)[1]))])
+        return json.dumps(
+            [make_card(question, number) for number in range(int(re.search(r"Write (\d+)", question)[1]))]
+        )
     if "reading exercises" in system:
-        return json.dumps([make_pair(question, number) for number in range(int(re.search(r"Write (\d+)", question)[1]))])
+        return json.dumps(
+            [make_pair(question, number) for number in range(int(re.search(r"Write (\d+)", question)[1]))]
+        )
     if "how to think" in system:
         return do_task(question) if "Its difficulty, of 10" in question else json.dumps(make_notes(framed_in(question)))
     return "Worked out. " + framed_in(question).replace("Sign in to vote.", FILLER + ".")
@@ -60,7 +64,11 @@ def make_card(question: str, number: int) -> dict[str, object]:
     elif "Which of the following" in question:
         card["question"] = f"Which of the following is true of {number}?"
     elif "within the question" in question:
-        card |= {"question": f"Is {number} an odd number or an even number?", "options": ["an odd number", "an even number"], "answer": "an odd number"}
+        card |= {
+            "question": f"Is {number} an odd number or an even number?",
+            "options": ["an odd number", "an even number"],
+            "answer": "an odd number",
+        }
     return card
 
 
@@ -87,7 +95,7 @@ def make_notes(text: str) -> dict[str, object]:
 
 def do_task(question: str) -> str:
     """The parts that are asked for, the last as its task wants it."""
-    sections = re.findall(r"^[A-Z][A-Za-z ]*:$", question.rpartition("{sections}")[2].rpartition("\n\n")[2], re.MULTILINE)
+    sections = re.findall(r"^[A-Z][A-Za-z ]*:$", question.rpartition("\n\n")[2], re.MULTILINE)
     answer = re.search(r"Its answer: (.*)", question)[1]
     parts = []
     for section in sections:

@@ -24,7 +24,9 @@ CONCURRENCY = 2
 
 
 def values_of(folder, url, name):
-    values = make_values(folder / "corpus", folder / "out", url, recipe="meta-reasoning-math", options={"min_chars": 100})
+    values = make_values(
+        folder / "corpus", folder / "out", url, recipe="meta-reasoning-math", options={"min_chars": 100}
+    )
     values["name"] = name
     values["step"]["endpoint"] |= {"concurrency": CONCURRENCY, "cache": str(folder / "answers")}
     return values
@@ -57,7 +59,8 @@ def test_a_killed_synthesis_and_the_same_command_again(undisturbed, num_answers)
             path = folder / "job.yaml"
             path.write_text(yaml.safe_dump(values_of(folder, server.url, "synth")))
             command = killed_commands.start(
-                [sys.executable, "-m", "pipelines.synth_documents", "--config", str(path), "--partitions", "3"], folder / "log"
+                [sys.executable, "-m", "pipelines.synth_documents", "--config", str(path), "--partitions", "3"],
+                folder / "log",
             )
             reached = killed_commands.reach(command, lambda server=server: len(server.bodies) >= num_answers)
             if not (killed_commands.kill_all(command) and reached) or len(server.bodies) == NUM_ASKED:

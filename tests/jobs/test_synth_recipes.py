@@ -38,7 +38,9 @@ def list_bytes(folder):
 
 
 def read_rows(folder):
-    return [row for path in sorted((folder / "documents").rglob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return [
+        row for path in sorted((folder / "documents").rglob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
 
 
 def test_the_same_bytes_for_any_number_of_partitions_and_without_a_server(corpus, tmp_path, _spark_of_this_run):
@@ -74,12 +76,23 @@ def test_a_teacher_that_answers_badly_is_counted_and_makes_nothing(corpus, tmp_p
     good = NUM_SHORT  # one page of each row group
     assert facts["made"] == facts["used"] == good
     assert facts["left_out"] == {"short": NUM_SHORT, "no_answers": NUM_DOCS - NUM_SHORT - good}
-    assert facts["answers"] == {"rewrite:taken": good, "rewrite:chat": good, "rewrite:unfinished": good, "rewrite:ratio": good}
+    assert facts["answers"] == {
+        "rewrite:taken": good,
+        "rewrite:chat": good,
+        "rewrite:unfinished": good,
+        "rewrite:ratio": good,
+    }
 
 
 def test_items_are_documents_of_their_own(corpus, tmp_path, _spark_of_this_run):
     with ChatServer(answer_well) as server:
-        facts = run(corpus, tmp_path / "out", server.url, recipe="flashcards", options={"items_per_request": 3, "min_chars": 100})
+        facts = run(
+            corpus,
+            tmp_path / "out",
+            server.url,
+            recipe="flashcards",
+            options={"items_per_request": 3, "min_chars": 100},
+        )
     rows = read_rows(tmp_path / "out")
     assert facts["made"] == len(rows) == 3 * facts["used"] == 3 * (NUM_DOCS - NUM_SHORT)
     assert {row["id"].split("#")[1] for row in rows} == {f"flashcards-{number}" for number in range(3)}
@@ -88,10 +101,12 @@ def test_items_are_documents_of_their_own(corpus, tmp_path, _spark_of_this_run):
 
 @pytest.mark.parametrize("recipe", list_recipes())
 def test_what_it_would_cost_is_told_before_anything_is_asked(recipe, corpus, tmp_path, capsys, monkeypatch):
-    """30 pages are all sampled: requests are as many as would be asked, the price that of their tokens."""
+    """Pages are of one length, so that those of four row groups tell how many requests all of them make."""
     monkeypatch.setenv("COLUMNS", "400")
     with ChatServer(answer_well) as server:
-        plan = plan_step_file("synth", make_values(corpus, tmp_path / "out", server.url, recipe=recipe, options={"min_chars": 100}))
+        plan = plan_step_file(
+            "synth", make_values(corpus, tmp_path / "out", server.url, recipe=recipe, options={"min_chars": 100})
+        )
         assert server.bodies == [] and not (tmp_path / "out").exists()
     details = plan["steps"][0]["details"]
     if recipe == "rewrite-code":  # no page is a program
@@ -120,7 +135,9 @@ def test_settings_that_are_wrong(more, message, corpus, tmp_path):
     from pipelines.steps import SettingsPlace
 
     with pytest.raises(ConfigError, match=message):
-        plan_step_file("synth", make_values(corpus, tmp_path / "out", "http://127.0.0.1:9/v1", **more), "", SettingsPlace("step."))
+        plan_step_file(
+            "synth", make_values(corpus, tmp_path / "out", "http://127.0.0.1:9/v1", **more), "", SettingsPlace("step.")
+        )
 
 
 def test_languages_are_named_where_they_are_clear():

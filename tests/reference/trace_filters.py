@@ -18,7 +18,13 @@ def measure_traces(text, min_sentence_bytes, min_paragraph_bytes, phrase_words):
     chars = [char for char in text.decode("utf-8", "surrogateescape") if char not in " \t\n\r\x0b\x0c"]
     ranges = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
     han = sum(any(low <= ord(char) <= high for low, high in ranges) for char in chars)
-    return [_most(sentences, min_sentence_bytes), _most(paragraphs, min_paragraph_bytes), _most(phrases, 0), han, len(chars)]
+    return [
+        _most(sentences, min_sentence_bytes),
+        _most(paragraphs, min_paragraph_bytes),
+        _most(phrases, 0),
+        han,
+        len(chars),
+    ]
 
 
 def _most(units, min_bytes):

@@ -21,7 +21,29 @@ from dolma_py.trace_filters import (
 from dolma_py.trace_filters_kernels import measure_traces_kernel
 from tests.reference import trace_filters as reference
 
-PIECES = ["a", "b.", "c!", 'd?"', " ", "  ", "\n", "\n\n", " \n\t\n", "。", "？", "中文", "𠀀", "é", "7", "...", "'", ")", "\x0b", "😀", "one two three"]
+PIECES = [
+    "a",
+    "b.",
+    "c!",
+    'd?"',
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    " \n\t\n",
+    "。",
+    "？",
+    "中文",
+    "𠀀",
+    "é",
+    "7",
+    "...",
+    "'",
+    ")",
+    "\x0b",
+    "😀",
+    "one two three",
+]
 
 
 def count_bytes(texts: list[bytes], sentence=1, paragraph=1, words=2) -> list[list[int]]:

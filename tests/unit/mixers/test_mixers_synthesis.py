@@ -1,4 +1,4 @@
-"""mixers.synthesis: every packaged recipe with a teacher that answers well and one that answers badly, counts, metadata, no dependence on the batch."""
+"""mixers.synthesis: every packaged recipe with a teacher that answers well and one that answers badly; counts, metadata, batches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def make_batch(texts) -> pa.RecordBatch:
 def make(name, texts, answer, folder, *, options=None, languages=None, sizes=(), fault=lambda number, body: ""):
     """(rows, counts, bodies) of a recipe over texts, in batches of the sizes, the rest in one."""
     with ChatServer(answer, fault) as server:
-        endpoint = EndpointConfig(base_url=server.url, model="teacher", cache=str(folder), max_tries=1, max_failed_frac=1.0)
+        endpoint = EndpointConfig(
+            base_url=server.url, model="teacher", cache=str(folder), max_tries=1, max_failed_frac=1.0
+        )
         settings = SynthesisSettings(name_maker(name), load_recipe(name), options or {}, "teacher", "", "CC0")
         batch, rows, start = make_batch(texts), [], 0
         with SynthesisMaker(settings, seed=3, languages=languages) as maker, Endpoint(endpoint) as opened:
@@ -66,7 +68,9 @@ def test_every_packaged_recipe_is_tested_here():
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_a_good_teacher_is_taken_whole(name, tmp_path):
-    texts = [TEXTS[name].replace("17", str(17 + number)).replace('"a b a"', f'"a {number}"') for number in range(NUM_DOCS)]
+    texts = [
+        TEXTS[name].replace("17", str(17 + number)).replace('"a b a"', f'"a {number}"') for number in range(NUM_DOCS)
+    ]
     rows, counts, bodies = make(name, texts, answer_well, tmp_path)
     assert set(answers_of(counts)) == {"taken"} and group(counts, "left_out") == group(counts, "part") == {}
     assert counts["used"] == counts["documents"] == NUM_DOCS and counts["made"] == len(rows) >= NUM_DOCS
@@ -75,8 +79,15 @@ def test_a_good_teacher_is_taken_whole(name, tmp_path):
     for row in rows:
         parent, _, made = row["id"].partition("#")
         metadata, making = json.loads(row["metadata"]), read_making(row["metadata"])
-        assert made.startswith(f"{name}-") and making.parents == (parent,) and making.model == "teacher" and making.seed == 3
-        assert metadata["title"] == "T" and metadata[KEY]["recipe"] == name and metadata[KEY]["answers_license"] == "CC0"
+        assert (
+            made.startswith(f"{name}-")
+            and making.parents == (parent,)
+            and making.model == "teacher"
+            and making.seed == 3
+        )
+        assert (
+            metadata["title"] == "T" and metadata[KEY]["recipe"] == name and metadata[KEY]["answers_license"] == "CC0"
+        )
         assert metadata[KEY]["prompts"] == load_recipe(name).prompts_fingerprint
         assert metadata[KEY]["stages"][-1] == {
             "stage": metadata[KEY]["stages"][-1]["stage"], "cache_key": making.cache_key, "model": "teacher-served",
@@ -114,7 +125,9 @@ def test_documents_do_not_depend_on_their_batch_and_nothing_is_asked_twice(name,
     ],
 )
 def test_what_no_recipe_takes(name, answer, reason, tmp_path):
-    rows, counts, _ = make(name, [TEXTS[name]], lambda body: answer, tmp_path, options={"trace": {"max_sentence_repeats": None}})
+    rows, counts, _ = make(
+        name, [TEXTS[name]], lambda body: answer, tmp_path, options={"trace": {"max_sentence_repeats": None}}
+    )
     assert rows == [] and list(answers_of(counts)) == [reason]
     assert group(counts, "left_out") == {"no_answers": 1} and counts["used"] == counts["made"] == 0
 
@@ -122,7 +135,9 @@ def test_what_no_recipe_takes(name, answer, reason, tmp_path):
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_a_server_that_fails_is_counted(name, tmp_path):
     rows, counts, _ = make(name, [TEXTS[name]], answer_well, tmp_path, fault=lambda number, body: "400")
-    assert rows == [] and list(answers_of(counts)) == ["failed:refused"] and group(counts, "left_out") == {"no_answers": 1}
+    assert (
+        rows == [] and list(answers_of(counts)) == ["failed:refused"] and group(counts, "left_out") == {"no_answers": 1}
+    )
 
 
 def test_thinking_is_taken_off(tmp_path):
@@ -136,11 +151,17 @@ def test_thinking_is_taken_off(tmp_path):
         ("```\n" + PAGE + "\n```", "fenced"),
         ("Too little.", "ratio"),
         (" ".join(f"Line {number} of a text about sheep." for number in range(400)), "ratio"),
-        ("Entirely different words about chemistry, atoms, molecules, bonds, electrons, energy levels, reactions and acids. " * 3, "unrelated"),
+        (
+            "Entirely different words about chemistry, atoms, molecules, bonds, electrons, energy levels, reactions and acids. "
+            * 3,
+            "unrelated",
+        ),
     ],
 )
 def test_what_is_no_rewriting(answer, reason, tmp_path):
-    _, counts, _ = make("rewrite-math", [PAGE], lambda body: answer, tmp_path, options={"trace": {"max_phrase_repeats": None}})
+    _, counts, _ = make(
+        "rewrite-math", [PAGE], lambda body: answer, tmp_path, options={"trace": {"max_phrase_repeats": None}}
+    )
     assert answers_of(counts) == {reason: 1}
 
 
@@ -200,7 +221,9 @@ def test_the_second_stage_is_asked_with_the_first_answer_and_must_stand_by_itsel
         is_second = "stands by itself" in question_of(body)
         assert is_second is ("tally" in framed_in(question_of(body)))
         code = CODE.replace("counts", "tally")
-        return f"Done:\n```python\n{code.replace('count_words(' + chr(34), 'helper(' + chr(34)) if is_second else code}```"
+        return (
+            f"Done:\n```python\n{code.replace('count_words(' + chr(34), 'helper(' + chr(34)) if is_second else code}```"
+        )
 
     rows, counts, bodies = make("rewrite-code", [CODE], answer, tmp_path, options={"min_score": 0})
     assert rows == [] and len(bodies) == 2
@@ -210,14 +233,18 @@ def test_the_second_stage_is_asked_with_the_first_answer_and_must_stand_by_itsel
 def test_scores_of_both_stages_are_told(tmp_path):
     rows, _, _ = make("rewrite-code", [CODE], answer_well, tmp_path)
     details = json.loads(rows[0]["metadata"])[KEY]
-    assert rows[0]["text"] == CODE and (details["score"], details["style_score"], details["standalone_score"]) == (10, 10, 10)
+    assert rows[0]["text"] == CODE and (details["score"], details["style_score"], details["standalone_score"]) == (
+        10,
+        10,
+        10,
+    )
     assert [stage["stage"] for stage in details["stages"]] == ["style", "standalone"]
 
 
 def test_a_recipe_of_the_user(tmp_path):
     path = tmp_path / "my-own.yaml"
     path.write_text("kind: rewrite\nversion: 1\nprompts: {rewrite: 'Anew: {text}'}\noptions: {min_kept_words: 0}\n")
-    rows, _, bodies = make(str(path), [PAGE], lambda body: "All of it anew. " * 20, tmp_path / "cache")
+    rows, _, bodies = make(str(path), [PAGE], lambda body: PAGE, tmp_path / "cache")
     assert rows[0]["id"] == "0#my-own-0" and [message["role"] for message in bodies[0]["messages"]] == ["user"]
 
 
@@ -227,7 +254,10 @@ def test_a_recipe_of_the_user(tmp_path):
         ("kind: rewrite\nversion: 1\nprompts: {rewrite: 'no hole'}\n", "expected a prompt with {text}"),
         ("kind: rewrite\nversion: 1\nprompts: {other: '{text}'}\n", "expected .'rewrite'."),
         ("kind: dance\nversion: 1\nprompts: {}\n", "kind"),
-        ("kind: rewrite\nversion: 1\nprompts: {rewrite: '{text}'}\noptions: {min_ratio: 9}\n", "min_ratio must not exceed"),
+        (
+            "kind: rewrite\nversion: 1\nprompts: {rewrite: '{text}'}\noptions: {min_ratio: 9}\n",
+            "min_ratio must not exceed",
+        ),
         ("kind: rewrite\nversion: 1\nprompts: {rewrite: '{text}'}\noptions: {no_such: 9}\n", "options.no_such"),
         ("kind: flashcards\nversion: 1\nprompts: {}\n", "expected .'choices_in_question'"),
     ],

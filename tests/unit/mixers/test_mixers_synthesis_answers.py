@@ -11,11 +11,22 @@ from mixers.synthesis_tasks import draw_weighted, fill_prompt
 @pytest.mark.parametrize(
     "text",
     [
-        "Sure, here it is.", "Certainly! The text:", "Of course. x", "Here's the revised version:\n\nx", "Below is the text:\nx", "Here are the notes:",
-        "I'm sorry, but no.", "I cannot help with that.", "As an AI, I do", "x\nI hope this helps!", "x\n\nFeel free to ask.", "x\nLet me know if so.",
-        "x\nIf you need more help, ask.", "Absolutely!",
+        "Sure, here it is.",
+        "Certainly! The text:",
+        "Of course. x",
+        "Here's the revised version:\n\nx",
+        "Below is the text:\nx",
+        "I'm sorry, but no.",
+        "I cannot help with that.",
+        "As an AI, I do",
+        "x\nI hope this helps!",
+        "x\n\nFeel free to ask.",
+        "x\nLet me know if so.",
+        "Here are the notes:",
+        "x\nIf you need more help, ask.",
+        "Absolutely!",
     ],
-)  # fmt: skip
+)
 def test_chat(text):
     assert is_chat(text)
 

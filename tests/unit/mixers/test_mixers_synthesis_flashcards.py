@@ -81,11 +81,20 @@ def test_each_format_has_its_form(form, question, fits):
 
 
 def test_two_statements_have_four_truths():
-    item = {"question": "Statement 1: It rains. Statement 2: It snows.", "options": ["True, True", "True, False", "False, True", "False, False"]}
+    item = {
+        "question": "Statement 1: It rains. Statement 2: It snows.",
+        "options": ["True, True", "True, False", "False, True", "False, False"],
+    }
     item["answer"] = "True, False"
     assert judge_item(item, FORMATS["two_statements"]) == "" and {one.casefold() for one in item["options"]} == TRUTHS
-    assert judge_item(item | {"options": ["Yes", "No", "True, False", "False, False"]}, FORMATS["two_statements"]) == "form"
-    assert judge_item(item | {"question": "Statement 1: It rains. Statement 2: It rains."}, FORMATS["two_statements"]) == "form"
+    assert (
+        judge_item(item | {"options": ["Yes", "No", "True, False", "False, False"]}, FORMATS["two_statements"])
+        == "form"
+    )
+    assert (
+        judge_item(item | {"question": "Statement 1: It rains. Statement 2: It rains."}, FORMATS["two_statements"])
+        == "form"
+    )
 
 
 def test_choices_stand_in_the_question():
@@ -132,14 +141,16 @@ def test_formats_are_drawn_by_their_weights():
     found = Counter(kind.plan("word " * 100, key)[0].stage for key in range(2000))
     for name, weight in RECIPE.options["weights"].items():
         assert abs(found[name] / 2000 - weight) < 4 * (weight * (1 - weight) / 2000) ** 0.5
-    assert {task.stage for key in range(50) for task in make_kind(weights={"which_true": 1}).plan("word " * 100, key)} == {"which_true"}
+    assert {
+        task.stage for key in range(50) for task in make_kind(weights={"which_true": 1}).plan("word " * 100, key)
+    } == {"which_true"}
 
 
 @pytest.mark.parametrize(("words", "requests"), [(100, 1), (590, 1), (610, 2), (1990, 4)])
 def test_longer_texts_are_asked_about_more_often(words, requests):
     tasks = make_kind().plan("word " * words, 5)
     assert len(tasks) == requests and len({task.key for task in tasks}) == requests
-    assert all("5" in task.prompt and "{" not in task.prompt.split("{\"question\"")[0] for task in tasks)
+    assert all("5" in task.prompt and "{" not in task.prompt.split('{"question"')[0] for task in tasks)
 
 
 @pytest.mark.parametrize("weights", [{}, {"open_question": 0}, {"open_question": -1}, {"rhyme": 1}])

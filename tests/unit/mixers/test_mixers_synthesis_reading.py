@@ -38,7 +38,11 @@ def take(items, kind="span", passage=PASSAGE):
         ("span", SPAN | {"places": []}, "keys"),
         ("span", [], "keys"),
         ("paraphrase", SPAN, ""),
-        ("paraphrase", SPAN | {"question": "Who were those by whom the bridge was built in 1889 by two?"}, "copied_question"),
+        (
+            "paraphrase",
+            SPAN | {"question": "Who were those by whom the bridge was built in 1889 by two?"},
+            "copied_question",
+        ),
         ("plain", PLACED, ""),
         ("plain", PLACED | {"places": ["built in 1890"]}, "place_not_in_passage"),
         ("plain", PLACED | {"places": []}, "empty_part"),

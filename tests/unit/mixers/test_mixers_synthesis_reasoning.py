@@ -131,11 +131,15 @@ def test_parts_begin_lines_in_their_order(text, parts):
 def test_every_task_is_drawn_and_several_differ():
     recipe = load_recipe("meta-reasoning-math")
     with PythonSources() as sources:
-        kind = ReasoningKind(ReasoningOptions(**recipe.options | {"tasks_per_document": 3}), recipe.prompts, sources=sources)
+        kind = ReasoningKind(
+            ReasoningOptions(**recipe.options | {"tasks_per_document": 3}), recipe.prompts, sources=sources
+        )
         plans = [kind.plan(PAGE, key) for key in range(300)]
     found = Counter(task.details["task"] for plan in plans for task in plan)
     assert set(found) == set(recipe.options["tasks"]) and min(found.values()) > 300 * 3 / 7 * 0.7
-    assert all(len({task.details["task"] for task in plan}) == 3 and len({task.prompt for task in plan}) == 1 for plan in plans)
+    assert all(
+        len({task.details["task"] for task in plan}) == 3 and len({task.prompt for task in plan}) == 1 for plan in plans
+    )
     with pytest.raises(ValidationError, match="must not exceed"):
         ReasoningOptions(**recipe.options | {"tasks_per_document": 8})
 
