@@ -139,7 +139,7 @@ def _count_redefined(body: "list[ast.stmt]") -> int:
 def _count_deep(tree: ast.Module) -> int:
     """Blocks that stand in MAX_NESTING others; elif counts as its if does."""
     deep = 0
-    waiting = [(tree, 0)]
+    waiting: list[tuple[ast.AST, int]] = [(tree, 0)]
     while waiting:
         node, depth = waiting.pop()
         for name, value in ast.iter_fields(node):

@@ -115,7 +115,7 @@ def measure_traces_kernel(
     for row in range(len(offsets) - 1):
         start, end = offsets[row], offsets[row + 1]
         num_sentences = num_paragraphs = num_words = han = chars = num_feeds = letters = np.int64(0)
-        sentence = paragraph = word = np.int64(-1)
+        sentence = paragraph = word = -1
         last = start  # end of the last byte that is no white space
         is_ended = False
         for at in range(start, end + 1):
@@ -126,17 +126,17 @@ def measure_traces_kernel(
                     words[num_words] = xxh64_kernel(data, word, at, _SEED)
                     has_letter[num_words] = letters
                     num_words += 1
-                    word = np.int64(-1)
+                    word = -1
                 if sentence >= 0 and (byte == 10 or is_ended):
                     if last - sentence >= min_sentence_bytes:
                         sentences[num_sentences] = xxh64_kernel(data, sentence, last, _SEED)
                         num_sentences += 1
-                    sentence = np.int64(-1)
+                    sentence = -1
                 if paragraph >= 0 and (num_feeds >= 2 or at == end):
                     if last - paragraph >= min_paragraph_bytes:
                         paragraphs[num_paragraphs] = xxh64_kernel(data, paragraph, last, _SEED)
                         num_paragraphs += 1
-                    paragraph = np.int64(-1)
+                    paragraph = -1
                 continue
             num_feeds = np.int64(0)
             last = at + 1
@@ -158,7 +158,7 @@ def measure_traces_kernel(
                 if last - sentence >= min_sentence_bytes:
                     sentences[num_sentences] = xxh64_kernel(data, sentence, last, _SEED)
                     num_sentences += 1
-                sentence = np.int64(-1)
+                sentence = -1
         out_counts[row, SENTENCES] = _count_most(sentences, num_sentences)
         out_counts[row, PARAGRAPHS] = _count_most(paragraphs, num_paragraphs)
         out_counts[row, PHRASES] = _count_phrases(words, has_letter, num_words, phrase_words, sentences)

@@ -25,7 +25,7 @@ import xxhash
 import yaml
 
 from tests.chat_server import ChatServer
-from tests.jobs import made_copies, made_recipe
+from tests.jobs import made_copies, made_recipe, made_synth
 from tests.made_answers import answer_well
 
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ COPIES = {  # of the corpus of made_copies
         "materialize", ["../view/listing.jsonl", "../view/documents/*/*.parquet", "../view/attributes/*/*/*.parquet"]
     ),
     "export": Output("export", ["../tree/documents/*/*.gz", "../tree/attributes/*/*/*.gz"]),
-    "synth": Output("synth", ["../cards/listing.jsonl", "../cards/documents/*/*.parquet"]),
 }  # fmt: skip
 TREE = {  # of the corpus that ingest makes of the exported tree
     "tree": Output("ingest", ["documents/*/*.parquet"]),
@@ -88,15 +87,14 @@ PLAIN = {  # of one command over files of the exported tree
     "read plain": Output("read", ["documents/*/*.parquet"]),
     "write plain": Output("write", ["../duplicates.parquet", "../data/*/*.gz"]),
 }
+SYNTH = {  # of a corpus of pages, and a teacher that is a program
+    "synth": Output("synth", ["../cards/listing.jsonl", "../cards/documents/*/*.parquet"]),
+}
 NUMBER = re.compile(rb"-?[0-9]+\.[0-9]+(e[-+]?[0-9]+)?")
 
 
-def make_copies_recipe(folder: Path, teacher: str = "http://127.0.0.1:9/v1") -> dict[str, Any]:
-    """The steps that the recipe of made_recipe has not, or only behind its classifier, over the corpus that write_copies made.
-
-    teacher: address of what answers the step synth; no part of its bytes.
-    """
-    endpoint = {"base_url": teacher, "model": "made", "cache": str(folder / "answers"), "max_tries": 1}
+def make_copies_recipe(folder: Path) -> dict[str, Any]:
+    """The steps that the recipe of made_recipe has not, or only behind its classifier, over the corpus that write_copies made."""
     return {
         "recipe": "copies", "flow": "mix", "seed": 3, "split_bytes": 60_000,
         "steps": [
@@ -117,8 +115,6 @@ def make_copies_recipe(folder: Path, teacher: str = "http://127.0.0.1:9/v1") -> 
             {"name": "shards", "kind": "tokenize", "mix": "copies", "tokens_per_part": 40_000},
             {"name": "materialize", "kind": "materialize", "output": str(folder / "view"), "row_group_text_bytes": 30_000},
             {"name": "export", "kind": "export_dolma", "output": str(folder / "tree"), "attributes": ["lengths-v1"]},
-            {"name": "synth", "kind": "synth", "recipe": "flashcards", "output": str(folder / "cards"), "endpoint": endpoint,
-             "answers_license": "CC0-1.0", "options": {"min_chars": 100, "items_per_request": 2}},
         ],
     }  # fmt: skip
 
@@ -133,9 +129,7 @@ def describe_copies(folder: Path, options: BuildOptions) -> dict[str, dict[str, 
 
     made_copies.write_copies(str(folder / "corpus"))
     corpus = Corpus(str(folder / "corpus"))
-    with ChatServer(answer_well) as server:
-        recipe = Recipe(**make_copies_recipe(folder, server.url))
-        build_from(recipe, corpus, options, State(corpus.load_view(None), {}))
+    build_from(Recipe(**make_copies_recipe(folder)), corpus, options, State(corpus.load_view(None), {}))
     step = {"kind": "ingest", "sources": [{"name": "copies", "inputs": [str(folder / "tree")]}]}
     build(Recipe(recipe="tree", seed=1, steps=[step]), str(folder / "again"), options)
     plain = PlainOptions(
@@ -150,7 +144,21 @@ def describe_copies(folder: Path, options: BuildOptions) -> dict[str, dict[str, 
         describe_steps(folder / "corpus", "copies", COPIES)
         | describe_steps(folder / "again", "tree", TREE)
         | describe_steps(folder / "plain" / ".dolma-py", "plain", PLAIN)
+        | describe_synth(folder, options)
     )
+
+
+def describe_synth(folder: Path, options: BuildOptions) -> dict[str, dict[str, Any]]:
+    """What a teacher that is a program makes of a corpus of pages, by the recipe that draws most."""
+    from pipelines.job_main import run_step_file
+
+    made_synth.write_pages(folder / "pages")
+    with ChatServer(answer_well) as server:
+        values = made_synth.make_values(
+            folder / "pages", folder / "cards", server.url, recipe="flashcards", options={"min_chars": 100}
+        )
+        run_step_file("synth", values, options)
+    return describe_steps(folder / "pages", "synth", SYNTH)
 
 
 def describe_steps(corpus: Path, recipe: str, outputs: dict[str, Output]) -> dict[str, dict[str, Any]]:
@@ -200,7 +208,7 @@ def read_content(file: Path) -> bytes:
 def find_unannounced(record: dict[str, Any], found: dict[str, Any]) -> list[str]:
     """What changed under its old version, up to the first of each corpus that changed with a new one: the others may follow from it."""
     unannounced = []
-    for outputs in (TINY, COPIES | TREE | PLAIN):
+    for outputs in (TINY, COPIES | TREE | PLAIN, SYNTH):
         for name in outputs:
             if name not in record or name not in found or found[name] == record[name]:
                 continue

@@ -33,7 +33,7 @@ def test_every_kind_of_step_is_recorded(tmp_path):
     outputs = (make_step_outputs.TINY | make_step_outputs.COPIES).values()
     names = {output.step for output in outputs if not output.version}
     recorded = {step["kind"] for step in steps if step["name"] in names}
-    assert recorded | {"read_plain", "write_plain"} == set(KINDS) - set(UNRECORDED)
+    assert recorded | {"read_plain", "write_plain", "synth"} == set(KINDS) - set(UNRECORDED)
 
 
 def change(name, **values):
