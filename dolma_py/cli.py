@@ -348,7 +348,7 @@ _plain_job_command(
     app, "decontaminate", "tag", "Drop documents that hold evaluation items: a tag run with the tagger `contamination`."
 )
 _job_command(app, "materialize", "materialize", "Write a view out as a new corpus: --set output=DIR.")
-_job_command(app, "synth", "synth", "Make documents of others: --set recipe=cwe; docs/long-context-data.md.")
+_job_command(app, "synth", "synth", "Make documents of others: --set recipe=NAME; docs/synthesis.md.")
 _job_command(mix_app, "mix partition", "partition", "Cells by source, topic, exact quality percentile; thresholds.")
 _job_command(mix_app, "mix plan", "plan_mix", "Tokens per source and quality bucket for a token budget.")
 _job_command(mix_app, "mix sample", "sample_mix", "Copies of every document, by hash of its id.")

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pydantic import Field, model_validator
 
 from dolma_py import config
-from dolma_py.config import Config
+from dolma_py.config import Config, OptionError
 from dolma_py.documents import DOCUMENT_SCHEMA
-from dolma_py.endpoint import Answer, Endpoint, EndpointConfig
+from dolma_py.endpoint import Answer, Endpoint, EndpointConfig, Request
 from dolma_py.errors import ConservationError
 from dolma_py.formats.json_values import dump_json, load_json
 from dolma_py.hashing import derive_seed
@@ -31,12 +31,13 @@ from mixers.tokenization import LoadedTokenizer
 from mixers.word_counts import WordCountConfig
 
 VERSION = 1  # of a made document's bytes
+RECIPES = ("cwe", "rex")
 
 
 class LongContextConfig(Config):
     """Which recipe, for which documents, and how."""
 
-    recipe: Literal["cwe", "rex"] = Field(description="cwe: counts of words; rex: retold by a model")
+    recipe: str = Field(description="cwe: counts of words; rex: retold by a model")
     tokenizer: str = Field(default="artifact:tokenizer", description="artifact, tokenizer.json, folder or hub name")
     language: Language = Field(default="en", description="of the documents, for noun phrases")
     sections: SectionConfig = Field(default=SectionConfig(), description="which documents are cut, and how")
@@ -47,7 +48,9 @@ class LongContextConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _check_endpoint(self) -> LongContextConfig:
+    def _check_recipe(self) -> LongContextConfig:
+        if self.recipe not in RECIPES:
+            raise OptionError("recipe", self.recipe, f"expected one of {', '.join(RECIPES)}")
         if self.recipe == "rex" and self.endpoint is None:
             raise ValueError("recipe rex needs endpoint: base_url, model and cache")
         return self
@@ -69,7 +72,8 @@ class LongContextMaker:
 
     Attributes
     ----------
-    counts : Counter    documents, made, left_out:<reason>, sections, passage:<what became of it>; over all batches
+    counts : Counter    documents, made, left_out:<reason>, sections, passage:<what became of it>; of rex asked, prompt_tokens,
+                        completion_tokens; over all batches
     """
 
     def __init__(self, settings: LongContextConfig, tokenizer: LoadedTokenizer, *, seed: int) -> None:
@@ -100,6 +104,15 @@ class LongContextMaker:
             raise ConservationError("synth", dict(self.counts))
         return pa.RecordBatch.from_pylist(made, schema=DOCUMENT_SCHEMA)
 
+    def plan_requests(self, batch: pa.RecordBatch) -> list[Request]:
+        """What a model would be asked about the documents of a batch; nothing is counted. None for cwe."""
+        if self.settings.recipe != "rex":
+            return []
+        counts, self.counts = self.counts, Counter()
+        cuts = [self._cut(batch, row) for row in range(batch.num_rows)]
+        self.counts = counts
+        return [task.request for cut in cuts if cut is not None for task in self._plan_rex(cut)]
+
     def _cut(self, batch: pa.RecordBatch, row: int) -> _Cut | None:
         doc_id, text = batch.column("id")[row].as_py(), batch.column("text")[row].as_py()
         found = cut_document(text, self.tokenizer, self.settings.sections, doc_id=doc_id, seed=self.seed)
@@ -127,6 +140,10 @@ class LongContextMaker:
         results = []
         for cut, plan in zip(cuts, plans, strict=True):
             given: list[Answer] = [next(answers) for _ in plan]
+            for answer in given:
+                self.counts["asked"] += 1
+                self.counts["prompt_tokens"] += answer.prompt_tokens
+                self.counts["completion_tokens"] += answer.completion_tokens
             result, counts = rex_forms.make_document(cut.text, cut.sections, plan, given)
             self.counts.update({f"passage:{name}": number for name, number in counts.items()})
             results.append(result)

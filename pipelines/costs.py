@@ -251,8 +251,13 @@ def _estimate_seconds(standing: str, cost: Cost, text_bytes: int, cores: int, sa
 
 def sample_step(step: Step, corpus: Corpus, view: View | None, text_bytes: int, seed: int = 0) -> Estimate:
     """Of a step whose kind can tell from a sample and whose corpus has documents; text_bytes: of these and those to come."""
-    if step.kind not in ("dedup_minhash", "plan_mix") or not corpus.read_listing().shards:
+    if step.kind not in ("dedup_minhash", "plan_mix", "synth") or not corpus.read_listing().shards:
         return NO_ESTIMATE
+    if step.kind == "synth":
+        from pipelines import synth_costs
+
+        with name_settings(step):
+            return synth_costs.estimate(step.settings, corpus, view or corpus.load_view(None), text_bytes, seed)
     if step.kind == "plan_mix":
         from pipelines import mix_estimate
 

@@ -69,7 +69,7 @@ class ChatServer:
 
     def __init__(
         self,
-        answer: Callable[[Body], str] = count_letters,
+        answer: Callable[[Body], str | tuple[str, str]] = count_letters,
         fault: Callable[[int, Body], str] = lambda number, body: "",
         *,
         port: int = 0,
@@ -225,11 +225,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def _complete(body: Body, text: str) -> Body:
+def _complete(body: Body, text: str | tuple[str, str]) -> Body:
+    """A completion that says the text, and why it ended, where the answer is both."""
+    text, reason = text if isinstance(text, tuple) else (text, "stop")
     prompt_tokens = len(question_of(body).split()) + 100 * len(images_of(body))
     return {
         "id": "chatcmpl-0", "object": "chat.completion", "created": 0, "model": body["model"] + "-served",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason}],
         "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": len(text.split()), "total_tokens": 0},
     }  # fmt: skip
 

@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import xxhash
 import yaml
 
-from tests.jobs import made_copies, made_recipe
+from tests.chat_server import ChatServer
+from tests.jobs import made_copies, made_recipe, made_synth
+from tests.made_answers import answer_well
 
 if TYPE_CHECKING:
     from pipelines.build_recipe import BuildOptions
@@ -85,6 +87,9 @@ PLAIN = {  # of one command over files of the exported tree
     "read plain": Output("read", ["documents/*/*.parquet"]),
     "write plain": Output("write", ["../duplicates.parquet", "../data/*/*.gz"]),
 }
+SYNTH = {  # of a corpus of pages, and a teacher that is a program
+    "synth": Output("synth", ["../cards/listing.jsonl", "../cards/documents/*/*.parquet"]),
+}
 NUMBER = re.compile(rb"-?[0-9]+\.[0-9]+(e[-+]?[0-9]+)?")
 
 
@@ -139,7 +144,21 @@ def describe_copies(folder: Path, options: BuildOptions) -> dict[str, dict[str, 
         describe_steps(folder / "corpus", "copies", COPIES)
         | describe_steps(folder / "again", "tree", TREE)
         | describe_steps(folder / "plain" / ".dolma-py", "plain", PLAIN)
+        | describe_synth(folder, options)
     )
+
+
+def describe_synth(folder: Path, options: BuildOptions) -> dict[str, dict[str, Any]]:
+    """What a teacher that is a program makes of a corpus of pages, by the recipe that draws most."""
+    from pipelines.job_main import run_step_file
+
+    made_synth.write_pages(folder / "pages")
+    with ChatServer(answer_well) as server:
+        values = made_synth.make_values(
+            folder / "pages", folder / "cards", server.url, recipe="flashcards", options={"min_chars": 100}
+        )
+        run_step_file("synth", values, options)
+    return describe_steps(folder / "pages", "synth", SYNTH)
 
 
 def describe_steps(corpus: Path, recipe: str, outputs: dict[str, Output]) -> dict[str, dict[str, Any]]:
@@ -189,7 +208,7 @@ def read_content(file: Path) -> bytes:
 def find_unannounced(record: dict[str, Any], found: dict[str, Any]) -> list[str]:
     """What changed under its old version, up to the first of each corpus that changed with a new one: the others may follow from it."""
     unannounced = []
-    for outputs in (TINY, COPIES | TREE | PLAIN):
+    for outputs in (TINY, COPIES | TREE | PLAIN, SYNTH):
         for name in outputs:
             if name not in record or name not in found or found[name] == record[name]:
                 continue
