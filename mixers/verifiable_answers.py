@@ -19,8 +19,10 @@ MONTHS = (
 )  # fmt: skip
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
+# no two runs of blanks beside each other are unbounded: a megabyte of them is read in one pass
 _LINE = re.compile(
-    r"^[ \t>*_#`-]*(?:the[ \t]+)?(?:final[ \t]+)?answer[ \t]*[*_]{0,3}[ \t]*:[ \t]*[*_]{0,3}", re.I | re.M
+    r"^[ \t>*_#`-]*(?:the[ \t]{1,4})?(?:final[ \t]{1,4})?answer[ \t]{0,4}[*_]{0,3}[ \t]{0,4}:[ \t]{0,4}[*_]{0,3}",
+    re.I | re.M,
 )
 _WRAPS = (
     ("**", "**"), ("__", "__"), ("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("`", "`"), ('"', '"'), ("'", "'"),
@@ -197,6 +199,7 @@ def _read_items(text: str) -> list[str] | None:
             text = text[1:-1].strip()
             break
     text = text.replace(r"\to", ",").replace(r"\rightarrow", ",")
+    text = "\n".join(" ".join(line.split()) for line in text.split("\n") if line.strip())
     items = [clean(item) for item in _BETWEEN.split(text)]
     return None if "" in items else items
 

@@ -103,12 +103,12 @@ def draw_bases(rng: random.Random, level: int) -> Problem:
     """Reading, writing, both, a sum in one base, and a calculation over three bases."""
     spell = " Write letters for digits above 9." if level >= 4 else ""
     if level == 1:
-        base, target, value = rng.choice([2, 3, 4]), 10, rng.randint(20, 900)
+        base, target, value = rng.choice([2, 3, 4, 5, 6, 7, 8, 9]), 10, rng.randint(100, 4_000)
         digits = write_numeral(value, base)
         question = f"What is {digits}, a number in base {base}, in base 10?"
         return _finish_bases(question, [explain_reading(digits, base)], value, target)
     if level == 2:
-        base, value = rng.choice([3, 4, 5, 6, 7, 8, 9]), rng.randint(1_000, 9_999)
+        base, value = rng.choice([3, 4, 5, 6, 7, 8, 9]), rng.randint(1_000, 19_999)
         return _finish_bases(f"Write {value} in base {base}.", explain_writing(value, base), value, base)
     if level == 3:
         base, target = rng.choice([5, 6, 7, 8, 9]), rng.choice([2, 3, 4])
@@ -172,7 +172,7 @@ def draw_units(rng: random.Random, level: int) -> Problem:
     """One conversion, several units in one, a speed, and chains of invented measures."""
     if level == 1:
         large, small, factor = rng.choice(UNITS)
-        number = rng.randint(2, 400)
+        number = rng.randint(2, 2_000)
         question = f"How many {plural(small)} are {number} {plural(large)}? Give the answer as a whole number."
         steps = [f"1 {large} is {factor} {plural(small)}.", f"{number} * {factor} = {number * factor}."]
         return _finish_units(question, steps, Fraction(number * factor), small)
