@@ -43,7 +43,8 @@ def number_bases(question):
         value = int(match[1], base) + int(match[2], base)
     else:
         match = re.match(
-            r"Multiply (\w+), a number in base (\d+), by (\w+), a number in base (\d+), and take away (\d+), a number in base 10. What is that in base (\d+)",
+            r"Multiply (\w+), a number in base (\d+), by (\w+), a number in base (\d+), and take away (\d+), a number "
+            r"in base 10. What is that in base (\d+)",
             question,
         )
         value, base = int(match[1], int(match[2])) * int(match[3], int(match[4])) - int(match[5]), int(match[6])
@@ -103,7 +104,14 @@ def unit_conversion(question):
 
 # sentences that change nothing
 IDLE = re.compile(
-    r"has \d+ marbles too|is \d+ years old|has \d+ windows|has driven|has saved|loaf costs|room has \d+ chairs|has read|second tank stays|has \d+ lamps|sits in row"
+    r"has \d+ marbles too|is \d+ years old|has \d+ windows|has driven|has saved|loaf costs"
+    r"|room has \d+ chairs|has read|second tank stays|has \d+ lamps|sits in row"
+)
+
+
+LESS = re.compile(
+    r"loses|gives \d+ marbles to|get off|pays a bill|lends|buys \d+ tickets|are lost|thrown|receive|draws off|leak|hose takes|carried out"
+    r"|takes \d+ chairs|clear"
 )
 
 
@@ -121,14 +129,13 @@ def word_problems(question):
             amount = int(amount / 2)
         else:
             product = numbers[0] * (numbers[1] if len(numbers) == 2 else 1)
-            less = r"loses|gives \d+ marbles to|get off|pays a bill|lends|buys \d+ tickets|are lost|thrown|receive|draws off|leak|hose takes|carried out|takes \d+ chairs|clear"
             gains = r"gives \w+ \d+ marbles"
-            amount += product if re.search(gains, sentence) or not re.search(less, sentence) else -product
+            amount += product if re.search(gains, sentence) or not LESS.search(sentence) else -product
     return [str(amount)]
 
 
-MONTHS = "January February March April May June July August September October November December".split()
-WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+MONTHS = re.findall(r"\w+", "January February March April May June July August September October November December")
+WEEKDAYS = re.findall(r"\w+", "Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
 
 
 def _days_in(year, month):

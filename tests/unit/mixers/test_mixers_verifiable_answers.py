@@ -98,7 +98,8 @@ def test_no_text_breaks_a_reader(kind, text):
 @pytest.mark.parametrize(
     "response",
     [
-        "Answer: " + "9" * 1_000_000, "\\boxed{" * 200_000, "Answer:\n" * 200_000, " " * 1_000_000, "*" * 1_000_000 + "Answer:", "Answer" + " " * 1_000_000,
+        "Answer: " + "9" * 1_000_000, "\\boxed{" * 200_000, "Answer:\n" * 200_000, " " * 1_000_000, "*" * 1_000_000 + "Answer:",
+        "Answer" + " " * 1_000_000,
         "Answer: " + "-" * 1_000_000, "Answer: " + " ,and " * 200_000, "<think>" * 200_000,
     ],
 )  # fmt: skip

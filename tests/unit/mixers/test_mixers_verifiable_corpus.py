@@ -1,4 +1,4 @@
-"""mixers.verifiable_corpus: each question once, held-out questions apart, documents and chats that are made again from what they say of themselves."""
+"""mixers.verifiable_corpus: each question once, held-out ones apart, documents and chats that can be made again from what they say."""
 
 from __future__ import annotations
 

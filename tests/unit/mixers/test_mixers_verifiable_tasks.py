@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma_py.errors import ConfigError, DataError
-from mixers.verifiable_answers import read_answer
+from mixers.verifiable_answers import MONTHS, WEEKDAYS, read_answer
 from mixers.verifiable_problem import LEVELS, ordinal
 from mixers.verifiable_tasks import FAMILIES, check, make, part_of, reward, write_response
 from tests.reference import verifiable_puzzles, verifiable_tasks
@@ -65,9 +65,7 @@ def say_number(answer, evidence, rng):
 
 def say_date(answer, evidence, rng):
     day, month, year = answer.split()
-    number = "January February March April May June July August September October November December".split().index(
-        month
-    )
+    number = MONTHS.index(month)
     return [
         f"{month} {day}, {year}",
         f"{year}-{number + 1:02d}-{int(day):02d}",
@@ -93,7 +91,7 @@ SAYINGS = {
     "date": say_date,
     "weekday": lambda answer, evidence, rng: [answer.lower(), answer[:3], f"**{answer}**."],
     "text": lambda answer, evidence, rng: [f'"{answer}"', f"`{answer}`", f"{answer}."],
-    "numeral": lambda answer, evidence, rng: [answer.upper(), f"{answer}_{{{evidence['base']}}}", f"{answer} (base {evidence['base']})", f"0{answer}"],
+    "numeral": lambda answer, evidence, rng: [answer.upper(), f"{answer}_{{{evidence['base']}}}", f"{answer} base {evidence['base']}", f"0{answer}"],
     "order": say_items,
     "names": lambda answer, evidence, rng: [", ".join(reversed(answer.split(", "))), answer.replace(", ", " and "), answer.upper()],
     "integers": lambda answer, evidence, rng: [answer.strip("[]"), answer.replace(" ", ""), f"`{answer}`", answer.replace(",", "")],
@@ -139,7 +137,7 @@ def miss(answer, evidence, rng):
             "30 February 2000",
         ]
     if kind == "weekday":
-        return [day for day in "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split() if day != answer]
+        return [day for day in WEEKDAYS if day != answer]
     if kind == "text":
         return [
             answer.swapcase(),
