@@ -132,8 +132,8 @@ def identify(settings: VerifiableTasksConfig) -> dict[str, Any]:
     return {
         "version": VERSION,
         **{name: values[name] for name in names},
-        "families": {name: FAMILIES[name].version for name in settings.families},
-        "levels": settings.levels,
+        "families": {name: family.version for name, family in FAMILIES.items() if name in settings.families},
+        "levels": sorted(settings.levels),
     }
 
 

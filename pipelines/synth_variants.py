@@ -99,6 +99,11 @@ def make_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
     return files, facts | {"counts": dict(sorted(maker.counts.items()))}
 
 
+def fingerprint_inputs(corpus: Corpus, settings: SynthVariantsConfig) -> dict[str, Any]:
+    """The prompts, which the settings do not name."""
+    return identify(settings)
+
+
 def main(argv: list[str] | None = None) -> int:
     """spark-submit entry."""
     from pipelines.job_main import run_job

@@ -24,7 +24,7 @@ from pipelines.new_corpus import write_corpus
 from pipelines.shard_files import write_shard
 from pipelines.steps import StepContext, StepResult, Unit, file_lists
 
-VERSION = 1
+VERSION = 1  # raised with a family's version, too
 READS_VIEW = False
 PROBLEM_BYTES = 900  # of text of one problem, about: the mean over all families and levels (docs/verifiable-tasks.md)
 WORK_FOLDER = "_chats"  # below the output while chats are written
@@ -137,6 +137,11 @@ def summarize(facts: list[dict[str, Any]], expected: int) -> dict[str, Any]:
     if total["made"] != expected:
         raise ConservationError("synth verifiable", dict(total) | {"expected": expected})
     return {name: total[name] for name in ("made", "repeated", "other_part")}
+
+
+def fingerprint_inputs(corpus: Corpus, settings: SynthVerifiableConfig) -> dict[str, Any]:
+    """The versions of the families, which the settings do not name."""
+    return identify(settings)
 
 
 def expected_text_bytes(settings: SynthVerifiableConfig) -> int:
