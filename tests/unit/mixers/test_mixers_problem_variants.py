@@ -1,4 +1,4 @@
-"""mixers.problem_variants: a variant is taken when its program prints its answer; what else a model writes is counted, and no program stalls a batch."""
+"""mixers.problem_variants: a variant is taken when its program prints its answer; all else is counted, and no program stalls a batch."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ from tests.chat_server import ChatServer, framed_in, question_of
 
 needs_sandbox = pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bubblewrap here")
 LIMITS = {"wall_sec": 1.5, "cpu_sec": 1.0, "max_memory_bytes": 128 << 20, "max_processes": 8, "max_output_bytes": 4096}
+ASKED = "Bo has 6 boxes of 7 pens. How many pens?"
 SEED = {"text": "Ada has 3 boxes of 4 pens. How many pens has she?", "program": "print(3 * 4)", "answer": "12"}
 
 
-def write_variant(problem="Bo has 6 boxes of 7 pens. How many pens?", program="print(6 * 7)", answer="42"):
+def write_variant(problem=ASKED, program="print(6 * 7)", answer="42"):
     return f"Problem:\n{problem}\nProgram:\n```python\n{program}\n```\nAnswer: {answer}"
 
 
@@ -48,10 +49,12 @@ def stopped(text):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (write_variant(), ("Bo has 6 boxes of 7 pens. How many pens?", "print(6 * 7)", "42")),
-        ("\n" + write_variant().replace("\n", "\r\n") + "\n", ("Bo has 6 boxes of 7 pens. How many pens?", "print(6 * 7)", "42")),
-        (write_variant().replace("Problem:\n", "Problem: ").replace("```python", "\n```"), ("Bo has 6 boxes of 7 pens. How many pens?", "print(6 * 7)", "42")),
-        (write_variant(program="x = 6 * 7\n\nif x:\n    print(x)", answer="$42$."), ("Bo has 6 boxes of 7 pens. How many pens?", "x = 6 * 7\n\nif x:\n    print(x)", "42")),
+        (write_variant(), (ASKED, "print(6 * 7)", "42")),
+        ("\n" + write_variant().replace("\n", "\r\n") + "\n", (ASKED, "print(6 * 7)", "42")),
+        (write_variant().replace("Problem:\n", "Problem: ").replace("```python", "\n```"),
+         (ASKED, "print(6 * 7)", "42")),
+        (write_variant(program="x = 6 * 7\n\nif x:\n    print(x)", answer="$42$."),
+         (ASKED, "x = 6 * 7\n\nif x:\n    print(x)", "42")),
         ("Here you are.\n" + write_variant(), "form"),
         (write_variant() + "\nI hope that helps.", "form"),
         (write_variant().replace("```\nAnswer", "Answer"), "form"),
@@ -77,7 +80,10 @@ def test_what_is_read_of_an_answer(text, expected):
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [(Answer(failure="timeout"), "failed:timeout"), (Answer(text=write_variant(), finish_reason="length"), "unfinished"), (Answer(finish_reason="refusal"), "unfinished")],
+    [
+        (Answer(failure="timeout"), "failed:timeout"), (Answer(text=write_variant(), finish_reason="length"), "unfinished"),
+        (Answer(finish_reason="refusal"), "unfinished"),
+    ],
 )  # fmt: skip
 def test_what_is_no_answer_is_counted_by_its_reason(answer, reason):
     assert parse_variant(answer, "") == reason == judge_dialogue(answer, STYLES["two-friends"], "1")
@@ -87,7 +93,8 @@ def test_what_is_no_answer_is_counted_by_its_reason(answer, reason):
     ("program", "expected"),
     [
         ("print(6 * 7)", True), ("x += 1", True), ("x = 2 ** 5", True), ("print(7 // 2)", True), ("print(-5)", False), ("print('a - b')", False),
-        ("for x in y: pass", True), ("print(len([1, 2]))", True), ("def f() -> int: return 4", True), ("x = 42\nprint(x)", False), ("# 1 + 1\nprint(2)", False),
+        ("for x in y: pass", True), ("print(len([1, 2]))", True), ("def f() -> int: return 4", True), ("x = 42\nprint(x)", False),
+        ("# 1 + 1\nprint(2)", False),
     ],
 )  # fmt: skip
 def test_a_program_that_only_prints_is_told_apart(program, expected):
@@ -112,7 +119,8 @@ def test_the_longest_answers_are_read_in_no_time():
 @pytest.mark.parametrize(
     ("status", "stdout", "stated", "reason"),
     [
-        ("ok", b"42\n", "42", ""), ("ok", b"42.0", "42", ""), ("ok", b"0.75\n", "3/4", ""), ("ok", b"3/4\n", "0.75", ""), ("ok", b"\n1,000\n\n", "1000", ""),
+        ("ok", b"42\n", "42", ""), ("ok", b"42.0", "42", ""), ("ok", b"0.75\n", "3/4", ""), ("ok", b"3/4\n", "0.75", ""),
+        ("ok", b"\n1,000\n\n", "1000", ""),
         ("ok", b"43\n", "42", "wrong_answer"), ("ok", b"0.30000000000000004\n", "0.3", "wrong_answer"), ("ok", b"-42\n", "42", "wrong_answer"),
         ("ok", b"", "42", "printed_form"), ("ok", b"41\n42\n", "42", "printed_form"), ("ok", b"x = 42\n", "42", "printed_form"),
         ("ok", b"\xff42\n", "42", "printed_form"), ("ok", b"nan\n", "42", "printed_form"), ("ok", b"9" * 2000, "42", "printed_form"),
@@ -207,7 +215,8 @@ def test_variants_and_dialogues_tell_where_they_come_from(tmp_path):
 @needs_sandbox
 def test_seeds_without_a_program_that_prints_their_answer_are_left_out(tmp_path):
     seeds = [
-        {}, {"program": " ", "answer": 1}, {"program": "print(1 + 1)"}, {"program": "print(1 + 1)", "answer": True}, {"program": "print(1 + 1)", "answer": "two"},
+        {}, {"program": " ", "answer": 1}, {"program": "print(1 + 1)"}, {"program": "print(1 + 1)", "answer": True},
+        {"program": "print(1 + 1)", "answer": "two"},
         {"program": "print(1 + 1)", "answer": 3}, {"program": "raise ValueError", "answer": 3}, {"program": "while 1: pass", "answer": 3},
         {"program": "print(1 + 1)", "answer": 2.0},
     ]  # fmt: skip
