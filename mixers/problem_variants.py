@@ -207,6 +207,15 @@ def judge_dialogue(answer: Answer, style: Style, stated: str) -> str:
     return "" if check({"kind": "number", "answer": stated}, last).is_right else "wrong_answer"
 
 
+def _read_metadata(text: str | None) -> dict[str, Any]:
+    """One JSON object; what is none has no program."""
+    try:
+        values = load_json(text) if text else {}
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 class _Seed(NamedTuple):
     """A seed problem on its way."""
 
@@ -261,7 +270,7 @@ class ProblemVariantsMaker:
         return pa.RecordBatch.from_pylist(made, schema=DOCUMENT_SCHEMA)
 
     def _read_seed(self, row: dict[str, Any]) -> _Seed | None:
-        metadata = load_json(row["metadata"]) if row["metadata"] else {}
+        metadata = _read_metadata(row["metadata"])
         program, answer = metadata.get(self.settings.program_field), metadata.get(self.settings.answer_field)
         if not isinstance(program, str) or not program.strip() or len(program) > MAX_PROGRAM:
             self.counts["left_out:no_program"] += 1

@@ -221,7 +221,8 @@ def count_solutions(puzzle: Grid) -> int:
 def draw_sudoku(rng: random.Random, level: int) -> Problem:
     """A grid with holes that cells with one candidate, or digits with one place, fill one after the other."""
     while True:
-        grid, puzzle = rng.choice(list_grids()), None
+        grid = rng.choice(list_grids())
+        puzzle: Grid | None = None
         cells = list(range(16))
         rng.shuffle(cells)
         made = list(grid)

@@ -218,7 +218,7 @@ def test_seeds_without_a_program_that_prints_their_answer_are_left_out(tmp_path)
         {}, {"program": " ", "answer": 1}, {"program": "print(1 + 1)"}, {"program": "print(1 + 1)", "answer": True},
         {"program": "print(1 + 1)", "answer": "two"},
         {"program": "print(1 + 1)", "answer": 3}, {"program": "raise ValueError", "answer": 3}, {"program": "while 1: pass", "answer": 3},
-        {"program": "print(1 + 1)", "answer": 2.0},
+        {"program": "print(1 + 1)", "answer": 2.0}, ["no object"],
     ]  # fmt: skip
     rows, counts, questions = run_maker(tmp_path, make_batch(*seeds), [write_variant()], styles=[])
     assert [row["id"] for row in rows] == ["8#variant-0"] and len(questions) == 1
@@ -226,7 +226,7 @@ def test_seeds_without_a_program_that_prints_their_answer_are_left_out(tmp_path)
     ended = {name for name in left_out if name in ("left_out:seed_program:cpu", "left_out:seed_program:timeout")}
     assert len(ended) == 1
     assert {name: number for name, number in left_out.items() if name not in ended} == {
-        "left_out:no_program": 2, "left_out:no_answer": 3, "left_out:seed_wrong_answer": 1, "left_out:seed_program:failed": 1,
+        "left_out:no_program": 3, "left_out:no_answer": 3, "left_out:seed_wrong_answer": 1, "left_out:seed_program:failed": 1,
     }  # fmt: skip
 
 
