@@ -21,7 +21,7 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 
 # no two runs of blanks beside each other are unbounded: a megabyte of them is read in one pass
 _LINE = re.compile(
-    r"^[ \t>*_#`-]*(?:the[ \t]{1,4})?(?:final[ \t]{1,4})?answer[ \t]{0,4}[*_]{0,3}[ \t]{0,4}:[ \t]{0,4}[*_]{0,3}",
+    r"^[ \t>*_#`-]*(?:the[ \t]{1,4})?(?:final[ \t]{1,4})?answer[ \t]{0,4}[*_]{0,3}[ \t]{0,4}:(?:[*_]{1,3}(?=\s|$))?[ \t]{0,4}",
     re.I | re.M,
 )
 _WRAPS = (

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import pytest
 import xxhash
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolma_py.errors import ConfigError, DataError
@@ -101,6 +101,7 @@ SAYINGS = {
 
 
 @pytest.mark.parametrize(("name", "level"), EVERY)
+@settings(max_examples=6)  # each tries a dozen responses
 @given(seed=SEEDS)
 def test_an_odd_form_of_the_answer_is_right(name, level, seed):
     problem = make(name, seed, level)
@@ -167,6 +168,7 @@ def miss(answer, evidence, rng):
 
 
 @pytest.mark.parametrize(("name", "level"), EVERY)
+@settings(max_examples=6)  # each tries a dozen responses
 @given(seed=SEEDS)
 def test_a_near_miss_is_refused(name, level, seed):
     problem = make(name, seed, level)
@@ -184,7 +186,7 @@ def test_a_near_miss_is_refused(name, level, seed):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_answers_of_other_problems_are_wrong(name):
-    problems = [make(name, seed, level) for seed in range(12) for level in LEVELS]
+    problems = [make(name, seed, level) for seed in range(6) for level in LEVELS]
     for problem in problems:
         right = read_answer(problem.answer, problem.evidence)
         for other in problems:
@@ -198,13 +200,13 @@ MIXED = ("number-bases", "unit-conversion", "calendar")
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_no_two_levels_are_equal(name):
-    questions = [{make(name, seed, level).question for seed in range(60)} for level in LEVELS]
-    assert sum(map(len, questions)) == len(set().union(*questions)) > 0.98 * 60 * len(LEVELS)
+    questions = [{make(name, seed, level).question for seed in range(30)} for level in LEVELS]
+    assert sum(map(len, questions)) == len(set().union(*questions)) > 0.98 * 30 * len(LEVELS)
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in MIXED])
 def test_a_higher_level_needs_more_steps(name):
-    sums = [sum(len(make(name, seed, level).solution.split()) for seed in range(40)) for level in LEVELS]
+    sums = [sum(len(make(name, seed, level).solution.split()) for seed in range(25)) for level in LEVELS]
     assert sums == sorted(sums) and len(set(sums)) == len(LEVELS)
 
 
@@ -226,7 +228,7 @@ def guesses(question, evidence):
 def test_the_answer_does_not_stand_at_one_place_of_the_question(name, level):
     """A rule `always say the k-th word` is right in less than half of the problems."""
     hits: Counter[object] = Counter()
-    for seed in range(40):
+    for seed in range(24):
         problem = make(name, seed, level)
         right = read_answer(problem.answer, problem.evidence)
         hits.update(
@@ -236,7 +238,7 @@ def test_the_answer_does_not_stand_at_one_place_of_the_question(name, level):
                 if read_answer(said, problem.evidence) == right
             }
         )
-    assert max(hits.values(), default=0) < 20, hits.most_common(3)
+    assert max(hits.values(), default=0) < 12, hits.most_common(3)
 
 
 _EQUATION = re.compile(r"((?:\(?-?\d+(?:/\d+)?\)?) (?:[-+*/] \(?-?\d+\)? ?)+)= (-?\d+(?:/\d+)?)")
@@ -265,7 +267,7 @@ def test_problems_of_a_seed_stay_what_they_were():
 @pytest.mark.parametrize("name", FAMILIES)
 def test_another_seed_gives_other_questions(name):
     for level in LEVELS:
-        one, two = ({make(name, seed, level).question for seed in range(start, start + 50)} for start in (0, 1000))
+        one, two = ({make(name, seed, level).question for seed in range(start, start + 30)} for start in (0, 1000))
         assert len(one & two) <= 1
 
 
