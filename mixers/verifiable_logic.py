@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from mixers.verifiable_problem import PEOPLE, Family, Problem, join_words, make_problem
 
 NUM_IN_LINE = (3, 4, 5, 6, 7)
-NUM_ISLANDERS = (2, 3, 4, 5, 6)
+NUM_ISLANDERS = (3, 4, 5, 6, 7)  # of two, the one who speaks first would be the only knight in half of the problems
 NUM_HOLES = (4, 6, 8, 10, 11)
 MAX_CASES = 7  # wrong cases that a solution goes through one by one; of more it says how many break which statement
 
@@ -49,38 +50,47 @@ def _draw_clue(rng: random.Random, names: Sequence[str], places: Sequence[int]) 
     return Clue(f"{a} is not the {said} in the line.", ["not_at", a, place], lambda p: p[one] != place)
 
 
+@functools.cache
+def _list_orders(size: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(itertools.permutations(range(size)))
+
+
+def _mark_orders(clue: Clue, orders: Sequence[Sequence[int]]) -> int:
+    """A bit for each order, set where the clue holds."""
+    return int("".join("1" if clue.holds(order) else "0" for order in orders), 2)
+
+
 def draw_order(rng: random.Random, level: int) -> Problem:
     """People in a line; clues until one order is left, and none of them is superfluous."""
     names = sorted(rng.sample(PEOPLE, NUM_IN_LINE[level - 1]))
     size = len(names)
-    orders = list(itertools.permutations(range(size)))  # places by person
+    orders = _list_orders(size)  # places by person
     places = rng.choice(orders)
-    clues: list[Clue] = []
-    left = orders
-    while len(left) > 1:
+    clues: list[tuple[Clue, int]] = []
+    every = left = (1 << len(orders)) - 1
+    while left.bit_count() > 1:
         clue = _draw_clue(rng, names, places)
-        fewer = [order for order in left if clue.holds(order)]
-        if len(fewer) < len(left):
-            clues.append(clue)
-            left = fewer
-    for clue in list(clues):
-        others = [other for other in clues if other is not clue]
-        if sum(1 for order in orders if all(other.holds(order) for other in others)) == 1:
+        marks = _mark_orders(clue, orders)
+        if left & marks != left:
+            clues.append((clue, marks))
+            left &= marks
+    for item in list(clues):
+        others = [other for other in clues if other is not item]
+        if functools.reduce(operator.and_, [marks for _, marks in others], every).bit_count() == 1:
             clues = others
     rng.shuffle(clues)
     in_line = [names[places.index(place)] for place in range(size)]
-    steps, left = [f"{size} people can stand in {len(orders)} orders."], orders
-    for clue in clues:
-        left = [order for order in left if clue.holds(order)]
-        steps.append(f"{clue.said} {len(left)} {'order is' if len(left) == 1 else 'orders are'} left.")
+    steps, left = [f"{size} people can stand in {len(orders)} orders."], every
+    for clue, marks in clues:
+        left &= marks
+        steps.append(f"{clue.said} {left.bit_count()} {'order is' if left.bit_count() == 1 else 'orders are'} left.")
     steps.append(f"The one that is left, from the front: {', '.join(in_line)}.")
     question = (
-        f"{join_words(names)} stand in a line, one behind the other. {' '.join(clue.said for clue in clues)} In which order do they stand? Give "
-        "all names from the front to the back, with commas between."
+        f"{join_words(names)} stand in a line, one behind the other. {' '.join(clue.said for clue, _ in clues)} In which order do they stand? "
+        "Give all names from the front to the back, with commas between."
     )
-    return make_problem(
-        question, steps, ", ".join(in_line), "order", names=names, clues=[clue.values for clue in clues]
-    )
+    said = [clue.values for clue, _ in clues]
+    return make_problem(question, steps, ", ".join(in_line), "order", names=names, clues=said)
 
 
 class Statement(NamedTuple):
