@@ -26,7 +26,7 @@ from pipelines.steps import StepContext, StepResult, Unit, file_lists
 
 VERSION = 1  # raised with a family's version, too
 READS_VIEW = False
-PROBLEM_BYTES = 900  # of text of one problem, about: the mean over all families and levels (docs/verifiable-tasks.md)
+PROBLEM_BYTES = 620  # of text of one problem, about: the mean over all families and levels (docs/verifiable-tasks.md)
 WORK_FOLDER = "_chats"  # below the output while chats are written
 
 
