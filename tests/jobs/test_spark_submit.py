@@ -50,7 +50,10 @@ def make_steps(folder: Path) -> list[tuple[str, dict[str, Any]]]:
         ("materialize", {"output": str(folder / "apart")}),
         ("synth", SYNTH | {"output": str(folder / "made")}),
         ("synth_verifiable", {"output": str(folder / "tasks"), "num_problems": 3}),
-        ("synth_variants", {"output": str(folder / "variants"), "endpoint": NOBODY | {"cache": str(folder / "answers")}}),
+        (
+            "synth_variants",
+            {"output": str(folder / "variants"), "endpoint": NOBODY | {"cache": str(folder / "answers")}},
+        ),
         ("export_dolma", {"output": str(folder / "tree"), "attributes": ["lengths-v1"]}),
     ]
     return [(kind, {key: value for key, value in step.items() if key != "name"}) for kind, step in ordered]

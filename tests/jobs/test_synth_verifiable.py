@@ -16,7 +16,6 @@ from pipelines.build_recipe import BuildOptions, build
 from pipelines.job_main import plan_step_file
 from pipelines.recipe import Recipe
 
-
 FAMILIES = ["calendar", "sudoku-4x4", "sets"]  # in the order in which they are known
 LEVELS = [1, 4]
 
@@ -85,6 +84,7 @@ def test_made_documents_are_a_source_of_the_same_recipe(make, tmp_path):
         {
             "kind": "synth",
             "recipe": "verifiable",
+            "families": FAMILIES,
             "output": "{corpus}/made/verifiable",
             "num_problems": 2,
             "levels": [1],
