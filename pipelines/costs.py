@@ -55,6 +55,8 @@ COSTS = {
     ),  # by tiktoken; a vocabulary that it does not take goes at 1.5 (docs/tokenize.md)
     "materialize": Cost(20.0, 2.0, 4.0, 0.35),
     "synth": Cost(0.09, 3.0, 6.0, 0.4),  # cwe; the tagger of words takes nearly all of it (docs/long-context-data.md)
+    "synth_verifiable": Cost(1.0, 3.0, 0.0, 0.25),  # docs/verifiable-tasks.md
+    "synth_variants": Cost(1e3, 3.0, 4.0, 4.0),  # the endpoint and its programs take the time: docs/verifiable-tasks.md
     "read_plain": Cost(40.0, 1.5, 4.0, 0.35),
     "write_plain": Cost(40.0, 1.5, 4.0, 0.5),
     "export_dolma": Cost(15.0, 2.0, 6.0, 0.5),

@@ -41,10 +41,14 @@ KINDS = {
     "tokenize": ("pipelines.make_tokens", "MakeTokensConfig"),
     "materialize": ("pipelines.materialize_view", "MaterializeConfig"),
     "synth": ("pipelines.synth_documents", "SynthConfig"),
+    "synth_verifiable": ("pipelines.synth_verifiable", "SynthVerifiableConfig"),
+    "synth_variants": ("pipelines.synth_variants", "SynthVariantsConfig"),
     "read_plain": ("pipelines.read_plain_files", "ReadPlainConfig"),
     "write_plain": ("pipelines.write_plain_files", "WritePlainConfig"),
     "export_dolma": ("pipelines.export_dolma", "ExportDolmaConfig"),
 }
+# recipe of a step of kind synth -> the kind that does it, where that is another
+SYNTH_KINDS = {"verifiable": "synth_verifiable", "problem-variants": "synth_variants"}
 # command -> kind of its job, for `dolma-py settings`
 SETTINGS = {
     "ingest": "ingest", "tag": "tag", "decontaminate": "tag", "classifier train": "train_classifier",
@@ -52,6 +56,7 @@ SETTINGS = {
     "dedup paragraphs": "dedup_paragraphs", "dedup minhash": "dedup_minhash", "dedup substring": "dedup_substring",
     "materialize": "materialize", "mix partition": "partition", "mix plan": "plan_mix", "mix sample": "sample_mix", "tokenize": "tokenize",
     "export dolma": "export_dolma", "language-model train": "train_language_model", "synth": "synth",
+    "synth verifiable": "synth_verifiable", "synth problem-variants": "synth_variants",
 }  # fmt: skip
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"  # of a step
 NO_FILE = "no such file"  # rule of a ConfigError for an option that names one
@@ -191,6 +196,8 @@ def build_step(index: int, values: dict[str, Any], place: SettingsPlace | None =
     if kind not in KINDS:
         raise ConfigError(f"steps.{index}.kind", kind, f"expected one of {sorted(KINDS)}")
     name = str(name or kind)
+    if kind == "synth":
+        kind = SYNTH_KINDS.get(str(rest.get("recipe")), kind)
     if re.fullmatch(NAME_PATTERN, name) is None:
         key = place.key("name") if place else f"steps.{index}.name"
         raise ConfigError(key, name, "expected letters, digits, _ and -: it names a folder", where=where)

@@ -31,7 +31,7 @@ MEMORY_SETTINGS = {
 # kinds whose tasks read splits of a view, which the recipe's split_bytes bounds
 SPLIT_KINDS = (
     "tag", "dedup_exact", "dedup_urls", "dedup_paragraphs", "dedup_minhash", "dedup_substring", "train_tokenizer", "tokenize",
-    "materialize", "export_dolma", "train_language_model", "synth",
+    "materialize", "export_dolma", "train_language_model", "synth", "synth_variants",
 )  # fmt: skip
 
 

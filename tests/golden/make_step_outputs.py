@@ -77,6 +77,7 @@ COPIES = {  # of the corpus of made_copies
     "materialize": Output(
         "materialize", ["../view/listing.jsonl", "../view/documents/*/*.parquet", "../view/attributes/*/*/*.parquet"]
     ),
+    "verifiable": Output("verifiable", ["../verifiable/listing.jsonl", "../verifiable/documents/*/*.parquet"]),
     "export": Output("export", ["../tree/documents/*/*.gz", "../tree/attributes/*/*/*.gz"]),
 }  # fmt: skip
 TREE = {  # of the corpus that ingest makes of the exported tree
@@ -114,6 +115,7 @@ def make_copies_recipe(folder: Path) -> dict[str, Any]:
             {"name": "partition", "kind": "partition", "score": "lengths-v1.num_words", "num_buckets": 5, "max_docs": 40},
             {"name": "shards", "kind": "tokenize", "mix": "copies", "tokens_per_part": 40_000},
             {"name": "materialize", "kind": "materialize", "output": str(folder / "view"), "row_group_text_bytes": 30_000},
+            {"name": "verifiable", "kind": "synth", "recipe": "verifiable", "output": str(folder / "verifiable"), "num_problems": 2},
             {"name": "export", "kind": "export_dolma", "output": str(folder / "tree"), "attributes": ["lengths-v1"]},
         ],
     }  # fmt: skip

@@ -33,6 +33,9 @@ SYNTH = {
     "sections": {"min_document_tokens": 60, "max_document_tokens": 4000, "min_tokens": 20, "max_tokens": 2000},
 }  # fmt: skip
 
+# none of these documents has a program, so nothing is asked
+NOBODY = {"base_url": "http://127.0.0.1:9/v1", "model": "m"}
+
 
 def make_steps(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     """(kind, settings) of every job: the made recipe's, and those that it does without."""
@@ -46,6 +49,11 @@ def make_steps(folder: Path) -> list[tuple[str, dict[str, Any]]]:
         ("partition", {"num_buckets": 4}),
         ("materialize", {"output": str(folder / "apart")}),
         ("synth", SYNTH | {"output": str(folder / "made")}),
+        ("synth_verifiable", {"output": str(folder / "tasks"), "num_problems": 3}),
+        (
+            "synth_variants",
+            {"output": str(folder / "variants"), "endpoint": NOBODY | {"cache": str(folder / "answers")}},
+        ),
         ("export_dolma", {"output": str(folder / "tree"), "attributes": ["lengths-v1"]}),
     ]
     return [(kind, {key: value for key, value in step.items() if key != "name"}) for kind, step in ordered]
@@ -82,7 +90,7 @@ def test_every_job_has_a_main():
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("_spark_of_this_run")
 def test_every_job_runs_by_spark_submit(tmp_path, repository):
-    """20 sessions, seven minutes. The two trees stand in one folder, one after the other: settings name paths."""
+    """22 sessions, eight minutes. The two trees stand in one folder, one after the other: settings name paths."""
     import pyspark
 
     submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
