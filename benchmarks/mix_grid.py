@@ -27,8 +27,9 @@ from dolma_py.config import build_config
 from mixers.mix_limits import expand_shares
 from mixers.mix_optimize import choose_mix, limits_of
 from mixers.mix_optimize_config import OptimizeConfig
-from mixers.mix_proxies import ProxyRuns, leave_out_small, read_source
+from mixers.mix_proxies import ProxyRuns, leave_out_small
 from mixers.mix_swarm import grid_mixes
+from mixers.training_runs import read_source
 
 SOURCES = {"web": "web/web_c4_sample-*", "code": "code/code_oss-*", "math": "math/math_stacks-*"}
 NUM_CHARS = 2_000_000  # of each source's documents
@@ -57,14 +58,17 @@ def digest_bytes(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def write_sources(folder: Path, pool: Path, vocab: int) -> None:
+def hold_out(texts: dict[str, list[str]]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """(texts to train on, held-out texts) of each source; copies of held-out texts are not trained on."""
+    heldout = {name: every[::HELDOUT_EVERY][:HELDOUT_DOCS] for name, every in texts.items()}
+    held = {name: set(some) for name, some in heldout.items()}
+    return {name: [text for text in every if text not in held[name]] for name, every in texts.items()}, heldout
+
+
+def write_sources(folder: Path, trained: dict[str, list[str]], heldout: dict[str, list[str]], vocab: int) -> None:
     """A folder of shards for each source; all held-out documents stand in the first one's."""
     import tokenizers
 
-    texts = {name: read_texts(pool, pattern) for name, pattern in SOURCES.items()}
-    heldout = {name: every[::HELDOUT_EVERY][:HELDOUT_DOCS] for name, every in texts.items()}
-    held = {name: set(some) for name, some in heldout.items()}
-    trained = {name: [text for text in every if text not in held[name]] for name, every in texts.items()}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
@@ -102,7 +106,8 @@ def write_sources(folder: Path, pool: Path, vocab: int) -> None:
             "files": [{"path": "part-00000.npy", "tokens": len(ids), "documents": len(every), "checksum": digest}],
         }  # fmt: skip
         (folder / name / "manifest.json").write_text(json.dumps(manifest))
-        print(f"{name}: {len(ids):,} tokens of {len(every)} documents, {len(heldout[name])} held out", flush=True)
+        held = len(heldout.get(name, ()))
+        print(f"{name}: {len(ids):,} tokens of {len(every)} documents, {held} held out", flush=True)
 
 
 def main() -> None:
@@ -122,7 +127,9 @@ def main() -> None:
     logging.getLogger("dolma_py").setLevel(logging.INFO)
     shards, last = Path(arguments.output) / "shards", list(SOURCES)[-1]
     if not (shards / last / "manifest.json").is_file():
-        write_sources(shards, Path(os.environ["DOLMA_PY_DATA"]) / "pool", arguments.vocab)
+        pool = Path(os.environ["DOLMA_PY_DATA"]) / "pool"
+        trained, heldout = hold_out({name: read_texts(pool, pattern) for name, pattern in SOURCES.items()})
+        write_sources(shards, trained, heldout, arguments.vocab)
     settings = build_config(OptimizeConfig, make_settings(arguments, shards))
     sources = {name: read_source(name, str(shards / name), arguments.tokens) for name in SOURCES}
     runs = ProxyRuns(settings, sources, str(Path(arguments.output) / "runs"))

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from dolma_py.cli_classifier import Replace, add_classifier_commands
-from dolma_py.cli_mix import add_optimize_command
+from dolma_py.cli_compare import COMPARE_COMMANDS, add_compare_command
+from dolma_py.cli_mix import MIX_COMMANDS, add_mix_commands
 from dolma_py.cli_trace import add_trace_commands
 from dolma_py.cli_train import add_soup_command, add_train_command
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
@@ -37,7 +38,8 @@ COMMANDS = {
     "mix partition": "pipelines.commands:run_job_command",
     "mix plan": "pipelines.commands:run_job_command",
     "mix sample": "pipelines.commands:run_job_command",
-    "mix optimize": "mixers.mix_optimize:run_optimize",
+    **MIX_COMMANDS,
+    **COMPARE_COMMANDS,
     "tokenize": "pipelines.commands:run_job_command",
     "train": "train_bridge.run_training:train",
     "train launch": "train_bridge.launcher:launch",
@@ -52,7 +54,6 @@ COMMANDS = {
     "export hf": "train_bridge.run_export:export_hf",
     "settings": "pipelines.commands:run_settings",
     "settings train": "train_bridge.train_config:print_settings",
-    "settings mix optimize": "mixers.mix_optimize:print_settings",
     "doctor": "dolma_py.doctor:run_doctor",
 }
 # package that a missing module belongs to -> extra that brings it
@@ -352,7 +353,7 @@ _job_command(app, "synth", "synth", "Make documents of others: --set recipe=NAME
 _job_command(mix_app, "mix partition", "partition", "Cells by source, topic, exact quality percentile; thresholds.")
 _job_command(mix_app, "mix plan", "plan_mix", "Tokens per source and quality bucket for a token budget.")
 _job_command(mix_app, "mix sample", "sample_mix", "Copies of every document, by hash of its id.")
-add_optimize_command(mix_app, call)
+add_mix_commands(mix_app, call)
 _job_command(app, "tokenize", "tokenize", "Tokenize a sampled mix, shuffle globally, write shards.")
 
 
@@ -390,6 +391,7 @@ def export_hf(
 
 add_train_command(app, call)
 add_soup_command(app, call)
+add_compare_command(app, call)
 
 
 @app.command()
@@ -481,7 +483,7 @@ def settings(
 ) -> None:
     """What --config and --set of a command take: every setting with its default and its meaning, as YAML."""
     name = " ".join(command)
-    if name in ("train", "mix optimize"):
+    if f"settings {name}" in COMMANDS:
         call(f"settings {name}")
     else:
         call("settings", name=name)

@@ -28,9 +28,10 @@ from mixers.mix_limits import MixLimits, expand_shares, find_limits, natural_sha
 from mixers.mix_optimize_config import OptimizeConfig
 from mixers.mix_optimize_text import render_markdown, render_plan_settings
 from mixers.mix_optimum import Law, Optimum, find_optimum
-from mixers.mix_proxies import ProxyRuns, Source, describe_sources, leave_out_small, plan_evaluations, read_source
+from mixers.mix_proxies import ProxyRuns, leave_out_small
 from mixers.mix_regression import LogLinear, check_mixes, fit_log_linear, leave_one_out, measure_fit
 from mixers.mix_swarm import draw_mixes
+from mixers.training_runs import Source, describe_sources, plan_evaluations, read_source
 
 Floats = npt.NDArray[np.float64]
 REPORT_VERSION = 1
@@ -208,7 +209,7 @@ def _describe_sources(
 def _describe_plan(settings: OptimizeConfig, sources: dict[str, Source], limits: MixLimits, mixes: Floats) -> str:
     proxy = settings.proxy
     instances = proxy.steps * proxy.batch_instances
-    evaluations = plan_evaluations(settings, sources)
+    evaluations = plan_evaluations(settings.tasks, sources, proxy.sequence_tokens)
     extra = 2 if settings.measure_chosen else 0
     lines = [
         f"{len(mixes) + extra} runs of {instances * proxy.sequence_tokens} tokens ({settings.runs} fitted, {settings.heldout_runs} "

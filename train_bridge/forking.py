@@ -7,7 +7,6 @@ be others. What the new run's config.json says of its parent does not hold a pat
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import torch
 
 from dolma_py.config import build_config, fingerprint
 from dolma_py.errors import ConfigError, DataError
+from dolma_py.run_folders import split_run
 from train_bridge import hf_parent
 from train_bridge.checkpoint import list_checkpoints, load_weights_and_moments
 from train_bridge.hf_files import is_hf_folder, load_hf_weights, read_description
@@ -39,20 +39,6 @@ class Parent(NamedTuple):
     @property
     def is_hf(self) -> bool:
         return bool(self.description["form"] == "huggingface")
-
-
-def split_run(run: str) -> tuple[Path, int | None]:
-    """RUN@STEP as folder and step; None where no step is named. A folder whose name looks like it is a folder.
-
-    Examples
-    --------
-    >>> split_run("runs/a@1000")
-    (PosixPath('runs/a'), 1000)
-    >>> split_run("runs/a")
-    (PosixPath('runs/a'), None)
-    """
-    match = re.fullmatch(r"(.+)@(\d+)", run)
-    return (Path(match[1]), int(match[2])) if match and not Path(run).is_dir() else (Path(run), None)
 
 
 def local_path(option: str, path: str) -> Path:

@@ -26,7 +26,7 @@ from train_bridge.shard_cache import is_remote, open_shard_file
 from train_bridge.text_tokenizer import TextTokenizer
 from train_bridge.train_config import TrainConfig
 
-EVALUATION_VERSION = 2  # raised whenever the same files may give other numbers
+EVALUATION_VERSION = 3  # raised whenever the same files may give other numbers
 
 
 def evaluate(
@@ -43,7 +43,8 @@ def evaluate(
     max_docs_per_source : int    first documents of each source only; None: all
 
     Returns  what is written: texts, bytes and bits per byte of model and compressor; documents that the tokenizer does not
-    give back unchanged are left out and counted, because bits of another text say nothing.
+    give back unchanged are left out and counted, because bits of another text say nothing. Values of each document and item, and
+    digests of what they are, let two evaluations be compared in pairs.
     """
     started = time.perf_counter()
     manifest = read_manifest(shards)
@@ -127,8 +128,8 @@ class _Scorer:
         self.window_tokens, self.overlap_tokens = window_tokens, window_tokens // 2
 
     def score_documents(self, texts: list[str]) -> dict[str, Any]:
-        kept, windows, num_lossy, num_tokens = [], [], 0, 0
-        for text in texts:
+        kept, rows, windows, num_lossy, num_tokens = [], [], [], 0, 0
+        for row, text in enumerate(texts):
             ids = self.tokenizer.encode(text)
             if not ids or self.tokenizer.decode(ids) != text:
                 num_lossy += 1
@@ -142,12 +143,16 @@ class _Scorer:
             )
             num_tokens += len(ids)
             kept.append(text.encode())
+            rows.append(row)
         bits = score_windows(self.model, windows, num_texts=len(kept))
         zstd_bits, zstd_joined = zstd_bits_per_byte(kept)
-        return _summarize(bits, zstd_bits, [len(text) for text in kept]) | {
+        sizes = [len(text) for text in kept]
+        return _summarize(bits, zstd_bits, sizes) | {
             "tokens": num_tokens,
             "documents_not_kept_by_tokenizer": num_lossy,
             "zstd_one_frame_bits_per_byte": zstd_joined,
+            "texts_digest": fingerprint(texts),
+            "per_document": {"rows": rows, "bits": bits, "bytes": sizes},
         }
 
     def score_items(self, items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -187,6 +192,7 @@ class _Scorer:
             "standard_error": deviation / math.sqrt(len(items)),
             "byte_weighted": means.byte_weighted,
             **_compress_answers(contexts, answers),
+            "texts_digest": fingerprint([[item["id"], item_context(item), item["answer"]] for item in items]),
             "per_item": {item["id"]: bits[index] / sizes[index] for index, item in enumerate(items)},
         }
 

@@ -15,10 +15,11 @@ import pytest
 
 from dolma_py.config import build_config, load_yaml
 from dolma_py.errors import ConfigError, DataError
-from mixers import mix_proxies
+from mixers import training_runs
 from mixers.mix_optimize import OptimizeConfig, limits_of, optimize, run_optimize
 from mixers.mix_optimize_text import render_plan_settings, round_shares
-from mixers.mix_proxies import ProxyRuns, describe_sources, join_items, read_source
+from mixers.mix_proxies import ProxyRuns
+from mixers.training_runs import describe_sources, join_items, read_source
 from tests.conftest import REPOSITORY
 from tests.made_proxies import LAWS, bits_per_byte
 from tests.made_shards import write_byte_tokenizer, write_shards
@@ -45,7 +46,7 @@ def config_file(tmp_path):
 
 @pytest.fixture
 def made(monkeypatch):
-    monkeypatch.setattr(mix_proxies, "COMMAND", FAKE)
+    monkeypatch.setattr(training_runs, "COMMAND", FAKE)
     monkeypatch.delenv("MADE_PROXIES_SLEEP", raising=False)
     monkeypatch.delenv("MADE_PROXIES_FAIL", raising=False)
     return monkeypatch
@@ -152,8 +153,8 @@ def test_weights_go_when_they_are_not_kept(config_file, tmp_path, made):
 
 _DRIVER = """
 import sys
-from mixers import mix_proxies
-mix_proxies.COMMAND = (sys.executable, sys.argv[1])
+from mixers import training_runs
+training_runs.COMMAND = (sys.executable, sys.argv[1])
 from mixers.mix_optimize import optimize
 optimize(config=sys.argv[2], output=sys.argv[3], overrides=sys.argv[4:], dry_run=False)
 """
@@ -287,8 +288,8 @@ def test_a_real_proxy_is_trained_on_its_mix(tmp_path):
             "proxy": {"config": str(tiny), "steps": 10, "batch_instances": 4, "sequence_tokens": 16, "retries": 0},
         },
     )  # fmt: skip
-    sources = {name: read_source("x", str(tmp_path / name), 16) for name in ("a", "b")}
-    runs = ProxyRuns(settings, sources, str(tmp_path / "runs"))
+    described = {name: read_source("x", str(tmp_path / name), 16) for name in ("a", "b")}
+    runs = ProxyRuns(settings, described, str(tmp_path / "runs"))
     values = runs.measure([{"a": 0.25, "b": 0.75}])
     folder = runs.folder_of({"b": 0.75, "a": 0.25})
     assert 0 < values[0, 0] < 20 and json.loads(Path(folder, "mix.json").read_text()) == {
@@ -300,3 +301,10 @@ def test_a_real_proxy_is_trained_on_its_mix(tmp_path):
     assert {name: source["target_ratio"] for name, source in sources.items()} == {"a": 0.25, "b": 0.75}
     # 40 instances, one epoch: the mixture is read whole
     assert 40 <= manifest["instances"]["instances"] < 44
+    # weights that are not kept cost new runs when other tasks are asked, of the same values
+    proxy = settings.proxy.model_copy(update={"keep_weights": False})
+    for max_docs in (1, 2):
+        again = settings.model_copy(update={"proxy": proxy, "max_docs": max_docs})
+        other = ProxyRuns(again, described, str(tmp_path / "runs")).measure([{"a": 0.25, "b": 0.75}])
+        assert not (folder / "train" / "checkpoints").exists() and (folder / "train" / "metrics.json").exists()
+    assert other[0, 0] == values[0, 0]

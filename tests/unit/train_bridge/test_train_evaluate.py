@@ -194,7 +194,10 @@ def test_evaluation_counts_what_is_there(finished_run, tmp_path):
     num_bytes = sum(len(text.encode()) for text in TEXTS)
     prose = result["sources"]["prose"]
     assert (prose["documents"], prose["bytes"]) == (3, num_bytes)
-    assert result["sources"]["empty"]["documents"] == 0
+    assert result["sources"]["empty"]["documents"] == 0 and result["sources"]["empty"]["per_document"]["rows"] == []
+    each = prose["per_document"]
+    assert each["rows"] == [0, 1, 2] and each["bytes"] == [len(text.encode()) for text in TEXTS]
+    assert sum(each["bits"]) / num_bytes == pytest.approx(prose["bits_per_byte"])
     assert result["all_documents"]["bits_per_byte"] == pytest.approx(prose["bits_per_byte"])
     compress = zstandard.ZstdCompressor(level=19, write_checksum=False).compress
     alone = sum(8 * len(compress(text.encode())) for text in TEXTS) / num_bytes
@@ -209,6 +212,9 @@ def test_evaluation_counts_what_is_there(finished_run, tmp_path):
     assert again == result
     first = evaluate(run=str(output), shards=str(shards), items=None, output=None, max_docs_per_source=1)
     assert first["sources"]["prose"]["bytes"] == len(TEXTS[0])
+    assert first["sources"]["prose"]["per_document"]["bits"] == pytest.approx(each["bits"][:1])
+    # pairs are made where digests agree, and these are of other documents
+    assert first["sources"]["prose"]["texts_digest"] != prose["texts_digest"]
 
 
 def test_an_older_checkpoint_has_an_evaluation_of_its_own(finished_run):
