@@ -21,6 +21,7 @@ from dolma_py import config
 from dolma_py.corpus import Corpus, read_view
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.endpoint import Endpoint
+from dolma_py.hashing import derive_seed, hash_ids, uniform_hash
 from dolma_py.listing import Split
 from dolma_py.storage import WrittenFile
 from dolma_py.views import View
@@ -45,6 +46,9 @@ class SynthConfig(LongContextConfig):
         pattern=r"^[A-Za-z0-9{}_.-]+$",
         description="source of the made documents; {source} is the parent's, {recipe} the recipe's name",
     )
+    documents_frac: float = Field(
+        default=1.0, gt=0, le=1, description="share of the view's documents that are looked at, by a hash of their ids"
+    )
     row_group_text_bytes: int = Field(default=16 << 20, ge=1, description="text in one row group, in bytes")
 
 
@@ -60,6 +64,7 @@ def run(context: StepContext, settings: SynthConfig) -> StepResult:
     params = {"settings": values, "tokenizer_checksum": checksum, "seed": context.seed}
     tokenizer = cached_tokenizer(path, checksum, where=name)
     made = [identify(settings), tokenizer.fingerprint, settings.source, settings.row_group_text_bytes]
+    made += [settings.documents_frac] if settings.documents_frac < 1 else []
     mark = config.fingerprint("synth", VERSION, context.need_view().fingerprint, context.seed, *made)
     units = plan_units(context, target, params, lambda source: name_source(settings, source))
     return write_corpus(context, target, units, make_split, mark, summarize)
@@ -96,7 +101,7 @@ def make_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
     def read(endpoint: Endpoint | None) -> Iterator[pa.RecordBatch]:
         column = DOCUMENT_SCHEMA.get_field_index("source")
         for batch in read_view(corpus, view, split):
-            documents = batch.documents.cast(DOCUMENT_SCHEMA)
+            documents = take_share(batch.documents, settings.documents_frac, params["seed"]).cast(DOCUMENT_SCHEMA)
             for start in range(0, documents.num_rows, ROWS_AT_ONCE):
                 made = maker.make(documents.slice(start, ROWS_AT_ONCE), endpoint)
                 source = pa.array([params["source"]] * made.num_rows, pa.string())
@@ -108,6 +113,14 @@ def make_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
             row_group_text_bytes=settings.row_group_text_bytes,
         )  # fmt: skip
     return files, facts | {"counts": dict(sorted(maker.counts.items()))}
+
+
+def take_share(documents: pa.RecordBatch, frac: float, seed: int) -> pa.RecordBatch:
+    """The documents whose ids' hashes are below `frac`."""
+    if frac >= 1:
+        return documents
+    hashes = hash_ids(documents.column("id"), seed=derive_seed(seed, "synth share"), name="synth")
+    return documents.filter(pa.array(uniform_hash(hashes, seed=derive_seed(seed, "synth share")) < frac))
 
 
 def fingerprint_inputs(corpus: Corpus, settings: SynthConfig) -> list[object]:
