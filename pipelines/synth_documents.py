@@ -101,7 +101,7 @@ def make_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
     def read(endpoint: Endpoint | None) -> Iterator[pa.RecordBatch]:
         column = DOCUMENT_SCHEMA.get_field_index("source")
         for batch in read_view(corpus, view, split):
-            documents = take_share(batch.documents, settings.documents_frac, params["seed"]).cast(DOCUMENT_SCHEMA)
+            documents = take_share(batch.documents, settings, params["seed"]).cast(DOCUMENT_SCHEMA)
             for start in range(0, documents.num_rows, ROWS_AT_ONCE):
                 made = maker.make(documents.slice(start, ROWS_AT_ONCE), endpoint)
                 source = pa.array([params["source"]] * made.num_rows, pa.string())
@@ -115,12 +115,12 @@ def make_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
     return files, facts | {"counts": dict(sorted(maker.counts.items()))}
 
 
-def take_share(documents: pa.RecordBatch, frac: float, seed: int) -> pa.RecordBatch:
-    """The documents whose ids' hashes are below `frac`."""
-    if frac >= 1:
+def take_share(documents: pa.RecordBatch, settings: SynthConfig, seed: int) -> pa.RecordBatch:
+    """The documents whose ids' hashes are below documents_frac; other ones for another recipe."""
+    if settings.documents_frac >= 1:
         return documents
-    hashes = hash_ids(documents.column("id"), seed=derive_seed(seed, "synth share"), name="synth")
-    return documents.filter(pa.array(uniform_hash(hashes, seed=derive_seed(seed, "synth share")) < frac))
+    hashes = hash_ids(documents.column("id"), seed=seed, name=f"synth {settings.recipe}")
+    return documents.filter(pa.array(uniform_hash(hashes, seed=derive_seed(seed, "synth share")) < settings.documents_frac))
 
 
 def fingerprint_inputs(corpus: Corpus, settings: SynthConfig) -> list[object]:
