@@ -26,7 +26,8 @@ def measure(shards: str, sequence_tokens: int, group_files: int) -> list[dict[st
         space = packed.num_instances * sequence_tokens
         rows.append(
             {
-                "way": f"best fit, longer documents {long_documents}", "instances": packed.num_instances, "padding": packed.num_padding_tokens / space,
+                "way": f"best fit, longer documents {long_documents}", "instances": packed.num_instances,
+                "padding": packed.num_padding_tokens / space,
                 "dropped": packed.num_dropped_tokens / manifest.tokens, "cut": _share_longer(packed, sequence_tokens),
             }
         )  # fmt: skip
@@ -36,7 +37,13 @@ def measure(shards: str, sequence_tokens: int, group_files: int) -> list[dict[st
     cut = sum(int((span[:, 0] // sequence_tokens != (span[:, 1] - 1) // sequence_tokens).sum()) for span in spans)
     left = manifest.tokens - sum(whole) * sequence_tokens
     rows.append(
-        {"way": "concatenated", "instances": sum(whole), "padding": 0.0, "dropped": left / manifest.tokens, "cut": cut / manifest.documents}
+        {
+            "way": "concatenated",
+            "instances": sum(whole),
+            "padding": 0.0,
+            "dropped": left / manifest.tokens,
+            "cut": cut / manifest.documents,
+        }
     )
     return rows
 

@@ -14,8 +14,8 @@ from dolma_py.views import View
 from pipelines.done_steps import DONE, RECOUNT, State, find_standing
 from pipelines.ingest_inputs import IngestConfig, NewInputs, describe_inputs
 from pipelines.recipe import Recipe, Step, name_settings
-from pipelines.step_outputs import find_maker, list_outputs
 from pipelines.session import SessionConfig, count_cores, driver_heap_bytes
+from pipelines.step_outputs import find_maker, list_outputs
 from pipelines.steps import Rule
 
 SESSION_SEC = 8.0  # start of a Spark session

@@ -61,7 +61,10 @@ def print_endpoints(made: dict[str, Any]) -> None:
             line["source"], line["stage"], line["model"], f"{line['requests'] / 1e6:,.2f}", f"{line['prompt_tokens'] / 1e9:,.2f}",
             f"{line['answer_tokens'] / 1e9:,.2f}", f"{line['cost']:,.0f}", f"{line['gpu_hours']:,.0f}",
         )  # fmt: skip
-    console.print("Made by language models, if all of it is made anew (as it was made; the released files cost none of this):", highlight=False)
+    console.print(
+        "Made by language models, if all of it is made anew (as it was made; the released files cost none of this):",
+        highlight=False,
+    )
     console.print(table)
     prices = made["prices"]
     console.print(

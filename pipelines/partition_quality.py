@@ -1,9 +1,9 @@
 """Divide a view's documents into cells: by source and topic, then by exact quality percentile within them.
 
-Writes attributes/partition-v1/ (topic, bucket, label; another name by set_name) for the view, and in the step's folder cells.parquet, the table of documents and
-tokens of every cell (artifact `partition_cells`), and thresholds.json (artifact `quality_thresholds`), by which later data fall into the
-same cells. A narrow row for each document (its group, 96 bits of key, its sizes) is written once and read again for every pass of the
-search; the driver sorts at most `max_docs` of them.
+Writes attributes/partition-v1/ (topic, bucket, label; set_name names another set) for the view, and in the step's folder cells.parquet, the
+table of documents and tokens of every cell (artifact `partition_cells`), and thresholds.json (artifact `quality_thresholds`), by which later
+data fall into the same cells. A narrow row for each document (its group, 96 bits of key, its sizes) is written once and read again for every
+pass of the search; the driver sorts at most `max_docs` of them.
 
     spark-submit pipelines/partition_quality.py --config partition.yaml
 """

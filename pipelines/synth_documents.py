@@ -120,7 +120,9 @@ def take_share(documents: pa.RecordBatch, settings: SynthConfig, seed: int) -> p
     if settings.documents_frac >= 1:
         return documents
     hashes = hash_ids(documents.column("id"), seed=seed, name=f"synth {settings.recipe}")
-    return documents.filter(pa.array(uniform_hash(hashes, seed=derive_seed(seed, "synth share")) < settings.documents_frac))
+    return documents.filter(
+        pa.array(uniform_hash(hashes, seed=derive_seed(seed, "synth share")) < settings.documents_frac)
+    )
 
 
 def fingerprint_inputs(corpus: Corpus, settings: SynthConfig) -> list[object]:

@@ -273,8 +273,8 @@ def _describe(config: TrainConfig, dataset: TrainingData, device: torch.device) 
     padding = getattr(dataset, "num_padding_tokens", 0) / (dataset.num_instances * dataset.sequence_tokens)
     return (
         f"{count_parameters(config.model).total:,} parameters on {device}; {dataset.num_instances:,} instances of "
-        f"{dataset.sequence_tokens} tokens, {dataset.num_dropped_tokens:,} tokens left out{f', {padding:.2%} of the space padding' if padding else ''}; "
-        f"{config.run.steps:,} steps, {tokens:,} tokens, {epochs:.2f} epochs"
+        f"{dataset.sequence_tokens} tokens, {dataset.num_dropped_tokens:,} tokens left out, "
+        f"{padding:.2%} of the space padding; {config.run.steps:,} steps, {tokens:,} tokens, {epochs:.2f} epochs"
     )
 
 

@@ -43,22 +43,29 @@ def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def write_data(folder: Path) -> None:
-    """pool/, posttrain/ and benchmarks/ as the sample data have them, in made text; one page of the web holds an item of the benchmark."""
+    """pool/, posttrain/ and benchmarks/ as the sample data have them, in made text; one page of questions holds an item of the benchmark."""
     rng = random.Random(11)
     dirty = f"{make_text(rng, 20)} {ITEM['question']} The answer is {ITEM['answer']}. {make_text(rng, 20)}"
     texts = {
         "code/code_oss-0": [make_code(number) for number in range(60)],
         "code/code_leetcode-0": [make_code(number + 100) for number in range(20)],
-        "code/code_leetcode_readme-0": [f"# Problem {number}\n\n{make_page(rng, 4)}" for number in range(40)],
-        "math/math_stacks-0": [f"\\section{{Part {number}}}\n{make_text(rng, 12)} $x_{number} = {number}$" for number in range(60)],
-        "math/math_arxiv_sample-0": [make_text(rng, 60) for _ in range(14)],
-        "web/web_pages_rawtext-0": [dirty, *(make_text(rng, 12) + f" Click {n} to subscribe." for n in range(399))],
+        "code/code_leetcode_readme-0": [dirty] + [f"# Problem {number}\n\n{make_page(rng, 4)}" for number in range(40)],
+        "math/math_stacks-0": [
+            f"\\section{{Part {number}}}\n{make_text(rng, 12)} $x_{number} = {number}$" for number in range(60)
+        ],
+        "math/math_arxiv_sample-0": [make_text(rng, 6) for _ in range(40)],
+        "web/web_pages_rawtext-0": [*(make_text(rng, 12) + f" Click {n} to subscribe." for n in range(399))],
         "docs/docs_powershell-0": [make_page(rng, 1 + number % 14) for number in range(300)],
         "books/books-0": [make_page(rng, 60) for _ in range(4)],
     }
     for name, made in texts.items():
-        write_lines(folder / "pool" / f"{name}.jsonl", ({"id": f"{name}-{n}", "text": text} for n, text in enumerate(made)))
-    pairs = ({"prompt": f"### Instruction:\n{make_text(rng, 2)}\n\n### Response:\n", "response": make_text(rng, 4)} for _ in range(60))
+        write_lines(
+            folder / "pool" / f"{name}.jsonl", ({"id": f"{name}-{n}", "text": text} for n, text in enumerate(made))
+        )
+    pairs = (
+        {"prompt": f"### Instruction:\n{make_text(rng, 2)}\n\n### Response:\n", "response": make_text(rng, 4)}
+        for _ in range(60)
+    )
     write_lines(folder / "posttrain" / "dolly_hhrlhf_a.jsonl", pairs)
     write_lines(folder / "benchmarks" / "quiz.jsonl", [ITEM])
     (folder / "registry.yaml").write_text(REGISTRY)

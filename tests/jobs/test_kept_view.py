@@ -29,9 +29,13 @@ def _in_this_process(monkeypatch):
 
 
 def write(folder):
-    rows = [{"id": f"a-{n}", "text": "word " * (1 + n % 9), "metadata": {"score": n * 37 % 50}} for n in range(NUM_FIRST)]
+    rows = [
+        {"id": f"a-{n}", "text": "word " * (1 + n % 9), "metadata": {"score": n * 37 % 50}} for n in range(NUM_FIRST)
+    ]
     (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "b.jsonl").write_text("".join(json.dumps({"id": f"b-{n}", "text": "later word"}) + "\n" for n in range(NUM_LATER)))
+    (folder / "b.jsonl").write_text(
+        "".join(json.dumps({"id": f"b-{n}", "text": "later word"}) + "\n" for n in range(NUM_LATER))
+    )
     return rows
 
 
@@ -74,7 +78,9 @@ def test_the_rules_before_go_on_and_new_documents_are_let_in(tmp_path):
     later = [f"b-{n}" for n in range(NUM_LATER)]
     assert abs(len(kept) - 0.6 * len(long)) < 2
     found = list_ids(tmp_path, "r-fifths")
-    assert len(set(found) ^ set(kept)) <= 2 and not set(found) & set(later)  # of ties at an edge one may be the other side's
+    assert len(set(found) ^ set(kept)) <= 2 and not set(found) & set(
+        later
+    )  # of ties at an edge one may be the other side's
     assert list_ids(tmp_path, "r-later") == [*found, *later]
     words = {row["id"]: len(row["text"].split()) for row in rows}
     assert list_ids(tmp_path, "r-words") == [name for name in [*found, *later] if words.get(name, 2) <= 7]
@@ -115,7 +121,9 @@ def test_a_rule_that_names_no_sources_is_refused(tmp_path):
     write(tmp_path)
     values = make_steps(tmp_path)
     values[1]["rules"][0].pop("sources")
-    with pytest.raises(ConfigError, match=r"^steps\.later\.keep_view: expected `sources` of each rule before.*two_words"):
+    with pytest.raises(
+        ConfigError, match=r"^steps\.later\.keep_view: expected `sources` of each rule before.*two_words"
+    ):
         build(Recipe(recipe="r", seed=1, steps=values), str(tmp_path / "corpus"), OPTIONS)
 
 

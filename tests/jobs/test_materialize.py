@@ -153,4 +153,9 @@ def test_a_sample_that_is_not_there_is_told(make, tmp_path):
     step = {"kind": "materialize", "output": str(tmp_path / "other"), "sample": "sample-v1"}
     view = Corpus(str(tmp_path / "corpus")).load_view("few-tag")
     with pytest.raises(ConfigError, match=r"sample: expected an attribute set of `mix sample`"):
-        build_from(Recipe(recipe="s", seed=1, steps=[step]), Corpus(str(tmp_path / "corpus")), BuildOptions(show_progress=False), State(view, {}))
+        build_from(
+            Recipe(recipe="s", seed=1, steps=[step]),
+            Corpus(str(tmp_path / "corpus")),
+            BuildOptions(show_progress=False),
+            State(view, {}),
+        )

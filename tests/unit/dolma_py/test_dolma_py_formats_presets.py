@@ -178,7 +178,9 @@ def test_a_response_follows_its_text_after_a_blank_line() -> None:
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_prompts_and_responses_are_read_from_files(kind) -> None:
     """The readers that take whole columns leave such a map to the one that takes records."""
-    values = [{"prompt": f"Question {n}\n", "response": f"Answer {n} \u00e9"} for n in range(5)] + [{"prompt": "none", "response": None}]
+    values = [{"prompt": f"Question {n}\n", "response": f"Answer {n} \u00e9"} for n in range(5)] + [
+        {"prompt": "none", "response": None}
+    ]
     data = write_parquet(values) if kind == "parquet" else "".join(json.dumps(row) + "\n" for row in values).encode()
     rows, rejections = read(f"pairs.{kind}", data, {"text": "prompt", "response": "response"})
     assert [row["text"] for row in rows] == [f"Question {n}\n\nAnswer {n} \u00e9" for n in range(5)]

@@ -189,5 +189,8 @@ def test_the_bytes_that_the_version_stands_for(tokenizer):
 def test_a_scale_makes_the_documents_that_its_numbers_make(tokenizer):
     """Bytes, the fingerprint of the settings included, are those of the divided numbers written out."""
     scaled = {key: value * 4 for key, value in SECTIONS.items()} | {"max_document_tokens": 4000 * 4 + 3, "scale": 4}
-    made = [LongContextMaker(LongContextConfig(**CWE | {"sections": own}), tokenizer, seed=5).make(make_batch(TEXTS)) for own in (SECTIONS, scaled)]
+    made = [
+        LongContextMaker(LongContextConfig(**CWE | {"sections": own}), tokenizer, seed=5).make(make_batch(TEXTS))
+        for own in (SECTIONS, scaled)
+    ]
     assert made[0].num_rows == 2 and made[0].equals(made[1])

@@ -165,7 +165,9 @@ def test_buckets_of_shorter_documents_have_the_names_of_long_ones(tmp_path):
     texts = pa.record_batch({"text": pa.array(["a" * number for number in (0, 1, 2, 6, 7, 30)], pa.large_string())})
 
     def tag(**settings):
-        return LengthBucketsTagger(LengthBucketsConfig(tokenizer=str(tmp_path / "tokenizer.json"), **settings)).tag(texts)
+        return LengthBucketsTagger(LengthBucketsConfig(tokenizer=str(tmp_path / "tokenizer.json"), **settings)).tag(
+            texts
+        )
 
     scaled, plain = tag(least=8, most=32, scale=4), tag(least=2, most=8)
     assert scaled.column("tokens").to_pylist() == plain.column("tokens").to_pylist() == [1, 2, 3, 7, 8, 31]
@@ -175,13 +177,18 @@ def test_buckets_of_shorter_documents_have_the_names_of_long_ones(tmp_path):
 
 def test_a_scale_divides_all_numbers_of_tokens(tokenizer):
     text = "fox. " * 50
-    plain = SectionConfig(min_document_tokens=2, max_document_tokens=511, min_tokens=20, max_tokens=100, near_tokens=8, max_sections=4)
+    plain = SectionConfig(
+        min_document_tokens=2, max_document_tokens=511, min_tokens=20, max_tokens=100, near_tokens=8, max_sections=4
+    )
     scaled = SectionConfig(
         min_document_tokens=2 * 16, max_document_tokens=511 * 16 + 15, min_tokens=20 * 16, max_tokens=100 * 16, near_tokens=8 * 16, max_sections=4,
         scale=16,
     )  # fmt: skip
     assert scaled.apply_scale() == plain and plain.apply_scale() is plain
     cut = {"doc_id": "a", "seed": 0}
-    assert long_sections.cut_document(text, tokenizer, scaled.apply_scale(), **cut)[0] == long_sections.cut_document(text, tokenizer, plain, **cut)[0]
+    assert (
+        long_sections.cut_document(text, tokenizer, scaled.apply_scale(), **cut)[0]
+        == long_sections.cut_document(text, tokenizer, plain, **cut)[0]
+    )
     with pytest.raises(ValidationError, match="min_tokens"):
         SectionConfig(scale=8193)

@@ -37,7 +37,9 @@ def sum_shares(name):
     recipe, plan = load_recipe(name, []), find_step(name, "plan").settings.plan
     known = sum(source.share or 0 for source in plan.sources.values())
     given = {key: 1 - known if source.share is None else source.share for key, source in plan.sources.items()}
-    return {source.name: sum(share for key, share in given.items() if source.stands_for(key)) for source in recipe.sources}, plan
+    return {
+        source.name: sum(share for key, share in given.items() if source.stands_for(key)) for source in recipe.sources
+    }, plan
 
 
 def test_dolmino_has_the_sources_and_shares_of_table_5():
@@ -57,7 +59,9 @@ def test_longmino_has_the_sources_and_shares_of_table_11():
     assert plan.token_budget == sum(TABLE_11.values()) * 10**6
     for name, mix in TABLE_11.items():
         assert shares[name] * plan.token_budget == pytest.approx(mix * 10**6, rel=1e-3), name
-    assert plan.sources["pdf"].topics == {key: pytest.approx(mix / sum(BUCKETS.values()), abs=1e-6) for key, mix in BUCKETS.items()}
+    assert plan.sources["pdf"].topics == {
+        key: pytest.approx(mix / sum(BUCKETS.values()), abs=1e-6) for key, mix in BUCKETS.items()
+    }
     assert sum(plan.sources["pdf"].topics.values()) == pytest.approx(1, abs=1e-12)
     # two thirds are Dolmino in its own shares, and of its code the same half is cut
     dolmino = find_step("dolmino", "plan").settings.plan.sources
@@ -101,7 +105,11 @@ def test_what_is_missing_says_where_it_is_to_be_had(name, tmp_path):
         (source,) = [source for source in recipe.sources if source.stands_for(row.setting.split(".")[1])]
         assert source.get in row.note and source.licence in row.note and source.made in row.note
     made = {row.setting: row.standing for row in rows if row.standing.startswith("made by step")}
-    assert made == ({} if name == "dolmino" else {"sources.long_cwe.inputs": "made by step cwe", "sources.long_rex.inputs": "made by step rex"})
+    assert made == (
+        {}
+        if name == "dolmino"
+        else {"sources.long_cwe.inputs": "made by step cwe", "sources.long_rex.inputs": "made by step rex"}
+    )
 
 
 def test_the_released_pool_is_one_setting():
@@ -110,7 +118,9 @@ def test_the_released_pool_is_one_setting():
     inputs = [path for source in pools.settings.sources for path in source.inputs]
     assert sum(path.startswith("hf://datasets/allenai/dolma3_dolmino_pool/data/") for path in inputs) == 21
     told = {source.name: source.get for source in recipe.sources}
-    assert all(told[source.name] == source.inputs[0] for source in pools.settings.sources if source.inputs[0].startswith("hf:"))
+    assert all(
+        told[source.name] == source.inputs[0] for source in pools.settings.sources if source.inputs[0].startswith("hf:")
+    )
 
 
 @pytest.mark.parametrize("name", LARGE)
@@ -118,7 +128,10 @@ def test_every_step_has_a_size(name):
     recipe = load_recipe(name, REX if name == "longmino" else [])
     assert [size.step for size in recipe.sizes] == [step.name for step in build_steps(recipe)]
     without = describe_sizes(load_recipe(name, []))
-    assert without["core_hours"] == pytest.approx(sum(line["core_hours"] for line in without["lines"])) and without["core_hours"] > 100
+    assert (
+        without["core_hours"] == pytest.approx(sum(line["core_hours"] for line in without["lines"]))
+        and without["core_hours"] > 100
+    )
     assert without["core_hours"] <= describe_sizes(recipe)["core_hours"]
 
 
@@ -131,8 +144,13 @@ def test_the_small_ones_have_the_shares_of_the_large_ones(name):
             key: pytest.approx(share / sum(kinds.values()), abs=1e-6) for key, share in kinds.items()
         }
         return
-    large, small = find_step("longmino", "plan").settings.plan.sources, find_step("dolmino-small", "plan").settings.plan.sources
-    assert {key: plan.sources[key] for key in ("pdf", "long_cwe", "long_rex")} == {key: large[key] for key in ("pdf", "long_cwe", "long_rex")}
+    large, small = (
+        find_step("longmino", "plan").settings.plan.sources,
+        find_step("dolmino-small", "plan").settings.plan.sources,
+    )
+    assert {key: plan.sources[key] for key in ("pdf", "long_cwe", "long_rex")} == {
+        key: large[key] for key in ("pdf", "long_cwe", "long_rex")
+    }
     for key, source in small.items():
         assert plan.sources[f"mid_{key}"].share == pytest.approx(source.share * 33000 / 49950, abs=2e-7)
 
@@ -168,9 +186,17 @@ def test_the_dry_run_prints_machines_hours_disk_requests_and_money(tmp_path):
         return answer.output
 
     plain, dear = plan(), plan("--set", "prices.per_million_completion=3")
-    asked, dearer = (describe_endpoints(load_recipe("dolmino", more)) for more in ([], ["prices.per_million_completion=3"]))
-    assert f"{asked['cost']:,.0f}" in plain and f"{dearer['cost']:,.0f}" in dear and f"{dearer['cost']:,.0f}" not in plain
-    assert f"{asked['requests'] / 1e6:,.2f}" in plain and "CraneCode" not in plain and "Qwen2.5-Coder-32B-Instruct" in plain
+    asked, dearer = (
+        describe_endpoints(load_recipe("dolmino", more)) for more in ([], ["prices.per_million_completion=3"])
+    )
+    assert (
+        f"{asked['cost']:,.0f}" in plain and f"{dearer['cost']:,.0f}" in dear and f"{dearer['cost']:,.0f}" not in plain
+    )
+    assert (
+        f"{asked['requests'] / 1e6:,.2f}" in plain
+        and "CraneCode" not in plain
+        and "Qwen2.5-Coder-32B-Instruct" in plain
+    )
     assert "16 machines" in plain and "TB of disk" in plain and not (tmp_path / "c").exists()
 
 

@@ -17,7 +17,12 @@ INGEST = {"name": "in", "kind": "ingest", "sources": [{"name": "web", "inputs": 
 SYNTH = {
     "name": "cwe", "kind": "synth", "recipe": "cwe", "output": "{corpus}/made/cwe", "tokenizer": "t.json", "sections": {"scale": "{scale}"},
 }  # fmt: skip
-MORE = {"name": "more", "kind": "ingest", "keep_view": True, "sources": [{"name": "cwe", "inputs": ["{corpus}/made/cwe/documents"]}]}
+MORE = {
+    "name": "more",
+    "kind": "ingest",
+    "keep_view": True,
+    "sources": [{"name": "cwe", "inputs": ["{corpus}/made/cwe/documents"]}],
+}
 
 
 def test_a_variable_keeps_its_kind_alone_and_is_words_inside_of_text():
@@ -52,7 +57,9 @@ def test_variables_that_cannot_be(variables, key):
 
 def write_recipe(folder, steps):
     path = folder / "own.yaml"
-    path.write_text(yaml.safe_dump({"recipe": "own", "seed": 1, "variables": {"data": "/data", "scale": 16}, "steps": steps}))
+    path.write_text(
+        yaml.safe_dump({"recipe": "own", "seed": 1, "variables": {"data": "/data", "scale": 16}, "steps": steps})
+    )
     return str(path)
 
 
@@ -102,7 +109,11 @@ def test_what_an_earlier_step_makes_is_not_missing(tmp_path):
 def test_a_plan_does_not_look_for_what_a_step_is_to_make(tmp_path):
     (tmp_path / "web.jsonl").write_text('{"text": "a"}\n')
     (tmp_path / "t.json").write_text("{}")
-    steps = [INGEST | {"sources": [{"name": "web", "inputs": [str(tmp_path / "web.jsonl")]}]}, SYNTH | {"sections": {}}, MORE]
+    steps = [
+        INGEST | {"sources": [{"name": "web", "inputs": [str(tmp_path / "web.jsonl")]}]},
+        SYNTH | {"sections": {}},
+        MORE,
+    ]
     built = build_steps(Recipe(recipe="r", seed=0, steps=steps))
     found = costs.describe_new_inputs(built, Corpus(str(tmp_path / "corpus")))
     assert [row["source"] for row in found.rows] == ["web"]

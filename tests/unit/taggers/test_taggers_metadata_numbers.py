@@ -10,12 +10,14 @@ from pydantic import ValidationError
 
 from dolma_py.errors import DataError, SchemaError
 from taggers.base import tag_checked
-from taggers.metadata_numbers import MetadataNumbersTaggerConfig, MetadataNumbersTagger
+from taggers.metadata_numbers import MetadataNumbersTagger, MetadataNumbersTaggerConfig
 from taggers.registry import build_tagger
 
 
 def make_batch(*metadata):
-    return pa.record_batch({"text": pa.array([""] * len(metadata), pa.large_string()), "metadata": pa.array(metadata, pa.string())})
+    return pa.record_batch(
+        {"text": pa.array([""] * len(metadata), pa.large_string()), "metadata": pa.array(metadata, pa.string())}
+    )
 
 
 def tag(batch, **columns):
@@ -23,7 +25,14 @@ def tag(batch, **columns):
 
 
 def test_numbers_words_of_numbers_and_what_is_neither():
-    values = [{"score": 3}, {"score": 2.5, "edu": {"year": "1999"}}, {"score": "many"}, {"score": True}, {"score": None}, {}]
+    values = [
+        {"score": 3},
+        {"score": 2.5, "edu": {"year": "1999"}},
+        {"score": "many"},
+        {"score": True},
+        {"score": None},
+        {},
+    ]
     batch = make_batch(*map(json.dumps, values), None, '{"score": 1e999}')
     found = tag(batch, quality="score", year="edu.year")
     assert found.column("quality").to_pylist() == [3.0, 2.5, None, None, None, None, None, None]
