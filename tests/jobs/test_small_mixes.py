@@ -1,6 +1,6 @@
 """Recipes dolmino-small and longmino-small over made data: shares, what each source went through, and the same bytes on a cluster.
 
-Both are built once, 26 steps in two minutes; what is asked of them is asked of that one build.
+Both are built once, 24 steps in two minutes; what is asked of them is asked of that one build.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from mixers.word_counts import recount
 from pipelines.build_recipe import BuildOptions, build_named
 from pipelines.job_main import run_step_file
 from pipelines.recipe import KINDS, load_recipe
+from tests.chat_server import ChatServer
 from tests.jobs import made_recipe, made_small_mixes
+from tests.unit.mixers.test_mixers_long_context import answer_any_form
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 NAMES = ("dolmino-small", "longmino-small")
@@ -53,8 +55,8 @@ def build(folder, name, corpus=None, **options):
     )  # fmt: skip
 
 
-def read_manifest(folder: Path, name: str) -> dict:
-    return json.loads((folder / name / "tokens" / name / "manifest.json").read_text())
+def read_manifest(folder: Path, name: str, corpus: str = "") -> dict:
+    return json.loads((folder / (corpus or name) / "tokens" / name / "manifest.json").read_text())
 
 
 def find_steps(folder: Path, name: str) -> dict[str, dict]:
@@ -151,6 +153,28 @@ def test_what_was_sampled_is_what_longmino_reads(built):
     tokenizers = [built / name / "tokens" / name / "tokenizer.json" for name in NAMES]
     assert tokenizers[0].read_bytes() == tokenizers[1].read_bytes()
     assert load_tokenizer(str(tokenizers[0])).vocab_size == 500
+
+
+def test_with_an_endpoint_rex_has_its_share(built, tmp_path):
+    """Two more steps, and the long documents give back what they had of it."""
+    with ChatServer(answer_any_form) as server:
+        more = [
+            f"steps.rex.endpoint.base_url={server.url}",
+            "steps.rex.endpoint.model=m",
+            "steps.rex.endpoint.max_tries=1",
+        ]
+        outcomes = build_named(
+            recipe="longmino-small", corpus=str(tmp_path / "c"), flow="mix", inputs=[], dry_run=False,
+            overrides=[*overrides(built, "longmino-small"), *more], options=BuildOptions(show_progress=False),
+        )  # fmt: skip
+    names = [outcome.name for outcome in outcomes]
+    assert names.index("rex") < names.index("mixed") < names.index("rex_documents") < names.index("tokens")
+    sources = read_manifest(tmp_path, "longmino-small", "c")["sources"]
+    without = read_manifest(built, "longmino-small")["sources"]
+    assert "long_rex" not in without
+    assert sources["long_rex"]["tokens"] / 30_000 == pytest.approx(0.1217217, abs=0.03)
+    assert sources["pdf"]["tokens"] / 30_000 == pytest.approx(0.1787788, abs=0.03)
+    assert without["pdf"]["tokens"] / 30_000 == pytest.approx(0.3005005, abs=0.03)
 
 
 @pytest.mark.parametrize("name", NAMES)
