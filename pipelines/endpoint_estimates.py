@@ -10,8 +10,6 @@ from rich.table import Column, Table
 from dolma_py.endpoint_budget import NANO, Prices
 from pipelines.recipe import Recipe
 
-MODEL_TOKENS_PER_SEC = 2_000  # of answers of one GPU that serves a model of 32B, a guess: hours of GPUs are for the order of magnitude alone
-
 
 class EndpointLine(NamedTuple):
     """One stage of one source."""
@@ -23,7 +21,6 @@ class EndpointLine(NamedTuple):
     prompt_tokens: int
     answer_tokens: int
     cost: float
-    gpu_hours: float
 
 
 def estimate_endpoints(recipe: Recipe) -> list[EndpointLine]:
@@ -33,16 +30,15 @@ def estimate_endpoints(recipe: Recipe) -> list[EndpointLine]:
     for source in recipe.sources:
         for size in source.endpoint:
             cost = prices.nano(size.prompt_tokens, size.answer_tokens) / NANO
-            hours = size.answer_tokens / MODEL_TOKENS_PER_SEC / 3600
             numbers = (size.requests, size.prompt_tokens, size.answer_tokens)
-            lines.append(EndpointLine(source.name, size.stage, size.model, *numbers, cost, hours))
+            lines.append(EndpointLine(source.name, size.stage, size.model, *numbers, cost))
     return lines
 
 
 def describe_endpoints(recipe: Recipe) -> dict[str, Any]:
     """The lines as plain values, with their sums and the prices."""
     lines = estimate_endpoints(recipe)
-    names = ("requests", "prompt_tokens", "answer_tokens", "cost", "gpu_hours")
+    names = ("requests", "prompt_tokens", "answer_tokens", "cost")
     sums = {name: sum(getattr(line, name) for line in lines) for name in names}
     return {"lines": [line._asdict() for line in lines], "prices": recipe.prices.model_dump(), **sums}
 
@@ -52,14 +48,14 @@ def print_endpoints(made: dict[str, Any]) -> None:
     if not made["lines"]:
         return
     console = Console(markup=False, emoji=False)
-    numbers = ("million requests", "B prompt tokens", "B answer tokens", "to pay", "GPU hours")
+    numbers = ("million requests", "B prompt tokens", "B answer tokens", "to pay")
     table = Table(
         Column("source", no_wrap=True), "asked", "model", *(Column(name, justify="right") for name in numbers)
     )
     for line in [*made["lines"], made | {"source": "all", "stage": "", "model": ""}]:
         table.add_row(
             line["source"], line["stage"], line["model"], f"{line['requests'] / 1e6:,.2f}", f"{line['prompt_tokens'] / 1e9:,.2f}",
-            f"{line['answer_tokens'] / 1e9:,.2f}", f"{line['cost']:,.0f}", f"{line['gpu_hours']:,.0f}",
+            f"{line['answer_tokens'] / 1e9:,.2f}", f"{line['cost']:,.0f}",
         )  # fmt: skip
     console.print(
         "Made by language models, if all of it is made anew (as it was made; the released files cost none of this):",
@@ -69,6 +65,6 @@ def print_endpoints(made: dict[str, Any]) -> None:
     prices = made["prices"]
     console.print(
         f"At {prices['per_million_prompt']:g} a million prompt tokens and {prices['per_million_completion']:g} a million of answers, "
-        f"examples that --set prices.per_million_prompt=... changes; GPU hours at {MODEL_TOKENS_PER_SEC:,} answer tokens a second, a guess.",
+        f"examples that --set prices.per_million_prompt=... changes.",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
