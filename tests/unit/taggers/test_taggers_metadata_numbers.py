@@ -33,7 +33,7 @@ def test_numbers_words_of_numbers_and_what_is_neither():
         {"score": None},
         {},
     ]
-    batch = make_batch(*map(json.dumps, values), None, '{"score": 1e999}')
+    batch = make_batch(*map(json.dumps, values), None, '{"score": "1e999"}')
     found = tag(batch, quality="score", year="edu.year")
     assert found.column("quality").to_pylist() == [3.0, 2.5, None, None, None, None, None, None]
     assert found.column("year").to_pylist() == [None, 1999.0, *[None] * 6]
