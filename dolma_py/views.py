@@ -146,7 +146,10 @@ def evaluate_view(view: View, root: str, shard: Shard, row_groups: list[int], so
     removed = spans.no_spans(num_rows)
     for index, step in enumerate(view.steps):
         bytes_before[index] = text_bytes
-        chosen = applies(step, sources) & (failed < 0)
+        is_meant = applies(step, sources)
+        if num_rows and not is_meant.any():  # of other sources alone, which need not have the set
+            continue
+        chosen = is_meant & (failed < 0)
         if step.min_text_bytes is not None:
             failed[chosen & (text_bytes < step.min_text_bytes)] = index
             continue

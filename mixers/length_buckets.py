@@ -23,6 +23,12 @@ class LengthBucketsConfig(Config):
     )
     least: int = Field(default=8_192, ge=1, description="a power of two; fewer tokens are one bucket, 0-LEAST")
     most: int = Field(default=1 << 20, ge=1, description="a power of two; so many or more are one bucket, MOST-up")
+    scale: int = Field(
+        default=1,
+        ge=1,
+        description="a document's tokens count so many times for its bucket: with 16, 512 to 1,023 tokens are 8K-16K, "
+        "so that a mix of short documents has the buckets of a long one; `tokens` stays as it is",
+    )
 
     @model_validator(mode="after")
     def _check_powers(self) -> LengthBucketsConfig:
@@ -61,6 +67,7 @@ class LengthBucketsTagger:
     version = 1
     schema = pa.schema([pa.field("tokens", pa.int32()), pa.field("bucket", pa.string())])
     config_model = LengthBucketsConfig
+    tokenizer_options = ("tokenizer",)  # what the driver reads once for all workers (pipelines.named_tokenizers)
 
     def __init__(self, config: LengthBucketsConfig) -> None:
         use_one_thread()
@@ -73,6 +80,6 @@ class LengthBucketsTagger:
         """One row per document."""
         _, offsets = encode_batch(self.tokenizer, batch.column("text"))
         tokens = np.diff(offsets)
-        places = np.searchsorted(self.edges, tokens, side="right")
+        places = np.searchsorted(self.edges, tokens * self.config.scale, side="right")
         columns = [pa.array(tokens.astype(np.int32)), pa.array(self.names, pa.string()).take(pa.array(places))]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)

@@ -79,6 +79,7 @@ class LongContextMaker:
     def __init__(self, settings: LongContextConfig, tokenizer: LoadedTokenizer, *, seed: int) -> None:
         load_tagger(settings.language)  # an error here, not at the first document that is long enough
         self.settings, self.tokenizer, self.seed = settings, tokenizer, seed
+        self.sections = settings.sections.apply_scale()
         self.recipe = config.fingerprint("long-context", identify(settings), tokenizer.fingerprint)
         self.counts: Counter[str] = Counter()
 
@@ -115,7 +116,7 @@ class LongContextMaker:
 
     def _cut(self, batch: pa.RecordBatch, row: int) -> _Cut | None:
         doc_id, text = batch.column("id")[row].as_py(), batch.column("text")[row].as_py()
-        found = cut_document(text, self.tokenizer, self.settings.sections, doc_id=doc_id, seed=self.seed)
+        found = cut_document(text, self.tokenizer, self.sections, doc_id=doc_id, seed=self.seed)
         if isinstance(found, str):
             self.counts[f"left_out:{found}"] += 1
             return None
@@ -176,8 +177,9 @@ class LongContextMaker:
 def identify(settings: LongContextConfig) -> dict[str, Any]:
     """What of the settings decides a made document: of the endpoint the model and its revision, of the tokenizer nothing (it has its own)."""
     values = config.dump_config(settings)
-    own = settings.recipe
+    own, sections = settings.recipe, config.dump_config(settings.sections.apply_scale())
+    sections.pop("scale")  # the numbers say it
     model = None if settings.endpoint is None or own == "cwe" else [settings.endpoint.model, settings.endpoint.revision]
     return {
-        "version": VERSION, "recipe": own, "language": settings.language, "sections": values["sections"], own: values[own], "model": model,
+        "version": VERSION, "recipe": own, "language": settings.language, "sections": sections, own: values[own], "model": model,
     }  # fmt: skip

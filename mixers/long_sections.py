@@ -39,6 +39,11 @@ class SectionConfig(Config):
     near_tokens: int = Field(
         default=1_024, ge=0, description="a better break within so many tokens of the drawn place is taken"
     )
+    scale: int = Field(
+        default=1,
+        ge=1,
+        description="all numbers of tokens here are divided by it: with 16, documents of 2,048 to 4,095 tokens are cut",
+    )
 
     @model_validator(mode="after")
     def _check_order(self) -> SectionConfig:
@@ -46,7 +51,23 @@ class SectionConfig(Config):
             raise ValueError("max_tokens must be min_tokens or more")
         if self.max_document_tokens < self.min_document_tokens:
             raise ValueError("max_document_tokens must be min_document_tokens or more")
+        if self.scale > self.min_tokens:
+            raise ValueError("scale must be min_tokens or less: a section has a token at least")
         return self
+
+    def apply_scale(self) -> SectionConfig:
+        """The numbers that hold, of scale 1; a document's bounds stay a half-open range of the divided numbers.
+
+        >>> small = SectionConfig(scale=16).apply_scale()
+        >>> small.min_document_tokens, small.max_document_tokens, small.min_tokens, small.max_tokens, small.near_tokens
+        (2048, 4095, 512, 2048, 64)
+        """
+        if self.scale == 1:
+            return self
+        names = ("min_document_tokens", "min_tokens", "max_tokens", "near_tokens")
+        divided = {name: getattr(self, name) // self.scale for name in names}
+        most = (self.max_document_tokens + 1) // self.scale - 1
+        return SectionConfig(**divided, max_document_tokens=most, max_sections=self.max_sections)
 
 
 class Breaks(NamedTuple):

@@ -232,7 +232,7 @@ def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[s
     """Extend the view by the step's rules, count what they do, and put the manifest together."""
     view = context.view
     if step.kind in FIRST_KINDS:
-        view = context.corpus.load_view(None)
+        view = _begin_view(context, step)
     funnel = None
     if view is not None:
         first = len(view.steps)
@@ -251,6 +251,18 @@ def _finish_step(context: StepContext, step: Step, result: StepResult) -> dict[s
         "files": result.files, "facts": result.facts, "funnel": funnel,
         "artifact_checksums": {name: storage.checksum_file(context.corpus.path(path)) for name, path in result.artifacts.items()},
     }  # fmt: skip
+
+
+def _begin_view(context: StepContext, step: Step) -> View:
+    """All documents of the corpus; under an ingest's keep_view with the rules of the view before."""
+    everything = context.corpus.load_view(None)
+    if context.view is None or not getattr(step.settings, "keep_view", False):
+        return everything
+    for line in context.view.steps:
+        if line.sources is None and line.attributes is not None:
+            rule = "expected `sources` of each rule before, for new documents have no attributes that it could ask"
+            raise ConfigError(context.setting_key("keep_view"), line.name, rule)
+    return everything.model_copy(update={"steps": context.view.steps})
 
 
 def check_view_names(recipe: Recipe, steps: list[Step], corpus: Corpus, view: View | None) -> None:
@@ -298,7 +310,7 @@ def build_named(
             describe_sizes,
         )  # it plans by the steps of other recipes, which nobody else asks for
 
-        check_steps(build_steps(loaded))
+        check_steps(build_steps(loaded), without_files=True)
         return {"sizes": describe_sizes(loaded)}
     if dry_run:
         loaded = cut_recipe(loaded, options.until)

@@ -43,6 +43,8 @@ PYTHON_IN_ARCHIVE = "bin/python"
 
 # Core requirements that run on the driver only: the command line and the report. Saves about 110 MB per worker.
 DRIVER_ONLY = frozenset({"matplotlib", "jinja2", "typer", "rich"})
+# Extras whose packages tasks import: where they are installed here, workers get them (the tagger of words of step synth)
+WORKER_EXTRAS = frozenset({"synth"})
 _LEFT_OUT = re.compile(r"(^|/)(__pycache__|tests)/|^pyarrow/(include|src)/|\.(pyc|pyi|pxd|pyx|a)$")
 
 
@@ -100,10 +102,12 @@ def _write_code(path: Path, places: Sequence[Path]) -> Path:
 
 
 def find_distributions(name: str = "dolma-py") -> list[importlib.metadata.Distribution]:
-    """The installed packages that code on a worker needs: core requirements of `name` and theirs, sorted by name."""
+    """The installed packages that code on a worker needs: core requirements of `name`, those of WORKER_EXTRAS that are here, and theirs, sorted."""
     found: dict[str, importlib.metadata.Distribution] = {}
     extras_seen: dict[str, set[str]] = {}
-    waiting = [need for need in _requirements(name, frozenset()) if canonicalize_name(need.name) not in DRIVER_ONLY]
+    core = _requirements(name, frozenset())
+    waiting = [need for need in core if canonicalize_name(need.name) not in DRIVER_ONLY]
+    waiting += [need for need in _requirements(name, WORKER_EXTRAS) if need not in core and _is_installed(need.name)]
     while waiting:
         need = waiting.pop()
         key = canonicalize_name(need.name)
@@ -113,6 +117,14 @@ def find_distributions(name: str = "dolma-py") -> list[importlib.metadata.Distri
         found[key] = _distribution(key)
         waiting.extend(_requirements(key, frozenset(extras_seen[key])))
     return [found[key] for key in sorted(found)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _distribution(name: str) -> importlib.metadata.Distribution:

@@ -15,6 +15,7 @@ from pipelines.done_steps import DONE, RECOUNT, State, find_standing
 from pipelines.ingest_inputs import IngestConfig, NewInputs, describe_inputs
 from pipelines.recipe import Recipe, Step, name_settings
 from pipelines.session import SessionConfig, count_cores, driver_heap_bytes
+from pipelines.step_outputs import find_maker, list_outputs
 from pipelines.steps import Rule
 
 SESSION_SEC = 8.0  # start of a Spark session
@@ -94,6 +95,8 @@ RATES = {
     "tag mixers.token_count:TokenCountTagger": Rate(12.6, "docs/tokenize.md"),  # dolma2's layout, encoding alone
     "dedup_exact": Rate(110.0, "docs/dedup.md"),
     "dedup_minhash": Rate(42.0, "docs/dedup.md"),  # 26 x 11 with verification
+    "tag mixers.length_buckets:LengthBucketsTagger": Rate(12.6, "docs/tokenize.md"),  # it encodes, as that does
+    "synth": Rate(0.09, "docs/long-context-data.md"),  # of text that documents are made of
     "tokenize": Rate(15.3, "docs/tokenize.md"),  # dolma2's layout, both passes
 }
 
@@ -129,12 +132,14 @@ def describe_new_inputs(steps: list[Step], corpus: Corpus) -> NewInputs:
     """What the ingest steps would read that the corpus has not, but for what an earlier step of them is to write."""
     makes = any(hasattr(step.module, "expected_text_bytes") for step in steps)
     found = NewInputs(0, [], [], [])
-    for step in steps:
+    for number, step in enumerate(steps):
         if not isinstance(step.settings, IngestConfig):
             continue
         # what lies in the corpus itself an earlier step writes: it is counted as made, and not there yet
         sources = step.settings.sources
         own = [source for source in sources if not (makes and all("{corpus}" in path for path in source.inputs))]
+        outputs = list_outputs(steps[:number])
+        own = [source for source in own if not all(find_maker(path, outputs) for path in source.inputs)]
         if own:
             more = describe_inputs(corpus, step.settings.model_copy(update={"sources": own}))
             found = NewInputs(*(mine + its for mine, its in zip(found, more, strict=True)))

@@ -119,8 +119,10 @@ def _count_alone(
     """What a rule drops of the sampled documents if no other rule is asked: {source: {documents, dropped}}."""
     if step.keep is None:
         return
-    holds, _ = rules.evaluate_rule(rules.parse_rule(step.keep), verdict.tables[step.attributes or ""])
-    broken = sample & views.applies(step, sources.combine_chunks()) & ~holds
+    broken = sample & views.applies(step, sources.combine_chunks())
+    if (step.attributes or "") in verdict.tables:  # not where the rule is for none of the sources
+        holds, _ = rules.evaluate_rule(rules.parse_rule(step.keep), verdict.tables[step.attributes or ""])
+        broken &= ~holds
     for code, name in enumerate(names):
         counts = {"documents": int((sample & (codes == code)).sum()), "dropped": int((broken & (codes == code)).sum())}
         _add_counts(total.setdefault("alone", {}), {name: counts})

@@ -144,6 +144,10 @@ class IngestConfig(Config):
         default=None, description="experiments of Dolma trees whose attributes are read; null: all there are"
     )
     rules: list[Rule] = Field(default_factory=list, description="over the attributes of Dolma trees, for the view")
+    keep_view: bool = Field(
+        default=False,
+        description="the step before's view goes on, with all new documents in it; its rules must name their sources",
+    )
 
 
 class InputFile(NamedTuple):

@@ -135,7 +135,8 @@ def read_job(kind: str, values: Any, where: str, place: SettingsPlace = COMMAND)
     recipe = Recipe(recipe=name, flow="job", seed=job.seed, steps=[{"kind": kind, "name": name, **job.step}])
     (step,) = build_steps(recipe, [place])
     check_steps([step])
-    reads_view = kind not in (*FIRST_KINDS, "installed_text") and getattr(step.module, "READS_VIEW", True)
+    is_first = kind in FIRST_KINDS and not getattr(step.settings, "keep_view", False)
+    reads_view = not is_first and kind != "installed_text" and getattr(step.module, "READS_VIEW", True)
     if job.view is not None and not reads_view:
         raise ConfigError("view", job.view, f"{kind} reads no view", "Leave it out.", where=where)
     view = corpus.load_view(job.view) if reads_view else None

@@ -2,7 +2,7 @@
 
 metadata.parent of each document is {"listing", "shard", "row"}: the parent by its listing's fingerprint, and the address
 there; that of an earlier materialize is nested in it as `parent`. Rows of the view = rows written, checked. With
-`markdown_tables: html` tables become HTML on the way, which no edit of a view can do.
+`markdown_tables: html` tables become HTML on the way, which no edit of a view can do. With `sample` it is the documents of a sampled mix.
 
     spark-submit pipelines/materialize_view.py --config materialize.yaml
 """
@@ -20,13 +20,17 @@ from pydantic import Field
 from dolma_py import config
 from dolma_py.arrow_buffers import build_text, view_text
 from dolma_py.config import Config
-from dolma_py.corpus import Corpus, read_view
+from dolma_py.corpus import Corpus, ViewBatch, read_view
 from dolma_py.documents import DOCUMENT_SCHEMA
+from dolma_py.done import read_done_lines
+from dolma_py.errors import ConfigError
 from dolma_py.formats.json_values import dump_json, load_json
 from dolma_py.listing import ROW_BITS, Split
 from dolma_py.markdown_tables import write_tables
+from dolma_py.spans import take_spans
 from dolma_py.storage import WrittenFile
 from dolma_py.views import View
+from pipelines.mix_table import read_column
 from pipelines.new_corpus import open_target, plan_units, write_corpus
 from pipelines.shard_files import write_shard
 from pipelines.steps import StepContext, StepResult
@@ -42,15 +46,41 @@ class MaterializeConfig(Config):
     markdown_tables: Literal["keep", "html"] = Field(
         default="keep", description="html: markdown tables of the edited texts become HTML tables"
     )
+    sample: str | None = Field(
+        default=None,
+        description="attribute set of `mix sample`, such as sample-v1: only documents of which copies were drawn, each once; null: all",
+    )
 
 
 def run(context: StepContext, settings: MaterializeConfig) -> StepResult:
     """One shard per split of the view, in corpus order."""
     target = open_target(context, settings.output)
-    params = {"row_group_text_bytes": settings.row_group_text_bytes, "markdown_tables": settings.markdown_tables}
+    params = config.dump_config(settings)
     decided = [VERSION, context.need_view().fingerprint, settings.row_group_text_bytes]
-    mark = config.fingerprint(*decided, *(["html"] if settings.markdown_tables == "html" else []))
+    decided += ["html"] if settings.markdown_tables == "html" else []
+    decided += [find_sample(context, settings.sample)] if settings.sample else []
+    mark = config.fingerprint(*decided)
     return write_corpus(context, target, plan_units(context, target, params), copy_split, mark)
+
+
+def find_sample(context: StepContext, name: str) -> str:
+    """The fingerprint of a complete attribute set; ConfigError where there is none."""
+    lines = read_done_lines(context.corpus.path("attributes", name, "_done.jsonl"))
+    if not lines:
+        raise ConfigError(
+            context.setting_key("sample"), name, "expected an attribute set of `mix sample`", "Sample first."
+        )
+    return str(lines[0]["fingerprint"])
+
+
+def take_drawn(batch: ViewBatch, corpus: Corpus, name: str) -> ViewBatch:
+    """The documents of which the sample has copies."""
+    copies = read_column(corpus, "sample", f"{name}.copies", batch.shard, batch.group, batch.rows)
+    drawn = np.flatnonzero(copies.fill_null(0).to_numpy(zero_copy_only=False) > 0)
+    return batch._replace(
+        rows=batch.rows[drawn], addresses=batch.addresses[drawn], documents=batch.documents.take(pa.array(drawn)),
+        removed=take_spans(batch.removed, drawn),
+    )  # fmt: skip
 
 
 def copy_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
@@ -58,7 +88,8 @@ def copy_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile]
     corpus, view, split = Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"])
 
     def read() -> Iterator[pa.RecordBatch]:
-        for batch in read_view(corpus, view, split):
+        for found in read_view(corpus, view, split):
+            batch = take_drawn(found, corpus, params["sample"]) if params["sample"] else found
             rows = (batch.addresses & np.int64((1 << ROW_BITS) - 1)).tolist()
             values = [load_json(value) if value else {} for value in batch.documents.column("metadata").to_pylist()]
             parents = ({"listing": view.listing, "shard": batch.shard.number, "row": row} for row in rows)

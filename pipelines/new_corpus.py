@@ -24,8 +24,8 @@ Summarize = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
 def open_target(context: StepContext, output: str) -> Corpus:
-    """The new corpus; ConfigError where it is the one that is read."""
-    target = Corpus(output)
+    """The new corpus, {corpus} in its name filled in; ConfigError where it is the one that is read."""
+    target = Corpus(output.replace("{corpus}", context.corpus.root))
     if target.root == context.corpus.root:
         raise ConfigError("output", output, "expected another folder than the corpus itself")
     return target

@@ -1,9 +1,9 @@
 """Divide a view's documents into cells: by source and topic, then by exact quality percentile within them.
 
-Writes attributes/partition-v1/ (topic, bucket, label) for the view, and in the step's folder cells.parquet, the table of documents and
-tokens of every cell (artifact `partition_cells`), and thresholds.json (artifact `quality_thresholds`), by which later data fall into the
-same cells. A narrow row for each document (its group, 96 bits of key, its sizes) is written once and read again for every pass of the
-search; the driver sorts at most `max_docs` of them.
+Writes attributes/partition-v1/ (topic, bucket, label; set_name names another set) for the view, and in the step's folder cells.parquet, the
+table of documents and tokens of every cell (artifact `partition_cells`), and thresholds.json (artifact `quality_thresholds`), by which later
+data fall into the same cells. A narrow row for each document (its group, 96 bits of key, its sizes) is written once and read again for every
+pass of the search; the driver sorts at most `max_docs` of them.
 
     spark-submit pipelines/partition_quality.py --config partition.yaml
 """
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 VERSION = 1
-SET = "partition-v1"
+SET_VERSION = 1
 SET_SCHEMA = pa.schema([pa.field("topic", pa.string()), pa.field("bucket", pa.int32()), pa.field("label", pa.string())])
 CHANGES_NO_BYTE = ("max_docs",)
 MAX_BINS = 4096  # that one pass counts; more take more passes
@@ -80,19 +80,25 @@ def run(context: StepContext, settings: PartitionConfig) -> StepResult:
     parquet_files.write_table(context.corpus.path(cells_path), cells)
     sums = cells.group_by(["source", "topic"]).aggregate([("documents", "sum"), ("tokens", "sum")])
     facts["cells"] = sums.sort_by([("source", "ascending"), ("topic", "ascending")]).to_pylist()
-    fingerprint = config.fingerprint(context.fingerprint, SET)
+    name = name_set(settings)
+    fingerprint = config.fingerprint(context.fingerprint, name)
     options = {
         "root": context.corpus.root,
         "settings": config.dump_config(settings),
         "thresholds": context.corpus.path(path),
     }
-    times = write_attribute_sets(context, "pipelines.partition_quality:CellMaker", options, {SET: fingerprint})
+    times = write_attribute_sets(context, "pipelines.partition_quality:CellMaker", options, {name: fingerprint})
     return StepResult(
-        {SET: fingerprint},
+        {name: fingerprint},
         {"partition_cells": cells_path, "quality_thresholds": path},
         facts=facts,
         times=times._asdict() | {"passes": passes},
     )
+
+
+def name_set(settings: PartitionConfig) -> str:
+    """The attribute set that the step writes."""
+    return f"{settings.set_name}-v{SET_VERSION}"
 
 
 def _check_columns(corpus: Corpus, settings: PartitionConfig) -> None:
@@ -287,11 +293,11 @@ class CellMaker:
     """Topic, bucket and label of every document of a batch, from the thresholds."""
 
     columns: list[str] | None = []
-    schemas = {SET: SET_SCHEMA}
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.corpus = Corpus(options["root"])
         self.settings = PartitionConfig.model_validate(options["settings"])
+        self.schemas = {name_set(self.settings): SET_SCHEMA}
         values = json.loads(storage.read_bytes(options["thresholds"]))
         self.thresholds, names = quality_thresholds.load_thresholds(values, options["thresholds"])
         self.numbers = {name: number for number, name in enumerate(names)}
@@ -313,7 +319,7 @@ class CellMaker:
         topics = [names[group][1] for group in keys.group.tolist()]
         labels = [self.labels[topic][number] for topic, number in zip(topics, bucket.tolist(), strict=True)]
         columns = [pa.array(topics, pa.string()), pa.array(bucket), pa.array(labels, pa.string())]
-        return {SET: pa.RecordBatch.from_arrays(columns, schema=SET_SCHEMA)}
+        return {name_set(self.settings): pa.RecordBatch.from_arrays(columns, schema=SET_SCHEMA)}
 
 
 def main(argv: list[str] | None = None) -> int:

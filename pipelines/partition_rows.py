@@ -26,7 +26,7 @@ from mixers import quality_thresholds
 from mixers.quality_thresholds import Bins, Keys, Thresholds
 from pipelines.mix_table import read_column, read_tokens, read_topics
 from pipelines.mix_tasks import merge_places, sum_by_place
-from pipelines.steps import split_name
+from pipelines.steps import Rule, split_name
 
 ROW_SCHEMA = pa.schema([
     ("group", pa.int32()), ("high", pa.uint32()), ("low", pa.uint64()), ("weight", pa.int64()), ("tokens", pa.int64()), ("bytes", pa.int64()),
@@ -70,6 +70,15 @@ class PartitionConfig(Config):
         default=10_000_000,
         ge=1,
         description="most documents that are sorted in memory; beyond it their keys are narrowed by histograms first",
+    )
+    set_name: str = Field(
+        default="partition",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        description="of the attribute set, before -v1: two partitions of one recipe have two",
+    )
+    rules: list[Rule] = Field(
+        default_factory=list,
+        description='over topic, bucket (0 is the lowest) and label, added to the view: keep: "bucket >= 1 and bucket <= 3"',
     )
 
 

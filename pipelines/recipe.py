@@ -16,7 +16,8 @@ from dolma_py import config, storage
 from dolma_py.config import Config
 from dolma_py.errors import ConfigError
 from dolma_py.rules import parse_rule
-from pipelines.recipe_sources import MixSource, StepSize
+from pipelines.recipe_sources import EndpointPrices, MixSource, StepSize
+from pipelines.recipe_variables import fill_variables
 from pipelines.steps import Rule, SettingsPlace, StepContext, StepResult
 
 # kind of a step -> the module of its job; a module has VERSION, one Config for it, and run(context, config). It may have
@@ -74,12 +75,18 @@ class Recipe(Config):
         min_length=1,
         description="name, kind, and the settings of the kind; with `only_with`, a setting's key, while that setting is not empty",
     )
+    variables: dict[str, str | int | float] = Field(
+        default_factory=dict, description="NAME -> what {NAME} in settings of the steps stands for"
+    )
     sources: list[MixSource] = Field(
         default_factory=list, description="of a recipe of a whole mix: what its sources are; changes no step"
     )
     sizes: list[StepSize] = Field(
         default_factory=list,
         description="of a recipe of a whole mix: what its steps read at its full size; changes no step",
+    )
+    prices: EndpointPrices = Field(
+        default=EndpointPrices(), description="of what endpoints make of it, for --dry-run; changes no step"
     )
     _file: str = PrivateAttr(default="")  # it was read from, for errors
     _skipped: dict[str, str] = PrivateAttr(
@@ -138,7 +145,8 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
     values = config.load_yaml(path)
     if not isinstance(values, dict):
         raise ConfigError("recipe", type(values).__name__, "expected a mapping", where=path)
-    recipe = leave_out(config.build_config(Recipe, config.apply_overrides(values, overrides), where=path), path)
+    values = fill_variables(config.apply_overrides(values, overrides), path)
+    recipe = leave_out(config.build_config(Recipe, values, where=path), path)
     recipe._file = path
     return recipe
 
@@ -146,15 +154,25 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
 def leave_out(recipe: Recipe, where: str = "") -> Recipe:
     """The recipe without the steps whose `only_with` names a setting that is empty; `skipped` tells which and what they wait for.
 
-    `only_with: taggers.0.options` of a step that needs files which no recipe can bring: give them, and the step is done.
+    `only_with: taggers.0.options` of a step that needs files which no recipe can bring: give them, and the step is done. `only_with:
+    steps.NAME` of a step that reads what an earlier one makes, which may be left out itself.
     """
-    steps, skipped = [], {}
+    steps, skipped = [], dict[str, str]()
+    made: list[str] = []
     for number, values in enumerate(recipe.steps):
         name = str(values.get("name") or values.get("kind"))
         key = values.get("only_with")
         rest = {setting: value for setting, value in values.items() if setting != "only_with"}
+        if str(key).startswith("steps.") and (earlier := str(key).removeprefix("steps.")) in [*made, *skipped]:
+            if earlier in skipped:
+                skipped[name] = skipped[earlier]
+            else:
+                steps.append(rest)
+                made.append(name)
+            continue
         if key is None or _find_setting(rest, key, f"steps.{number}.only_with", where):
             steps.append(rest)
+            made.append(name)
         else:
             skipped[name] = f"steps.{name}.{key}"
     if not steps:
@@ -251,7 +269,8 @@ def check_steps(steps: list[Step], *, without_files: bool = False) -> None:
             elif hasattr(step.module, "check_settings"):
                 step.module.check_settings(step.settings, step.place)
         except ConfigError as error:
-            if not (without_files and error.rule == NO_FILE):
+            is_missing = error.rule == NO_FILE or error.rule.startswith("expected at least one file")
+            if not (without_files and is_missing):
                 raise
         if hasattr(step.module, "list_sets"):
             earlier += step.module.list_sets(step.settings)

@@ -19,6 +19,7 @@ from dolma_py.errors import ConfigError, DolmaError
 from dolma_py.input_files import find_files
 from pipelines.ingest_inputs import IngestConfig
 from pipelines.recipe import Recipe, Step, build_steps, check_steps, load_recipe
+from pipelines.step_outputs import find_maker, list_outputs
 from pipelines.tag_documents import TagConfig
 
 __all__ = ["THERE", "Checked", "check_recipe", "print_check", "refuse_missing"]
@@ -56,8 +57,13 @@ def check_recipe(recipe: Recipe, corpus: Corpus) -> list[Checked]:
         if source.recipe is not None:
             check_steps(build_steps(load_recipe(source.recipe, [])), without_files=True)
     rows, made, writer = [], set[str](), ""
-    for step in steps:
+    for number, step in enumerate(steps):
+        outputs = list_outputs(steps[:number])
         for setting, value in list_readings(step):
+            maker = find_maker(value, outputs)
+            if maker is not None:
+                rows.append(Checked(step.name, setting, value, f"made by step {maker}"))
+                continue
             rows.append(_check(recipe, corpus, step, (setting, value), made, writer))
         made |= made_artifacts(step)
         if hasattr(step.module, "expected_text_bytes"):

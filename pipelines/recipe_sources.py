@@ -24,6 +24,23 @@ class StepSize(Config):
     parts: int = Field(default=1, ge=1, description="corpora of equal size that the step is run over one by one")
 
 
+class EndpointPrices(Config):
+    """What an endpoint takes; the numbers are examples, in whatever currency."""
+
+    per_million_prompt: float = Field(default=0.1, ge=0, description="price of a million prompt tokens")
+    per_million_completion: float = Field(default=0.3, ge=0, description="price of a million tokens of answers")
+
+
+class EndpointSize(Config):
+    """What a language model is asked when a source is made at its full size."""
+
+    stage: str = Field(min_length=1, description="what is asked, in a word or two")
+    model: str = Field(min_length=1, description="the model that the report or the data set's card names")
+    requests: int = Field(ge=1, description="how many")
+    prompt_tokens: int = Field(ge=0, description="of all requests together, about")
+    answer_tokens: int = Field(ge=0, description="of all answers together, about")
+
+
 class MixSource(Config):
     """One source of a mix."""
 
@@ -39,6 +56,9 @@ class MixSource(Config):
         default=None, description="packaged recipe that makes them; null: they are read as they are"
     )
     sizes: list[StepSize] = Field(default_factory=list, description="of that recipe's steps")
+    endpoint: list[EndpointSize] = Field(
+        default_factory=list, description="of a source that a language model made, or makes here: what that asks"
+    )
     pool_tokens: int = Field(ge=0, description="expected before mixing")
     mix_tokens: int = Field(ge=0, description="expected in the mix")
 

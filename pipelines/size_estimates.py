@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from pipelines import costs
+from pipelines.endpoint_estimates import describe_endpoints, print_endpoints
 from pipelines.ingest_inputs import IngestConfig
 from pipelines.recipe import Recipe, Step, build_steps, load_recipe
 from pipelines.recipe_sources import StepSize
@@ -126,6 +127,7 @@ def describe_sizes(recipe: Recipe) -> dict[str, Any]:
         "task_memory_bytes": largest.task_memory_bytes if largest else 0,
         "task_memory_of": f"{largest.source or 'mix'} {largest.step}" if largest else "",
         "driver_memory_bytes": max((line.driver_memory_bytes for line in lines), default=0),
+        "endpoints": describe_endpoints(recipe),
     }
 
 
@@ -145,6 +147,7 @@ def print_sizes(sizes: dict[str, Any]) -> None:
         ]  # fmt: skip
         pages = [page.removeprefix("docs/").removesuffix(".md") for page in line["shown_in"]]
         table.add_row(line["source"] or "mix", line["step"], *numbers, ", ".join(pages) or "quickstart")
+    print_endpoints(sizes["endpoints"])
     console.print("At full size, MB/s of one core:", highlight=False)
     console.print(table)
     hours = [
@@ -155,6 +158,6 @@ def print_sizes(sizes: dict[str, Any]) -> None:
         f"With {MACHINE_CORES} cores each: {', '.join(hours)}; {MACHINE_CORES} tasks take at most "
         f"{MACHINE_CORES * sizes['task_memory_bytes'] / 1e9:,.0f} GB of a machine's memory ({sizes['task_memory_of']}), the driver "
         f"{sizes['driver_memory_bytes'] / 1e9:,.1f} GB.",
-        "Speeds of two cores carried over; downloads and models that an endpoint serves are not in it. Nothing was done.",
+        "Speeds of two cores carried over; downloads and what endpoints do are not in it. Nothing was done.",
     ):
         console.print(text, highlight=False, soft_wrap=True)

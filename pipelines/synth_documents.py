@@ -55,6 +55,9 @@ class SynthConfig(LongContextConfig):
         pattern=r"^[A-Za-z0-9{}_.-]+$",
         description="source of the made documents; {source} is the parent's, {recipe} the recipe's name",
     )
+    documents_frac: float = Field(
+        default=1.0, gt=0, le=1, description="share of the view's documents that are looked at, by a hash of their ids"
+    )
     row_group_text_bytes: int = Field(default=16 << 20, ge=1, description="text in one row group, in bytes")
 
     @model_validator(mode="after")
@@ -81,6 +84,10 @@ def run(context: StepContext, settings: SynthConfig) -> StepResult:
     """One shard per split of the view, in corpus order; a split of which nothing is made has a shard without rows."""
     target = open_target(context, settings.output)
     common = {"seed": context.seed, "row_group_text_bytes": settings.row_group_text_bytes}
+    common["share"] = [
+        settings.recipe if settings.recipe in RECIPES else name_maker(settings.recipe),
+        settings.documents_frac,
+    ]
     if settings.recipe in RECIPES:
         params, made = _prepare_long(context, settings)
         work = make_long_split
@@ -88,6 +95,7 @@ def run(context: StepContext, settings: SynthConfig) -> StepResult:
         params, made = _prepare_recipe(context, settings)
         work = make_recipe_split
     made += [settings.source, settings.row_group_text_bytes]
+    made += [settings.documents_frac] if settings.documents_frac < 1 else []
     mark = config.fingerprint("synth", VERSION, context.need_view().fingerprint, context.seed, *made)
     units = plan_units(context, target, params | common, lambda source: name_source(settings, source))
     return write_corpus(context, target, units, work, mark, partial(summarize, settings))

@@ -11,6 +11,7 @@ import pyarrow as pa
 from dolma_py.corpus import Corpus, read_view
 from dolma_py.documents import DOCUMENT_SCHEMA
 from dolma_py.endpoint import Endpoint, EndpointConfig
+from dolma_py.hashing import derive_seed, hash_ids, uniform_hash
 from dolma_py.listing import Split
 from dolma_py.storage import WrittenFile
 from dolma_py.views import View
@@ -33,6 +34,9 @@ class _Split(NamedTuple):
     corpus: Corpus
     view: View
     split: Split
+    recipe: str
+    documents_frac: float
+    seed: int
 
 
 def make_long_split(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFile], dict[str, Any]]:
@@ -84,7 +88,13 @@ def name_languages(texts: Sequence[str]) -> list[str]:
 def _write(
     params: dict[str, Any], attempts: str, make: Callable[[pa.RecordBatch], pa.RecordBatch]
 ) -> tuple[list[WrittenFile], dict[str, Any]]:
-    place = _Split(Corpus(params["root"]), View.model_validate(params["view"]), Split(*params["split"]))
+    place = _Split(
+        Corpus(params["root"]),
+        View.model_validate(params["view"]),
+        Split(*params["split"]),
+        *params["share"],
+        params["seed"],
+    )
     return write_shard(
         _read(place, make, params["source"]), root=params["target"], attempts=attempts, part=params["part"],
         row_group_text_bytes=params["row_group_text_bytes"],
@@ -94,9 +104,19 @@ def _write(
 def _read(place: _Split, make: Callable[[pa.RecordBatch], pa.RecordBatch], source: str) -> Iterator[pa.RecordBatch]:
     """What is made, ROWS_AT_ONCE documents at a time, with the source of the new corpus."""
     column = DOCUMENT_SCHEMA.get_field_index("source")
-    for batch in read_view(*place):
-        documents = batch.documents.cast(DOCUMENT_SCHEMA)
+    for batch in read_view(place.corpus, place.view, place.split):
+        documents = take_share(batch.documents, place.recipe, place.documents_frac, seed=place.seed).cast(
+            DOCUMENT_SCHEMA
+        )
         for start in range(0, documents.num_rows, ROWS_AT_ONCE):
             made = make(documents.slice(start, ROWS_AT_ONCE))
             sources = pa.array([source] * made.num_rows, pa.string())
             yield made.set_column(column, DOCUMENT_SCHEMA.field("source"), sources)
+
+
+def take_share(documents: pa.RecordBatch, recipe: str, documents_frac: float, *, seed: int) -> pa.RecordBatch:
+    """The documents whose ids' hashes are below documents_frac; other ones for another recipe."""
+    if documents_frac >= 1:
+        return documents
+    hashes = hash_ids(documents.column("id"), seed=seed, name=f"synth {recipe}")
+    return documents.filter(pa.array(uniform_hash(hashes, seed=derive_seed(seed, "synth share")) < documents_frac))

@@ -42,6 +42,7 @@ TAGGERS = {
     "url-lists": "taggers.url_lists:UrlListsTagger",
     "contamination": "taggers.contamination:ContaminationTagger",
     "download-spam": "taggers.download_spam:DownloadSpamTagger",
+    "metadata-numbers": "taggers.metadata_numbers:MetadataNumbersTagger",
     "document-privacy": "taggers.document_privacy:DocumentPrivacyTagger",
 }
 

@@ -270,10 +270,11 @@ def _resume(parts: LoopParts, folder: Path, start: Parent | None) -> int:
 def _describe(config: TrainConfig, dataset: TrainingData, device: torch.device) -> str:
     tokens = config.run.steps * config.data.batch_instances * config.data.sequence_tokens
     epochs = config.run.steps / (dataset.num_instances // config.data.batch_instances)
+    padding = getattr(dataset, "num_padding_tokens", 0) / (dataset.num_instances * dataset.sequence_tokens)
     return (
         f"{count_parameters(config.model).total:,} parameters on {device}; {dataset.num_instances:,} instances of "
-        f"{dataset.sequence_tokens} tokens, {dataset.num_dropped_tokens:,} tokens left out; "
-        f"{config.run.steps:,} steps, {tokens:,} tokens, {epochs:.2f} epochs"
+        f"{dataset.sequence_tokens} tokens, {dataset.num_dropped_tokens:,} tokens left out, "
+        f"{padding:.2%} of the space padding; {config.run.steps:,} steps, {tokens:,} tokens, {epochs:.2f} epochs"
     )
 
 

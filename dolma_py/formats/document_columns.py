@@ -55,7 +55,7 @@ def find_columns(batch: pa.RecordBatch, fields: FieldMap) -> dict[str, pa.Array 
     if (
         fields.rename
         or fields.drop
-        or fields.messages
+        or fields.is_joined
         or len(set(names)) < len(names)
         or not set(names) <= {*paths, "source"}
         or len(set(paths)) < 5

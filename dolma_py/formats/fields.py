@@ -44,6 +44,10 @@ class FieldMap(Config):
         description="path of a conversation, a list of objects with role and content: its contents, with blank lines between them, are the "
         "text, and the whole of it stays in metadata; null: the text is at `text`",
     )
+    response: str | None = Field(
+        default=None,
+        description="path of a text that follows the one at `text` after a blank line: the response to an instruction; null: none",
+    )
     source: str | None = Field(
         default=None,
         description="path of the source name; null: every document gets the source that the reader was called with",
@@ -59,6 +63,17 @@ class FieldMap(Config):
     keep_origin: bool = Field(
         default=True, description="whether metadata.origin says `file:line` for JSONL and Parquet records"
     )
+
+    @model_validator(mode="after")
+    def _check_texts(self) -> FieldMap:
+        if self.messages is not None and self.response is not None:
+            raise ValueError("expected messages or response, not both")
+        return self
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the text is made of more than one value, so that no column holds it as it is."""
+        return self.messages is not None or self.response is not None
 
     @model_validator(mode="before")
     @classmethod
@@ -89,6 +104,8 @@ def split_record(record: dict[str, Any], fields: FieldMap, source: str) -> Recor
     """
     if fields.messages is None:
         conversation, text = None, take_value(record, fields.text)
+        if fields.response is not None:
+            text = join_response(text, take_value(record, fields.response))
     else:
         conversation = take_value(record, fields.messages)
         text = join_messages(conversation)
@@ -192,6 +209,17 @@ def put_own(metadata: dict[str, Any], key: str, value: Any) -> None:
     if key in metadata and metadata[key] != value:
         keep_rest(metadata, {f"top_level_{key}": metadata.pop(key)}, "")
     metadata[key] = value
+
+
+def join_response(text: object, response: object) -> str | None:
+    """A text and what follows it, with one blank line between them; None where either is none.
+
+    >>> join_response("### Question\\n2 + 2?\\n", "4")
+    '### Question\\n2 + 2?\\n\\n4'
+    """
+    if type(text) is not str or type(response) is not str:
+        return None
+    return text.rstrip("\n") + "\n\n" + response.lstrip("\n")
 
 
 def join_messages(conversation: object) -> str | None:

@@ -55,7 +55,7 @@ def find_roles(fields: FieldMap) -> Roles | None:
     if fields.source is not None:
         given.append((fields.source, kernels.SOURCE))
     names = [name for name, _ in given]
-    is_plain = not (fields.rename or fields.messages) and len(set(names)) == len(names) < 60
+    is_plain = not (fields.rename or fields.is_joined) and len(set(names)) == len(names) < 60
     if not is_plain or not all(name.isprintable() and not set('."\\') & set(name) for name in names):
         return None
     return Roles([name.encode() for name in names], [role for _, role in given])

@@ -241,7 +241,7 @@ def _add_rows(
 
     others: what the batch lacks, and the row of it that is the batch's first.
     """
-    texts = _arrow_texts(batch, fields.text, builder) if fields.messages is None else None
+    texts = _arrow_texts(batch, fields.text, builder) if not fields.is_joined else None
     if texts is not None and not texts.null_count:
         lengths = np.diff(view_text(texts).offsets)
         plain = None
@@ -277,7 +277,7 @@ def _add_rows(
                 reason = "not_utf8"
             elif values is not None:
                 record = split_record(values, fields, builder.source)
-            if record is not None and fields.messages is not None:
+            if record is not None and fields.is_joined:
                 num_bytes = len(record.text.encode())
                 reason, record = ("too_long", None) if num_bytes > max_bytes else ("", record)
             if record is not None:

@@ -13,9 +13,12 @@ import pytest
 from dolma_py.corpus import Corpus
 from dolma_py.errors import ConfigError
 from dolma_py.made_documents import Making, add_making, make_made_id, read_making
+from mixers.tokenization import BpeConfig, train_bpe
+from pipelines import steps
 from pipelines.build_recipe import BuildOptions, build, build_from
 from pipelines.done_steps import State
 from pipelines.recipe import Recipe
+from tests.jobs import made_mix
 
 
 def list_bytes(folder: Path) -> dict[str, bytes]:
@@ -114,3 +117,45 @@ def test_a_parent_of_the_users_own_is_kept(tmp_path, _spark_of_this_run):
             assert (parent["shard"], parent["row"]) == (0, 1)
             last, parent = parent, parent.get("parent")
         assert parent is None and last["listing"] == Corpus(str(tmp_path / "corpus")).read_listing().fingerprint
+
+
+def test_what_a_sample_drew_is_written_once_each(tmp_path, monkeypatch):
+    """Of 40 documents, some drawn twice and some never: each drawn one once, in corpus order; the same name of another sample is another corpus."""
+    monkeypatch.setattr(steps, "run_units", made_mix.run_in_order)
+    monkeypatch.setattr("pipelines.ingest_documents.rename_repeated_ids", lambda context, listing, shards: shards)
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps({"id": str(n), "text": f"word {n} " * (1 + n % 3)}) + "\n" for n in range(40)))
+    (tmp_path / "t.json").write_bytes(train_bpe(["word 1 word 2"], BpeConfig(vocab_size=260)))
+    mix = {"score": None, "num_buckets": 1, "heldout": {"heldout_docs": 3}}
+
+    def run(corpus, output, budget):
+        recipe = Recipe(recipe="r", seed=1, steps=[
+            {"kind": "ingest", "sources": [{"name": "a", "inputs": [str(path)]}]},
+            {"kind": "tag", "taggers": [{"tagger": "mixers.token_count:TokenCountTagger", "options": {"tokenizer": str(tmp_path / "t.json")}}]},
+            {"kind": "plan_mix", "plan": {"token_budget": budget}, **mix}, {"kind": "sample_mix", "cells": "artifact:cells", **mix},
+            {"kind": "materialize", "output": output, "sample": "sample-v1"},
+        ])  # fmt: skip
+        return build(recipe, str(tmp_path / corpus), BuildOptions(show_progress=False))[-1].manifest["facts"]
+
+    for name, budget in (("few", 150), ("many", 900)):
+        facts = run(name, "{corpus}/made", budget)
+        (attributes,) = (tmp_path / name / "attributes" / "sample-v1").rglob("*.parquet")
+        copies = pq.read_table(attributes).column("copies").to_pylist()
+        (documents,) = (tmp_path / name / "made" / "documents").rglob("*.parquet")
+        assert pq.read_table(documents).column("id").to_pylist() == [str(n) for n, count in enumerate(copies) if count]
+        assert 0 < facts["documents"] < 40 and (max(copies) > 1) == (name == "many")
+    with pytest.raises(ConfigError, match="it holds another corpus"):
+        run("few", str(tmp_path / "many" / "made"), 150)
+
+
+def test_a_sample_that_is_not_there_is_told(make, tmp_path):
+    make("few", 7)
+    step = {"kind": "materialize", "output": str(tmp_path / "other"), "sample": "sample-v1"}
+    view = Corpus(str(tmp_path / "corpus")).load_view("few-tag")
+    with pytest.raises(ConfigError, match=r"sample: expected an attribute set of `mix sample`"):
+        build_from(
+            Recipe(recipe="s", seed=1, steps=[step]),
+            Corpus(str(tmp_path / "corpus")),
+            BuildOptions(show_progress=False),
+            State(view, {}),
+        )

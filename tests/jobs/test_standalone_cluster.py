@@ -51,6 +51,7 @@ def test_the_code_is_all_there(bundle, code):
 def test_the_archive_leaves_out_what_no_worker_needs(bundle):
     names = {distribution.name.lower().replace("_", "-") for distribution in find_distributions()}
     assert {"numpy", "pyarrow", "numba", "datasketch", "scipy", "pydantic"} <= names
+    assert "hanta" in names  # of the extra synth, whose step runs on workers
     assert names & ({"torch", "pyspark", "pandas"} | DRIVER_ONLY) == set()
     with tarfile.open(bundle.packages_archive) as archive:
         first = archive.next()

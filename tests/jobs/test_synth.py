@@ -90,3 +90,22 @@ def test_answers_are_kept_and_the_corpus_is_made_without_a_server(make, tmp_path
     assert make("out", 7, recipe="rex", endpoint=endpoint) == facts
     assert list_bytes(tmp_path / "out") == first
     assert {row["id"].split("#")[1] for row in read_rows(tmp_path / "out")} == {"rex-0"}
+
+
+def test_a_share_of_the_documents(make, tmp_path):
+    """The same ones for any number of partitions, and other ones of another recipe."""
+    facts = make("half", documents_frac=0.5)
+    assert facts == make("again", 7, documents_frac=0.5) and list_bytes(tmp_path / "half") == list_bytes(
+        tmp_path / "again"
+    )
+    assert 1 <= facts["read"] < NUM_DOCS and facts["made"] + sum(facts["left_out"].values()) == facts["read"]
+    parents = {row["id"].split("#")[0] for row in read_rows(tmp_path / "half")}
+    make("whole")
+    rows = {row["id"].split("#")[0]: row["text"] for row in read_rows(tmp_path / "whole")}
+    assert parents < set(rows) and all(
+        rows[row["id"].split("#")[0]] == row["text"] for row in read_rows(tmp_path / "half")
+    )
+    with ChatServer(answer_any_form) as server:
+        endpoint = {"base_url": server.url, "model": "m", "cache": str(tmp_path / "answers"), "max_tries": 1}
+        make("rex", recipe="rex", endpoint=endpoint, documents_frac=0.5)
+    assert {row["id"].split("#")[0] for row in read_rows(tmp_path / "rex")} != parents

@@ -256,6 +256,7 @@ def test_maps_that_no_kernel_serves():
         FieldMap(text="a.b"),
         FieldMap(rename={"a": "b"}),
         FieldMap(messages="m"),
+        FieldMap(response="r"),
         FieldMap(id="text"),
         FieldMap(text='"'),
     ):

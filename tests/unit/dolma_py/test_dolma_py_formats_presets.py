@@ -163,3 +163,26 @@ def test_presets_are_maps_and_others_are_told() -> None:
 )
 def test_what_a_field_map_empties_leaves_no_husk(record, fields, metadata):
     assert split_record(record, FieldMap(**fields), "web").metadata == metadata
+
+
+def test_a_response_follows_its_text_after_a_blank_line() -> None:
+    fields = FieldMap(text="prompt", response="meta.answer")
+    record = split_record({"prompt": "What?\n", "meta": {"answer": "\nThat.", "kind": "x"}}, fields, "s")
+    assert record.text == "What?\n\nThat." and record.metadata == {"meta": {"kind": "x"}}
+    for values in ({"prompt": "What?"}, {"meta": {"answer": "That."}}, {"prompt": "What?", "meta": {"answer": 3}}):
+        assert split_record(values, fields, "s") is None
+    with pytest.raises(ValidationError, match="messages or response"):
+        FieldMap(response="a", messages="b")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_prompts_and_responses_are_read_from_files(kind) -> None:
+    """The readers that take whole columns leave such a map to the one that takes records."""
+    values = [{"prompt": f"Question {n}\n", "response": f"Answer {n} \u00e9"} for n in range(5)] + [
+        {"prompt": "none", "response": None}
+    ]
+    data = write_parquet(values) if kind == "parquet" else "".join(json.dumps(row) + "\n" for row in values).encode()
+    rows, rejections = read(f"pairs.{kind}", data, {"text": "prompt", "response": "response"})
+    assert [row["text"] for row in rows] == [f"Question {n}\n\nAnswer {n} \u00e9" for n in range(5)]
+    assert [rejection.reason for rejection in rejections] == ["missing_text"]
+    assert not any({"prompt", "response"} & set(row["metadata"]) for row in rows)

@@ -314,3 +314,15 @@ def test_the_tables_that_were_read_are_handed_on(tmp_path):
     assert sorted(verdict.tables) == ["a-v1", "sizes-v1"] and verdict.tables["a-v1"].column("n").to_pylist() == [5]
     assert verdict.failed.dtype == np.int16 and verdict.bytes_before.dtype == np.int64
     assert DOCUMENT_SCHEMA.field("source").type == pa.string()
+
+
+@pytest.mark.parametrize("of", [{"sources": ["code"]}, {"except_sources": ["web"]}])
+def test_a_set_is_not_asked_of_sources_that_a_step_is_not_for(tmp_path, of):
+    """Documents that came later need no attributes of a rule that is not theirs; of one that is, they do."""
+    made = make_corpus(tmp_path, ["abc", "de"], [{"flag": True}, {"flag": True}])
+    later = Step(name="later", attributes="never-made-v1", keep="flag", **of)
+    verdict = judge(made, later, FLAG, SHORT)
+    assert verdict.failed.tolist() == [2, 2] and "never-made-v1" not in verdict.tables
+    assert verdict.bytes_before.T.tolist() == [[3, 3, 3, 3], [2, 2, 2, 2]]
+    with pytest.raises(DataError, match="no such attributes"):
+        judge(made, Step(name="theirs", attributes="never-made-v1", keep="flag", sources=["web"]))

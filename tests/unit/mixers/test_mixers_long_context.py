@@ -184,3 +184,13 @@ def test_the_bytes_that_the_version_stands_for(tokenizer):
     made, details = word_counts.make_document(TEXTS["b"], sections, breaks, counts, config.cwe, key=7)
     found = xxhash.xxh3_128_hexdigest(made.encode() + json.dumps(details).encode())
     assert (VERSION, found) == (1, "704a37455c3efd3b4bfce2739a1cd31d")
+
+
+def test_a_scale_makes_the_documents_that_its_numbers_make(tokenizer):
+    """Bytes, the fingerprint of the settings included, are those of the divided numbers written out."""
+    scaled = {key: value * 4 for key, value in SECTIONS.items()} | {"max_document_tokens": 4000 * 4 + 3, "scale": 4}
+    made = [
+        LongContextMaker(LongContextConfig(**CWE | {"sections": own}), tokenizer, seed=5).make(make_batch(TEXTS))
+        for own in (SECTIONS, scaled)
+    ]
+    assert made[0].num_rows == 2 and made[0].equals(made[1])

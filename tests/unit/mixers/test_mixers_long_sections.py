@@ -156,3 +156,39 @@ def test_the_buckets_of_the_report():
 def test_other_bounds_than_powers_of_two_are_refused(values):
     with pytest.raises(ValidationError, match="powers of two"):
         LengthBucketsConfig(tokenizer="t", **values)
+
+
+def test_buckets_of_shorter_documents_have_the_names_of_long_ones(tmp_path):
+    """With a scale of 4, eight tokens are what 32 are without; what `tokens` says stays."""
+    config = tokenization.BpeConfig(vocab_size=258, special_tokens=("<|endoftext|>",))
+    (tmp_path / "tokenizer.json").write_bytes(tokenization.train_bpe(["ab"], config))
+    texts = pa.record_batch({"text": pa.array(["a" * number for number in (0, 1, 2, 6, 7, 30)], pa.large_string())})
+
+    def tag(**settings):
+        return LengthBucketsTagger(LengthBucketsConfig(tokenizer=str(tmp_path / "tokenizer.json"), **settings)).tag(
+            texts
+        )
+
+    scaled, plain = tag(least=8, most=32, scale=4), tag(least=2, most=8)
+    assert scaled.column("tokens").to_pylist() == plain.column("tokens").to_pylist() == [1, 2, 3, 7, 8, 31]
+    assert scaled.column("bucket").to_pylist() == ["0-8", "8-16", "8-16", "16-32", "32-up", "32-up"]
+    assert plain.column("bucket").to_pylist() == ["0-2", "2-4", "2-4", "4-8", "8-up", "8-up"]
+
+
+def test_a_scale_divides_all_numbers_of_tokens(tokenizer):
+    text = "fox. " * 50
+    plain = SectionConfig(
+        min_document_tokens=2, max_document_tokens=511, min_tokens=20, max_tokens=100, near_tokens=8, max_sections=4
+    )
+    scaled = SectionConfig(
+        min_document_tokens=2 * 16, max_document_tokens=511 * 16 + 15, min_tokens=20 * 16, max_tokens=100 * 16, near_tokens=8 * 16, max_sections=4,
+        scale=16,
+    )  # fmt: skip
+    assert scaled.apply_scale() == plain and plain.apply_scale() is plain
+    cut = {"doc_id": "a", "seed": 0}
+    assert (
+        long_sections.cut_document(text, tokenizer, scaled.apply_scale(), **cut)[0]
+        == long_sections.cut_document(text, tokenizer, plain, **cut)[0]
+    )
+    with pytest.raises(ValidationError, match="min_tokens"):
+        SectionConfig(scale=8193)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import packing_waste
 from dolma_py.errors import DataError
 from tests.made_shards import write_shards
 from tests.reference import packing as reference
@@ -185,3 +186,23 @@ def test_packed_batches_do_not_depend_on_world_size_and_resume(make_shards, worl
         for name in ("ids", "documents", "is_trained"):
             woven = np.stack([getattr(part, name) for part in parts], axis=1)
             np.testing.assert_array_equal(woven.reshape(2, 16), getattr(whole, name))
+
+
+def test_the_benchmark_of_waste_counts_by_hand(make_shards):
+    """Instances of 16: 5 + 11, 9 + 7, the 20 cut to 16 (or to 16 and 4 + 3), 3; and the same file cut every 16 tokens."""
+    lengths = [[5, 11, 9, 7, 20, 3]]
+    folder = make_shards(file_tokens=(55,), document_tokens=lengths)
+    truncated, split, fixed = packing_waste.measure(str(folder), 16, 8)
+    assert truncated == {
+        "way": "best fit, longer documents truncate", "instances": 4, "padding": pytest.approx(13 / 64), "dropped": pytest.approx(4 / 55),
+        "cut": pytest.approx(1 / 6),
+    }  # fmt: skip
+    assert (split["instances"], split["padding"], split["dropped"]) == (4, pytest.approx(9 / 64), 0.0)
+    # documents begin at 0, 5, 16, 25, 32, 52: the one of 20 alone crosses a border
+    assert fixed == {
+        "way": "concatenated",
+        "instances": 3,
+        "padding": 0.0,
+        "dropped": pytest.approx(7 / 55),
+        "cut": pytest.approx(1 / 6),
+    }
