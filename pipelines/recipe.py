@@ -44,6 +44,7 @@ KINDS = {
     "read_plain": ("pipelines.read_plain_files", "ReadPlainConfig"),
     "write_plain": ("pipelines.write_plain_files", "WritePlainConfig"),
     "export_dolma": ("pipelines.export_dolma", "ExportDolmaConfig"),
+    "prepare_posttrain": ("pipelines.prepare_posttrain", "PreparePosttrainConfig"),
 }
 # command -> kind of its job, for `dolma-py settings`
 SETTINGS = {
@@ -52,6 +53,7 @@ SETTINGS = {
     "dedup paragraphs": "dedup_paragraphs", "dedup minhash": "dedup_minhash", "dedup substring": "dedup_substring",
     "materialize": "materialize", "mix partition": "partition", "mix plan": "plan_mix", "mix sample": "sample_mix", "tokenize": "tokenize",
     "export dolma": "export_dolma", "language-model train": "train_language_model", "synth": "synth",
+    "posttrain prepare": "prepare_posttrain",
 }  # fmt: skip
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"  # of a step
 NO_FILE = "no such file"  # rule of a ConfigError for an option that names one
