@@ -45,6 +45,7 @@ READS_VIEW = False  # files of records alone: it gets no view and leaves none
 CHANGES_NO_BYTE = ("max_rejected_frac",)
 PRESET = "olmo3-posttrain"
 OUR_FILES = re.compile(r"(token_ids|labels_mask|pairs|prompts)_part_\d{4,}\.(npy|csv\.gz|parquet)")
+WHY_LEFT_OUT = "hidden names, and files that are no JSON Lines, Parquet or Arrow"
 FORMATS = {"sft": "dolma-py-shards", "pairs": "dolma-py-pairs", "prompts": "dolma-py-prompts"}
 
 
@@ -55,8 +56,8 @@ class Reading(NamedTuple):
     file: PlainFile
 
 
-def list_readings(corpus: Corpus, settings: PreparePosttrainConfig) -> list[Reading]:
-    """All files in order of sources and names."""
+def list_readings(corpus: Corpus, settings: PreparePosttrainConfig, *, warns: bool = False) -> list[Reading]:
+    """All files in order of sources and names; warns: say which files of the inputs are not read."""
     readings = []
     for number, source in enumerate(settings.sources):
         patterns = [pattern.replace("{corpus}", corpus.root) for pattern in source.inputs]
@@ -64,8 +65,8 @@ def list_readings(corpus: Corpus, settings: PreparePosttrainConfig) -> list[Read
             found = list_plain_inputs(patterns, corpus.path(settings.folder))
         except ConfigError as error:
             raise error.moved(f"sources.{number}.inputs") from error
-        if found.left_out:
-            logger.warning("source %s: %s", source.name, describe_left_out(list(found.left_out)))
+        if warns and found.left_out:
+            logger.warning("source %s: %s", source.name, describe_left_out(list(found.left_out), WHY_LEFT_OUT))
         readings += [Reading(source, file) for file in found.files]
     return readings
 
@@ -126,7 +127,7 @@ def find_source(settings: PreparePosttrainConfig, tokenizer: LoadedTokenizer) ->
 def run(context: StepContext, settings: PreparePosttrainConfig) -> StepResult:
     """Both passes and the manifest."""
     corpus = context.corpus
-    readings = list_readings(corpus, settings)
+    readings = list_readings(corpus, settings, warns=True)
     path, checksum = place_tokenizer(context, settings.tokenizer, context.work)
     tokenizer = cached_tokenizer(path, checksum, settings.eos_token, where=settings.tokenizer)
     template = find_source(settings, tokenizer)
@@ -140,9 +141,11 @@ def run(context: StepContext, settings: PreparePosttrainConfig) -> StepResult:
     facts = [rows.units[unit.name]["facts"] for unit in units]
     check_rejected(context, settings, readings, facts)
     plan, files = choose_rows(context, settings, units)
+    paths = [unit.params["rows"] for unit in units]
     storage.remove_file(corpus.path(settings.folder, "manifest.json"))  # an earlier mix is not complete from here on
-    parts = plan_parts(context, settings, plan, files, tokenizer)
-    done, part_times = context.run_units("parts", parts, write_part, layout=settings.tokens_per_part)
+    shared = {"rows": paths, "dtype": tokenizer.dtype.name, "eos_token_id": tokenizer.eos_token_id}
+    parts = plan_parts(context, settings, plan, files, shared)
+    done, part_times = context.run_units("parts", parts, write_part)
     written = [done.units[unit.name] for unit in parts]
     sources = count_sources(settings, readings, facts, written)
     made = describe(context, settings, tokenizer, template, written, sources)
@@ -238,22 +241,17 @@ def choose_rows(context: StepContext, settings: PreparePosttrainConfig, units: l
 
 
 def plan_parts(
-    context: StepContext, settings: PreparePosttrainConfig, plan: Plan, files: pa.Table, tokenizer: LoadedTokenizer
+    context: StepContext, settings: PreparePosttrainConfig, plan: Plan, files: pa.Table, shared: dict[str, Any]
 ) -> list[Unit]:
-    """A unit for each part, whose rows stand in a file of their own."""
+    """A unit for each part, whose rows stand in a file of their own; shared: what all units are told."""
     table = files.take(pa.array(plan.rows)).append_column("id", pa.array(plan.ids, pa.string())).cast(PLAN_SCHEMA)
-    names = sorted(info.path for info in storage.list_files(context.corpus.path(context.work, "rows")) if info.path.endswith(".parquet"))
-    rows = [path.removeprefix(context.corpus.root).lstrip("/") for path in names]
     units = []
     for part in range(plan.num_parts):
         start, stop = plan.bounds[part], plan.bounds[part + 1]
         path = f"{context.work}/plan/part-{part:04d}.parquet"
         parquet_files.write_table(context.corpus.path(path), table.slice(start, stop - start))
-        params = {
-            "root": context.corpus.root, "kind": settings.kind, "part": part, "plan": path, "rows": rows, "out": settings.folder,
-            "dtype": tokenizer.dtype.name, "eos_token_id": tokenizer.eos_token_id,
-        }  # fmt: skip
-        units.append(Unit(f"part-{part:04d}", params, stop - start))
+        own = {"root": context.corpus.root, "kind": settings.kind, "part": part, "plan": path, "out": settings.folder}
+        units.append(Unit(f"part-{part:04d}", own | shared, stop - start))
     return units
 
 
