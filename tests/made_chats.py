@@ -70,6 +70,23 @@ def make_tokenizer():
     return tokenization.build_tokenizer(tokenizer_json())
 
 
+def make_settings(folder: Path) -> dict:
+    """Settings of a step prepare_posttrain over what write_inputs writes in that folder."""
+    source = {"name": "made", "inputs": [str(folder / "chats" / "made.jsonl")], "count": 12}
+    tokenizer = str(folder / "chats" / "tokenizer")
+    return {"mix": "chats", "template": "instruct", "tokenizer": tokenizer, "sources": [source], "tokens_per_part": 600}
+
+
+def write_inputs(folder: Path) -> dict:
+    """A file of conversations, some with tools, one that loops, and a tokenizer; returns make_settings."""
+    write_tokenizer(folder / "chats" / "tokenizer")
+    rows = [chat(f"What is {number}?", f"It is {number}.", "Sure?", "Yes.") for number in range(14)]
+    rows += [tools_chat(), chat("a", "I say it again and again. " * 12)]
+    lines = [json.dumps({"id": f"chat {number}", "messages": messages}) + "\n" for number, messages in enumerate(rows)]
+    (folder / "chats" / "made.jsonl").write_text("".join(lines))
+    return make_settings(folder)
+
+
 def write_tokenizer(folder: Path, *, template: str | None = None, config: dict | None = None) -> str:
     """A tokenizer's folder, with a chat_template.jinja and a tokenizer_config.json where they are given."""
     folder.mkdir(parents=True, exist_ok=True)
