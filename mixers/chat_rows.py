@@ -8,6 +8,7 @@ Nothing is mended but names: other names of roles, and keys of ShareGPT. Bad rec
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -26,9 +27,11 @@ OTHER_ROLES = {
     "ipython": "environment",
     "observation": "environment",
 }
+_SPEAKER_ROLES = {"Human": "user", "Assistant": "assistant"}
 Message = dict[str, str | None]
 Kind = Literal["sft", "pairs", "prompts"]
-Form = Literal["messages", "sharegpt", "prompt_response"]
+Form = Literal["messages", "sharegpt", "prompt_response", "transcript"]
+SPEAKERS = re.compile(r"\n\n(Human|Assistant): ?")  # of form transcript, as HH-RLHF has it
 
 # of records that are no rows at all, as against rows that a filter drops
 REASONS = (
@@ -78,7 +81,8 @@ def read_row(record: Any, *, kind: Kind, form: Form, columns: Mapping[str, str],
     record : a value of JSON
     kind : what is wanted: a chat that ends with an answer, a pair of two such, or a prompt that ends before it
     form : messages (`messages`, or `chosen` and `rejected`, lists of role and content), sharegpt (lists of from and value),
-        prompt_response (strings `prompt` and `response`, or `prompt`, `chosen` and `rejected`; `system` where there is one)
+        prompt_response (strings `prompt` and `response`, or `prompt`, `chosen` and `rejected`; `system` where there is one), transcript (strings
+        `messages`, or `chosen` and `rejected`, of turns that begin with a blank line and "Human: " or "Assistant: ")
     columns : own names, or dotted paths, in place of those of COLUMNS
     verifier : of prompts that name none
     """
@@ -136,9 +140,18 @@ def _take_messages(found: dict[str, Any], form: Form, response: str | None) -> A
         value: Any = [
             {"role": role, "content": text} for role, text in texts if role != "system" or (text is not None and text != "")
         ]
+    elif form == "transcript":
+        value = _split_transcript(found["messages"])
     else:
         value = found["messages" if form == "messages" else "conversations"]
     return read_messages(value, role="from" if form == "sharegpt" else "role", content="value" if form == "sharegpt" else "content")
+
+
+def _split_transcript(value: Any) -> list[dict[str, str]]:
+    """Turns of a transcript; none where it does not begin with one."""
+    before, *parts = SPEAKERS.split(value) if isinstance(value, str) else [""]
+    turns = zip(parts[::2], parts[1::2], strict=True)
+    return [] if before.strip() else [{"role": _SPEAKER_ROLES[who], "content": said.strip()} for who, said in turns]
 
 
 def read_messages(value: Any, *, role: str = "role", content: str = "content") -> list[Message] | str:

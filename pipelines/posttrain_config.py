@@ -10,7 +10,7 @@ from dolma_py.config import Config
 from dolma_py.errors import name_known
 from dolma_py.formats.limits import Limits
 from dolma_py.trace_filters import TraceLimits
-from mixers.chat_rows import COLUMNS
+from mixers.chat_rows import COLUMNS, Form
 
 
 class PosttrainSource(Config):
@@ -20,9 +20,9 @@ class PosttrainSource(Config):
     inputs: list[str] = Field(
         min_length=1, description="files, folders and globs of JSON Lines, Parquet or Arrow; {corpus} is the corpus folder"
     )
-    form: Literal["messages", "sharegpt", "prompt_response"] = Field(
+    form: Form = Field(
         default="messages",
-        description="messages: lists of role and content; sharegpt: lists of from and value; prompt_response: strings",
+        description="messages: lists of role and content; sharegpt: lists of from and value; prompt_response: strings; transcript: HH-RLHF's",
     )
     columns: dict[str, str] = Field(
         default_factory=dict, description=f"own names or dotted paths of columns: {', '.join(COLUMNS)}"

@@ -32,6 +32,7 @@ def test_a_chat_is_read_with_what_it_says_of_itself():
         ({"conversations": [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}]}, "sharegpt", {}),
         ({"prompt": "2 + 2?", "response": "4", "system": ""}, "prompt_response", {}),
         ({"q": "2 + 2?", "a": {"text": "4"}}, "prompt_response", {"prompt": "q", "response": "a.text"}),
+        ({"messages": "\n\nHuman: 2 + 2?\n\nAssistant: 4\n"}, "transcript", {}),
         ({"messages": '[{"role": "User", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]'}, "messages", {}),
     ],
 )
@@ -87,6 +88,9 @@ def test_a_pair_has_one_prompt_and_two_answers():
     other = {"chosen": [USER, ANSWER], "rejected": [{"role": "user", "content": "3 + 3?"}, ANSWER]}
     assert read(other, kind="pairs") == "prompts_differ"
     assert read({"chosen": [USER, ANSWER]}, kind="pairs") == "no_messages"
+    spoken = {side: f"\n\nHuman: 2 + 2?\n\nAssistant: {text}" for side, text in (("chosen", "4"), ("rejected", "5"))}
+    assert read(spoken, kind="pairs", form="transcript") == row
+    assert read({"messages": "Once.\n\nHuman: a\n\nAssistant: b"}, form="transcript") == "no_messages"
 
 
 def test_a_prompt_names_its_verifier_and_its_truth():
@@ -115,7 +119,7 @@ json_values = st.recursive(
 )
 
 
-@given(json_values, st.sampled_from(["sft", "pairs", "prompts"]), st.sampled_from(["messages", "sharegpt", "prompt_response"]))
+@given(json_values, st.sampled_from(["sft", "pairs", "prompts"]), st.sampled_from(["messages", "sharegpt", "prompt_response", "transcript"]))
 def test_no_value_of_json_raises(value, kind, form):
     found = read(value, kind=kind, form=form)
     assert isinstance(found, ChatRow) or found in REASONS
