@@ -21,12 +21,12 @@ from typing import Any
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from dolma_py import config, storage  # noqa: E402
-from dolma_py.trace_filters import TraceLimits  # noqa: E402
-from mixers.chat_templates import find_template  # noqa: E402
-from mixers.tokenization import BpeConfig, train_bpe  # noqa: E402
-from pipelines.posttrain_config import PreparePosttrainConfig  # noqa: E402
-from pipelines.posttrain_rows import Counts, batch_records, make_table, make_worker  # noqa: E402
+from dolma_py import config, storage
+from dolma_py.trace_filters import TraceLimits
+from mixers.chat_templates import find_template
+from mixers.tokenization import BpeConfig, train_bpe
+from pipelines.posttrain_config import PreparePosttrainConfig
+from pipelines.posttrain_rows import Counts, batch_records, make_table, make_worker
 
 SPECIALS = ("<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>")
 # one template for both: answers are marked for transformers
@@ -75,17 +75,23 @@ def main() -> None:
         import transformers
 
         peer = transformers.PreTrainedTokenizerFast(
-            tokenizer_file=str(folder / "tokenizer.json"), eos_token="<|endoftext|>", additional_special_tokens=list(SPECIALS[2:])
+            tokenizer_file=str(folder / "tokenizer.json"),
+            eos_token="<|endoftext|>",
+            additional_special_tokens=list(SPECIALS[2:]),
         )
         print(f"{len(chats)} conversations, {text_bytes / 1e6:.1f} MB of text, CPU seconds of one process")
         theirs = time_cpu(lambda: [
             peer.apply_chat_template(chat["messages"], chat_template=TEMPLATE, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
             for chat in chats
         ])  # fmt: skip
-        print(f"transformers {transformers.__version__}, render, encode, mask: {theirs:6.2f} s, {text_bytes / 1e6 / theirs:5.2f} MB/s")
+        print(
+            f"transformers {transformers.__version__}, render, encode, mask: {theirs:6.2f} s, {text_bytes / 1e6 / theirs:5.2f} MB/s"
+        )
         for label, traces in (("without filters", None), ("with the filters of answers", TraceLimits())):
             ours = time_cpu(lambda traces=traces: prepare(folder, chats, traces))
-            print(f"posttrain prepare, pass 1, {label}: {ours:6.2f} s, {text_bytes / 1e6 / ours:5.2f} MB/s, {theirs / ours:.1f} x transformers")
+            print(
+                f"posttrain prepare, pass 1, {label}: {ours:6.2f} s, {text_bytes / 1e6 / ours:5.2f} MB/s, {theirs / ours:.1f} x transformers"
+            )
 
 
 def prepare(folder: Path, chats: list[dict[str, Any]], traces: TraceLimits | None) -> int:
@@ -103,7 +109,10 @@ def prepare(folder: Path, chats: list[dict[str, Any]], traces: TraceLimits | Non
     }  # fmt: skip
     worker, counts = make_worker({"job": job}), Counts()
     records = enumerate(json.loads(json.dumps(chats)), 1)
-    tables = [make_table(worker, settings.sources[0], "f", rows, counts, io.BytesIO()) for rows in batch_records(iter(records))]
+    tables = [
+        make_table(worker, settings.sources[0], "f", rows, counts, io.BytesIO())
+        for rows in batch_records(iter(records))
+    ]
     return sum(table.num_rows for table in tables)
 
 

@@ -9,7 +9,8 @@ import typer
 
 Corpus = Annotated[str, typer.Option("--corpus", help="folder, local, s3://, gs:// or hdfs://, for what is written")]
 ConfigFile = Annotated[
-    str | None, typer.Option("--config", help="YAML with the job's settings; all of them: dolma-py settings posttrain prepare")
+    str | None,
+    typer.Option("--config", help="YAML with the job's settings; all of them: dolma-py settings posttrain prepare"),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="setting as a.b=c, stands above the file; may be repeated")
@@ -18,7 +19,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and its c
 Partitions = Annotated[
     int | None, typer.Option("--partitions", min=1, help="Spark partitions; changes no byte of the output")
 ]
-Master = Annotated[str | None, typer.Option("--master", help="Spark master; default local[*,3]: all cores, three tries")]
+Master = Annotated[
+    str | None, typer.Option("--master", help="Spark master; default local[*,3]: all cores, three tries")
+]
 BundleFolder = Annotated[
     str | None, typer.Option("--bundle", help="folder made by `make bundle`, for a cluster's workers")
 ]
@@ -29,7 +32,9 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="of every random choice
 def add_posttrain_commands(app: typer.Typer, call: Callable[..., Any]) -> None:
     """Add the group; `call` imports a command's function and calls it."""
     posttrain_app = typer.Typer(
-        rich_markup_mode=None, no_args_is_help=True, help="Data of post-training: chats, preference pairs, prompts for RL."
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        help="Data of post-training: chats, preference pairs, prompts for RL.",
     )
     app.add_typer(posttrain_app, name="posttrain")
 

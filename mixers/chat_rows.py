@@ -73,7 +73,9 @@ class ChatRow(NamedTuple):
     ground_truth: str | None
 
 
-def read_row(record: Any, *, kind: Kind, form: Form, columns: Mapping[str, str], verifier: str | None = None) -> ChatRow | str:
+def read_row(
+    record: Any, *, kind: Kind, form: Form, columns: Mapping[str, str], verifier: str | None = None
+) -> ChatRow | str:
     """The row of a record, or one of REASONS.
 
     Parameters
@@ -138,13 +140,17 @@ def _take_messages(found: dict[str, Any], form: Form, response: str | None) -> A
         texts = [("system", found["system"]), ("user", found["prompt"])]
         texts += [("assistant", found[response])] if response is not None else []
         value: Any = [
-            {"role": role, "content": text} for role, text in texts if role != "system" or (text is not None and text != "")
+            {"role": role, "content": text}
+            for role, text in texts
+            if role != "system" or (text is not None and text != "")
         ]
     elif form == "transcript":
         value = _split_transcript(found["messages"])
     else:
         value = found["messages" if form == "messages" else "conversations"]
-    return read_messages(value, role="from" if form == "sharegpt" else "role", content="value" if form == "sharegpt" else "content")
+    return read_messages(
+        value, role="from" if form == "sharegpt" else "role", content="value" if form == "sharegpt" else "content"
+    )
 
 
 def _split_transcript(value: Any) -> list[dict[str, str]]:

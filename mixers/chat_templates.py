@@ -62,7 +62,7 @@ class TemplateSource(NamedTuple):
 class _Generation(jinja2.ext.Extension):
     """`{% generation %}`, by which some templates mark answers for transformers: what is inside, as it stands."""
 
-    tags = {"generation"}  # noqa: RUF012
+    tags = {"generation"}
 
     def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node | list[jinja2.nodes.Node]:
         next(parser.stream)
@@ -72,7 +72,9 @@ class _Generation(jinja2.ext.Extension):
 class ChatTemplate:
     """A compiled template with its tokens and settings; as fast as Jinja is, some 10 microseconds a turn."""
 
-    def __init__(self, source: TemplateSource, *, special_tokens: Sequence[str], variables: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, source: TemplateSource, *, special_tokens: Sequence[str], variables: Mapping[str, Any] | None = None
+    ) -> None:
         """special_tokens: those of the tokenizer, which end turns; variables: further ones that the template reads.
 
         Raises ConfigError for a template that is no Jinja, or that spells a special token which the tokenizer lacks.
@@ -90,9 +92,13 @@ class ChatTemplate:
         unknown = sorted(set(MARKER.findall(source.content)) - set(special_tokens))
         if unknown:
             hint = "Take a tokenizer that has it, or train one with it among special_tokens."
-            raise ConfigError("template", source.name, f"it writes {unknown[0]}, which is no special token of the tokenizer", hint)
+            raise ConfigError(
+                "template", source.name, f"it writes {unknown[0]}, which is no special token of the tokenizer", hint
+            )
         self._variables = {"tools": None, "documents": None, **source.tokens, **(variables or {})}
-        self._specials = re.compile("|".join(re.escape(token) for token in sorted(special_tokens, key=len, reverse=True)) or r"(?!)")
+        self._specials = re.compile(
+            "|".join(re.escape(token) for token in sorted(special_tokens, key=len, reverse=True)) or r"(?!)"
+        )
 
     def write(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
         """The text of the messages; prompt: with the header of an answer behind them. Raises one of REFUSALS where it takes no such messages."""
@@ -115,7 +121,9 @@ class ChatTemplate:
 
 def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
     """As transformers has it: letters as they are, nothing escaped for HTML."""
-    return json.dumps(value, ensure_ascii=options.get("ensure_ascii", False), indent=indent, sort_keys=options.get("sort_keys", False))
+    return json.dumps(
+        value, ensure_ascii=options.get("ensure_ascii", False), indent=indent, sort_keys=options.get("sort_keys", False)
+    )
 
 
 def _raise(message: str) -> None:

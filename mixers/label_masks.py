@@ -98,7 +98,9 @@ def _finish(made: Encoded, rendered: Rendered, tokenizer: LoadedTokenizer, max_t
     return Encoded(ids, mask, is_truncated) if mask.any() else "no_trained_token"
 
 
-def decode_trained(ids: npt.NDArray[np.unsignedinteger], mask: npt.NDArray[np.bool_], tokenizer: LoadedTokenizer) -> list[str]:
+def decode_trained(
+    ids: npt.NDArray[np.unsignedinteger], mask: npt.NDArray[np.bool_], tokenizer: LoadedTokenizer
+) -> list[str]:
     """The text of each run of trained tokens, special tokens in it as they are spelled."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
     runs = [ids[start:stop].tolist() for start, stop in edges.reshape(-1, 2).tolist()]

@@ -53,7 +53,9 @@ PROMPTS_SCHEMA = pa.schema(
 )
 SCHEMAS: dict[Kind, pa.Schema] = {"sft": CHATS_SCHEMA, "pairs": PAIRS_SCHEMA, "prompts": PROMPTS_SCHEMA}
 # where a row came from; of the files between the two passes
-ORIGIN = pa.schema([("path", pa.string()), ("line", pa.int64()), ("tokens", pa.int64()), ("trained_tokens", pa.int64())])
+ORIGIN = pa.schema(
+    [("path", pa.string()), ("line", pa.int64()), ("tokens", pa.int64()), ("trained_tokens", pa.int64())]
+)
 GROUP_ROWS = 512  # of a row group: rows may have 32,768 tokens
 
 
@@ -132,7 +134,9 @@ def name_repeats(ids: Sequence[str]) -> list[str]:
     return names
 
 
-def write_chats(table: pa.Table, *, dtype: npt.DTypeLike, eos_token_id: int, sinks: tuple[Any, Any, Any]) -> dict[str, Any]:
+def write_chats(
+    table: pa.Table, *, dtype: npt.DTypeLike, eos_token_id: int, sinks: tuple[Any, Any, Any]
+) -> dict[str, Any]:
     """Rows of work_schema("sft") as a part; sinks: of ids, mask and sidecar. Returns tokens, documents and trained tokens.
 
     Raises DataError for ids that do not end in their one end-of-text token, or masks of another length.
@@ -147,7 +151,9 @@ def write_chats(table: pa.Table, *, dtype: npt.DTypeLike, eos_token_id: int, sin
     if (lengths > 0).all():
         is_end[ends - 1] = True
     if not np.array_equal(lengths, masked) or not np.array_equal(tokens == eos_token_id, is_end):
-        raise DataError("post-training rows", "a conversation does not end in its one end-of-text token, or its mask is not as long")
+        raise DataError(
+            "post-training rows", "a conversation does not end in its one end-of-text token, or its mask is not as long"
+        )
     if len(tokens) and int(tokens.max()) > np.iinfo(np.dtype(dtype)).max:
         raise DataError("post-training rows", f"token id {int(tokens.max())} does not fit {np.dtype(dtype)}")
     id_sink, mask_sink, sidecar_sink = sinks

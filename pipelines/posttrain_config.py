@@ -18,7 +18,8 @@ class PosttrainSource(Config):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="column `source` of what is written")
     inputs: list[str] = Field(
-        min_length=1, description="files, folders and globs of JSON Lines, Parquet or Arrow; {corpus} is the corpus folder"
+        min_length=1,
+        description="files, folders and globs of JSON Lines, Parquet or Arrow; {corpus} is the corpus folder",
     )
     form: Form = Field(
         default="messages",
@@ -33,7 +34,9 @@ class PosttrainSource(Config):
     )
     verifier: str | None = Field(default=None, description="kind prompts: of records that name none")
     max_length_difference: int | None = Field(
-        default=None, ge=0, description="kind pairs: most tokens by which the last answers may differ; Olmo 3's chat sets: 100"
+        default=None,
+        ge=0,
+        description="kind pairs: most tokens by which the last answers may differ; Olmo 3's chat sets: 100",
     )
 
     @field_validator("columns")
@@ -65,10 +68,13 @@ class PreparePosttrainConfig(Config):
         description="own: the tokenizer's chat template, own:NAME one of several; instruct, think: ours; or a .jinja file",
     )
     template_variables: dict[str, Any] = Field(
-        default_factory=dict, description="what the template reads besides, such as {think_prompt: true} of `think` for prompts"
+        default_factory=dict,
+        description="what the template reads besides, such as {think_prompt: true} of `think` for prompts",
     )
     max_tokens: int = Field(
-        default=32768, ge=2, description="longer conversations are cut, longer prompts dropped; Olmo 3: 32768, pairs 16384, prompts 2048"
+        default=32768,
+        ge=2,
+        description="longer conversations are cut, longer prompts dropped; Olmo 3: 32768, pairs 16384, prompts 2048",
     )
     licenses: list[str] | None = Field(default=None, description="allowed licences; null: any, and none at all")
     traces: TraceLimits | None = Field(
@@ -80,7 +86,10 @@ class PreparePosttrainConfig(Config):
     )
     tokens_per_part: int = Field(default=1 << 28, ge=1, description="tokens of a part, about; a part is held in memory")
     max_rejected_frac: float = Field(
-        default=0.05, ge=0, le=1, description="share of records that may be no rows at all before the job stops; filters do not count"
+        default=0.05,
+        ge=0,
+        le=1,
+        description="share of records that may be no rows at all before the job stops; filters do not count",
     )
     limits: Limits = Field(default_factory=Limits, description="bounds on records and compression")
 

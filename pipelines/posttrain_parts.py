@@ -72,6 +72,10 @@ def gather_rows(root: str, paths: list[str], plan: pa.Table, kind: Kind) -> pa.T
 def _count_sources(table: pa.Table) -> dict[str, dict[str, int]]:
     sums = table.group_by("source").aggregate([("tokens", "sum"), ("trained_tokens", "sum"), ("tokens", "count")])
     return {
-        row["source"]: {"documents": row["tokens_count"], "tokens": row["tokens_sum"], "trained_tokens": row["trained_tokens_sum"]}
+        row["source"]: {
+            "documents": row["tokens_count"],
+            "tokens": row["tokens_sum"],
+            "trained_tokens": row["trained_tokens_sum"],
+        }
         for row in sorted(sums.to_pylist(), key=lambda row: str(row["source"]))
     }

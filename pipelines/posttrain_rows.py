@@ -167,7 +167,9 @@ def batch_records(records: Iterator[Record]) -> Iterator[list[Record]]:
         yield held
 
 
-def make_table(worker: Worker, source: PosttrainSource, path: str, records: list[Record], counts: Counts, losses: Any) -> pa.Table:
+def make_table(
+    worker: Worker, source: PosttrainSource, path: str, records: list[Record], counts: Counts, losses: Any
+) -> pa.Table:
     """The rows of work_schema that stay of some records; every other one is counted and gets a line in `losses`."""
 
     def lose(line: int, reason: str, excerpt: str, counter: Counter[str]) -> None:
@@ -204,7 +206,11 @@ def make_table(worker: Worker, source: PosttrainSource, path: str, records: list
 
 
 def _excerpt(value: Any) -> str:
-    return make_excerpt(orjson.dumps(value, default=str)) if _is_plain(value) else make_excerpt(repr(value).encode("utf-8", "replace"))
+    return (
+        make_excerpt(orjson.dumps(value, default=str))
+        if _is_plain(value)
+        else make_excerpt(repr(value).encode("utf-8", "replace"))
+    )
 
 
 def _is_plain(value: Any) -> bool:
@@ -242,14 +248,18 @@ def _find_contaminated(worker: Worker, places: list[RowPlace], reasons: list[str
         reasons[number] = "contaminated" if is_contaminated else ""
 
 
-def _encode(worker: Worker, source: PosttrainSource, rows: list[ChatRow], reasons: list[str]) -> list[dict[str, Any] | str]:
+def _encode(
+    worker: Worker, source: PosttrainSource, rows: list[ChatRow], reasons: list[str]
+) -> list[dict[str, Any] | str]:
     """Of each row its columns of tokens, or why it is dropped."""
     if worker.settings.kind == "prompts":
         return [reason or _encode_prompt(worker, row) for row, reason in zip(rows, reasons, strict=True)]
     chosen = encode_sides(worker, [row.messages for row in rows], reasons)
     if worker.settings.kind == "sft":
         return [found if isinstance(found, str) else _as_chat(found) for found in chosen]
-    rejected = encode_sides(worker, [row.rejected or [] for row in rows], [one if isinstance(one, str) else "" for one in chosen])
+    rejected = encode_sides(
+        worker, [row.rejected or [] for row in rows], [one if isinstance(one, str) else "" for one in chosen]
+    )
     turns = [sum(message["role"] == "assistant" for message in row.messages) for row in rows]
     return [second if isinstance(first, str) or isinstance(second, str) else _as_pair(first, second, number, source.max_length_difference)
             for first, second, number in zip(chosen, rejected, turns, strict=True)]  # fmt: skip
@@ -257,7 +267,9 @@ def _encode(worker: Worker, source: PosttrainSource, rows: list[ChatRow], reason
 
 def encode_sides(worker: Worker, conversations: list[Any], reasons: list[str]) -> list[Encoded | str]:
     """Ids and mask of each conversation that has no reason yet, or the reason."""
-    rendered = [reason or render(messages, worker.template) for messages, reason in zip(conversations, reasons, strict=True)]
+    rendered = [
+        reason or render(messages, worker.template) for messages, reason in zip(conversations, reasons, strict=True)
+    ]
     good = [one for one in rendered if isinstance(one, Rendered)]
     encoded = iter(label_masks.encode_conversations(
         good, tokenizer=worker.tokenizer, template=worker.template, max_tokens=worker.settings.max_tokens
@@ -275,7 +287,10 @@ def _as_chat(found: Encoded) -> dict[str, Any]:
 def _as_pair(chosen: Encoded, rejected: Encoded, num_turns: int, max_difference: int | None) -> dict[str, Any] | str:
     sides = {"chosen": chosen, "rejected": rejected}
     lengths = {}
-    values: dict[str, Any] = {"tokens": len(chosen.ids) + len(rejected.ids), "is_truncated": chosen.is_truncated or rejected.is_truncated}
+    values: dict[str, Any] = {
+        "tokens": len(chosen.ids) + len(rejected.ids),
+        "is_truncated": chosen.is_truncated or rejected.is_truncated,
+    }
     for name, side in sides.items():
         starts = label_masks.turn_starts(side.mask)
         if len(starts) < num_turns:

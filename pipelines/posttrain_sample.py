@@ -21,11 +21,17 @@ def find_sample(worker: Worker, files: list[tuple[PosttrainSource, PlainFile]]) 
         for line, value in islice(read_records(file, settings.limits), FIRST_RECORDS):
             if isinstance(value, Broken):
                 continue
-            row = read_row(value, kind=settings.kind, form=source.form, columns=source.columns, verifier=source.verifier)
+            row = read_row(
+                value, kind=settings.kind, form=source.form, columns=source.columns, verifier=source.verifier
+            )
             if isinstance(row, str):
                 continue
             reasons = chat_filters.find_dropped(
-                [row], template=worker.template, licenses=settings.licenses, default_license=source.license, traces=settings.traces
+                [row],
+                template=worker.template,
+                licenses=settings.licenses,
+                default_license=source.license,
+                traces=settings.traces,
             )
             (encoded,) = encode_sides(worker, [row.messages], reasons)
             if isinstance(encoded, Encoded):

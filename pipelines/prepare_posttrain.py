@@ -73,7 +73,9 @@ def list_readings(corpus: Corpus, settings: PreparePosttrainConfig, *, warns: bo
 
 def fingerprint_inputs(corpus: Corpus, settings: PreparePosttrainConfig) -> list[object]:
     """Of all files, the tokenizer, its template and the evaluation items."""
-    marks = [[one.source.name, one.file.name, one.file.num_bytes, one.file.mark] for one in list_readings(corpus, settings)]
+    marks = [
+        [one.source.name, one.file.name, one.file.num_bytes, one.file.mark] for one in list_readings(corpus, settings)
+    ]
     tokenizer = load_tokenizer(settings.tokenizer, eos_token=settings.eos_token)
     template = find_source(settings, tokenizer)
     options = contamination_options(settings)
@@ -187,7 +189,9 @@ def show_first(worker: Worker, readings: list[Reading]) -> None:
     )  # fmt: skip
 
 
-def plan_unit(context: StepContext, settings: PreparePosttrainConfig, number: int, one: Reading, job: dict[str, Any]) -> Unit:
+def plan_unit(
+    context: StepContext, settings: PreparePosttrainConfig, number: int, one: Reading, job: dict[str, Any]
+) -> Unit:
     """Pass 1 of one file."""
     name = f"file-{number:05d}"
     params = {
@@ -197,7 +201,9 @@ def plan_unit(context: StepContext, settings: PreparePosttrainConfig, number: in
     return Unit(name, params, one.file.num_bytes)
 
 
-def check_rejected(context: StepContext, settings: PreparePosttrainConfig, readings: list[Reading], facts: list[dict[str, Any]]) -> None:
+def check_rejected(
+    context: StepContext, settings: PreparePosttrainConfig, readings: list[Reading], facts: list[dict[str, Any]]
+) -> None:
     """Stop where more records are no rows than is allowed; rows that a filter drops do not count, unless none is left."""
     total, rejected = sum(fact["read"] for fact in facts), sum(sum(fact["rejected"].values()) for fact in facts)
     by_file = [(one.file.path, fact["rejected"]) for one, fact in zip(readings, facts, strict=True)]
@@ -256,7 +262,10 @@ def plan_parts(
 
 
 def count_sources(
-    settings: PreparePosttrainConfig, readings: list[Reading], facts: list[dict[str, Any]], written: list[dict[str, Any]]
+    settings: PreparePosttrainConfig,
+    readings: list[Reading],
+    facts: list[dict[str, Any]],
+    written: list[dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     """What became of each source's records. ConservationError when some are in no count."""
     sources: dict[str, dict[str, Any]] = {}

@@ -13,7 +13,11 @@ from mixers.chat_templates import ChatTemplate, TemplateSource
 from mixers.instruction_text import list_special_tokens
 
 SPECIALS = ("<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>")
-TEXTS = ["What is two and two? Four. <think>Let me see.</think>\n" * 20, "def f(x):\n    return x\n" * 20, "assistant user system environment " * 20]
+TEXTS = [
+    "What is two and two? Four. <think>Let me see.</think>\n" * 20,
+    "def f(x):\n    return x\n" * 20,
+    "assistant user system environment " * 20,
+]
 
 # a plain ChatML template: turns all close with <|im_end|> and no conversation with the end-of-text token
 CHATML = (
@@ -114,8 +118,23 @@ def is_unspecial(text: str) -> bool:
 
 def contents():
     """Odd texts that a turn may have: no special token, not blank."""
-    odd = ["a", " leading", "trailing \n", "\n\nlines", "<think>hm</think>4", "<|im_star", "|>", "\U0001f600", "é" * 50, "x" * 3000, "{{ 1 }}"]
-    return st.one_of(st.sampled_from(odd), st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(is_unspecial))
+    odd = [
+        "a",
+        " leading",
+        "trailing \n",
+        "\n\nlines",
+        "<think>hm</think>4",
+        "<|im_star",
+        "|>",
+        "\U0001f600",
+        "é" * 50,
+        "x" * 3000,
+        "{{ 1 }}",
+    ]
+    return st.one_of(
+        st.sampled_from(odd),
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(is_unspecial),
+    )
 
 
 @st.composite
@@ -126,9 +145,13 @@ def conversations(draw):
         functions = draw(st.sampled_from([None, "[]", '[{"name": "f"}]']))
         messages.append(turn("system", draw(contents()), functions=functions))
     for _ in range(draw(st.integers(1, 3))):
-        messages.append(turn("user", draw(contents()), functions=draw(st.sampled_from([None, None, '[{"name": "g"}]']))))
+        messages.append(
+            turn("user", draw(contents()), functions=draw(st.sampled_from([None, None, '[{"name": "g"}]'])))
+        )
         for _ in range(draw(st.integers(0, 2))):
-            messages.append(turn("assistant", draw(st.none() | contents()), calls=draw(st.sampled_from(["f(x=1)", "g()\nf()"]))))
+            messages.append(
+                turn("assistant", draw(st.none() | contents()), calls=draw(st.sampled_from(["f(x=1)", "g()\nf()"])))
+            )
             messages.append(turn("environment", draw(contents())))
         messages.append(turn("assistant", draw(contents())))
     return messages

@@ -36,11 +36,23 @@ def chats(name, count):
 
 def values(root, folder, **step):
     first = write_lines(folder / "in" / "first" / "a.jsonl", chats("first", 30))
-    write_lines(folder / "in" / "first" / "b.jsonl", [*chats("other", 9), {"id": "first-0", "messages": chats("again", 1)[0]["messages"]}])
+    write_lines(
+        folder / "in" / "first" / "b.jsonl",
+        [*chats("other", 9), {"id": "first-0", "messages": chats("again", 1)[0]["messages"]}],
+    )
     second = write_lines(folder / "in" / "second.jsonl", [*chats("second", 20), {"id": "loop", "messages": [
         {"role": "user", "content": "a"}, {"role": "assistant", "content": "I say it again and again. " * 12}]}])  # fmt: skip
-    sources = [{"name": "first", "inputs": [str(Path(first).parent)]}, {"name": "second", "inputs": [second], "count": 8}]
-    settings = {"mix": "sft", "tokenizer": write_tokenizer(folder / "tok"), "template": "instruct", "sources": sources, "tokens_per_part": 2000}
+    sources = [
+        {"name": "first", "inputs": [str(Path(first).parent)]},
+        {"name": "second", "inputs": [second], "count": 8},
+    ]
+    settings = {
+        "mix": "sft",
+        "tokenizer": write_tokenizer(folder / "tok"),
+        "template": "instruct",
+        "sources": sources,
+        "tokens_per_part": 2000,
+    }
     return {"corpus": str(root), "name": "prepare", "seed": 3, "step": settings | step}
 
 
@@ -67,7 +79,12 @@ def test_the_same_bytes_for_any_partitions_and_what_a_trainer_reads(_spark_of_th
     }  # fmt: skip
     assert sources["second"]["documents"] == 8 and sources["second"]["not_taken"] == 12
     assert sources["second"]["dropped"] == {"repeated_sentences": 1}
-    (lost,) = [json.loads(line) for name in tree if name.startswith("rejected/") for line in gzip.decompress(tree[name]).splitlines()]
+    (lost,) = [
+        json.loads(line)
+        for name in tree
+        if name.startswith("rejected/")
+        for line in gzip.decompress(tree[name]).splitlines()
+    ]
     assert (lost["path"], lost["line"], lost["reason"]) == ("second.jsonl", 21, "repeated_sentences")
     assert run(tmp_path / "one", given)[0].skipped
 
@@ -81,7 +98,10 @@ def test_the_same_bytes_for_any_partitions_and_what_a_trainer_reads(_spark_of_th
         assert storage.checksum_file(str(folder / entry.labels_mask.path)) == entry.labels_mask.checksum
         tokens, mask = files.read_ids(place, 0, entry.tokens), files.read_trained(place, 0, entry.tokens)
         said += decode_trained(tokens, mask, make_tokenizer())
-        ids += [line.split(",")[2] for line in gzip.decompress((folder / entry.sidecar.path).read_bytes()).decode().splitlines()]
+        ids += [
+            line.split(",")[2]
+            for line in gzip.decompress((folder / entry.sidecar.path).read_bytes()).decode().splitlines()
+        ]
         spans = files.document_spans(place)
         assert np.flatnonzero(tokens == manifest.eos_token_id).tolist() == (spans[:, 1] - 1).tolist()
     assert len(said) == 48 and all(text.startswith("It is ") and text.endswith(".<|endoftext|>") for text in said)
@@ -107,7 +127,9 @@ def test_another_count_and_fewer_parts_take_the_place_of_an_earlier_mix(_spark_o
 def test_too_many_records_that_are_no_rows_stop_the_job(_spark_of_this_run, tmp_path):
     given = values(tmp_path / "corpus", tmp_path)
     write_lines(tmp_path / "in" / "second.jsonl", [{"id": n, "text": "no messages"} for n in range(30)])
-    with pytest.raises(TooManyRejectedError, match=r"30 of 70 records were rejected, 30 of them in .*second\.jsonl: no_messages"):
+    with pytest.raises(
+        TooManyRejectedError, match=r"30 of 70 records were rejected, 30 of them in .*second\.jsonl: no_messages"
+    ):
         run(tmp_path / "corpus", given)
     assert not (tmp_path / "corpus" / "tokens").exists()
     given["step"] |= {"max_rejected_frac": 0.5}

@@ -16,7 +16,7 @@ def row(*contents, rejected=None, license=None):
     return ChatRow("1", chat(*contents), None if rejected is None else chat(*rejected), license, None, None)
 
 
-def find(rows, *, licenses=None, default_license=None, traces=TraceLimits()):  # noqa: B008
+def find(rows, *, licenses=None, default_license=None, traces=TraceLimits()):
     return find_dropped(
         rows, template=make_template("instruct"), licenses=licenses, default_license=default_license, traces=traces
     )
@@ -50,5 +50,10 @@ def test_licences_are_those_allowed(own, default, reason):
 
 
 def test_calls_and_tools_may_not_spell_a_special_token_either():
-    messages = [turn("user", "a"), turn("assistant", None, calls='f("<|im_start|>")'), turn("environment", "1"), turn("assistant", "b")]
+    messages = [
+        turn("user", "a"),
+        turn("assistant", None, calls='f("<|im_start|>")'),
+        turn("environment", "1"),
+        turn("assistant", "b"),
+    ]
     assert find([ChatRow("1", messages, None, None, None, None)]) == ["special_token"]

@@ -33,7 +33,11 @@ def test_a_chat_is_read_with_what_it_says_of_itself():
         ({"prompt": "2 + 2?", "response": "4", "system": ""}, "prompt_response", {}),
         ({"q": "2 + 2?", "a": {"text": "4"}}, "prompt_response", {"prompt": "q", "response": "a.text"}),
         ({"messages": "\n\nHuman: 2 + 2?\n\nAssistant: 4\n"}, "transcript", {}),
-        ({"messages": '[{"role": "User", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]'}, "messages", {}),
+        (
+            {"messages": '[{"role": "User", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]'},
+            "messages",
+            {},
+        ),
     ],
 )
 def test_other_forms_give_the_same_turns(record, form, columns):
@@ -41,11 +45,15 @@ def test_other_forms_give_the_same_turns(record, form, columns):
 
 
 def test_tools_calls_and_their_results_stay():
-    found = read_messages([{key: value for key, value in message.items() if value is not None} for message in tools_chat()])
+    found = read_messages(
+        [{key: value for key, value in message.items() if value is not None} for message in tools_chat()]
+    )
     assert found == tools_chat()
     listed = read_messages([{"role": "user", "content": "a", "functions": [{"name": "\u00e9"}]}])
     assert listed[0]["functions"] == '[{"name": "\u00e9"}]'
-    named = read_messages([USER, {"role": "assistant", "content": None, "function_calls": "f()"}, {"role": "tool", "content": ""}])
+    named = read_messages(
+        [USER, {"role": "assistant", "content": None, "function_calls": "f()"}, {"role": "tool", "content": ""}]
+    )
     assert named[2] == turn("environment", "")
 
 
@@ -97,29 +105,49 @@ def test_a_prompt_names_its_verifier_and_its_truth():
     record = {"messages": [USER], "ground_truth": ["4", 4], "verifier": ["math"]}
     row = read(record, kind="prompts")
     assert (row.messages, row.verifier, row.ground_truth) == (chat("2 + 2?"), "math", '["4",4]')
-    assert read({"prompt": "2 + 2?", "ground_truth": "4"}, kind="prompts", form="prompt_response", verifier="math").verifier == "math"
+    assert (
+        read(
+            {"prompt": "2 + 2?", "ground_truth": "4"}, kind="prompts", form="prompt_response", verifier="math"
+        ).verifier
+        == "math"
+    )
     assert read({"messages": [USER], "ground_truth": "4"}, kind="prompts") == "no_verifier"
     assert read({"messages": [USER], "verifier": "math"}, kind="prompts") == "no_ground_truth"
-    assert read({"messages": [USER, ANSWER], "verifier": "math", "ground_truth": "4"}, kind="prompts") == "ends_with_answer"
+    assert (
+        read({"messages": [USER, ANSWER], "verifier": "math", "ground_truth": "4"}, kind="prompts")
+        == "ends_with_answer"
+    )
     assert read({"messages": [USER], "verifier": "math", "ground_truth": "\ud800"}, kind="prompts") == "lone_surrogate"
 
 
 @given(conversations())
 def test_messages_come_back_from_their_json(messages):
     assert read_messages(render_messages(messages)) == messages
-    assert list_answers(messages) == [one["content"] for one in messages if one["role"] == "assistant" and one["content"]]
+    assert list_answers(messages) == [
+        one["content"] for one in messages if one["role"] == "assistant" and one["content"]
+    ]
     assert all(one["content"] in join_texts(messages) for one in messages if one["content"])
 
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["role", "content", "messages", "chosen", "rejected", "functions", "prompt", "from"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["role", "content", "messages", "chosen", "rejected", "functions", "prompt", "from"]),
+            inner,
+            max_size=4,
+        )
+    ),
     max_leaves=12,
 )
 
 
-@given(json_values, st.sampled_from(["sft", "pairs", "prompts"]), st.sampled_from(["messages", "sharegpt", "prompt_response", "transcript"]))
+@given(
+    json_values,
+    st.sampled_from(["sft", "pairs", "prompts"]),
+    st.sampled_from(["messages", "sharegpt", "prompt_response", "transcript"]),
+)
 def test_no_value_of_json_raises(value, kind, form):
     found = read(value, kind=kind, form=form)
     assert isinstance(found, ChatRow) or found in REASONS

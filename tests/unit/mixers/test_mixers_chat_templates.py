@@ -7,7 +7,17 @@ from hypothesis import given
 
 from dolma_py.errors import ConfigError
 from mixers.chat_templates import Rendered, find_template, render, render_prompt
-from tests.made_chats import CHATML, PLAIN_HEADERS, THINKING, chat, conversations, make_template, tools_chat, turn, write_tokenizer
+from tests.made_chats import (
+    CHATML,
+    PLAIN_HEADERS,
+    THINKING,
+    chat,
+    conversations,
+    make_template,
+    tools_chat,
+    turn,
+    write_tokenizer,
+)
 from tests.reference import chat_templates as twin
 
 LONG = "x" * (1 << 20)
@@ -66,14 +76,16 @@ def test_thinking_that_the_generation_prompt_begins_is_trained():
         ("template_refuses", "{{ messages[0]['content'] + 1 }}"),
         ("template_refuses", "{{ messages[99]['role'] }}"),
         ("tools_lost", "{% for message in messages %}{{ message['content'] }}{% endfor %}"),
-        ("template_prefix", "{{ messages | length }}{% for message in messages %}{{ message['functions'] }}{{ message['function_calls'] }}{% endfor %}"),
+        ("template_prefix", "{{ messages | length }}{% for one in messages %}{{ one['functions'] }}{{ one['function_calls'] }}{% endfor %}"),
     ],
 )  # fmt: skip
 def test_a_conversation_that_a_template_does_not_take_has_its_reason(reason, content):
     assert render(tools_chat(), make_template(content=content)) == reason
 
 
-@pytest.mark.parametrize("content", ["{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{% for i in range(999999999) %}{% endfor %}"])
+@pytest.mark.parametrize(
+    "content", ["{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{% for i in range(999999999) %}{% endfor %}"]
+)
 def test_a_hostile_template_does_nothing(content):
     messages = chat("a", "b")
     assert render(messages, make_template(content=content)) == "template_refuses"
@@ -92,7 +104,12 @@ def find(name, folder):
 
 
 def test_the_tokenizers_own_template_is_found(tmp_path):
-    config = {"chat_template": "from the config", "bos_token": "<s>", "eos_token": {"content": "<|im_end|>"}, "pad_token": None}
+    config = {
+        "chat_template": "from the config",
+        "bos_token": "<s>",
+        "eos_token": {"content": "<|im_end|>"},
+        "pad_token": None,
+    }
     both = write_tokenizer(tmp_path / "both", template="from the file", config=config)
     assert find("own", both).content == "from the file"  # it wins
     assert find("own", f"{both}/tokenizer.json").tokens == {"bos_token": "<s>", "eos_token": "<|im_end|>"}
@@ -122,5 +139,10 @@ def test_no_other_template_takes_the_place_of_one_that_is_not_there(tmp_path):
 
 
 def test_a_turn_without_text_is_taken():
-    messages = [turn("user", "a"), turn("assistant", None, calls="f()"), turn("environment", ""), turn("assistant", "b")]
+    messages = [
+        turn("user", "a"),
+        turn("assistant", None, calls="f()"),
+        turn("environment", ""),
+        turn("assistant", "b"),
+    ]
     assert render(messages, make_template("think")).text.count("<|im_start|>environment\n<|im_end|>") == 1

@@ -17,7 +17,10 @@ def peer(tmp_path_factory):
     path = tmp_path_factory.mktemp("peer") / "tokenizer.json"
     path.write_bytes(tokenizer_json())
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_file=str(path), eos_token="<|endoftext|>", pad_token="<|pad|>", additional_special_tokens=list(SPECIALS[2:])
+        tokenizer_file=str(path),
+        eos_token="<|endoftext|>",
+        pad_token="<|pad|>",
+        additional_special_tokens=list(SPECIALS[2:]),
     )
 
 
@@ -30,7 +33,11 @@ def without_nulls(messages):
 def test_text_and_ids_are_those_of_transformers(peer, name, messages):
     template = make_template(content=CHATML) if name == "chatml" else make_template(name)
     content = template.source.content
-    messages = messages if name != "chatml" else [{**one, "functions": None, "function_calls": None} for one in messages if one["content"]]
+    messages = (
+        messages
+        if name != "chatml"
+        else [{**one, "functions": None, "function_calls": None} for one in messages if one["content"]]
+    )
     rendered = render(messages, template)
     assert rendered.text == peer.apply_chat_template(without_nulls(messages), chat_template=content, tokenize=False)
     (made,) = encode_conversations([rendered], tokenizer=make_tokenizer(), template=template, max_tokens=1 << 20)

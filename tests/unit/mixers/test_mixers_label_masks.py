@@ -50,7 +50,9 @@ def test_conversations_do_not_depend_on_their_batch(batch):
     for messages, one in zip(batch, together, strict=True):
         alone = encode(messages, template, 40)
         assert isinstance(one, str) == isinstance(alone, str)
-        assert one == alone if isinstance(one, str) else all(np.array_equal(a, b) for a, b in zip(one, alone, strict=True))
+        assert (
+            one == alone if isinstance(one, str) else all(np.array_equal(a, b) for a, b in zip(one, alone, strict=True))
+        )
 
 
 def test_what_stands_before_an_answer_is_what_inference_gives():
@@ -87,7 +89,10 @@ def test_long_conversations_are_cut_and_teach_no_end():
     template, tokenizer = make_template("instruct"), make_tokenizer()
     whole = encode(chat("a", "b c d e f"), template)
     first = int(turn_starts(whole.mask)[0])
-    assert not whole.is_truncated and encode(chat("a", "b c d e f"), template, len(whole.ids)).ids.tolist() == whole.ids.tolist()
+    assert (
+        not whole.is_truncated
+        and encode(chat("a", "b c d e f"), template, len(whole.ids)).ids.tolist() == whole.ids.tolist()
+    )
     cut = encode(chat("a", "b c d e f"), template, len(whole.ids) - 1)
     assert cut.is_truncated and len(cut.ids) == len(whole.ids) - 1
     assert cut.ids[:-1].tolist() == whole.ids[:-2].tolist() and cut.ids[-1] == tokenizer.eos_token_id

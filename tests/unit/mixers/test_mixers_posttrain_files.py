@@ -60,7 +60,16 @@ def test_a_long_row_is_a_part_and_none_is_no_part():
 
 
 def chats(rows):
-    columns = {"id": [], "ids": [], "mask": [], "source": [], "path": [], "line": [], "tokens": [], "trained_tokens": []}
+    columns = {
+        "id": [],
+        "ids": [],
+        "mask": [],
+        "source": [],
+        "path": [],
+        "line": [],
+        "tokens": [],
+        "trained_tokens": [],
+    }
     for number, (ids, mask) in enumerate(rows):
         values = [f"r,{number}", ids, mask, "s", "a.jsonl", number + 1, len(ids), sum(mask)]
         for column, value in zip(columns.values(), values, strict=True):
@@ -85,7 +94,13 @@ def test_a_part_of_chats():
 
 @pytest.mark.parametrize(
     "rows",
-    [[([5, 6], [True, True])], [([5, 0, 6, 0], [True] * 4)], [([], [])], [([5, 0], [True])], [([70_000, 0], [True, True])]],
+    [
+        [([5, 6], [True, True])],
+        [([5, 0, 6, 0], [True] * 4)],
+        [([], [])],
+        [([5, 0], [True])],
+        [([70_000, 0], [True, True])],
+    ],
 )
 def test_a_part_that_breaks_the_rules_is_not_written(rows):
     with pytest.raises(DataError, match=r"end-of-text token, or its mask|does not fit uint16"):

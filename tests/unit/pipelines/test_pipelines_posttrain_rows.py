@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -35,8 +36,16 @@ def prepare(tmp_path, lines, *, kind="sft", name="a.jsonl", source=None, contami
     if name.endswith(".parquet"):
         pq.write_table(pa.Table.from_pylist(lines), path)
     else:
-        path.write_bytes(b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines))
-    values = {"mix": "m", "kind": kind, "tokenizer": folder, "template": "instruct", "sources": [{"name": "s", "inputs": [str(path)], **(source or {})}]}
+        path.write_bytes(
+            b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
+        )
+    values = {
+        "mix": "m",
+        "kind": kind,
+        "tokenizer": folder,
+        "template": "instruct",
+        "sources": [{"name": "s", "inputs": [str(path)], **(source or {})}],
+    }
     made = config.build_config(PreparePosttrainConfig, values | settings)
     job = {
         "settings": config.dump_config(made), "tokenizer": f"{folder}/tokenizer.json",
@@ -44,9 +53,20 @@ def prepare(tmp_path, lines, *, kind="sft", name="a.jsonl", source=None, contami
         "template": list(find_template("instruct", folder, eos_token="<|endoftext|>")), "contamination": contamination,
     }  # fmt: skip
     file = [name, str(path), path.stat().st_size, "parquet" if name.endswith(".parquet") else "jsonl", "mark"]
-    params = {"root": str(tmp_path), "job": job, "file": file, "source": config.dump_config(made.sources[0]), "rows": "rows.parquet", "losses": "l.gz"}
+    params = {
+        "root": str(tmp_path),
+        "job": job,
+        "file": file,
+        "source": config.dump_config(made.sources[0]),
+        "rows": "rows.parquet",
+        "losses": "l.gz",
+    }
     written, facts = prepare_file(params, "attempts")
-    losses = [json.loads(line) for line in gzip.decompress(open(written[1].attempt, "rb").read()).splitlines()] if len(written) > 1 else []
+    losses = (
+        [json.loads(line) for line in gzip.decompress(Path(written[1].attempt).read_bytes()).splitlines()]
+        if len(written) > 1
+        else []
+    )
     assert facts["read"] == facts["rows"] + sum(facts["rejected"].values()) + sum(facts["dropped"].values())
     assert len(losses) == sum(facts["rejected"].values()) + sum(facts["dropped"].values())
     return pq.read_table(written[0].attempt).to_pylist(), facts, losses, params
@@ -159,12 +179,41 @@ def test_parts_have_the_planned_rows_in_their_order(tmp_path, kind, schema):
     assert found.drop(["id"]).to_pylist() == table.take([5, 3, 0, 4]).drop(["id"]).to_pylist()
     assert found.column("id").to_pylist() == ["e", "d", "a", "c"]
     pq.write_table(plan, tmp_path / "plan.parquet")
-    params = {"root": str(tmp_path), "kind": kind, "part": 0, "plan": "plan.parquet", "rows": ["one.parquet", "two.parquet"], "out": "out"}
+    params = {
+        "root": str(tmp_path),
+        "kind": kind,
+        "part": 0,
+        "plan": "plan.parquet",
+        "rows": ["one.parquet", "two.parquet"],
+        "out": "out",
+    }
     (file,), facts = write_part(params, "attempts")
     made = pq.read_table(file.attempt)
     assert made.schema.equals(schema) and file.path == f"out/{kind}_part_0000.parquet"
     assert facts["documents"] == 4 and facts["sources"]["s"]["documents"] == 4
     assert made.column("id").to_pylist() == ["e", "d", "a", "c"]
+
+
+def test_pairs_of_hh_rlhf_end_with_what_was_said(data_dir, tmp_path):
+    lines = gzip.decompress((data_dir / "posttrain" / "hh_harmless_a.jsonl.gz").read_bytes()).splitlines()
+    rows, facts, _, _ = prepare(tmp_path, lines, kind="pairs", source={"form": "transcript"})
+    assert facts["read"] == len(lines) == 800 and len(rows) > 600
+    for row in rows:
+        said = json.loads(lines[row["line"] - 1])
+        for side in ("chosen", "rejected"):
+            ids = row[f"{side}_ids"][row[f"{side}_last"] :]
+            text = make_tokenizer().backend.decode(ids, skip_special_tokens=False)
+            assert text == said[side].rpartition("\n\nAssistant:")[2].strip() + "<|endoftext|>"
+
+
+def test_answers_of_dolly_are_what_is_trained(data_dir, tmp_path):
+    lines = (data_dir / "posttrain" / "dolly_hhrlhf_a.jsonl").read_bytes().splitlines()
+    rows, facts, _, _ = prepare(tmp_path, lines, source={"form": "prompt_response"})
+    assert facts["read"] == len(lines) == 500 and len(rows) > 450
+    for row in rows:
+        said = json.loads(lines[row["line"] - 1])["response"]
+        ids, mask = np.array(row["ids"], np.uint32), np.array(row["mask"])
+        assert decode_trained(ids, mask, make_tokenizer()) == [said + "<|endoftext|>"]
 
 
 def test_the_sample_is_the_first_row_that_stays(tmp_path):
