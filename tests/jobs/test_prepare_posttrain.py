@@ -132,6 +132,8 @@ def test_too_many_records_that_are_no_rows_stop_the_job(_spark_of_this_run, tmp_
     ):
         run(tmp_path / "corpus", given)
     assert not (tmp_path / "corpus" / "tokens").exists()
+    (done,) = (tmp_path / "corpus" / "runs").rglob("work/rows/_done.jsonl")
+    assert len(done.read_text().splitlines()) == 3  # the files are not read again
     given["step"] |= {"max_rejected_frac": 0.5}
     (outcome,) = run(tmp_path / "corpus", given)
     assert outcome.manifest["facts"]["sources"]["second"]["rejected"] == {"no_messages": 30}
