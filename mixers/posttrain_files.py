@@ -148,9 +148,9 @@ def write_chats(
     trained = mask.to_numpy(zero_copy_only=False).astype(np.bool_)
     ends = np.cumsum(lengths)
     is_end = np.zeros(len(tokens), np.bool_)
-    if (lengths > 0).all():
-        is_end[ends - 1] = True
-    if not np.array_equal(lengths, masked) or not np.array_equal(tokens == eos_token_id, is_end):
+    is_end[ends[lengths > 0] - 1] = True
+    is_whole = np.array_equal(lengths, masked) and bool((lengths > 0).all())
+    if not is_whole or not np.array_equal(tokens == eos_token_id, is_end):
         raise DataError(
             "post-training rows", "a conversation does not end in its one end-of-text token, or its mask is not as long"
         )
