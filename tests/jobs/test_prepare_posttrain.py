@@ -114,7 +114,13 @@ def test_the_same_bytes_for_any_partitions_and_what_a_trainer_reads(_spark_of_th
 
 def test_another_count_and_fewer_parts_take_the_place_of_an_earlier_mix(_spark_of_this_run, tmp_path):
     root = tmp_path / "corpus"
-    given = values(root, tmp_path, tokenizer=write_tokenizer(tmp_path / "own", template=CHATML), template="own")
+    given = values(
+        root,
+        tmp_path,
+        tokenizer=write_tokenizer(tmp_path / "own", template=CHATML),
+        template="own",
+        tokens_per_part=500,
+    )
     run(root, given)
     before = {path.name for path in (root / "tokens" / "sft").iterdir()}
     given["step"] |= {"tokens_per_part": 1 << 20}
