@@ -12,6 +12,7 @@ import typer
 from dolma_py.cli_classifier import Replace, add_classifier_commands
 from dolma_py.cli_compare import COMPARE_COMMANDS, add_compare_command
 from dolma_py.cli_mix import MIX_COMMANDS, add_mix_commands
+from dolma_py.cli_posttrain import add_posttrain_commands
 from dolma_py.cli_trace import add_trace_commands
 from dolma_py.cli_train import add_soup_command, add_train_command
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
@@ -41,6 +42,7 @@ COMMANDS = {
     **MIX_COMMANDS,
     **COMPARE_COMMANDS,
     "tokenize": "pipelines.commands:run_job_command",
+    "posttrain prepare": "pipelines.prepare_posttrain:run_command",
     "train": "train_bridge.run_training:train",
     "train launch": "train_bridge.launcher:launch",
     "soup": "train_bridge.souping:soup",
@@ -354,6 +356,7 @@ _job_command(mix_app, "mix partition", "partition", "Cells by source, topic, exa
 _job_command(mix_app, "mix plan", "plan_mix", "Tokens per source and quality bucket for a token budget.")
 _job_command(mix_app, "mix sample", "sample_mix", "Copies of every document, by hash of its id.")
 add_mix_commands(mix_app, call)
+add_posttrain_commands(app, call)
 _job_command(app, "tokenize", "tokenize", "Tokenize a sampled mix, shuffle globally, write shards.")
 
 

@@ -61,6 +61,7 @@ COSTS = {
     "read_plain": Cost(40.0, 1.5, 4.0, 0.35),
     "write_plain": Cost(40.0, 1.5, 4.0, 0.5),
     "export_dolma": Cost(15.0, 2.0, 6.0, 0.5),
+    "prepare_posttrain": Cost(2.0, 3.0, 6.0, 1.5),
 }
 
 

@@ -47,6 +47,7 @@ KINDS = {
     "read_plain": ("pipelines.read_plain_files", "ReadPlainConfig"),
     "write_plain": ("pipelines.write_plain_files", "WritePlainConfig"),
     "export_dolma": ("pipelines.export_dolma", "ExportDolmaConfig"),
+    "prepare_posttrain": ("pipelines.prepare_posttrain", "PreparePosttrainConfig"),
 }
 # recipe of a step of kind synth -> the kind that does it, where that is another
 SYNTH_KINDS = {"verifiable": "synth_verifiable", "problem-variants": "synth_variants"}
@@ -58,6 +59,7 @@ SETTINGS = {
     "materialize": "materialize", "mix partition": "partition", "mix plan": "plan_mix", "mix sample": "sample_mix", "tokenize": "tokenize",
     "export dolma": "export_dolma", "language-model train": "train_language_model", "synth": "synth",
     "synth verifiable": "synth_verifiable", "synth problem-variants": "synth_variants",
+    "posttrain prepare": "prepare_posttrain",
 }  # fmt: skip
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"  # of a step
 NO_FILE = "no such file"  # rule of a ConfigError for an option that names one

@@ -27,6 +27,7 @@ MEMORY_SETTINGS = {
     "dedup_substring": ("pool_bytes",),
     "dedup_minhash": ("unit_docs", "max_bucket_bytes"),
     "tokenize": ("tokens_per_part",),
+    "prepare_posttrain": ("tokens_per_part", "limits.max_record_bytes"),
 }
 # kinds whose tasks read splits of a view, which the recipe's split_bytes bounds
 SPLIT_KINDS = (

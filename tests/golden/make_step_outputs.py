@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import xxhash
 import yaml
 
+from tests import made_chats
 from tests.chat_server import ChatServer
 from tests.jobs import made_copies, made_recipe, made_synth
 from tests.made_answers import answer_well
@@ -74,6 +75,7 @@ COPIES = {  # of the corpus of made_copies
     "shards": Output("shards", [
         "tokens/copies/*.npy", "tokens/copies/*.csv.gz", "tokens/copies/lineage.parquet", "tokens/copies/heldout/*.gz",
     ]),
+    "chats": Output("chats", ["tokens/chats/*.npy", "tokens/chats/*.csv.gz", "rejected/posttrain-chats/*.gz"]),
     "materialize": Output(
         "materialize", ["../view/listing.jsonl", "../view/documents/*/*.parquet", "../view/attributes/*/*/*.parquet"]
     ),
@@ -114,6 +116,7 @@ def make_copies_recipe(folder: Path) -> dict[str, Any]:
              "cells": "artifact:cells", "heldout": {"heldout_docs": 6}},
             {"name": "partition", "kind": "partition", "score": "lengths-v1.num_words", "num_buckets": 5, "max_docs": 40},
             {"name": "shards", "kind": "tokenize", "mix": "copies", "tokens_per_part": 40_000},
+            {"name": "chats", "kind": "prepare_posttrain", **made_chats.make_settings(folder)},
             {"name": "materialize", "kind": "materialize", "output": str(folder / "view"), "row_group_text_bytes": 30_000},
             {"name": "verifiable", "kind": "synth", "recipe": "verifiable", "output": str(folder / "verifiable"), "num_problems": 2},
             {"name": "export", "kind": "export_dolma", "output": str(folder / "tree"), "attributes": ["lengths-v1"]},
@@ -130,6 +133,7 @@ def describe_copies(folder: Path, options: BuildOptions) -> dict[str, dict[str, 
     from pipelines.recipe import Recipe
 
     made_copies.write_copies(str(folder / "corpus"))
+    made_chats.write_inputs(folder)
     corpus = Corpus(str(folder / "corpus"))
     build_from(Recipe(**make_copies_recipe(folder)), corpus, options, State(corpus.load_view(None), {}))
     step = {"kind": "ingest", "sources": [{"name": "copies", "inputs": [str(folder / "tree")]}]}

@@ -18,6 +18,7 @@ from dolma_py.java_home import find_java
 from pipelines.build_recipe import BuildOptions
 from pipelines.job_main import run_step_file
 from pipelines.recipe import KINDS
+from tests import made_chats
 from tests.jobs import made_recipe
 
 Start = Callable[[str, dict[str, Any]], None]
@@ -48,6 +49,7 @@ def make_steps(folder: Path) -> list[tuple[str, dict[str, Any]]]:
         ("train_language_model", {"order": 2, "sample_bytes": 50_000}),
         ("partition", {"num_buckets": 4}),
         ("materialize", {"output": str(folder / "apart")}),
+        ("prepare_posttrain", made_chats.write_inputs(folder)),
         ("synth", SYNTH | {"output": str(folder / "made")}),
         ("synth_verifiable", {"output": str(folder / "tasks"), "num_problems": 3}),
         (
