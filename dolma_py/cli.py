@@ -11,6 +11,7 @@ import typer
 
 from dolma_py.cli_classifier import Replace, add_classifier_commands
 from dolma_py.cli_mix import add_optimize_command
+from dolma_py.cli_posttrain_train import POSTTRAIN_COMMANDS, add_posttrain_train_commands
 from dolma_py.cli_trace import add_trace_commands
 from dolma_py.cli_train import add_soup_command, add_train_command
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
@@ -41,6 +42,7 @@ COMMANDS = {
     "tokenize": "pipelines.commands:run_job_command",
     "train": "train_bridge.run_training:train",
     "train launch": "train_bridge.launcher:launch",
+    **POSTTRAIN_COMMANDS,
     "soup": "train_bridge.souping:soup",
     "eval": "train_bridge.run_evaluation:evaluate",
     "generate": "train_bridge.run_generation:generate",
@@ -390,6 +392,7 @@ def export_hf(
 
 add_train_command(app, call)
 add_soup_command(app, call)
+add_posttrain_train_commands(app, call)
 
 
 @app.command()
