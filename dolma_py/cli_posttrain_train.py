@@ -17,7 +17,9 @@ POSTTRAIN_COMMANDS = {
 
 Parent = Annotated[
     str | None,
-    typer.Option("--from", help="start from RUN@STEP, a run's newest checkpoint, an average or a folder in Hugging Face's form"),
+    typer.Option(
+        "--from", help="start from RUN@STEP, a run's newest checkpoint, an average or a folder in Hugging Face's form"
+    ),
 ]
 Output = Annotated[str | None, typer.Option("--output", help="run folder")]
 Launcher = Annotated[
@@ -35,7 +37,9 @@ def add_posttrain_train_commands(app: typer.Typer, call: Callable[..., Any]) -> 
 
     @app.command()
     def sft(
-        config: Annotated[str, typer.Option("--config", help="packaged config such as olmo3_7b/think-sft, or a YAML file")],
+        config: Annotated[
+            str, typer.Option("--config", help="packaged config such as olmo3_7b/think-sft, or a YAML file")
+        ],
         output: Output = None,
         shards: Annotated[str | None, typer.Option("--shards", help="shards with label masks")] = None,
         set: Overrides = None,
@@ -57,14 +61,18 @@ def add_posttrain_train_commands(app: typer.Typer, call: Callable[..., Any]) -> 
 
     @app.command()
     def dpo(
-        config: Annotated[str, typer.Option("--config", help="packaged config such as olmo3_7b/think-dpo, or a YAML file")],
+        config: Annotated[
+            str, typer.Option("--config", help="packaged config such as olmo3_7b/think-dpo, or a YAML file")
+        ],
         output: Output = None,
         pairs: Annotated[str | None, typer.Option("--pairs", help="folder of preference pairs")] = None,
         set: Overrides = None,
         parent: Parent = None,
         reference_cache: Annotated[
             str | None,
-            typer.Option("--reference-cache", help="log-probs of the reference for several runs; default: OUTPUT/reference"),
+            typer.Option(
+                "--reference-cache", help="log-probs of the reference for several runs; default: OUTPUT/reference"
+            ),
         ] = None,
         launcher: Launcher = None,
         dry_run: DryRun = False,

@@ -29,16 +29,25 @@ def make_pairs(num_pairs: int, *, seed: int = 1, vocab_size: int = 257, longest:
         prompt = rng.integers(1, vocab_size, int(rng.integers(2, 5))).tolist()
         row: dict[str, Any] = {"id": f"pair-{number}", "source": "made"}
         for side in ("chosen", "rejected"):
-            first, user, last = (rng.integers(1, vocab_size, int(rng.integers(1, longest // 4))).tolist() for _ in range(3))
+            first, user, last = (
+                rng.integers(1, vocab_size, int(rng.integers(1, longest // 4))).tolist() for _ in range(3)
+            )
             row[f"{side}_ids"] = [*prompt, *first, *user, *last, 0]
-            row[f"{side}_mask"] = [False] * len(prompt) + [True] * len(first) + [False] * len(user) + [True] * (len(last) + 1)
+            row[f"{side}_mask"] = (
+                [False] * len(prompt) + [True] * len(first) + [False] * len(user) + [True] * (len(last) + 1)
+            )
             row[f"{side}_last"] = len(prompt) + len(first) + len(user)
         rows.append(row)
     return rows
 
 
 def write_pairs(
-    folder: Path, rows: Sequence[dict[str, Any]], *, rows_of_a_file: int = 7, vocab_size: int = 257, fingerprint: str = "ab"
+    folder: Path,
+    rows: Sequence[dict[str, Any]],
+    *,
+    rows_of_a_file: int = 7,
+    vocab_size: int = 257,
+    fingerprint: str = "ab",
 ) -> Path:
     """Parquet files, the tokenizer of bytes and a manifest; returns the folder."""
     folder.mkdir(parents=True)

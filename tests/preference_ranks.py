@@ -33,7 +33,9 @@ LAYOUTS = {
 }  # fmt: skip
 
 
-def open_made_pairs(folder: Path, *, sequence_tokens: int = 48, loss: str = "dpo_norm", num_pairs: int = NUM_PAIRS) -> PairDataset:
+def open_made_pairs(
+    folder: Path, *, sequence_tokens: int = 48, loss: str = "dpo_norm", num_pairs: int = NUM_PAIRS
+) -> PairDataset:
     """A data set of made pairs of the model of rank_equality, written once."""
     if not folder.is_dir():
         write_pairs(folder, make_pairs(num_pairs, vocab_size=MODEL.vocab_size), vocab_size=MODEL.vocab_size)

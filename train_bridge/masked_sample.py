@@ -12,7 +12,9 @@ from train_bridge.text_tokenizer import TextTokenizer
 MAX_PIECE_CHARS = 400  # of one stretch; the middle of a longer one is left out
 
 
-def mark_trained(ids: Sequence[int] | NDArray[np.integer], is_trained: NDArray[np.bool_], tokenizer: TextTokenizer) -> str:
+def mark_trained(
+    ids: Sequence[int] | NDArray[np.integer], is_trained: NDArray[np.bool_], tokenizer: TextTokenizer
+) -> str:
     """The decoded text with {+ and +} around each stretch of trained tokens; the first token is never a label and stays outside."""
     ids, is_label = np.asarray(ids), np.array(is_trained, dtype=np.bool_)
     is_label[:1] = False

@@ -23,7 +23,13 @@ class PairDataset:
     """`read(indices)` gives rows; index i is the i-th pair that has labels on both sides. Its rows are as many as the pairs need."""
 
     def __init__(
-        self, name: str, manifest: PairManifest, arrays: PairArrays, *, sequence_tokens: int, preference: PreferenceConfig
+        self,
+        name: str,
+        manifest: PairManifest,
+        arrays: PairArrays,
+        *,
+        sequence_tokens: int,
+        preference: PreferenceConfig,
     ) -> None:
         try:
             from dolma_py.packing import pack_best_fit  # with numba

@@ -65,7 +65,9 @@ def read_pair_manifest(folder: str) -> PairManifest:
     try:
         manifest = PairManifest.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})", hint="Run: dolma-py posttrain prepare") from error
+        raise DataError(
+            str(path), f"cannot be read ({error.strerror})", hint="Run: dolma-py posttrain prepare"
+        ) from error
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
@@ -81,7 +83,11 @@ def read_pair_manifest(folder: str) -> PairManifest:
 
 PAIR_SCHEMA = pa.schema(
     [("id", pa.string())]
-    + [(f"{side}_{name}", pa.list_(kind)) for side in SIDES for name, kind in (("ids", pa.uint32()), ("mask", pa.bool_()))]
+    + [
+        (f"{side}_{name}", pa.list_(kind))
+        for side in SIDES
+        for name, kind in (("ids", pa.uint32()), ("mask", pa.bool_()))
+    ]
     + [(f"{side}_last", pa.int32()) for side in SIDES]
 )
 
@@ -117,7 +123,9 @@ def copy_pairs(folder: str, manifest: PairManifest, copy: Path) -> None:
                 lengths = _check_batch(batch, Path(folder) / entry.path, row, vocab_size=manifest.vocab_size)
                 for side, ids, mask in ((0, ids_0, mask_0), (1, ids_1, mask_1)):
                     ids.write(_flat(batch, f"{SIDES[side]}_ids").to_numpy().astype("<u4").tobytes())
-                    mask.write(_flat(batch, f"{SIDES[side]}_mask").to_numpy(zero_copy_only=False).astype(np.uint8).tobytes())
+                    mask.write(
+                        _flat(batch, f"{SIDES[side]}_mask").to_numpy(zero_copy_only=False).astype(np.uint8).tobytes()
+                    )
                 ends.append(totals + np.cumsum(lengths, axis=0))
                 totals = totals + lengths.sum(axis=0)
                 lasts.append(np.stack([batch.column(f"{side}_last").to_numpy() for side in SIDES], axis=1))
@@ -129,7 +137,10 @@ def copy_pairs(folder: str, manifest: PairManifest, copy: Path) -> None:
 
 def open_pairs(folder: str, manifest: PairManifest, copy: Path) -> PairArrays:
     """The flat copy, mapped into memory."""
-    names = [pq.read_table(Path(folder) / entry.path, columns=["id"]).column("id").cast(pa.string()) for entry in manifest.files]
+    names = [
+        pq.read_table(Path(folder) / entry.path, columns=["id"]).column("id").cast(pa.string())
+        for entry in manifest.files
+    ]
     flat: dict[str, list[Any]] = {"ids": [], "mask": []}
     for side in SIDES:
         for kind, dtype in (("ids", "<u4"), ("mask", np.uint8)):
@@ -179,7 +190,9 @@ def _check_batch(batch: pa.RecordBatch, path: Path, first_row: int, *, vocab_siz
     for name in PAIR_SCHEMA.names:
         column = batch.column(name)
         if column.null_count or (pa.types.is_list(column.type) and column.flatten().null_count):
-            raise DataError(str(path), f"column {name}: a value is missing in rows {first_row + 1} to {first_row + len(batch)}")
+            raise DataError(
+                str(path), f"column {name}: a value is missing in rows {first_row + 1} to {first_row + len(batch)}"
+            )
     for number, side in enumerate(SIDES):
         ids, mask, last = (batch.column(f"{side}_{name}") for name in ("ids", "mask", "last"))
         sizes, mask_sizes = (np.diff(np.asarray(column.offsets)) for column in (ids, mask))

@@ -4,7 +4,7 @@ With s(y) the sum of ln p over the labels of a response y, n(y) their number, pi
   dpo_norm   x = beta * ((s_pi(c)/n(c) - s_pi(r)/n(r)) - (s_ref(c)/n(c) - s_ref(r)/n(r)))     Olmo 3 report, section 4.3: beta 5
   dpo        the same of sums, without n                                                      Rafailov et al. 2023 (arXiv 2305.18290)
   simpo      x = beta * (s_pi(c)/n(c) - s_pi(r)/n(r)) - gamma, no reference                   Meng et al. 2024 (arXiv 2405.14734)
-  wpo        dpo's, times min(1, exp(s_pi(c)/n(c) + s_pi(r)/n(r))) without gradient            Zhou et al. 2024 (arXiv 2406.11827), as open-instruct has it
+  wpo        dpo's, times min(1, exp(s_pi(c)/n(c) + s_pi(r)/n(r))) without gradient    Zhou et al. 2024 (arXiv 2406.11827), open-instruct's form
   loss = -(1 - e) ln sigmoid(x) - e ln sigmoid(-x), e = label_smoothing
 Legend: P pairs, 2 chosen and rejected, in this order.
 """

@@ -84,7 +84,9 @@ def pair_log_probs(model: Olmo3, batch: MicroBatch, settings: StepSettings) -> T
     responses_BT = batch.responses_BT if model.context is None else model.context.take(batch.responses_BT)
     num_responses = 2 * len(batch.pairs.numbers)
     if not num_responses:
-        return log_probs_BT.sum(dtype=torch.float64) * torch.zeros((0, 2), dtype=torch.float64, device=log_probs_BT.device)
+        return log_probs_BT.sum(dtype=torch.float64) * torch.zeros(
+            (0, 2), dtype=torch.float64, device=log_probs_BT.device
+        )
     sums_S = sum_responses(log_probs_BT.flatten(), responses_BT.flatten(), num_responses=num_responses)
     if settings.layout.context_group is not None:
         sums_S = _SummedOverTokens.apply(sums_S, settings.layout.context_group)

@@ -34,7 +34,13 @@ _SCHEMA = pa.schema([("id", pa.string()), ("chosen", pa.float32()), ("rejected",
 
 
 def reference_key(
-    config: TrainConfig, dataset: PairDataset, parent: dict[str, Any], *, device: torch.device, settings: StepSettings, attention: str
+    config: TrainConfig,
+    dataset: PairDataset,
+    parent: dict[str, Any],
+    *,
+    device: torch.device,
+    settings: StepSettings,
+    attention: str,
 ) -> dict[str, Any]:
     """Everything that the log-probs depend on, plain JSON values.
 
@@ -67,7 +73,9 @@ def compute_references(
     if settings.rank == 0 and missing:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "key.json", key)
-        LOGGER.info("log-probs of the reference: %d of %d parts to compute, in %s", len(missing), _num_parts(dataset), folder)
+        LOGGER.info(
+            "log-probs of the reference: %d of %d parts to compute, in %s", len(missing), _num_parts(dataset), folder
+        )
     for part in missing:
         values = _compute_part(dataset, model, part, settings)
         if settings.rank == 0:
@@ -91,7 +99,9 @@ def read_references(dataset: PairDataset, cache: Path, key: dict[str, Any]) -> N
         try:
             table = pq.read_table(path, schema=_SCHEMA)
         except (OSError, pa.ArrowException) as error:
-            raise DataError(str(path), f"log-probs of pairs {first} to {end - 1} cannot be read ({error})", hint=hint) from error
+            raise DataError(
+                str(path), f"log-probs of pairs {first} to {end - 1} cannot be read ({error})", hint=hint
+            ) from error
         values = np.stack([table.column(side).to_numpy() for side in ("chosen", "rejected")], axis=1)
         names = dataset.pair_names(first, end)
         if table.column("id").to_pylist() != names:

@@ -63,12 +63,7 @@ def dpo(
     overrides, assumed : as in train
     """
     folder = local_path("--output", output)
-    has_pairs = not dry_run or (bool(pairs) and (Path(pairs) / MANIFEST_NAME).is_file())
-    manifest = read_pair_manifest(str(local_path("--pairs", pairs))) if has_pairs else None
-    settings = load_train_config(config, overrides=overrides, manifest=manifest, shards=pairs)
-    if settings.preference is None:
-        hint = "Take a configuration such as olmo3_7b/think-dpo."
-        raise ConfigError("preference", None, "expected the section of preference pairs", hint, where=config)
+    settings, manifest = _read_settings(config, pairs, overrides, dry_run=dry_run)
     device = choose_device(settings.run.device)
     if settings.run.num_threads is not None:
         torch.set_num_threads(settings.run.num_threads)
@@ -76,20 +71,24 @@ def dpo(
         return _show_plan(settings, device, Assumptions(**(assumed or {})))
     assert manifest is not None, "only a dry run goes without pairs"
     if parent is None:
-        raise ConfigError("--from", None, "expected a run or a folder in Hugging Face's form: preferences are learned by a trained model")
+        raise ConfigError(
+            "--from",
+            None,
+            "expected a run or a folder in Hugging Face's form: preferences are learned by a trained model",
+        )
     check_packages(settings.logs)
+    # a run that goes on reads the weights it started from no more, if their log-probs are all there
+    is_loaded = not list_checkpoints(folder)
+    yarn = settings.checkpoints.change_parent_yarn
+    start = find_parent(
+        parent, settings.model, may_change_yarn=yarn, manifest=manifest, shards=pairs, is_loaded=is_loaded
+    )
     rank, world_size = start_distributed(device.type)
+    start = identify(start, folder)
     dataset = open_pair_dataset(pairs, manifest, settings, folder)
     settings = settings.fit_length(dataset.num_instances)
     settings.schedule.check_fits(settings.run.steps, key="schedule")
     cache = folder / "reference" if reference_cache is None else local_path("--reference-cache", reference_cache)
-    # a run that goes on reads the weights it started from no more, if their log-probs are all there
-    is_loaded = not list_checkpoints(folder)
-    start = identify(
-        find_parent(parent, settings.model, may_change_yarn=settings.checkpoints.change_parent_yarn, manifest=manifest,
-                    shards=pairs, is_loaded=is_loaded),
-        folder,
-    )  # fmt: skip
     identity = {
         "preference_version": PREFERENCE_VERSION,
         "device": device.type,
@@ -126,6 +125,18 @@ def dpo(
         write_results(parts, folder, identity, seconds=time.perf_counter() - started, num_tokens=num_tokens, told=told)
     wait_for_all()
     return json.loads((folder / "metrics.json").read_text())
+
+
+def _read_settings(
+    config: str, pairs: str, overrides: list[str], *, dry_run: bool
+) -> tuple[TrainConfig, PairManifest | None]:
+    has_pairs = not dry_run or (bool(pairs) and (Path(pairs) / MANIFEST_NAME).is_file())
+    manifest = read_pair_manifest(str(local_path("--pairs", pairs))) if has_pairs else None
+    settings = load_train_config(config, overrides=overrides, manifest=manifest, shards=pairs)
+    if settings.preference is None:
+        hint = "Take a configuration such as olmo3_7b/think-dpo."
+        raise ConfigError("preference", None, "expected the section of preference pairs", hint, where=config)
+    return settings, manifest
 
 
 def open_pair_dataset(pairs: str, manifest: PairManifest, settings: TrainConfig, folder: Path) -> PairDataset:
@@ -188,7 +199,8 @@ def _show_plan(settings: TrainConfig, device: torch.device, assumed: Assumptions
     lines = [
         *describe_plan(plan),
         f"{'pairs':<14}{size}; {kind}",
-        f"{'reference':<14}" + (f"one pass before training, at most {format_duration(reference_sec)}" if reference_sec else "none"),
+        f"{'reference':<14}"
+        + (f"one pass before training, at most {format_duration(reference_sec)}" if reference_sec else "none"),
         f"{'':<14}tokens, time and cost above are upper bounds: every pair as long as it may be",
     ]
     for line in lines:

@@ -50,7 +50,9 @@ def _check_config(settings: TrainConfig) -> None:
         raise ConfigError("data.instances", data.instances, rule, "Use: --set data.instances=packed")
     if data.sources or data.instance_filter is not None:
         key = "data.sources" if data.sources else "data.instance_filter"
-        raise ConfigError(key, getattr(data, key.removeprefix("data.")), "expected none for sft: mixed when prepared, not filtered")
+        raise ConfigError(
+            key, getattr(data, key.removeprefix("data.")), "expected none for sft: mixed when prepared, not filtered"
+        )
 
 
 def _tell_sample(shards: str, manifest: ShardManifest, dataset: PackedDataset) -> None:
@@ -59,7 +61,9 @@ def _tell_sample(shards: str, manifest: ShardManifest, dataset: PackedDataset) -
     rows = dataset.read([0])
     assert rows.documents is not None and rows.is_trained is not None, "packed rows have both"
     own = np.flatnonzero(rows.documents[0] == 0)
-    LOGGER.info("a conversation, {+ trained on +}:\n%s", mark_trained(rows.ids[0, own], rows.is_trained[0, own], tokenizer))
+    LOGGER.info(
+        "a conversation, {+ trained on +}:\n%s", mark_trained(rows.ids[0, own], rows.is_trained[0, own], tokenizer)
+    )
     LOGGER.info(
         "%d conversations are longer than %d tokens and keep their beginning; %d of them have nothing left to train on and are left out",
         dataset.num_truncated_documents,

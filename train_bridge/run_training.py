@@ -76,7 +76,12 @@ def train(
     if settings.run.num_threads is not None:
         torch.set_num_threads(settings.run.num_threads)
     if settings.preference is not None:
-        raise ConfigError("preference", settings.preference.loss, "expected null: pairs are learned by another command", "Run: dolma-py dpo")
+        raise ConfigError(
+            "preference",
+            settings.preference.loss,
+            "expected null: pairs are learned by another command",
+            "Run: dolma-py dpo",
+        )
     start = None if parent is None else find_start(parent, settings, output, manifest=manifest, shards=shards)
     if dry_run:
         return show_cost(settings, device, Assumptions(**(assumed or {})))

@@ -136,7 +136,9 @@ class TokenFiles:
                 at = start + int(np.flatnonzero(values > 1)[0])
                 path = self.manifest.files[place].labels_mask.path
                 hint = "The file is of another kind than the manifest says."
-                raise DataError(join_shards(self.shards, path), f"{values[at - start]} at token {at} is no truth value", hint=hint)
+                raise DataError(
+                    join_shards(self.shards, path), f"{values[at - start]} at token {at} is no truth value", hint=hint
+                )
             return values.astype(np.bool_)
 
     def document_spans(self, place: int) -> NDArray[np.int64]:

@@ -72,9 +72,13 @@ class DataConfig(Config):
 class RunConfig(Config):
     """Length, machine and bookkeeping of the run."""
 
-    steps: int = Field(ge=1, description="Updates, skipped ones included; with epochs, what a dry run without data supposes.")
+    steps: int = Field(
+        ge=1, description="Updates, skipped ones included; with epochs, what a dry run without data supposes."
+    )
     epochs: float | None = Field(
-        None, gt=0, description="Passes over the data, from which steps are counted: whole batches alone; null: steps as given."
+        None,
+        gt=0,
+        description="Passes over the data, from which steps are counted: whole batches alone; null: steps as given.",
     )
     init_seed: int = Field(0, ge=0, description="Of the first weights (OLMo-core: 0).")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one.")
@@ -124,8 +128,9 @@ class TrainConfig(Config):
     )
     validation: ValidationConfig = Field(default_factory=ValidationConfig, description="Loss on held-out documents.")
     preference: PreferenceConfig | None = Field(
-        None, description="Preference pairs in place of documents, for `dolma-py dpo`: data.batch_instances are then pairs, and a row of "
-        "data.sequence_tokens holds whole pairs."
+        None,
+        description="Preference pairs in place of documents, for `dolma-py dpo`: data.batch_instances are then pairs, and a row of "
+        "data.sequence_tokens holds whole pairs.",
     )
 
     @model_validator(mode="after")
@@ -235,12 +240,20 @@ def load_train_config(
 
 def _refuse_counted(config: TrainConfig, overrides: list[str]) -> None:
     """ConfigError where a number is asked for that would be counted from another setting of the file."""
-    counted = {"run.steps": ("run.epochs", config.run.epochs), "schedule.warmup_steps": ("schedule.warmup_frac", config.schedule.warmup_frac)}
+    counted = {
+        "run.steps": ("run.epochs", config.run.epochs),
+        "schedule.warmup_steps": ("schedule.warmup_frac", config.schedule.warmup_frac),
+    }
     for override in overrides:
         key, _, value = override.partition("=")
         source, is_set = counted.get(key, ("", None))
         if is_set is not None:
-            raise ConfigError(key, value, f"expected {source} to be null beside it, which it is counted from", f"Use: --set {source}=null")
+            raise ConfigError(
+                key,
+                value,
+                f"expected {source} to be null beside it, which it is counted from",
+                f"Use: --set {source}=null",
+            )
 
 
 def _shards_needed(shards: str, where: str) -> ConfigError:

@@ -120,8 +120,14 @@ def change_file(folder, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda row: row.update(chosen_mask=row["chosen_mask"][:-1]), "0000.parquet:2: chosen: expected two ids or more, as many mask values"),
-        (lambda row: row.update(rejected_ids=[7], rejected_mask=[True], rejected_last=0), "rejected: expected two ids or more.* got 1 ids"),
+        (
+            lambda row: row.update(chosen_mask=row["chosen_mask"][:-1]),
+            "0000.parquet:2: chosen: expected two ids or more, as many mask values",
+        ),
+        (
+            lambda row: row.update(rejected_ids=[7], rejected_mask=[True], rejected_last=0),
+            "rejected: expected two ids or more.* got 1 ids",
+        ),
         (lambda row: row.update(rejected_last=99), "a last turn among them, got .* at 99"),
         (lambda row: row["chosen_ids"].__setitem__(1, 257), "chosen_ids: id 257 is not below vocab_size 257"),
         (lambda row: row.update(chosen_last=None), "column chosen_last: a value is missing"),

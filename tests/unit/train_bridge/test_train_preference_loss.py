@@ -32,7 +32,9 @@ def test_losses_and_rewards_match_the_twin(loss, sums, labels, beta, smoothing, 
     config = settings(loss, beta=beta, label_smoothing=smoothing, gamma_beta_ratio=ratio)
     policy, known = torch.tensor([sums[:2]], dtype=torch.float64), torch.tensor([sums[2:]], dtype=torch.float64)
     got = preference_losses(policy, None if loss == "simpo" else known, torch.tensor([labels]), config=config)
-    wanted = reference.preference_losses(sums[:2], sums[2:], labels, loss=loss, beta=beta, smoothing=smoothing, ratio=ratio)
+    wanted = reference.preference_losses(
+        sums[:2], sums[2:], labels, loss=loss, beta=beta, smoothing=smoothing, ratio=ratio
+    )
     assert (float(got.loss_P), *got.rewards_P2[0].tolist()) == pytest.approx(wanted, rel=1e-9, abs=1e-9)
 
 
@@ -57,7 +59,9 @@ def test_twice_as_many_tokens_of_the_same_log_prob_change_no_mean():
     once = preference_losses(policy, known, torch.tensor([[3, 5]]), config=settings())
     twice = preference_losses(2 * policy, 2 * known, torch.tensor([[6, 10]]), config=settings())
     assert float(once.loss_P) == float(twice.loss_P)
-    sums = [preference_losses(k * policy, k * known, torch.tensor([[3, 5]]), config=settings("dpo")).loss_P for k in (1, 2)]
+    sums = [
+        preference_losses(k * policy, k * known, torch.tensor([[3, 5]]), config=settings("dpo")).loss_P for k in (1, 2)
+    ]
     assert float(sums[0]) != float(sums[1])
 
 

@@ -24,12 +24,17 @@ from train_bridge.run_training import train
 from train_bridge.souping import soup
 
 SHAPE = "model: {d_model: 16, mlp_hidden: 32, num_layers: 2, num_heads: 2, num_kv_heads: 1, head_dim: 8, vocab_size: null, window_tokens: 8}\n"
-BASE = SHAPE + """
+BASE = (
+    SHAPE
+    + """
 data: {sequence_tokens: 16, batch_instances: 4, micro_batch_instances: 4, seed: 5}
 schedule: {kind: constant, peak_lr: 1e-2}
 run: {steps: 3, device: cpu, num_threads: 1}
 """
-DPO = SHAPE + """
+)
+DPO = (
+    SHAPE
+    + """
 data: {sequence_tokens: 64, batch_instances: 8, micro_batch_instances: 2, instances: packed, seed: 5}
 preference: {max_tokens: 32}
 schedule: {kind: linear, peak_lr: 1e-2, warmup_frac: 0.1, final_frac: 0}
@@ -37,6 +42,7 @@ optimizer: {beta2: 0.999, weight_decay: 0, max_grad_norm: null, skip_sigma: null
 run: {epochs: 4, steps: 1, device: cpu, num_threads: 1, log_every_steps: 1}
 checkpoints: {permanent_every_steps: 5, load_parent_optimizer: false}
 """
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +59,12 @@ def base(tmp_path_factory):
 
 
 def run(base, output, *overrides, **options):
-    values = {"config": str(base / "dpo.yaml"), "pairs": str(base / "pairs"), "parent": str(base / "run"), "dry_run": False}
+    values = {
+        "config": str(base / "dpo.yaml"),
+        "pairs": str(base / "pairs"),
+        "parent": str(base / "run"),
+        "dry_run": False,
+    }
     return dpo(output=str(output), overrides=list(overrides), **{**values, **options})
 
 
@@ -157,7 +168,10 @@ def test_runs_share_a_reference_and_another_key_is_another(base, tmp_path):
     first = keys("a")
     assert len(first) == 1
     # what the sums do not depend on
-    assert keys("b", "preference.beta=0.1", "preference.loss=dpo", "data.micro_batch_instances=1", "schedule.peak_lr=1e-3") == first
+    assert (
+        keys("b", "preference.beta=0.1", "preference.loss=dpo", "data.micro_batch_instances=1", "schedule.peak_lr=1e-3")
+        == first
+    )
     found = first
     for number, override in enumerate(("preference.turns=last", "preference.max_tokens=10", "run.precision=bfloat16")):
         more = keys(f"c{number}", override)
@@ -178,7 +192,11 @@ def test_simpo_has_no_reference(base, tmp_path):
     [
         (["preference=null"], {}, "preference: expected the section of preference pairs, got None"),
         ([], {"parent": None}, "--from: expected a run or a folder in Hugging Face's form"),
-        (["data.sequence_tokens=63"], {}, "data.sequence_tokens: expected two conversations of preference.max_tokens=32 or more"),
+        (
+            ["data.sequence_tokens=63"],
+            {},
+            "data.sequence_tokens: expected two conversations of preference.max_tokens=32 or more",
+        ),
         (["data.instances=fixed"], {}, "data.instances: expected packed"),
         (["checkpoints.load_parent_optimizer=true"], {}, "load_parent_optimizer: expected false"),
         (["data.instance_filter={}"], {}, "data.instance_filter: expected null"),
@@ -202,7 +220,13 @@ def test_pairs_of_another_tokenizer_are_refused(base, tmp_path):
 
 def test_train_refuses_a_configuration_of_pairs(base, tmp_path):
     with pytest.raises(ConfigError, match="Run: dolma-py dpo"):
-        train(config=str(base / "dpo.yaml"), shards=str(base / "shards"), output=str(tmp_path / "run"), overrides=[], dry_run=False)
+        train(
+            config=str(base / "dpo.yaml"),
+            shards=str(base / "shards"),
+            output=str(tmp_path / "run"),
+            overrides=[],
+            dry_run=False,
+        )
 
 
 def test_another_run_in_the_folder_is_refused_by_key(base, straight):

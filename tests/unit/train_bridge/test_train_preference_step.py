@@ -71,7 +71,9 @@ def float64_twin(dataset):
                 if config.loss == "wpo":  # whose weight has no slope
                     own, other = (sum(p[k] / counts[k] for k in (0, 1)) for p in (policy, [float(v) for v in values]))
                     weight = np.exp(min(0.0, other) - min(0.0, own))
-                moved.append(weight * reference.preference_losses(policy, known, counts, loss=config.loss, beta=config.beta)[0])
+                moved.append(
+                    weight * reference.preference_losses(policy, known, counts, loss=config.loss, beta=config.beta)[0]
+                )
             slope = (moved[0] - moved[1]) / 2e-4
             (values[side] * slope / dataset.num_instances).backward(retain_graph=True)
     return total, np.array(rewards), {name: one.grad for name, one in model.named_parameters()}, sums
@@ -153,15 +155,23 @@ def test_the_reference_is_kept_in_parts_and_a_killed_pass_goes_on(made, tmp_path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda table: table.set_column(1, "chosen", pa.array([1.0, None, *[1.0] * 7], pa.float32())), "has no log-prob of pair 'pair-1'"),
+        (
+            lambda table: table.set_column(1, "chosen", pa.array([1.0, None, *[1.0] * 7], pa.float32())),
+            "has no log-prob of pair 'pair-1'",
+        ),
         (lambda table: table.take(list(range(8, -1, -1))), "has other pairs than 'pair-0'"),
         (lambda table: table.slice(1), "has other pairs than 'pair-0'"),
-        (lambda table: table.drop_columns("rejected"), "log-probs of pairs 0 to 8 cannot be read|has no log-prob of pair 'pair-0'"),
+        (
+            lambda table: table.drop_columns("rejected"),
+            "log-probs of pairs 0 to 8 cannot be read|has no log-prob of pair 'pair-0'",
+        ),
     ],
 )
 def test_a_missing_log_prob_is_an_error(change, message, made, tmp_path):
     dataset, key = made(), {}
-    compute_references(dataset, build_model(MODEL, seed=3), tmp_path, key, settings=StepSettings(1, LossConfig(), 1.0, None))
+    compute_references(
+        dataset, build_model(MODEL, seed=3), tmp_path, key, settings=StepSettings(1, LossConfig(), 1.0, None)
+    )
     (path,) = tmp_path.glob("*/part-00000.parquet")
     pq.write_table(change(pq.read_table(path)), path)
     with pytest.raises(DataError, match=message):
