@@ -17,6 +17,7 @@ from benchmarks.rank_equality import MODEL, REPOSITORY, whole_tensors
 from tests.made_pairs import make_pairs, write_pairs
 from train_bridge.distributed import start_distributed
 from train_bridge.loss import LossConfig
+from train_bridge.model import ModelConfig
 from train_bridge.pair_dataset import PairDataset
 from train_bridge.pair_files import copy_pairs, open_pairs, read_pair_manifest
 from train_bridge.parallel_config import ParallelConfig
@@ -31,6 +32,16 @@ NUM_PAIRS = 9  # two ranks have other numbers of pairs, and of rows
 LAYOUTS = {
     "replicas": {}, "fsdp": {"shard": 2, "activation_checkpointing": "full"}, "tensor": {"tensor": 2}, "context": {"context": 2},
 }  # fmt: skip
+
+
+def twin_shape(config: ModelConfig) -> dict[str, Any]:
+    """The model's shape in the words of tests/reference/olmo3_gradients.py."""
+    yarn = config.yarn
+    return {
+        "layers": config.num_layers, "heads": config.num_heads, "kv_heads": config.num_kv_heads, "head_dim": config.head_dim,
+        "theta": config.rope_theta, "eps": config.norm_eps, "windows": [config.layer_window(n) for n in range(config.num_layers)],
+        "yarn": None if yarn is None else (yarn.factor, yarn.beta_fast, yarn.beta_slow, yarn.original_context_tokens),
+    }  # fmt: skip
 
 
 def open_made_pairs(

@@ -36,6 +36,20 @@ def preference_losses(policy, reference, labels, *, loss, beta, smoothing=0.0, r
     return value, rewards[0], rewards[1]
 
 
+def preference_slopes(policy, reference, labels, *, loss, beta, smoothing=0.0, ratio=0.3):
+    """Derivatives of the loss by the sums of chosen and rejected; the weight of wpo is a constant."""
+    by_mean = loss in ("dpo_norm", "simpo")
+    scale = [1 / labels[i] if by_mean else 1.0 for i in (0, 1)]
+    if loss == "simpo":
+        x = beta * (policy[0] * scale[0] - policy[1] * scale[1] - ratio)
+    else:
+        x = beta * ((policy[0] - reference[0]) * scale[0] - (policy[1] - reference[1]) * scale[1])
+    slope = -(1 - smoothing) * math.exp(log_sigmoid(-x)) + smoothing * math.exp(log_sigmoid(x))
+    if loss == "wpo":
+        slope *= min(1.0, math.exp(policy[0] / labels[0] + policy[1] / labels[1]))
+    return beta * scale[0] * slope, -beta * scale[1] * slope
+
+
 def sum_responses(log_probs, responses, num_responses):
     totals = [0.0] * num_responses
     for value, number in zip(log_probs, responses, strict=True):

@@ -30,12 +30,18 @@ def settings(loss="dpo_norm", **values):
 )
 def test_losses_and_rewards_match_the_twin(loss, sums, labels, beta, smoothing, ratio):
     config = settings(loss, beta=beta, label_smoothing=smoothing, gamma_beta_ratio=ratio)
-    policy, known = torch.tensor([sums[:2]], dtype=torch.float64), torch.tensor([sums[2:]], dtype=torch.float64)
+    policy, known = (torch.tensor([part], dtype=torch.float64) for part in (sums[:2], sums[2:]))
+    policy.requires_grad_()
     got = preference_losses(policy, None if loss == "simpo" else known, torch.tensor([labels]), config=config)
     wanted = reference.preference_losses(
         sums[:2], sums[2:], labels, loss=loss, beta=beta, smoothing=smoothing, ratio=ratio
     )
     assert (float(got.loss_P), *got.rewards_P2[0].tolist()) == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+    got.loss_P.sum().backward()
+    slopes = reference.preference_slopes(
+        sums[:2], sums[2:], labels, loss=loss, beta=beta, smoothing=smoothing, ratio=ratio
+    )
+    assert policy.grad[0].tolist() == pytest.approx(slopes, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("loss", ["dpo_norm", "dpo"])

@@ -8,7 +8,16 @@ import torch
 
 from benchmarks.rank_equality import MODEL
 from dolma_py.errors import DataError
-from tests.preference_ranks import LAYOUTS, NUM_PAIRS, find_gradients, open_made_pairs, run_two_ranks, set_references
+from tests.preference_ranks import (
+    LAYOUTS,
+    NUM_PAIRS,
+    find_gradients,
+    open_made_pairs,
+    run_two_ranks,
+    set_references,
+    twin_shape,
+)
+from tests.reference import olmo3_gradients as twin
 from tests.reference import preference as reference
 from train_bridge import reference_log_probs
 from train_bridge.loss import LossConfig
@@ -20,6 +29,7 @@ from train_bridge.reference_log_probs import compute_references, is_complete, re
 from train_bridge.step import StepSettings
 
 CPU = torch.device("cpu")
+TWIN_SHAPE = twin_shape(MODEL)
 
 
 @pytest.fixture
@@ -39,44 +49,27 @@ def one_process(dataset, tmp_path, micro=1, name="one"):
 
 
 def float64_twin(dataset):
-    """(mean loss, rewards, gradients by name, sums of ln p) with a float64 model, one conversation at a time, whole logits."""
-    model = build_model(MODEL, seed=3).double()
+    """(mean loss, rewards, gradients by name, sums of ln p) by the twins: float64, one conversation at a time, whole logits."""
+    state = twin.double_state(build_model(MODEL, seed=3).state_dict())
+    config = dataset.preference
     total, rewards, sums = 0.0, [], []
     for i in range(dataset.num_instances):
-        values, twins = [], []
+        counts, known = dataset.num_labels[i].tolist(), dataset.references[i].tolist()
+        values = []
         for side in (0, 1):
             ids, mask = dataset.read_conversation(i, side)
-            logits = model.lm_head.w_out(model.hidden(torch.from_numpy(ids)[None]))[0]
-            log_probs = torch.log_softmax(logits, dim=1)[:-1].gather(1, torch.from_numpy(ids)[1:, None])[:, 0]
-            values.append((log_probs * torch.from_numpy(mask)[1:]).sum())
-            twins.append(reference.response_log_prob(logits.detach().numpy(), ids.tolist(), mask.tolist()))
-        counts = dataset.num_labels[i].tolist()
-        assert [count for _, count in twins] == counts
-        assert [float(value) for value in values] == pytest.approx([value for value, _ in twins], rel=1e-9)
-        known = [float(value) for value in dataset.references[i]]
-        config = dataset.preference
-        wanted = reference.preference_losses(
-            [float(value) for value in values], known, counts, loss=config.loss, beta=config.beta
-        )
+            logits = twin.logits(state, torch.from_numpy(ids), **TWIN_SHAPE)
+            values.append(twin.label_log_probs(logits, torch.from_numpy(ids), torch.from_numpy(mask)).sum())
+            plain = reference.response_log_prob(logits.tolist(), ids.tolist(), mask.tolist())
+            assert plain == (pytest.approx(float(values[-1]), rel=1e-9), counts[side])
+        policy = [float(value) for value in values]
+        wanted = reference.preference_losses(policy, known, counts, loss=config.loss, beta=config.beta)
+        slopes = reference.preference_slopes(policy, known, counts, loss=config.loss, beta=config.beta)
+        (sum(slope * value for slope, value in zip(slopes, values, strict=True)) / dataset.num_instances).backward()
         rewards.append(wanted[1:])
-        sums.append([float(value) for value in values])
+        sums.append(policy)
         total += wanted[0] / dataset.num_instances
-        # the loss's slope by its two sums, by differences: nothing of ours is in it
-        for side in (0, 1):
-            moved = []
-            for step in (1e-4, -1e-4):
-                policy = [float(value) for value in values]
-                policy[side] += step
-                weight = 1.0
-                if config.loss == "wpo":  # whose weight has no slope
-                    own, other = (sum(p[k] / counts[k] for k in (0, 1)) for p in (policy, [float(v) for v in values]))
-                    weight = np.exp(min(0.0, other) - min(0.0, own))
-                moved.append(
-                    weight * reference.preference_losses(policy, known, counts, loss=config.loss, beta=config.beta)[0]
-                )
-            slope = (moved[0] - moved[1]) / 2e-4
-            (values[side] * slope / dataset.num_instances).backward(retain_graph=True)
-    return total, np.array(rewards), {name: one.grad for name, one in model.named_parameters()}, sums
+    return total, np.array(rewards), {name: one.grad for name, one in state.items()}, sums
 
 
 @pytest.mark.parametrize("loss", ["dpo_norm", "dpo", "simpo", "wpo"])

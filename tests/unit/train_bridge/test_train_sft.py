@@ -9,7 +9,8 @@ import torch
 from benchmarks.rank_equality import MODEL
 from dolma_py.errors import ConfigError, DataError
 from tests.made_shards import write_byte_tokenizer, write_shards
-from tests.reference import preference as reference
+from tests.preference_ranks import twin_shape
+from tests.reference import olmo3_gradients as twin
 from tests.saved_tensors import final_weights
 from train_bridge.loss import LossConfig
 from train_bridge.manifest import read_manifest
@@ -126,23 +127,17 @@ def test_loss_and_gradients_are_those_of_a_float64_twin(tmp_path):
         model = build_model(MODEL, seed=3)
         settings = StepSettings(micro, LossConfig(z_weight=0.0, chunk_tokens=16), 1.0, None)
         found = accumulate_gradients(model, ids, documents_BT=documents, is_trained_BT=is_trained, settings=settings)
-        twin, total, count = build_model(MODEL, seed=3).double(), 0.0, 0
-        sums = []
+        state, values = twin.double_state(build_model(MODEL, seed=3).state_dict()), []
         for row in range(len(ids)):
             for number in range(int(documents[row, -1]) + 1):
                 own = documents[row] == number
-                its_ids, its_mask = ids[row][own], is_trained[row][own]
-                logits = twin.lm_head.w_out(twin.hidden(its_ids[None]))[0]
-                value, labels = reference.response_log_prob(
-                    logits.detach().numpy(), its_ids.tolist(), its_mask.tolist()
-                )
-                total, count = total - value, count + labels
-                log_probs = torch.log_softmax(logits, dim=1)[:-1].gather(1, its_ids[1:, None])[:, 0]
-                sums.append(-(log_probs * its_mask[1:]).sum())
-        (sum(sums) / count).backward()
-        assert count > 50
-        assert float(found.cross_entropy) == pytest.approx(total / count, rel=1e-6)
-        gradients = {name: one.grad for name, one in twin.named_parameters()}
+                logits = twin.logits(state, ids[row][own], **twin_shape(MODEL))
+                values.append(twin.label_log_probs(logits, ids[row][own], is_trained[row][own]))
+        log_probs = torch.cat(values)
+        (-log_probs.mean()).backward()
+        assert len(log_probs) > 50
+        assert float(found.cross_entropy) == pytest.approx(-float(log_probs.mean()), rel=1e-6)
+        gradients = {name: one.grad for name, one in state.items()}
         norm = torch.cat([one.flatten() for one in gradients.values()]).norm()
         for name, one in model.named_parameters():
             assert float((one.grad.double() - gradients[name]).abs().max() / norm) < 1e-6, name
