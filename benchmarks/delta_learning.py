@@ -147,9 +147,9 @@ def write_pairs(folder: Path, tokenizer: Path, pairs: list[tuple[Any, Any]]) -> 
     for place, side in enumerate(("chosen", "rejected")):
         columns[f"{side}_last"] = pa.array([pair[place][1].index(True) for pair in pairs], pa.int32())
     pq.write_table(pa.table(columns), folder / "pairs_part_0000.parquet")
-    entry = {"path": "pairs_part_0000.parquet", "pairs": len(pairs), "checksum": "made"}
+    entry = {"path": "pairs_part_0000.parquet", "documents": len(pairs), "checksum": "made"}
     manifest = {**common_manifest(tokenizer), "format": "dolma-py-pairs", "template": {"name": "made", "fingerprint": "made"},
-                "pairs": len(pairs), "files": [entry]}  # fmt: skip
+                "documents": len(pairs), "files": [entry]}  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -77,7 +77,7 @@ class PairDataset:
             "vocab_size": self.manifest.vocab_size,
             "eos_token_id": self.manifest.eos_token_id,
             "template": self.manifest.template.model_dump(),
-            "files": {entry.path: {"pairs": entry.pairs, "checksum": entry.checksum} for entry in self.manifest.files},
+            "files": {entry.path: {"pairs": entry.documents, "checksum": entry.checksum} for entry in self.manifest.files},
             "file_order": [entry.path for entry in self.manifest.files],
         }
 

@@ -36,7 +36,7 @@ class _Entry(Config):
 
 class PairFileEntry(_Entry):
     path: str = Field(description="Parquet file, relative to the manifest.")
-    pairs: int = Field(ge=0, description="Rows of the file.")
+    documents: int = Field(ge=0, description="Pairs in the file, a row each.")
     checksum: str = Field(description="xxh3-128 of the file, hex.")
 
 
@@ -54,7 +54,7 @@ class PairManifest(_Entry):
     eos_token_id: int = Field(ge=0, description="Id that ends each conversation.")
     tokenizer: TokenizerEntry = Field(description="The tokenizer.")
     template: TemplateEntry = Field(description="The chat template.")
-    pairs: int = Field(ge=0, description="Pairs in all files.")
+    documents: int = Field(ge=0, description="Pairs in all files.")
     fingerprint: str = Field(description="Of the content, hex.")
     files: tuple[PairFileEntry, ...] = Field(min_length=1, description="Files in order.")
 
@@ -72,9 +72,9 @@ def read_pair_manifest(folder: str) -> PairManifest:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise DataError(str(path), f"{key or 'content'}: {first['msg']}, got {first.get('input')!r:.80}") from error
-    total = sum(entry.pairs for entry in manifest.files)
-    if total != manifest.pairs:
-        raise DataError(str(path), f"pairs: expected the files' sum {total}, got {manifest.pairs}")
+    total = sum(entry.documents for entry in manifest.files)
+    if total != manifest.documents:
+        raise DataError(str(path), f"documents: expected the files' sum {total}, got {manifest.documents}")
     for entry in (*manifest.files, manifest.tokenizer):
         if Path(entry.path).is_absolute() or ".." in Path(entry.path).parts:
             raise DataError(str(path), f"path {entry.path!r} leaves the folder of pairs")
@@ -119,7 +119,7 @@ def copy_pairs(folder: str, manifest: PairManifest, copy: Path) -> None:
          (copy / "chosen.mask").open("wb") as mask_0, (copy / "rejected.mask").open("wb") as mask_1:  # fmt: skip
         for entry in manifest.files:
             row = 0
-            for batch in _read_batches(Path(folder) / entry.path, entry.pairs):
+            for batch in _read_batches(Path(folder) / entry.path, entry.documents):
                 lengths = _check_batch(batch, Path(folder) / entry.path, row, vocab_size=manifest.vocab_size)
                 for side, ids, mask in ((0, ids_0, mask_0), (1, ids_1, mask_1)):
                     ids.write(_flat(batch, f"{SIDES[side]}_ids").to_numpy().astype("<u4").tobytes())

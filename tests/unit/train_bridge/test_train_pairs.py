@@ -161,8 +161,8 @@ def test_files_of_another_form_are_refused(tmp_path, change, message):
     ("change", "message"),
     [
         ({"format": "dolma-py-shards"}, "format: Input should be 'dolma-py-pairs'"),
-        ({"pairs": 4}, "pairs: expected the files' sum 3, got 4"),
-        ({"files": [{"path": "../x.parquet", "pairs": 3, "checksum": "0"}]}, "leaves the folder of pairs"),
+        ({"documents": 4}, "documents: expected the files' sum 3, got 4"),
+        ({"files": [{"path": "../x.parquet", "documents": 3, "checksum": "0"}]}, "leaves the folder of pairs"),
         ({"template": None}, "template: Input should be"),
     ],
 )
