@@ -34,8 +34,8 @@ from train_bridge.run_training import train
 from train_bridge.text_tokenizer import TextTokenizer
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-TEMPLATES = (2, 4, 5, 9)  # of word_problems, by number: walking, saving, ages, half
-SHAPE = ("model.d_model=96", "model.mlp_hidden=384", "model.num_layers=4", "model.num_heads=4", "model.num_kv_heads=4", "model.head_dim=24",
+TEMPLATES = (2, 5, 9)  # of word_problems, by number: walking, ages, half
+SHAPE = ("model.d_model=64", "model.mlp_hidden=256", "model.num_layers=4", "model.num_heads=4", "model.num_kv_heads=4", "model.head_dim=16",
          "model.window_tokens=128")  # fmt: skip
 MAX_NEW_TOKENS = 90
 LIST_IDS, LIST_MASK = pa.list_(pa.uint32()), pa.list_(pa.bool_())
@@ -288,15 +288,15 @@ def main() -> None:
     parser.add_argument("output")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--test", type=int, default=400, help="questions that no run has seen")
-    parser.add_argument("--fine", type=int, default=6000, help="worked solutions of the fine-tuning")
-    parser.add_argument("--pairs", type=int, default=2400, help="questions that chosen and rejected answers are of")
-    parser.add_argument("--sums", type=int, default=60_000)
-    parser.add_argument("--stories", type=int, default=6000)
-    parser.add_argument("--base-steps", type=int, default=900)
+    parser.add_argument("--fine", type=int, default=3000, help="worked solutions of the fine-tuning")
+    parser.add_argument("--pairs", type=int, default=1200, help="questions that chosen and rejected answers are of")
+    parser.add_argument("--sums", type=int, default=30_000)
+    parser.add_argument("--stories", type=int, default=3000)
+    parser.add_argument("--base-steps", type=int, default=300)
     parser.add_argument("--epochs", type=float, default=4)
-    parser.add_argument("--keep-every", type=int, default=100, help="steps between checkpoints of the fine-tuning")
-    parser.add_argument("--early", type=int, default=200, help="step of the weak model (large delta)")
-    parser.add_argument("--middle", type=int, default=600, help="step of the one half way (small delta)")
+    parser.add_argument("--keep-every", type=int, default=50, help="steps between checkpoints of the fine-tuning")
+    parser.add_argument("--early", type=int, default=100, help="step of the weak model (large delta)")
+    parser.add_argument("--middle", type=int, default=250, help="step of the one half way (small delta)")
     parser.add_argument("--dpo-lr", type=float, default=1e-4)
     parser.add_argument("--dpo-epochs", type=float, default=1)
     parser.add_argument("--vocab", type=int, default=512)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dolma_py.errors import ConfigError, DataError
-from train_bridge.manifest import ShardManifest
+from train_bridge.manifest import ShardManifest, read_manifest
 from train_bridge.masked_sample import mark_trained
 from train_bridge.metrics import LOGGER
 from train_bridge.packed_dataset import PackedDataset
@@ -26,8 +26,9 @@ def sft(
 
     Before the first step the log has one conversation with what is trained on marked, and counts of those that were cut.
     """
-    if dry_run and not shards:
-        _check_config(load_train_config(config, overrides=overrides, manifest=None))
+    if dry_run:
+        manifest = read_manifest(shards) if shards else None
+        _check_config(load_train_config(config, overrides=overrides, manifest=manifest, shards=shards))
 
     def inspect(settings: TrainConfig, manifest: ShardManifest, dataset: Any) -> None:
         _check_config(settings)

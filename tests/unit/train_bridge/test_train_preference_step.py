@@ -61,7 +61,7 @@ def float64_twin(dataset):
             logits = twin.logits(state, torch.from_numpy(ids), **TWIN_SHAPE)
             values.append(twin.label_log_probs(logits, torch.from_numpy(ids), torch.from_numpy(mask)).sum())
             plain = reference.response_log_prob(logits.tolist(), ids.tolist(), mask.tolist())
-            assert plain == (pytest.approx(float(values[-1]), rel=1e-9), counts[side])
+            assert plain == (pytest.approx(values[-1].item(), rel=1e-9), counts[side])
         policy = [float(value) for value in values]
         wanted = reference.preference_losses(policy, known, counts, loss=config.loss, beta=config.beta)
         slopes = reference.preference_slopes(policy, known, counts, loss=config.loss, beta=config.beta)
@@ -83,7 +83,7 @@ def test_loss_and_gradients_are_those_of_a_float64_twin(loss, made, tmp_path):
     assert found["more"]["reward_accuracy"] == pytest.approx((rewards[:, 0] > rewards[:, 1]).mean())
     torch.testing.assert_close(found["references"], torch.tensor(sums, dtype=torch.float32), rtol=1e-5, atol=1e-5)
     norm = torch.cat([one.flatten() for one in gradients.values()]).norm()
-    assert norm > 0.01
+    assert norm > 0.001
     for name, one in gradients.items():
         assert float((found["gradients"][name].double() - one).abs().max() / norm) < 2e-6, name
 
