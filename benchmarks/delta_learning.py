@@ -1,7 +1,8 @@
 """The report's first experiment on preferences, in small: fine-tuning on chosen answers beside DPO on (chosen, rejected), from one start.
 
 Run:  python -m benchmarks.delta_learning OUTPUT [--seed 1] [--test 400] [--pairs 2400]
-The task is word problems with a number as the answer (dolma_py.word_problems, some of its templates), so that an answer is right or wrong.
+The task has a number as the answer, so that an answer is right or wrong: --family short, one sum in a sentence (a minute or two of one
+core in all), or word_problems, two or three steps (dolma_py.word_problems, some of its templates; some 10 minutes).
 A small model is trained on sums and questions without answers (`train`), then fine-tuned on worked solutions (`sft`); checkpoints on the
 way are the weak models. Chosen answers come from a second run of the same fine-tuning with another order, so they are no better than
 the start; rejected ones from an early checkpoint (large delta), from one half way (small) and from the second run itself (none). Nothing
@@ -25,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from dolma_py.word_problems import make_word_problems
+from dolma_py.word_problems import NAMES, OBJECTS, make_word_problems
 from train_bridge.generation import SamplingConfig, generate_batch
 from train_bridge.run_evaluation import load_run
 from train_bridge.run_preference import dpo
@@ -35,9 +36,12 @@ from train_bridge.text_tokenizer import TextTokenizer
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEMPLATES = (2, 5, 9)  # of word_problems, by number: walking, ages, half
-SHAPE = ("model.d_model=64", "model.mlp_hidden=256", "model.num_layers=4", "model.num_heads=4", "model.num_kv_heads=4", "model.head_dim=16",
-         "model.window_tokens=128")  # fmt: skip
-MAX_NEW_TOKENS = 90
+SHAPES = {
+    "short": "d_model=48 mlp_hidden=192 num_layers=2 num_heads=4 num_kv_heads=4 head_dim=12 window_tokens=64",
+    "word_problems": "d_model=64 mlp_hidden=256 num_layers=4 num_heads=4 num_kv_heads=4 head_dim=16 window_tokens=128",
+}
+MAX_NEW_TOKENS = {"short": 24, "word_problems": 90}
+ANSWERS_AT_A_TIME = 200
 LIST_IDS, LIST_MASK = pa.list_(pa.uint32()), pa.list_(pa.bool_())
 
 
@@ -57,9 +61,18 @@ class Question(NamedTuple):
         return f"{self.solution} The answer is {self.answer}."
 
 
-def make_questions(num: int, seed: int, *, without: Sequence[Question] = ()) -> list[Question]:
-    """Of the templates that are used, none of `without`."""
+def make_questions(num: int, seed: int, *, family: str, without: Sequence[Question] = ()) -> list[Question]:
+    """Questions of a family, none twice and none of `without`."""
     seen = {question.text for question in without}
+    if family == "short":
+        rng, made = random.Random(seed), []
+        while len(made) < num:
+            a, b = rng.randint(2, 12), rng.randint(2, 12)
+            text = f"{rng.choice(NAMES)} has {a} {rng.choice(OBJECTS)} and gets {b} more. How many now?"
+            if text not in seen:
+                seen.add(text)
+                made.append(Question(text, str(a + b), f"{a} + {b} = {a + b}."))
+        return made
     items = make_word_problems(num * 10 // len(TEMPLATES) + 20, seed)
     found = [
         Question(str(item["question"]), str(item["answer"]), str(item["solution"]))
@@ -69,9 +82,12 @@ def make_questions(num: int, seed: int, *, without: Sequence[Question] = ()) -> 
     return found[:num]
 
 
-def make_sums(num: int, seed: int) -> list[str]:
+def make_sums(num: int, seed: int, *, family: str) -> list[str]:
     """Lines of the kinds of sums that solutions have."""
     rng = random.Random(seed)
+    if family == "short":
+        pairs = [(rng.randint(2, 12), rng.randint(2, 12)) for _ in range(num)]
+        return [f"{a} + {b} = {a + b}." for a, b in pairs]
     lines = []
     for _ in range(num):
         a, b = rng.randint(2, 15), rng.randint(2, 24)
@@ -160,17 +176,17 @@ def conversation(tokenizer: TextTokenizer, prompt: str, answer: str) -> tuple[li
 
 
 def answer_all(
-    run: str, questions: Sequence[Question], *, temperature: float, seed: int, batch: int = 200
+    run: str, questions: Sequence[Question], *, temperature: float, seed: int, max_new_tokens: int
 ) -> list[str]:
     """What a model says to each question."""
     _, model, _ = load_run(run)
     folder = Path(run.partition("@")[0])
     tokenizer = TextTokenizer(folder / "tokenizer.json")
     vocab_size = json.loads((folder / "tokens.json").read_text())["vocab_size"]
-    sampling = SamplingConfig(max_new_tokens=MAX_NEW_TOKENS, temperature=temperature, top_p=1.0)
+    sampling = SamplingConfig(max_new_tokens=max_new_tokens, temperature=temperature, top_p=1.0)
     texts: list[str] = []
-    for first in range(0, len(questions), batch):
-        part = questions[first : first + batch]
+    for first in range(0, len(questions), ANSWERS_AT_A_TIME):
+        part = questions[first : first + ANSWERS_AT_A_TIME]
         prompts = [tokenizer.encode(question.prompt) for question in part]
         seeds = [seed * 1_000_003 + first + n for n in range(len(part))]
         completions = generate_batch(
@@ -185,16 +201,6 @@ def is_right(question: Question, text: str) -> bool:
     return bool(found) and found[-1] == question.answer
 
 
-def accuracy(run: str, questions: Sequence[Question]) -> np.ndarray:
-    """1 where the likeliest answer is right."""
-    return np.array(
-        [
-            is_right(question, text)
-            for question, text in zip(questions, answer_all(run, questions, temperature=0, seed=0), strict=True)
-        ]
-    )
-
-
 class Experiment:
     """All runs of one seed, below one folder."""
 
@@ -204,27 +210,34 @@ class Experiment:
             Path(arguments.output) / f"seed-{arguments.seed}",
             arguments.seed,
         )
-        self.test = make_questions(arguments.test, 10_000)
-        self.fine = make_questions(arguments.fine, 20_000 + self.seed, without=self.test)
-        self.asked = make_questions(arguments.pairs, 30_000 + self.seed, without=self.test + self.fine)
+        self.family = arguments.family
+        self.test = self._make(arguments.test, 10_000)
+        self.fine = self._make(arguments.fine, 20_000 + self.seed, without=self.test)
+        self.asked = self._make(arguments.pairs, 30_000 + self.seed, without=self.test + self.fine)
         self.tokenizer_path = self.folder / "tokenizer" / "tokenizer.json"
         if not self.tokenizer_path.is_file():
             texts = [question.text + " " + question.worked for question in self.fine[:4000]]
             train_tokenizer(self.tokenizer_path.parent, texts, arguments.vocab)
         self.tokenizer = TextTokenizer(self.tokenizer_path)
-        self.common = [*SHAPE, f"run.num_threads={arguments.threads}", "run.device=cpu"]
+        shape = [f"model.{word}" for word in SHAPES[self.family].split()]
+        self.common = [*shape, f"run.num_threads={arguments.threads}", "run.device=cpu"]
+
+    def _make(self, num: int, seed: int, *, without: Sequence[Question] = ()) -> list[Question]:
+        return make_questions(num, seed, family=self.family, without=without)
 
     def train_base(self) -> str:
         """Sums and questions, no solution and no chat."""
         shards = self.folder / "shards-base"
         if not (shards / "manifest.json").is_file():
-            stories = make_questions(self.arguments.stories, 40_000 + self.seed, without=self.test)
-            texts = make_sums(self.arguments.sums, self.seed) + [question.text for question in stories]
+            stories = self._make(self.arguments.stories, 40_000 + self.seed, without=self.test)
+            texts = make_sums(self.arguments.sums, self.seed, family=self.family) + [
+                question.text for question in stories
+            ]
             random.Random(self.seed).shuffle(texts)
             write_shards(
                 shards, self.tokenizer_path, [([*self.tokenizer.encode(text), 0], []) for text in texts], masks=False
             )
-        overrides = [*self.common, f"run.steps={self.arguments.base_steps}", "data.batch_instances=8", "data.micro_batch_instances=8",
+        overrides = [*self.common, f"run.steps={self.arguments.base_steps}", f"data.batch_instances={self.arguments.rows}", f"data.micro_batch_instances={self.arguments.rows}",
                      "schedule.peak_lr=4e-3", f"run.init_seed={self.seed}"]  # fmt: skip
         return self._run(train, "base", config="quickstart/pretrain", shards=str(shards), overrides=overrides)
 
@@ -236,6 +249,7 @@ class Experiment:
             documents = [conversation(self.tokenizer, question.prompt, text) for question, text in answers]
             write_shards(shards, self.tokenizer_path, documents, masks=True)
         overrides = [*self.common, f"run.epochs={epochs}", f"schedule.peak_lr={lr}", f"data.seed={order}",
+                     f"data.batch_instances={self.arguments.rows}", f"data.micro_batch_instances={self.arguments.rows}",
                      f"checkpoints.permanent_every_steps={self.arguments.keep_every}", "checkpoints.ephemeral_every_steps=null"]  # fmt: skip
         return self._run(sft, name, config="quickstart/sft", shards=str(shards), parent=parent, overrides=overrides)
 
@@ -264,11 +278,17 @@ class Experiment:
         print(f"  {name}: {time.perf_counter() - started:.0f} s", flush=True)
         return str(self.folder / name)
 
-    def say(self, name: str, run: str) -> list[str]:
+    def accuracy(self, run: str) -> np.ndarray:
+        """1 where the likeliest answer to a held-out question is right."""
+        texts = answer_all(run, self.test, temperature=0, seed=0, max_new_tokens=MAX_NEW_TOKENS[self.family])
+        return np.array([is_right(question, text) for question, text in zip(self.test, texts, strict=True)])
+
+    def say(self, name: str, run: str, *, seed: int = 0) -> list[str]:
         """Answers to the questions of the pairs, drawn at temperature 1, kept in a file."""
         path = self.folder / f"answers-{name}.json"
         if not path.is_file():
-            path.write_text(json.dumps(answer_all(run, self.asked, temperature=1.0, seed=self.seed)))
+            options = {"temperature": 1.0, "seed": self.seed + seed, "max_new_tokens": MAX_NEW_TOKENS[self.family]}
+            path.write_text(json.dumps(answer_all(run, self.asked, **options)))
         texts: list[str] = json.loads(path.read_text())
         return texts
 
@@ -287,16 +307,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--family", choices=sorted(SHAPES), default="short")
+    parser.add_argument("--rows", type=int, default=4, help="of 256 tokens a step; for word_problems 8 is better")
     parser.add_argument("--test", type=int, default=400, help="questions that no run has seen")
-    parser.add_argument("--fine", type=int, default=3000, help="worked solutions of the fine-tuning")
-    parser.add_argument("--pairs", type=int, default=1200, help="questions that chosen and rejected answers are of")
-    parser.add_argument("--sums", type=int, default=30_000)
-    parser.add_argument("--stories", type=int, default=3000)
-    parser.add_argument("--base-steps", type=int, default=300)
-    parser.add_argument("--epochs", type=float, default=4)
-    parser.add_argument("--keep-every", type=int, default=50, help="steps between checkpoints of the fine-tuning")
-    parser.add_argument("--early", type=int, default=100, help="step of the weak model (large delta)")
-    parser.add_argument("--middle", type=int, default=250, help="step of the one half way (small delta)")
+    parser.add_argument("--fine", type=int, default=2400, help="worked solutions of the fine-tuning")
+    parser.add_argument("--pairs", type=int, default=960, help="questions that chosen and rejected answers are of")
+    parser.add_argument("--sums", type=int, default=6000)
+    parser.add_argument("--stories", type=int, default=1000)
+    parser.add_argument("--base-steps", type=int, default=80)
+    parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--keep-every", type=int, default=25, help="steps between checkpoints of the fine-tuning")
+    parser.add_argument("--early", type=int, default=75, help="step of the weak model (large delta)")
+    parser.add_argument("--middle", type=int, default=150, help="step of the one half way (small delta)")
+    parser.add_argument("--sft-lr", type=float, default=4e-3)
     parser.add_argument("--dpo-lr", type=float, default=1e-4)
     parser.add_argument("--dpo-epochs", type=float, default=1)
     parser.add_argument("--vocab", type=int, default=512)
@@ -307,11 +330,11 @@ def main() -> None:
     work = Experiment(arguments)
     base = work.train_base()
     worked = [(question, question.worked) for question in work.fine]
-    start = work.fine_tune("start", base, worked, epochs=arguments.epochs, lr=3e-3, order=1)
-    second = work.fine_tune("second", base, worked, epochs=arguments.epochs, lr=3e-3, order=2)
+    start = work.fine_tune("start", base, worked, epochs=arguments.epochs, lr=arguments.sft_lr, order=1)
+    second = work.fine_tune("second", base, worked, epochs=arguments.epochs, lr=arguments.sft_lr, order=2)
     models = {"base": base, "start": start, "second run": second, "early": f"{start}@{arguments.early}",
               "middle": f"{start}@{arguments.middle}"}  # fmt: skip
-    scores = {name: accuracy(run, work.test) for name, run in models.items()}
+    scores = {name: work.accuracy(run) for name, run in models.items()}
     print("\n| model | right on held-out questions | |\n|---|---|---|")
     for name, score in scores.items():
         print(row(name, score, None), flush=True)
@@ -322,21 +345,19 @@ def main() -> None:
     }
     print("\nanswers that are right: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()))
     chosen = said["second run"]
-    again = work.folder / "answers-again.json"
-    if not again.is_file():
-        again.write_text(json.dumps(answer_all(second, work.asked, temperature=1.0, seed=work.seed + 77)))
+    again = work.say("again", second, seed=77)
     after = {
         "sft on chosen": work.fine_tune(
             "sft-chosen", start, list(zip(work.asked, chosen, strict=True)), epochs=2, lr=3e-4, order=3
         ),
         "dpo, large delta": work.prefer("dpo-large", start, chosen, said["early"]),
         "dpo, small delta": work.prefer("dpo-small", start, chosen, said["middle"]),
-        "dpo, no delta": work.prefer("dpo-none", start, chosen, json.loads(again.read_text())),
+        "dpo, no delta": work.prefer("dpo-none", start, chosen, again),
     }
     print("\n| from the start | right on held-out questions | points over the start |\n|---|---|---|")
     print(row("start", scores["start"], None))
     for name, run in after.items():
-        print(row(name, accuracy(run, work.test), scores["start"]), flush=True)
+        print(row(name, work.accuracy(run), scores["start"]), flush=True)
     print(f"\nall of it in {time.perf_counter() - started:.0f} s, CPU {time.process_time():.0f} s")
 
 

@@ -57,7 +57,9 @@ def write_pairs(
         path = folder / f"pairs_part_{len(files):04d}.parquet"
         part = list(rows[first : first + rows_of_a_file])
         pq.write_table(pa.Table.from_pylist(part, schema=SCHEMA), path)
-        files.append({"path": path.name, "documents": len(part), "checksum": hashlib.md5(path.read_bytes()).hexdigest()})
+        files.append(
+            {"path": path.name, "documents": len(part), "checksum": hashlib.md5(path.read_bytes()).hexdigest()}
+        )
     manifest = {
         "format": "dolma-py-pairs", "version": 1, "vocab_size": vocab_size, "eos_token_id": 0, "documents": len(rows), "files": files,
         "tokenizer": {"path": "tokenizer.json", "fingerprint": fingerprint}, "template": {"name": "made", "fingerprint": "ef"},

@@ -23,15 +23,17 @@ def test_the_last_answer_counts(text, right):
     assert is_right(QUESTION, text) is right
 
 
-def test_held_out_questions_are_not_among_others():
-    test = make_questions(40, 1)
-    others = make_questions(200, 1, without=test)
+@pytest.mark.parametrize("family", ["short", "word_problems"])
+def test_held_out_questions_are_not_among_others(family):
+    test = make_questions(40, 1, family=family)
+    others = make_questions(200, 1, family=family, without=test)
     assert len(test) == 40 and not {one.text for one in test} & {one.text for one in others}
     assert all(is_right(question, question.worked) for question in test)
 
 
-def test_sums_are_right():
-    for line in make_sums(300, 3):
+@pytest.mark.parametrize("family", ["short", "word_problems"])
+def test_sums_are_right(family):
+    for line in make_sums(300, 3, family=family):
         left, result = re.fullmatch(r"(.+) (?:=|is) (\d+)\.", line).groups()
         left = re.sub(r"Half of (\d+)", r"\1 // 2", left.replace(" x ", " * "))
         assert re.fullmatch(r"[\d +*/-]+", left) and eval(left) == int(result)
