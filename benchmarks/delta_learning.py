@@ -237,7 +237,8 @@ class Experiment:
             write_shards(
                 shards, self.tokenizer_path, [([*self.tokenizer.encode(text), 0], []) for text in texts], masks=False
             )
-        overrides = [*self.common, f"run.steps={self.arguments.base_steps}", f"data.batch_instances={self.arguments.rows}", f"data.micro_batch_instances={self.arguments.rows}",
+        overrides = [*self.common, f"run.steps={self.arguments.base_steps}",
+                     f"data.batch_instances={self.arguments.rows}", f"data.micro_batch_instances={self.arguments.rows}",
                      "schedule.peak_lr=4e-3", f"run.init_seed={self.seed}"]  # fmt: skip
         return self._run(train, "base", config="quickstart/pretrain", shards=str(shards), overrides=overrides)
 
