@@ -10,23 +10,17 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO, NamedTuple
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dolma_py.formats.limits import Limits
 from dolma_py.formats.parquet_batches import FIRST_ROWS
-from dolma_py.formats.parquet_pages_kernels import longest_word_kernel
+from dolma_py.formats.parquet_words import DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, RLE, ColumnWords, PageHeader
 
 HEADER_BYTES = 4096  # read at a time; a header with long statistics takes more
 MAX_HEADER_BYTES = 16 << 20  # as Arrow
 MAX_REPEATED_BYTES = 256 << 20  # of one batch, where each row were the longest text that may be repeated
-SMALL_BYTES = 1 << 10  # a dictionary that is not looked into: the whole counts as a word
-MAX_LOOKED_BYTES = 16 << 20  # nor is a larger one
-CODECS = {"SNAPPY": "snappy", "GZIP": "gzip", "ZSTD": "zstd", "BROTLI": "brotli"}
 VALUE_BYTES = 16  # of a number, or of a string beside its letters, at most
 LEVEL_BYTES = 4  # of a value in a nested column, in memory: two levels of 16 bits
-DATA_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = 0, 2, 3
 DELTA_BYTE_ARRAY = 7  # the encoding whose values begin as the one before them
 # types of Thrift's compact protocol
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
@@ -34,16 +28,6 @@ TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range
 
 class PagesError(ValueError):
     """The bytes are no page header. Arrow is left to say what is wrong."""
-
-
-class PageHeader(NamedTuple):
-    """One page: sizes are those of its body, num_values counts nulls."""
-
-    kind: int
-    plain_bytes: int
-    packed_bytes: int
-    num_values: int
-    encoding: int
 
 
 class GroupShape(NamedTuple):
@@ -120,13 +104,15 @@ def measure_group(stream: BinaryIO, file: pq.ParquetFile, group: int, limits: Li
     What is no Parquet has the shape of an ordinary group: reading it tells. Errors of the stream raise.
     """
     metadata = file.metadata.row_group(group)
-    packed = plain = repeated = words = 0
+    packed = plain = repeated = words = spread = 0
     is_known = True  # what a row takes, at most
     column_bytes: dict[str, int] = {}
     for index in range(metadata.num_columns):
-        column, is_nested = metadata.column(index), file.schema.column(index).max_repetition_level > 0
+        column, levels = metadata.column(index), file.schema.column(index)
+        is_nested = levels.max_repetition_level > 0
         values = word = own = 0
         is_known &= not is_nested
+        dictionary = ColumnWords(stream, column, levels)
         try:
             for page in iterate_pages(stream, column):
                 decoded = max(page.plain_bytes, LEVEL_BYTES * page.num_values if is_nested else page.num_values)
@@ -134,20 +120,18 @@ def measure_group(stream: BinaryIO, file: pq.ParquetFile, group: int, limits: Li
                     detail = f"a page of {page.packed_bytes} bytes holds {decoded} bytes of {column.path_in_schema}"
                     return GroupShape("bomb", detail, 1, packed)
                 packed, plain, own = packed + page.packed_bytes, plain + decoded, own + decoded
-                if page.kind == DICTIONARY_PAGE:
-                    longest = _measure_longest_word(stream, page, column)
-                    repeated = max(repeated, longest)
-                    if column.physical_type.endswith("BYTE_ARRAY"):  # those of a fixed length are not looked into
-                        word = max(word, longest or page.plain_bytes)
-                elif page.encoding == DELTA_BYTE_ARRAY:
+                dictionary.see(page)
+                if page.encoding == DELTA_BYTE_ARRAY and page.kind != DICTIONARY_PAGE:
                     repeated, word = max(repeated, page.plain_bytes), max(word, page.plain_bytes)
                 values += page.num_values if page.kind != DICTIONARY_PAGE else 0
         except PagesError:
             packed += max(0, column.total_compressed_size)
-            is_known = False
+            repeated, is_known = max(repeated, dictionary.measure(0)[0]), False
             continue
+        longest, named = dictionary.measure(limits.batch_text_bytes)
+        repeated, word, spread = max(repeated, longest), max(word, longest), spread + named
         words += word
-        column_bytes[column.path_in_schema] = own + metadata.num_rows * (word + VALUE_BYTES)
+        column_bytes[column.path_in_schema] = own + named + metadata.num_rows * (word + VALUE_BYTES)
         if not is_nested and values != metadata.num_rows:
             detail = f"pages of {column.path_in_schema} hold {values} values, the footer says {metadata.num_rows} rows"
             return GroupShape("bad_parquet", detail, 1, packed)
@@ -156,27 +140,13 @@ def measure_group(stream: BinaryIO, file: pq.ParquetFile, group: int, limits: Li
     max_rows = max(1, MAX_REPEATED_BYTES // max(1, repeated))
     if not is_known:
         return GroupShape("", "", max_rows, packed)
-    first_rows = max(FIRST_ROWS, (2 * limits.batch_text_bytes - plain) // max(1, words))
+    first_rows = max(FIRST_ROWS, (2 * limits.batch_text_bytes - plain - spread) // max(1, words))
     return GroupShape("", "", max_rows, packed, first_rows, column_bytes)
 
 
 def is_bomb(plain_bytes: int, packed_bytes: int, limits: Limits) -> bool:
     """Whether so much may not come out of so little."""
     return plain_bytes > limits.ratio_floor_bytes and plain_bytes > limits.max_ratio * packed_bytes
-
-
-def _measure_longest_word(stream: BinaryIO, page: PageHeader, column: Any) -> int:
-    """Bytes of the longest string in a dictionary whose page starts where the stream stands; those of all where that is not clear."""
-    if column.physical_type != "BYTE_ARRAY" or not SMALL_BYTES < page.plain_bytes <= MAX_LOOKED_BYTES:
-        return page.plain_bytes if column.physical_type == "BYTE_ARRAY" else 0
-    data = stream.read(page.packed_bytes)
-    if column.compression in CODECS:
-        try:
-            data = pa.decompress(data, page.plain_bytes, codec=CODECS[column.compression], asbytes=True)
-        except (pa.ArrowException, OSError):
-            return page.plain_bytes
-    longest = int(longest_word_kernel(np.frombuffer(data, np.uint8)))
-    return longest if len(data) == page.plain_bytes and longest >= 0 else page.plain_bytes
 
 
 def iterate_pages(stream: BinaryIO, column: Any) -> Any:
@@ -212,7 +182,7 @@ def read_page_header(stream: BinaryIO, at: int, end: int) -> tuple[PageHeader, i
     own = {DATA_PAGE: fields.get(5), DICTIONARY_PAGE: fields.get(7), DATA_PAGE_V2: fields.get(8)}.get(kind or 0)
     own = own if isinstance(own, dict) else {}
     num_values, encoding = own.get(1, 0), own.get(4 if kind == DATA_PAGE_V2 else 2, 0)
-    sizes = (kind, plain_bytes, packed_bytes, num_values, encoding)
+    sizes = (kind, plain_bytes, packed_bytes, num_values, encoding, own.get(3, RLE) if kind == DATA_PAGE else RLE)
     if not all(isinstance(size, int) and size >= 0 for size in sizes):
         raise PagesError("sizes")
     return PageHeader(*sizes), reader.at  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from dolma_py.formats.parquet_pages import (
     measure_group,
     read_page_header,
 )
-from dolma_py.formats.parquet_pages_kernels import longest_word_kernel
+from dolma_py.formats.parquet_pages_kernels import count_indices_kernel, longest_word_kernel
 from tests import made_parquet
 from tests.made_parquet import Page, make_parquet, plain_texts, repeat_index
 from tests.reference import parquet_pages as reference
@@ -164,11 +164,84 @@ def test_a_batch_has_as_many_rows_as_the_longest_word_allows():
 def test_a_large_dictionary_of_short_words_cuts_no_batch(compression):
     words = [f"{number:06}" * 20 for number in range(6000)]
     data = write(
-        pa.table({"text": [*words, "x" * 200_000]}), compression=compression, dictionary_pagesize_limit=4 << 20
+        pa.table({"text": [*words, *["x" * 200_000] * 40]}), compression=compression, dictionary_pagesize_limit=4 << 20
     )
     file = pq.ParquetFile(io.BytesIO(data))
     assert file.metadata.row_group(0).column(0).has_dictionary_page
     assert measure_group(io.BytesIO(data), file, 0, Limits()).max_rows == (256 << 20) // 200_000
+
+
+@st.composite
+def index_pages(draw):
+    """A page of indices: right ones of any width, of both kinds of run, and such with a byte changed or lost."""
+    width = draw(st.integers(0, 9))
+    data = bytearray([width])
+    for _ in range(draw(st.integers(0, 4))):
+        if draw(st.booleans()):
+            groups = draw(st.integers(0, 5))
+            data += made_parquet.varint(2 * groups + 1) + draw(
+                st.binary(min_size=groups * width, max_size=groups * width)
+            )
+        else:
+            data += made_parquet.varint(2 * draw(st.integers(0, 300))) + draw(st.integers(0, 2**width - 1)).to_bytes(
+                -(-width // 8), "little"
+            )
+    if data and draw(st.integers(0, 3)) == 0:
+        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    return bytes(data[: draw(st.sampled_from([len(data), len(data), len(data) - 1]))])
+
+
+@given(index_pages(), st.sampled_from([0, 1, 7, 8, 50, 10_000]), st.sampled_from([0, 1, 2, 64, 600]))
+def test_how_often_a_page_names_a_word(data, num_values, num_words):
+    counts, wanted = np.zeros(num_words, np.int64), [0] * num_words
+    done = count_indices_kernel(np.frombuffer(data, np.uint8), num_values, counts)
+    assert done == reference.count_indices(data, num_values, wanted)
+    assert done < 0 or counts.tolist() == wanted
+
+
+def test_a_page_that_names_a_word_a_billion_times_takes_no_time():
+    counts = np.zeros(1, np.int64)
+    for head in (2 * 10**8, 2 * 10**8 + 1):  # one run of a value of no bits
+        assert count_indices_kernel(np.frombuffer(b"\0" + made_parquet.varint(head), np.uint8), 10**8, counts) == 10**8
+    assert counts.tolist() == [2 * 10**8]
+
+
+@pytest.mark.parametrize("settings", [*SETTINGS, {"compression": "lz4"}], ids=str)
+@pytest.mark.parametrize("is_null", [False, True])
+def test_words_that_are_named_once_cut_no_batch_and_are_not_taken_apart(settings, is_null, monkeypatch):
+    texts = [f"{number:06}" * 20 for number in range(6000)] + ["x" * 200_000]
+    table = pa.table(
+        {"text": texts}, schema=None if is_null else pa.schema([pa.field("text", pa.string(), nullable=False)])
+    )
+    data = write(table, **{"dictionary_pagesize_limit": 4 << 20} | settings)
+    shape = measure_group(io.BytesIO(data), pq.ParquetFile(io.BytesIO(data)), 0, Limits())
+    rows = min(len(texts), settings.get("row_group_size", len(texts)))
+    assert shape.column_bytes is not None
+    assert (
+        shape.first_rows >= rows
+        or settings.get("data_page_version")
+        or settings.get("compression") == "lz4"
+        or "column_encoding" in settings
+    )
+    assert read(data)[0] == texts
+
+
+def test_words_that_are_named_often_are_taken_apart():
+    texts = [f"{number:06}" * 20 for number in range(6000)] + ["x" * 200_000]
+    for copies, is_cut in ((1, False), (2, False), (40, True)):
+        data = write(pa.table({"text": texts + texts[-1:] * copies}), dictionary_pagesize_limit=4 << 20)
+        shape = measure_group(io.BytesIO(data), pq.ParquetFile(io.BytesIO(data)), 0, Limits())
+        assert (shape.max_rows == (256 << 20) // 200_000) is is_cut
+        assert read(data)[0] == texts + texts[-1:] * copies
+
+
+def test_words_of_a_fixed_length_that_are_repeated_cut_a_batch():
+    table = pa.table({"text": ["a"] * 1000, "hash": pa.array([b"x" * 400_000] * 1000, pa.binary(400_000))})
+    data = write(table, compression="zstd")
+    assert (
+        measure_group(io.BytesIO(data), pq.ParquetFile(io.BytesIO(data)), 0, Limits()).max_rows
+        == (256 << 20) // 400_000
+    )
 
 
 def test_texts_that_grow_out_of_those_before_them_are_counted_as_repeated():
