@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -36,7 +36,7 @@ class LoopParts(NamedTuple):
 class TakeStep(Protocol):
     """One update from a batch, in place."""
 
-    def __call__(self, parts: LoopParts, batch: Rows, *, lr: float, step: int) -> StepResult: ...
+    def __call__(self, parts: LoopParts, batch: Any, *, lr: float, step: int) -> StepResult: ...
 
 
 def take_next_token_step(parts: LoopParts, batch: Rows, *, lr: float, step: int) -> StepResult:

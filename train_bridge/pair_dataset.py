@@ -16,7 +16,7 @@ from dolma_py.config import fingerprint
 from dolma_py.errors import DataError, MissingDependencyError
 from train_bridge.pair_files import PairArrays, PairManifest
 from train_bridge.preference_loss import PreferenceConfig
-from train_bridge.rows import PairPlaces, Rows
+from train_bridge.rows import PairPlaces, PairRows
 
 
 class PairDataset:
@@ -77,7 +77,9 @@ class PairDataset:
             "vocab_size": self.manifest.vocab_size,
             "eos_token_id": self.manifest.eos_token_id,
             "template": self.manifest.template.model_dump(),
-            "files": {entry.path: {"pairs": entry.documents, "checksum": entry.checksum} for entry in self.manifest.files},
+            "files": {
+                entry.path: {"pairs": entry.documents, "checksum": entry.checksum} for entry in self.manifest.files
+            },
             "file_order": [entry.path for entry in self.manifest.files],
         }
 
@@ -99,7 +101,7 @@ class PairDataset:
         start, _ = self.arrays.span(pair, side)
         return self.arrays.ids[side][start : start + length].astype(np.int64), self._read_trained(pair, side, length)
 
-    def read(self, indices: NDArray[np.integer] | Sequence[int]) -> Rows:
+    def read(self, indices: NDArray[np.integer] | Sequence[int]) -> PairRows:
         """Rows of whole pairs, (as many as they need, T), with `pairs`."""
         numbers = np.asarray(indices, dtype=np.int64)
         rows, num_rows = self._pack(self.lengths[numbers].sum(axis=1), self.sequence_tokens)
@@ -120,4 +122,4 @@ class PairDataset:
             documents[row, filled[row] :] = counts[row]
         references = None if self.references is None else self.references[numbers]
         places = PairPlaces(numbers, rows, self.num_labels[numbers], references)
-        return Rows(ids, documents, is_trained, None, places)
+        return PairRows(ids, documents, is_trained, places)

@@ -20,7 +20,7 @@ from train_bridge.loss import shift_labels
 from train_bridge.model import Olmo3
 from train_bridge.parallel_model import note_micro_batch
 from train_bridge.preference_loss import OBSERVED, PreferenceConfig, observe, preference_losses, sum_responses
-from train_bridge.rows import PairPlaces, Rows
+from train_bridge.rows import PairPlaces, PairRows
 from train_bridge.step import GradientSums, StepResult, StepSettings, apply_gradients, tell_sums
 
 
@@ -48,9 +48,8 @@ class MicroBatch(NamedTuple):
     pairs: PairPlaces
 
 
-def cut_rows(rows: Rows, *, num_rows: int, device: torch.device) -> Iterator[MicroBatch]:
+def cut_rows(rows: PairRows, *, num_rows: int, device: torch.device) -> Iterator[MicroBatch]:
     """Micro-batches of `num_rows` rows; every rank gives as many as the one that has the most. Collective."""
-    assert rows.documents is not None and rows.is_trained is not None and rows.pairs is not None, "rows of pairs"
     count = torch.tensor(-(-len(rows.ids) // num_rows), device=device)
     if dist.is_initialized():
         dist.all_reduce(count, dist.ReduceOp.MAX)
@@ -99,7 +98,7 @@ def counts_for_all(settings: StepSettings) -> bool:
 
 
 def accumulate_preference_gradients(
-    model: Olmo3, rows: Rows, *, preference: PreferenceConfig, num_pairs: int, settings: StepSettings
+    model: Olmo3, rows: PairRows, *, preference: PreferenceConfig, num_pairs: int, settings: StepSettings
 ) -> tuple[GradientSums, dict[str, Tensor]]:
     """Gradients of the mean loss over the `num_pairs` of the GLOBAL batch, summed over micro-batches and ranks, and means of OBSERVED.
 
@@ -128,7 +127,7 @@ def accumulate_preference_gradients(
     return GradientSums(told[0], torch.zeros_like(told[0]), is_bad_R), dict(zip(OBSERVED, told[1:], strict=True))
 
 
-def take_preference_step(parts: LoopParts, batch: Rows, *, lr: float, step: int) -> StepResult:
+def take_preference_step(parts: LoopParts, batch: PairRows, *, lr: float, step: int) -> StepResult:
     """One update of the loop; what it logs as the loss is the preference loss, in nats a pair."""
     config = parts.config
     assert config.preference is not None, "a configuration of pairs"
