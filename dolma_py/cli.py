@@ -13,6 +13,7 @@ from dolma_py.cli_classifier import Replace, add_classifier_commands
 from dolma_py.cli_compare import COMPARE_COMMANDS, add_compare_command
 from dolma_py.cli_mix import MIX_COMMANDS, add_mix_commands
 from dolma_py.cli_posttrain import add_posttrain_commands
+from dolma_py.cli_posttrain_train import POSTTRAIN_COMMANDS, add_posttrain_train_commands
 from dolma_py.cli_trace import add_trace_commands
 from dolma_py.cli_train import add_soup_command, add_train_command
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
@@ -45,6 +46,7 @@ COMMANDS = {
     "posttrain prepare": "pipelines.prepare_posttrain:run_command",
     "train": "train_bridge.run_training:train",
     "train launch": "train_bridge.launcher:launch",
+    **POSTTRAIN_COMMANDS,
     "soup": "train_bridge.souping:soup",
     "eval": "train_bridge.run_evaluation:evaluate",
     "generate": "train_bridge.run_generation:generate",
@@ -395,6 +397,7 @@ def export_hf(
 add_train_command(app, call)
 add_soup_command(app, call)
 add_compare_command(app, call)
+add_posttrain_train_commands(app, call)
 
 
 @app.command()

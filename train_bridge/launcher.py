@@ -19,6 +19,7 @@ from train_bridge.forking import local_path
 from train_bridge.launch_config import LaunchConfig
 from train_bridge.manifest import read_manifest
 from train_bridge.metrics import LOGGER
+from train_bridge.pair_files import read_pair_manifest
 from train_bridge.train_config import load_train_config
 
 
@@ -26,12 +27,13 @@ def launch(*, launcher: str, arguments: list[str], config: str, shards: str, out
            dry_run: bool) -> int:  # fmt: skip
     """Start a run, or with `dry_run` show how; returns an exit status. The configuration is checked here first.
 
-    arguments: of `dolma-py` for one rank, the word train first
+    arguments: of `dolma-py` for one rank, the command first: train, sft or dpo (whose pairs are `shards` here)
     """
     if launcher not in ("local", "slurm"):
         raise ConfigError("--launcher", launcher, "expected local or slurm")
     local_path("--output", output)
-    manifest = None if dry_run else read_manifest(shards)
+    read = read_pair_manifest if arguments[0] == "dpo" else read_manifest
+    manifest = None if dry_run else read(shards)
     settings = load_train_config(config, overrides=overrides, manifest=manifest, shards=shards)
     if launcher == "local":
         command = local_command(settings.launch, arguments)

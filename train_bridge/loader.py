@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,7 +73,9 @@ class BatchLoader:
         rank: int = 0,
         world_size: int = 1,
         prefetch_batches: int = 0,
+        count_tokens: Callable[[NDArray[np.integer]], int] | None = None,
     ) -> None:
+        """count_tokens: of the instances of a global batch; None: all have as many as a row."""
         if batch_instances % world_size:
             raise ConfigError("data.batch_instances", batch_instances, f"expected a multiple of the {world_size} ranks")
         if dataset.num_instances < batch_instances:
@@ -82,6 +84,7 @@ class BatchLoader:
         self.dataset, self.batch_instances, self.seed = dataset, batch_instances, seed
         self.rank, self.world_size, self.prefetch_batches = rank, world_size, prefetch_batches
         self.position = Position()
+        self._count_tokens = count_tokens or (lambda share: len(share) * dataset.sequence_tokens)
         self.wait_sec = 0.0  # that next_batch took, in all
         self._batches: Iterator[tuple[Position, Rows]] | None = None
 
@@ -121,7 +124,7 @@ class BatchLoader:
                 order = epoch_order(self.dataset.num_instances, seed=self.seed, epoch=epoch)
             share = order[batch * self.batch_instances : (batch + 1) * self.batch_instances]
             batch += 1
-            num_tokens += self.batch_instances * self.dataset.sequence_tokens
+            num_tokens += self._count_tokens(share)
             rows = self.dataset.read(rank_share(share, rank=self.rank, world_size=self.world_size))
             yield Position(epoch, batch, num_tokens), rows
 

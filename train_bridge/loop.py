@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -14,9 +14,10 @@ from train_bridge.checkpoint_writer import CheckpointWriter
 from train_bridge.loader import BatchLoader
 from train_bridge.model import Olmo3
 from train_bridge.optimizer import SkipStepAdamW
+from train_bridge.rows import Rows
 from train_bridge.run_log import RunLog
 from train_bridge.schedule import learning_rate
-from train_bridge.step import StepSettings, train_step
+from train_bridge.step import StepResult, StepSettings, train_step
 from train_bridge.train_config import TrainConfig
 from train_bridge.validation import Validator
 
@@ -32,6 +33,19 @@ class LoopParts(NamedTuple):
     device: torch.device
 
 
+class TakeStep(Protocol):
+    """One update from a batch, in place."""
+
+    def __call__(self, parts: LoopParts, batch: Any, *, lr: float, step: int) -> StepResult: ...
+
+
+def take_next_token_step(parts: LoopParts, batch: Rows, *, lr: float, step: int) -> StepResult:
+    """Next-token loss: pretraining and fine-tuning."""
+    ids_BT, documents_BT, is_trained_BT, is_filtered_B = batch.to_tensors(parts.device)
+    rows = {"documents_BT": documents_BT, "is_trained_BT": is_trained_BT, "is_filtered_B": is_filtered_B}
+    return train_step(parts.model, parts.optimizer, ids_BT, **rows, lr=lr, step=step, settings=parts.settings)
+
+
 def run_loop(
     parts: LoopParts,
     *,
@@ -39,6 +53,7 @@ def run_loop(
     output: Path,
     checkpoints: CheckpointWriter,
     validator: Validator | None = None,
+    take_step: TakeStep = take_next_token_step,
 ) -> None:
     """Updates first_step ... run.steps - 1; leaves a checkpoint after the last one."""
     config, loader, settings = parts.config, parts.loader, parts.settings
@@ -57,11 +72,9 @@ def run_loop(
             done = step + 1
             batch = loader.next_batch()
             log.see_rows(batch)
-            ids_BT, documents_BT, is_trained_BT, is_filtered_B = batch.to_tensors(parts.device)
             lr = learning_rate(config.schedule, done, run_steps=config.run.steps)
-            rows = {"documents_BT": documents_BT, "is_trained_BT": is_trained_BT, "is_filtered_B": is_filtered_B}
             with log.watch(done):
-                result = train_step(parts.model, parts.optimizer, ids_BT, **rows, lr=lr, step=step, settings=settings)
+                result = take_step(parts, batch, lr=lr, step=step)
             log.observe(done, result)
             if log.is_due(done):
                 log.write(done, result, lr=lr)

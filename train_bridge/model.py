@@ -23,6 +23,7 @@ from train_bridge.kv_cache import Cache
 from train_bridge.loss import LossConfig, LossSums, linear_cross_entropy
 from train_bridge.parallel_context import SequenceSplit
 from train_bridge.rope import YarnConfig, rotate, rotation_table
+from train_bridge.token_log_probs import linear_log_probs
 
 LayerKind = Literal["sliding", "full"]
 
@@ -156,6 +157,12 @@ class LMHead(nn.Module):
             self.norm(x_BTD).flatten(0, 1), self.w_out.weight, labels_BT.flatten(), config=config
         )
 
+    def log_probs(self, x_BTD: Tensor, labels_BT: Tensor, chunk_tokens: int) -> Tensor:
+        """x_BTD: output of the last block. Returns float32 (B, T)."""
+        hidden_ND = self.norm(x_BTD).flatten(0, 1)
+        log_probs_N = linear_log_probs(hidden_ND, self.w_out.weight, labels_BT.flatten(), chunk_tokens=chunk_tokens)
+        return log_probs_N.view(labels_BT.shape)
+
 
 class Olmo3(nn.Module):
     """The whole model. `build_model` makes one with its first weights."""
@@ -219,6 +226,15 @@ class Olmo3(nn.Module):
         """
         x_BTD = self._run_blocks(ids_BT, documents_BT=documents_BT)
         return self.lm_head.loss(x_BTD, labels_BT if self.context is None else self.context.take(labels_BT), config)
+
+    def log_probs(
+        self, ids_BT: Tensor, labels_BT: Tensor, *, chunk_tokens: int, documents_BT: Tensor | None = None
+    ) -> Tensor:
+        """ln p of every label (see linear_log_probs), float32 (B, T). In context parallelism: of whole rows in, of this rank's tokens out."""
+        x_BTD = self._run_blocks(ids_BT, documents_BT=documents_BT)
+        return self.lm_head.log_probs(
+            x_BTD, labels_BT if self.context is None else self.context.take(labels_BT), chunk_tokens
+        )
 
 
 def build_model(

@@ -32,7 +32,9 @@ class OptimizerConfig(Config):
         description="Rate of the input embedding over that of the rest. Embeddings start at 0.02 beside branches of size 1 and "
         "a rare token's row sees few updates, so short runs gain from more than 1 (Olmo 3: 1).",
     )
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this global norm (Olmo 3).")
+    max_grad_norm: float | None = Field(
+        1.0, gt=0, description="Gradients are scaled down to this global norm (Olmo 3); null: never (its DPO)."
+    )
     skip_sigma: float | None = Field(
         6.0, gt=0, description="Skip above mean + this many deviations; null: never (OLMo-core)."
     )

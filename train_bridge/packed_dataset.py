@@ -41,6 +41,7 @@ class PackedDataset:
         self.name, self.manifest, self.sequence_tokens = str(shards), manifest, sequence_tokens
         self.long_documents, self.group_files = long_documents, group_files
         self.files = TokenFiles(shards, manifest, cache=cache)
+        self.num_truncated_documents = self.num_untrained_documents = 0
         groups = [self._pack_group(first) for first in range(0, len(manifest.files), group_files)]
         # piece p is tokens starts[p]:ends[p] of file places[p]; instance i holds pieces first_piece[i]:first_piece[i + 1]
         self.places, self.starts, self.ends = (
@@ -64,11 +65,12 @@ class PackedDataset:
 
         columns = []
         for place in range(first, min(first + self.group_files, len(self.manifest.files))):
+            spans = self.files.document_spans(place)
             starts, ends = cut_documents(
-                self.files.document_spans(place),
-                sequence_tokens=self.sequence_tokens,
-                long_documents=self.long_documents,
+                spans, sequence_tokens=self.sequence_tokens, long_documents=self.long_documents
             )
+            if self.long_documents == "truncate":
+                starts, ends = self._drop_untrained(place, spans, starts, ends)
             columns.append((np.full(len(starts), place, dtype=np.int64), starts, ends))
         places, starts, ends = (np.concatenate(column) for column in zip(*columns, strict=True))
         instances, num_instances = pack_best_fit(ends - starts, self.sequence_tokens)
@@ -76,10 +78,27 @@ class PackedDataset:
         order = np.argsort(instances, kind="stable")
         return places[order], starts[order], ends[order], np.bincount(instances, minlength=num_instances)
 
+    def _drop_untrained(
+        self, place: int, spans: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Without the documents of which nothing that is trained on is left by truncation; both kinds are counted."""
+        is_cut = np.diff(spans[spans[:, 1] > spans[:, 0]])[:, 0] > self.sequence_tokens
+        self.num_truncated_documents += int(is_cut.sum())
+        if not self.files.has_labels_mask:
+            return starts, ends
+        is_kept = np.ones(len(starts), dtype=np.bool_)
+        for number in np.flatnonzero(is_cut).tolist():
+            # the first token of a document is never a label
+            is_kept[number] = self.files.read_trained(place, int(starts[number]) + 1, int(ends[number])).any()
+        self.num_untrained_documents += int((~is_kept).sum())
+        return starts[is_kept], ends[is_kept]
+
     def describe(self) -> dict[str, Any]:
         """Everything that the instances depend on."""
         values = {"instances": "packed", "sequence_tokens": self.sequence_tokens}
         options = {"long_documents": self.long_documents, "group_files": self.group_files}
+        if self.files.has_labels_mask and self.long_documents == "truncate":
+            options["untrained_documents"] = "dropped"
         return {**values, **options, **self.files.describe()}
 
     @property

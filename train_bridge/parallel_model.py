@@ -88,7 +88,7 @@ def shard_model(model: Olmo3, layout: Layout, *, autocast_dtype: torch.dtype | N
         fully_shard(block, mesh=mesh, mp_policy=policy)
     # the output matrix is the first that the backward pass needs: it is not given back in between
     fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
-    for method in ("loss", "hidden"):
+    for method in ("loss", "hidden", "log_probs"):
         register_fsdp_forward_method(model, method)
     for module in model.modules():
         if isinstance(module, FSDPModule):

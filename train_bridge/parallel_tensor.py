@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor, Shard
 from train_bridge.distributed import local_part
 from train_bridge.loss import LossConfig, LossSums, VocabularyShard, linear_cross_entropy
 from train_bridge.model import Attention, FeedForward, LMHead, ModelConfig, Olmo3, RMSNorm
+from train_bridge.token_log_probs import linear_log_probs
 
 
 class _IntoGroup(torch.autograd.Function):
@@ -165,6 +166,12 @@ class SplitLMHead(LMHead):
         hidden_ND = _IntoGroup.apply(self.norm(x_BTD).flatten(0, 1), self.group)
         weight_VD = local_part(self.w_out.weight)
         return linear_cross_entropy(hidden_ND, weight_VD, labels_BT.flatten(), config=config, shard=self.shard)
+
+    def log_probs(self, x_BTD: Tensor, labels_BT: Tensor, chunk_tokens: int) -> Tensor:
+        hidden_ND = _IntoGroup.apply(self.norm(x_BTD).flatten(0, 1), self.group)
+        weight_VD, labels_N = local_part(self.w_out.weight), labels_BT.flatten()
+        log_probs_N = linear_log_probs(hidden_ND, weight_VD, labels_N, chunk_tokens=chunk_tokens, shard=self.shard)
+        return log_probs_N.view(labels_BT.shape)
 
 
 def split_over_ranks(model: Olmo3, mesh: DeviceMesh) -> None:

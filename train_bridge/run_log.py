@@ -30,6 +30,7 @@ from train_bridge.train_config import TrainConfig
 from train_bridge.utilization import find_peak, utilization
 
 SERIES = {"loss": "loss", "grad_norm": "gradient norm"}  # watched for spikes: key -> words
+SHOWN = ("reward_margin", "reward_accuracy")  # on the console, where a step has them
 
 
 class RunLog:
@@ -75,6 +76,7 @@ class RunLog:
         self.peak = find_peak(device, given=config.logs.peak_flops_per_sec)
         self.flops_per_token = flops_per_token(config.model, config.data.sequence_tokens)
         self.rows_seen = self.rows_filtered = 0
+        self.marked_step = first_step
         self.started = time.perf_counter()
         self.idle_sec = 0.0  # of validation and checkpoints, since the start
         self._mark()
@@ -149,6 +151,7 @@ class RunLog:
         rate = tokens_per_sec(self.loader.num_tokens - self.marked_tokens, seconds)
         wait_sec = self.loader.wait_sec - self.marked_wait_sec
         loss, skipped = float(result.cross_entropy), int(self.optimizer.num_skipped)
+        more = {name: float(value) for name, value in (result.more or {}).items()}
         values = {
             "step": done,
             "tokens": self.loader.num_tokens,
@@ -160,8 +163,9 @@ class RunLog:
             "skipped_steps": skipped,
             **{f"{name}_spike_score": round(watch.score, 6) for name, watch in self.spikes.items()},
             **self._count_filtered(),
+            **more,
             "tokens_per_sec": round(rate, 1),
-            "step_sec": round(seconds * self.tokens_per_step / max(self.loader.num_tokens - self.marked_tokens, 1), 6),
+            "step_sec": round(seconds / max(done - self.marked_step, 1), 6),
             "mfu_window_aware": round(self.utilization(rate), 6),
             "data_wait_sec": round(wait_sec, 6),
             "data_wait_frac": round(wait_sec / seconds, 6) if seconds > 0 else 0.0,
@@ -174,10 +178,11 @@ class RunLog:
             spent = now - self.started - self.idle_sec
             remaining_sec = (self.config.run.steps - done) * spent / (done - self.first_step)
             LOGGER.info(
-                "step %d/%d loss %.4f grad norm %.2f lr %.2e %.0f tokens/s MFU %.1f%% data wait %.1f%% left %s%s",
+                "step %d/%d loss %.4f%s grad norm %.2f lr %.2e %.0f tokens/s MFU %.1f%% data wait %.1f%% left %s%s",
                 done,
                 self.config.run.steps,
                 loss,
+                "".join(f" {name.replace('_', ' ')} {more[name]:.4f}" for name in SHOWN if name in more),
                 values["grad_norm"],
                 lr,
                 rate,
@@ -187,6 +192,7 @@ class RunLog:
                 f" ({skipped} updates skipped so far)" if skipped else "",
             )
         self._mark()
+        self.marked_step = done
 
     def write_validation(self, done: int, values: dict[str, Any]) -> None:
         """What validation.jsonl has already, for the other tools."""
@@ -195,10 +201,6 @@ class RunLog:
     def close(self) -> None:
         for writer in self.writers:
             writer.close()
-
-    @property
-    def tokens_per_step(self) -> int:
-        return self.config.data.batch_instances * self.config.data.sequence_tokens
 
     def utilization(self, rate: float) -> float:
         """MFU at a rate of `rate` tokens per second of all devices, window-aware."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dolma_py.config import dump_config, fingerprint
 from dolma_py.errors import ConfigError, DataError, ResumeMismatchError
@@ -50,7 +54,7 @@ TRAIN_VERSION = 7  # raised when the same inputs give other weights
 
 def train(
     *, config: str, shards: str, output: str, overrides: list[str], dry_run: bool, assumed: dict[str, Any] | None = None,
-    parent: str | None = None,
+    parent: str | None = None, inspect: Callable[[TrainConfig, ShardManifest, TrainingData], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run, resume or skip one training run; returns what metrics.json holds, or the plan when `dry_run`.
 
@@ -62,6 +66,7 @@ def train(
     overrides : list      "a.b=c", applied after the file
     assumed : dict        fields of Assumptions, for a dry run
     parent : str          RUN@STEP, RUN or a folder in Hugging Face's form, whose weights the run starts from (forking); None: first weights
+    inspect : callable    looks at configuration and data before anything is written; None: nobody
     """
     folder = local_path("--output", output)
     has_shards = not dry_run or (bool(shards) and (is_remote(shards) or (Path(shards) / MANIFEST_NAME).is_file()))
@@ -70,12 +75,23 @@ def train(
     device = choose_device(settings.run.device)
     if settings.run.num_threads is not None:
         torch.set_num_threads(settings.run.num_threads)
-    start = None if parent is None else _find_start(parent, settings, output, manifest=manifest, shards=shards)
+    if settings.preference is not None:
+        raise ConfigError(
+            "preference",
+            settings.preference.loss,
+            "expected null: pairs are learned by another command",
+            "Run: dolma-py dpo",
+        )
+    start = None if parent is None else find_start(parent, settings, output, manifest=manifest, shards=shards)
     if dry_run:
-        return _show_cost(settings, device, Assumptions(**(assumed or {})))
+        return show_cost(settings, device, Assumptions(**(assumed or {})))
     assert manifest is not None, "only a dry run goes without shards"
     check_packages(settings.logs)
     dataset = open_dataset(shards, manifest, settings.data)
+    settings = settings.fit_length(dataset.num_instances)
+    settings.schedule.check_fits(settings.run.steps, key="schedule")
+    if inspect is not None:
+        inspect(settings, manifest, dataset)
     rank, world_size = start_distributed(device.type)
     if start is not None:
         start = identify(start, folder)
@@ -87,30 +103,19 @@ def train(
         "tokenizer_fingerprint": manifest.tokenizer.fingerprint,
         **({} if start is None else {"parent": start.description}),
     }
-    finished = _read_finished(folder, identity)
+    finished = read_finished(folder, identity)
     if finished is not None:
         LOGGER.info("%s is complete (fingerprint %s): nothing to do", output, fingerprint(identity))
         return finished
     if rank == 0:
-        _prepare_output(folder, shards, manifest, identity, start)
+        prepare_output(folder, shards, manifest, identity, start)
     wait_for_all()
     if start is not None and not list_checkpoints(folder):
         pass_gate(start, folder, device=device)
     started = time.perf_counter()
-    parts = _build_parts(settings, dataset, device=device, rank=rank, world_size=world_size)
-    first_step = _resume(parts, folder, start)
-    validator = None
-    if settings.validation.every_steps is not None:
-        validator = Validator(
-            settings,
-            read_validation_texts(settings, shards, manifest),
-            folder,
-            first_step=first_step,
-            autocast_dtype=parts.settings.autocast_dtype,
-            device=device,
-            layout=parts.settings.layout,
-            attention_backend=parts.model.attention_backend,
-        )
+    parts = build_parts(settings, dataset, device=device, rank=rank, world_size=world_size)
+    first_step = resume(parts, folder, start)
+    validator = _open_validator(parts, shards, manifest, folder, first_step=first_step)
     first_tokens = parts.loader.num_tokens
     LOGGER.info("%s", _describe(settings, dataset, device))
     with CheckpointWriter(folder, settings.checkpoints, rank=rank) as checkpoints:
@@ -119,12 +124,12 @@ def train(
         seconds = time.perf_counter() - started
         told = {"checkpoint_stall_sec": round(checkpoints.stall_sec, 2), "from": parent}
         num_tokens = parts.loader.num_tokens - first_tokens
-        _write_results(parts, folder, identity, seconds=seconds, num_tokens=num_tokens, told=told)
+        write_results(parts, folder, identity, seconds=seconds, num_tokens=num_tokens, told=told)
     wait_for_all()
     return json.loads((folder / "metrics.json").read_text())
 
 
-def _find_start(
+def find_start(
     parent: str, settings: TrainConfig, output: str, *, manifest: ShardManifest | None, shards: str
 ) -> Parent:
     return find_parent(
@@ -134,6 +139,23 @@ def _find_start(
         manifest=manifest,
         shards=shards,
         is_loaded=not (output and list_checkpoints(Path(output))),
+    )
+
+
+def _open_validator(
+    parts: LoopParts, shards: str, manifest: ShardManifest, folder: Path, *, first_step: int
+) -> Validator | None:
+    if parts.config.validation.every_steps is None:
+        return None
+    return Validator(
+        parts.config,
+        read_validation_texts(parts.config, shards, manifest),
+        folder,
+        first_step=first_step,
+        autocast_dtype=parts.settings.autocast_dtype,
+        device=parts.device,
+        layout=parts.settings.layout,
+        attention_backend=parts.model.attention_backend,
     )
 
 
@@ -178,14 +200,14 @@ def choose_attention(name: str, device: torch.device) -> AttentionBackend:
     return cast(AttentionBackend, name)
 
 
-def _show_cost(config: TrainConfig, device: torch.device, assumed: Assumptions) -> dict[str, Any]:
+def show_cost(config: TrainConfig, device: torch.device, assumed: Assumptions) -> dict[str, Any]:
     plan = plan_run(config, device=device, assumed=assumed)
     for line in describe_plan(plan):
         LOGGER.info("%s", line)
     return {"config": dump_config(config), **plan}
 
 
-def _read_finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+def read_finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """metrics.json of a complete run with this identity; ResumeMismatchError when the folder holds another run."""
     saved_path = folder / "config.json"
     if not saved_path.is_file():
@@ -203,7 +225,7 @@ def _read_finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | N
     return None
 
 
-def _prepare_output(
+def prepare_output(
     folder: Path, shards: str, manifest: ShardManifest, identity: dict[str, Any], start: Parent | None
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,9 +238,11 @@ def _prepare_output(
         note_files(start.checkpoint, folder, found=start.description["fingerprint"])
 
 
-def _build_parts(
-    config: TrainConfig, dataset: TrainingData, *, device: torch.device, rank: int, world_size: int
-) -> LoopParts:
+def build_parts(
+    config: TrainConfig, dataset: Any, *, device: torch.device, rank: int, world_size: int,
+    count_tokens: Callable[[NDArray[np.integer]], int] | None = None,
+) -> LoopParts:  # fmt: skip
+    """Model with first weights, optimizer and loader of one rank. count_tokens: see BatchLoader."""
     torch.manual_seed(config.run.init_seed)  # torch starts each process with another state, and checkpoints hold it
     layout = build_layout(config.parallel, rank=rank, world_size=world_size, device_type=device.type)
     autocast_dtype = choose_autocast(config.run.precision, device)
@@ -236,18 +260,19 @@ def _build_parts(
         rank=layout.row_rank,
         world_size=layout.num_row_ranks,
         prefetch_batches=config.data.prefetch_batches,
+        count_tokens=count_tokens,
     )
     settings = StepSettings(
         micro_batch_instances=config.data.micro_batch_instances,
         loss=config.loss,
-        max_grad_norm=config.optimizer.max_grad_norm,
+        max_grad_norm=math.inf if config.optimizer.max_grad_norm is None else config.optimizer.max_grad_norm,
         autocast_dtype=autocast_dtype,
         layout=layout,
     )
     return LoopParts(config, model, build_optimizer(model, config.optimizer), loader, settings, device)
 
 
-def _resume(parts: LoopParts, folder: Path, start: Parent | None) -> int:
+def resume(parts: LoopParts, folder: Path, start: Parent | None) -> int:
     """Step to go on with: what the newest checkpoint says; else 0, with the weights of `start`."""
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
@@ -278,7 +303,7 @@ def _describe(config: TrainConfig, dataset: TrainingData, device: torch.device) 
     )
 
 
-def _write_results(
+def write_results(
     parts: LoopParts, folder: Path, identity: dict[str, Any], *, seconds: float, num_tokens: int, told: dict[str, Any]
 ) -> None:
     """metrics.json, run.json (with `told`, which is of this run of the command) and manifest.json, which makes the run complete."""

@@ -25,6 +25,12 @@ class ScheduleConfig(Config):
     warmup_steps: int = Field(
         0, ge=0, description="Steps from 0 to the peak; for half_cosine the step where it begins."
     )
+    warmup_frac: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Share of the run's steps that warm up, rounded; warmup_steps is then counted from it.",
+    )
     total_steps: int | None = Field(
         None, ge=1, description="Step at which the curve ends; null: the last step of the run."
     )
@@ -50,6 +56,10 @@ class ScheduleConfig(Config):
         if self.kind == "inverse_sqrt" and not self.warmup_steps:
             rule = "expected a number above 0 with kind=inverse_sqrt, which is measured in it"
             raise OptionError("warmup_steps", self.warmup_steps, rule)
+        if self.then is not None and self.then.warmup_frac is not None:
+            raise OptionError(
+                "then.warmup_frac", self.then.warmup_frac, "expected null: only the first curve's warm-up is counted"
+            )
         starts = (self.warmup_steps, *self.period_ends)
         if self.period_ends and (
             self.kind != "wsd" or any(end <= start for start, end in zip(starts, self.period_ends, strict=False))

@@ -6,6 +6,7 @@ Legend: B rows of this rank's share of the batch, T tokens.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -45,6 +46,7 @@ class StepResult(NamedTuple):
     z: Tensor
     grad_norm: Tensor  # before clipping
     taken: Tensor  # 0 when the step was skipped
+    more: Mapping[str, Tensor] | None = None  # what else a method has to say of its batch, by name, 0-dim
 
 
 class GradientSums(NamedTuple):
@@ -70,6 +72,13 @@ def train_step(
     rows: documents_BT, is_trained_BT and is_filtered_B of accumulate_gradients
     """
     sums = accumulate_gradients(model, ids_BT, **rows, settings=settings)
+    return apply_gradients(model, optimizer, sums, lr=lr, step=step, settings=settings)
+
+
+def apply_gradients(
+    model: Olmo3, optimizer: SkipStepAdamW, sums: GradientSums, *, lr: float, step: int, settings: StepSettings
+) -> StepResult:
+    """The second half of a step, whatever the loss was: norm, clipping, update."""
     parameters = list(model.parameters())
     grad_norm = gradient_norm(parameters)
     factor = clip_factor(grad_norm, settings.max_grad_norm)
@@ -131,12 +140,19 @@ def accumulate_gradients(
         sums += torch.stack((losses.cross_entropy, losses.z)) / divisor
     if not settings.layout.is_sharded:  # FSDP has summed them
         sum_gradients(list(model.parameters()), settings.layout.replicate_group)
-    is_bad_R = torch.zeros(settings.world_size, dtype=torch.float32, device=ids_BT.device)
+    # all of a tensor group have the same sums
+    told, is_bad_R = tell_sums(sums, settings, is_counted=settings.layout.tensor_rank == 0)
+    return GradientSums(told[0], told[1], is_bad_R)
+
+
+def tell_sums(sums: Tensor, settings: StepSettings, *, is_counted: bool) -> tuple[Tensor, Tensor]:
+    """(float32 sums over the ranks that count, float32 (ranks,): 1 where a rank's own are not all finite). `sums` may be changed."""
+    is_bad_R = torch.zeros(settings.world_size, dtype=torch.float32, device=sums.device)
     is_bad_R[settings.rank] = (~torch.isfinite(sums).all()).to(torch.float32)
-    if settings.layout.tensor_rank > 0:  # all of a tensor group have the same sums
+    if not is_counted:
         sums.zero_()
-    told = global_sum(torch.cat((sums, is_bad_R)))
-    return GradientSums(told[0], told[1], told[2:])
+    told = global_sum(torch.cat((sums.to(torch.float32), is_bad_R)))
+    return told[: len(sums)], told[len(sums) :]
 
 
 def _loss_divisor(num_labels: Tensor, settings: StepSettings) -> Tensor:

@@ -130,7 +130,16 @@ class TokenFiles:
     def read_trained(self, place: int, start: int, end: int) -> NDArray[np.bool_]:
         """The label mask of one stretch, bool: True where a token is trained on."""
         with self._open_mask(place) as mask:
-            return np.array(mask[start:end], dtype=np.bool_)
+            # compared as bytes: a file of ids of one byte has the mask's size
+            values = np.array(mask[start:end]).view(np.uint8)
+            if len(values) and values.max() > 1:
+                at = start + int(np.flatnonzero(values > 1)[0])
+                path = self.manifest.files[place].labels_mask.path
+                hint = "The file is of another kind than the manifest says."
+                raise DataError(
+                    join_shards(self.shards, path), f"{values[at - start]} at token {at} is no truth value", hint=hint
+                )
+            return values.astype(np.bool_)
 
     def document_spans(self, place: int) -> NDArray[np.int64]:
         """Start and end (exclusive) of every document of a file, int64 (documents, 2), from its sidecar.

@@ -20,6 +20,7 @@ from train_bridge.mixed_sources import SourceConfig
 from train_bridge.model import ModelConfig, pad_vocab_size
 from train_bridge.optimizer import OptimizerConfig
 from train_bridge.parallel_config import LAYOUT_OPTIONS, ParallelConfig, check_fits
+from train_bridge.preference_loss import PreferenceConfig
 from train_bridge.presets import preset_values
 from train_bridge.run_log_config import LogsConfig
 from train_bridge.schedule import ScheduleConfig
@@ -71,7 +72,14 @@ class DataConfig(Config):
 class RunConfig(Config):
     """Length, machine and bookkeeping of the run."""
 
-    steps: int = Field(ge=1, description="Updates, skipped ones included.")
+    steps: int = Field(
+        ge=1, description="Updates, skipped ones included; with epochs, what a dry run without data supposes."
+    )
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        description="Passes over the data, from which steps are counted: whole batches alone; null: steps as given.",
+    )
     init_seed: int = Field(0, ge=0, description="Of the first weights (OLMo-core: 0).")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -119,6 +127,11 @@ class TrainConfig(Config):
         default_factory=LogsConfig, description="What a run says about itself, and when it gives up."
     )
     validation: ValidationConfig = Field(default_factory=ValidationConfig, description="Loss on held-out documents.")
+    preference: PreferenceConfig | None = Field(
+        None,
+        description="Preference pairs in place of documents, for `dolma-py dpo`: data.batch_instances are then pairs, and a row of "
+        "data.sequence_tokens holds whole pairs.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
@@ -127,7 +140,36 @@ class TrainConfig(Config):
             raise OptionError(
                 "data.micro_batch_instances", micro, f"expected a divisor of data.batch_instances={whole}"
             )
+        if self.preference is not None:
+            self._check_pairs(self.preference)
         return self
+
+    def _check_pairs(self, preference: PreferenceConfig) -> None:
+        data = self.data
+        rules = [
+            ("data.instances", data.instances, data.instances == "packed", "expected packed, as rows of pairs are"),
+            ("data.sources", sorted(data.sources), not data.sources, "expected none: pairs are mixed when they are prepared"),
+            ("data.instance_filter", data.instance_filter, data.instance_filter is None, "expected null: it knows no pairs"),
+            ("data.sequence_tokens", data.sequence_tokens, data.sequence_tokens >= 2 * preference.max_tokens,
+             f"expected two conversations of preference.max_tokens={preference.max_tokens} or more"),
+            ("validation.every_steps", self.validation.every_steps, self.validation.every_steps is None,
+             "expected null: no held-out documents come with pairs"),
+            ("checkpoints.load_parent_optimizer", True, not self.checkpoints.load_parent_optimizer,
+             "expected false: moments of another loss do not fit"),
+        ]  # fmt: skip
+        for option, got, is_kept, rule in rules:
+            if not is_kept:
+                raise OptionError(option, got, f"{rule}, with `preference`")
+
+    def fit_length(self, num_instances: int | None) -> TrainConfig:
+        """Steps from run.epochs, where the number of instances is known, and the warm-up from schedule.warmup_frac."""
+        run, schedule = self.run, self.schedule
+        if run.epochs is not None and num_instances is not None:
+            batches = num_instances // self.data.batch_instances
+            run = run.model_copy(update={"steps": max(1, round(run.epochs * batches))})
+        if schedule.warmup_frac is not None:
+            schedule = schedule.model_copy(update={"warmup_steps": round(schedule.warmup_frac * run.steps)})
+        return self.model_copy(update={"run": run, "schedule": schedule})
 
     def values_for_fingerprint(self) -> dict[str, Any]:
         """The fields that change the result."""
@@ -135,6 +177,15 @@ class TrainConfig(Config):
         for section, keys in _NOT_IN_FINGERPRINT.items():
             for key in keys:
                 del values[section][key]
+        # what came later and is not used leaves a run the same
+        late = [(values, "preference"), (values["run"], "epochs")]
+        schedule = values["schedule"]
+        while schedule is not None:
+            late.append((schedule, "warmup_frac"))
+            schedule = schedule["then"]
+        for tree, key in late:
+            if tree[key] is None:
+                del tree[key]
         return values
 
 
@@ -180,9 +231,29 @@ def load_train_config(
         rule = f"expected {expected}, the {manifest.vocab_size} entries of the shards' tokenizer rounded up to 128"
         raise ConfigError("model.vocab_size", config.model.vocab_size, rule, "Use: --set model.vocab_size=null")
     check_fits(config.parallel, config.model, sequence_tokens=config.data.sequence_tokens)
+    _refuse_counted(config, overrides)
+    config = config.fit_length(None)
     # not in the validator: what was trained before this was asked is read all the same
     config.schedule.check_fits(config.run.steps, key="schedule")
     return config
+
+
+def _refuse_counted(config: TrainConfig, overrides: list[str]) -> None:
+    """ConfigError where a number is asked for that would be counted from another setting of the file."""
+    counted = {
+        "run.steps": ("run.epochs", config.run.epochs),
+        "schedule.warmup_steps": ("schedule.warmup_frac", config.schedule.warmup_frac),
+    }
+    for override in overrides:
+        key, _, value = override.partition("=")
+        source, is_set = counted.get(key, ("", None))
+        if is_set is not None:
+            raise ConfigError(
+                key,
+                value,
+                f"expected {source} to be null beside it, which it is counted from",
+                f"Use: --set {source}=null",
+            )
 
 
 def _shards_needed(shards: str, where: str) -> ConfigError:
