@@ -11,6 +11,7 @@ import typer
 
 from dolma_py.cli_classifier import Replace, add_classifier_commands
 from dolma_py.cli_mix import add_optimize_command
+from dolma_py.cli_pairs import PAIR_AND_TOOL_COMMANDS, add_pair_and_tool_commands
 from dolma_py.cli_trace import add_trace_commands
 from dolma_py.cli_train import add_soup_command, add_train_command
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
@@ -54,6 +55,7 @@ COMMANDS = {
     "settings train": "train_bridge.train_config:print_settings",
     "settings mix optimize": "mixers.mix_optimize:print_settings",
     "doctor": "dolma_py.doctor:run_doctor",
+    **PAIR_AND_TOOL_COMMANDS,
 }
 # package that a missing module belongs to -> extra that brings it
 EXTRAS = {
@@ -354,6 +356,7 @@ _job_command(mix_app, "mix plan", "plan_mix", "Tokens per source and quality buc
 _job_command(mix_app, "mix sample", "sample_mix", "Copies of every document, by hash of its id.")
 add_optimize_command(mix_app, call)
 _job_command(app, "tokenize", "tokenize", "Tokenize a sampled mix, shuffle globally, write shards.")
+add_pair_and_tool_commands(app, call)
 
 
 @export_app.command("dolma")
@@ -481,7 +484,7 @@ def settings(
 ) -> None:
     """What --config and --set of a command take: every setting with its default and its meaning, as YAML."""
     name = " ".join(command)
-    if name in ("train", "mix optimize"):
+    if f"settings {name}" in COMMANDS:
         call(f"settings {name}")
     else:
         call("settings", name=name)
