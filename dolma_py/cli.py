@@ -14,6 +14,7 @@ from dolma_py.cli_compare import COMPARE_COMMANDS, add_compare_command
 from dolma_py.cli_mix import MIX_COMMANDS, add_mix_commands
 from dolma_py.cli_posttrain import add_posttrain_commands
 from dolma_py.cli_posttrain_train import POSTTRAIN_COMMANDS, add_posttrain_train_commands
+from dolma_py.cli_pairs import PAIR_AND_TOOL_COMMANDS, add_pair_and_tool_commands
 from dolma_py.cli_trace import add_trace_commands
 from dolma_py.cli_train import add_soup_command, add_train_command
 from dolma_py.errors import DolmaError, MissingDependencyError, describe_os_error, wants_trace
@@ -59,6 +60,7 @@ COMMANDS = {
     "settings": "pipelines.commands:run_settings",
     "settings train": "train_bridge.train_config:print_settings",
     "doctor": "dolma_py.doctor:run_doctor",
+    **PAIR_AND_TOOL_COMMANDS,
 }
 # package that a missing module belongs to -> extra that brings it
 EXTRAS = {
@@ -360,6 +362,7 @@ _job_command(mix_app, "mix sample", "sample_mix", "Copies of every document, by 
 add_mix_commands(mix_app, call)
 add_posttrain_commands(app, call)
 _job_command(app, "tokenize", "tokenize", "Tokenize a sampled mix, shuffle globally, write shards.")
+add_pair_and_tool_commands(app, call)
 
 
 @export_app.command("dolma")
