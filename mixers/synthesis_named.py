@@ -67,7 +67,7 @@ def load_recipe(name: str) -> SynthesisRecipe:
         place = importlib.resources.files("mixers") / FOLDER / f"{name}.yaml"
         where, text = str(place), place.read_text(encoding="utf-8")
     else:
-        known = ["cwe", "rex", *list_recipes()]
+        known = ["cwe", "rex", "verifiable", "problem-variants", *list_recipes()]
         raise ConfigError(
             "recipe", name, "expected a file ending in .yaml, or a recipe by name", name_known(name, known)
         )

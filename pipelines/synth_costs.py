@@ -33,6 +33,7 @@ def estimate(settings: SynthConfig, corpus: Corpus, view: View, text_bytes: int,
     """
     if settings.recipe == "cwe" or settings.endpoint is None:
         return NO_ESTIMATE
+    text_bytes = round(text_bytes * settings.documents_frac)
     maker: LongContextMaker | SynthesisMaker
     if settings.recipe not in RECIPES:
         with SynthesisMaker(make_settings(settings), seed=seed) as maker:
