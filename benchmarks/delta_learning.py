@@ -271,7 +271,14 @@ class Experiment:
             f"schedule.peak_lr={self.arguments.dpo_lr}",
             f"run.epochs={self.arguments.dpo_epochs}",
         ]
-        return self._run(dpo, f"{name}-{self.arguments.dpo_lr:g}", config="quickstart/dpo", pairs=str(folder), parent=parent, overrides=overrides)
+        return self._run(
+            dpo,
+            f"{name}-{self.arguments.dpo_lr:g}",
+            config="quickstart/dpo",
+            pairs=str(folder),
+            parent=parent,
+            overrides=overrides,
+        )
 
     def _run(self, command: Any, name: str, **options: Any) -> str:
         started = time.perf_counter()
