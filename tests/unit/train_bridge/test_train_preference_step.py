@@ -62,7 +62,7 @@ def float64_twin(dataset):
             values.append(twin.label_log_probs(logits, torch.from_numpy(ids), torch.from_numpy(mask)).sum())
             plain = reference.response_log_prob(logits.tolist(), ids.tolist(), mask.tolist())
             assert plain == (pytest.approx(values[-1].item(), rel=1e-9), counts[side])
-        policy = [float(value) for value in values]
+        policy = [value.item() for value in values]
         wanted = reference.preference_losses(policy, known, counts, loss=config.loss, beta=config.beta)
         slopes = reference.preference_slopes(policy, known, counts, loss=config.loss, beta=config.beta)
         (sum(slope * value for slope, value in zip(slopes, values, strict=True)) / dataset.num_instances).backward()

@@ -136,7 +136,7 @@ def test_loss_and_gradients_are_those_of_a_float64_twin(tmp_path):
         log_probs = torch.cat(values)
         (-log_probs.mean()).backward()
         assert len(log_probs) > 50
-        assert float(found.cross_entropy) == pytest.approx(-float(log_probs.mean()), rel=1e-6)
+        assert float(found.cross_entropy) == pytest.approx(-log_probs.mean().item(), rel=1e-6)
         gradients = {name: one.grad for name, one in state.items()}
         norm = torch.cat([one.flatten() for one in gradients.values()]).norm()
         for name, one in model.named_parameters():
