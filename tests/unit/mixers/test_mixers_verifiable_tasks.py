@@ -332,3 +332,10 @@ def test_checking_needs_the_standard_library_alone(repository):
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=repository, check=False
     )
     assert answer.stdout.strip() == "['dolma_py', 'mixers']", answer.stderr
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_page_shows_what_is_made(name, repository):
+    problem = make(name, 1, 1)
+    page = (repository / "docs" / "verifiable-tasks.md").read_text().replace("\\", "").replace("<br>", "\n")
+    assert f"| `{name}` | {problem.question} | {problem.answer} |" in page
