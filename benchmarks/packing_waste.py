@@ -42,7 +42,7 @@ def measure(shards: str, sequence_tokens: int, group_files: int) -> list[dict[st
             "instances": sum(whole),
             "padding": 0.0,
             "dropped": left / manifest.tokens,
-            "cut": cut / manifest.documents,
+            "cut": cut / sum(map(len, spans)),
         }
     )
     return rows
