@@ -32,11 +32,11 @@ class PosttrainSource(Config):
     count: int | None = Field(
         default=None, ge=1, description="rows to take, those with the smallest hash of (seed, id); null: all"
     )
-    verifier: str | None = Field(default=None, description="kind prompts: of records that name none")
+    verifier: str | None = Field(default=None, description="rows prompts: of records that name none")
     max_length_difference: int | None = Field(
         default=None,
         ge=0,
-        description="kind pairs: most tokens by which the last answers may differ; Olmo 3's chat sets: 100",
+        description="rows pairs: most tokens by which the last answers may differ; Olmo 3's chat sets: 100",
     )
 
     @field_validator("columns")
@@ -55,7 +55,7 @@ class PreparePosttrainConfig(Config):
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
         description="name of the folder under tokens/ (sft), pairs/ (pairs) or prompts/ (prompts)",
     )
-    kind: Literal["sft", "pairs", "prompts"] = Field(
+    rows: Literal["sft", "pairs", "prompts"] = Field(
         default="sft", description="chats with label masks, preference pairs, or prompts of RL with their verifier"
     )
     sources: list[PosttrainSource] = Field(min_length=1, description="what is mixed")
@@ -103,4 +103,4 @@ class PreparePosttrainConfig(Config):
     @property
     def folder(self) -> str:
         """Of what is written, below the corpus."""
-        return f"{'tokens' if self.kind == 'sft' else self.kind}/{self.mix}"
+        return f"{'tokens' if self.rows == 'sft' else self.rows}/{self.mix}"

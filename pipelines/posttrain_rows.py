@@ -135,7 +135,7 @@ def prepare_file(params: dict[str, Any], attempts: str) -> tuple[list[WrittenFil
     """One task: one file."""
     worker, file = make_worker(params), PlainFile(*params["file"])
     source = build_config(PosttrainSource, params["source"])
-    counts, schema = Counts(), work_schema(worker.settings.kind)
+    counts, schema = Counts(), work_schema(worker.settings.rows)
     losses = io.BytesIO()
     with gzip.GzipFile(fileobj=losses, mode="wb", filename="", mtime=0) as zipped:
         tables = [
@@ -189,7 +189,7 @@ def make_table(
     settings = worker.settings
     reasons = chat_filters.find_dropped(
         [place.row for place in places], template=worker.template, licenses=settings.licenses,
-        default_license=source.license, traces=settings.traces if settings.kind != "prompts" else None,
+        default_license=source.license, traces=settings.traces if settings.rows != "prompts" else None,
     )  # fmt: skip
     _find_contaminated(worker, places, reasons)
     made = _encode(worker, source, [place.row for place in places], reasons)
@@ -200,7 +200,7 @@ def make_table(
             continue
         counts.truncated += found.pop("is_truncated")
         values.append({"id": place.id, "source": source.name, "path": path, "line": place.line, **found})
-    schema = work_schema(settings.kind)
+    schema = work_schema(settings.rows)
     columns = [pa.array([value[field.name] for value in values], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
@@ -222,7 +222,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _read(worker: Worker, source: PosttrainSource, value: Any) -> ChatRow | str:
-    kind: Kind = worker.settings.kind
+    kind: Kind = worker.settings.rows
     return read_row(value, kind=kind, form=source.form, columns=source.columns, verifier=source.verifier)
 
 
@@ -252,10 +252,10 @@ def _encode(
     worker: Worker, source: PosttrainSource, rows: list[ChatRow], reasons: list[str]
 ) -> list[dict[str, Any] | str]:
     """Of each row its columns of tokens, or why it is dropped."""
-    if worker.settings.kind == "prompts":
+    if worker.settings.rows == "prompts":
         return [reason or _encode_prompt(worker, row) for row, reason in zip(rows, reasons, strict=True)]
     chosen = encode_sides(worker, [row.messages for row in rows], reasons)
-    if worker.settings.kind == "sft":
+    if worker.settings.rows == "sft":
         return [found if isinstance(found, str) else _as_chat(found) for found in chosen]
     rejected = encode_sides(
         worker, [row.rejected or [] for row in rows], [one if isinstance(one, str) else "" for one in chosen]

@@ -22,7 +22,7 @@ def find_sample(worker: Worker, files: list[tuple[PosttrainSource, PlainFile]]) 
             if isinstance(value, Broken):
                 continue
             row = read_row(
-                value, kind=settings.kind, form=source.form, columns=source.columns, verifier=source.verifier
+                value, kind=settings.rows, form=source.form, columns=source.columns, verifier=source.verifier
             )
             if isinstance(row, str):
                 continue

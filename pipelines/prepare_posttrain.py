@@ -176,7 +176,7 @@ def place_items(context: StepContext, settings: PreparePosttrainConfig) -> dict[
 
 def show_first(worker: Worker, readings: list[Reading]) -> None:
     """Say what the first row that becomes tokens looks like, what is trained in brackets: a wrong mask is seen before it costs a run."""
-    if worker.settings.kind == "prompts":
+    if worker.settings.rows == "prompts":
         return
     found = find_sample(worker, [(one.source, one.file) for one in readings])
     if found is None:
@@ -256,7 +256,7 @@ def plan_parts(
         start, stop = plan.bounds[part], plan.bounds[part + 1]
         path = f"{context.work}/plan/part-{part:04d}.parquet"
         parquet_files.write_table(context.corpus.path(path), table.slice(start, stop - start))
-        own = {"root": context.corpus.root, "kind": settings.kind, "part": part, "plan": path, "out": settings.folder}
+        own = {"root": context.corpus.root, "kind": settings.rows, "part": part, "plan": path, "out": settings.folder}
         units.append(Unit(f"part-{part:04d}", own | shared, stop - start))
     return units
 
@@ -301,7 +301,7 @@ def describe(
     storage.write_bytes(corpus.path(out, "tokenizer.json"), tokenizer.backend.to_str(pretty=True).encode())
     storage.write_bytes(corpus.path(out, "chat_template.jinja"), template.content.encode())
     return {
-        "format": FORMATS[settings.kind], "version": 1, "dtype": tokenizer.dtype.name if settings.kind == "sft" else "uint32",
+        "format": FORMATS[settings.rows], "version": 1, "dtype": tokenizer.dtype.name if settings.rows == "sft" else "uint32",
         "vocab_size": tokenizer.vocab_size, "eos_token_id": tokenizer.eos_token_id,
         "tokenizer": {"path": "tokenizer.json", "fingerprint": tokenizer.fingerprint,
                       "checksum": storage.checksum_file(corpus.path(out, "tokenizer.json"))},
@@ -318,10 +318,10 @@ def describe(
 def _describe_part(settings: PreparePosttrainConfig, number: int, part: dict[str, Any]) -> dict[str, Any]:
     entries = [
         {"path": name, "checksum": file["checksum"], "bytes": file["bytes"]}
-        for name, file in zip(part_names(settings.kind, number), part["files"], strict=True)
+        for name, file in zip(part_names(settings.rows, number), part["files"], strict=True)
     ]
     counts = {key: part["facts"][key] for key in ("tokens", "trained_tokens", "documents")}
-    if settings.kind != "sft":
+    if settings.rows != "sft":
         return entries[0] | counts
     mask, sidecar = ({key: entry[key] for key in ("path", "checksum")} for entry in entries[1:])
     return entries[0] | counts | {"labels_mask": mask, "sidecar": sidecar}
@@ -330,7 +330,7 @@ def _describe_part(settings: PreparePosttrainConfig, number: int, part: dict[str
 def keep_own(corpus: Corpus, settings: PreparePosttrainConfig, made: dict[str, Any]) -> dict[str, int]:
     """Bytes of the mix's files, relative to the corpus; parts of an earlier, larger mix of the same name go."""
     own = {"tokenizer.json", "chat_template.jinja"}
-    own |= {name for number in range(len(made["files"])) for name in part_names(settings.kind, number)}
+    own |= {name for number in range(len(made["files"])) for name in part_names(settings.rows, number)}
     found = {}
     for info in storage.list_files(corpus.path(settings.folder)):
         name = info.path.removeprefix(corpus.path(settings.folder) + "/")

@@ -41,7 +41,7 @@ def prepare(tmp_path, lines, *, kind="sft", name="a.jsonl", source=None, contami
         )
     values = {
         "mix": "m",
-        "kind": kind,
+        "rows": kind,
         "tokenizer": folder,
         "template": "instruct",
         "sources": [{"name": "s", "inputs": [str(path)], **(source or {})}],
