@@ -50,6 +50,7 @@ def test_what_an_index_holds_is_certain_whatever_a_filter_says(tmp_path):
     assert {row["similarity"] for row in read_set(tmp_path / "day2", "exact-v1")} == {1.0}
 
 
+@pytest.mark.slow
 def test_six_filters_of_six_days_say_what_one_index_of_all_says(tmp_path):
     """And are asked for every row group, of which there are eight."""
     days = [[[[{"text": f"day {day} {number}"}] for number in range(4)]] for day in range(7)]

@@ -96,6 +96,7 @@ def test_buckets_find_what_one_suffix_array_finds(inputs, tmp_path, _spark_of_th
     assert [facts[name] for name in SHARED] == [whole[name] for name in SHARED]
 
 
+@pytest.mark.slow
 def test_a_bucket_larger_than_a_pool_is_compared_by_pieces(inputs, tmp_path, monkeypatch):
     """Every bucket in pieces of a few row groups, each pair of them a task."""
     counts = []
@@ -140,6 +141,7 @@ def write_lines(path, texts):
     path.write_text("".join(json.dumps({"id": str(n), "text": text}) + "\n" for n, text in enumerate(texts)))
 
 
+@pytest.mark.slow
 def test_one_passage_in_every_document(tmp_path, _spark_of_this_run):
     """Its few anchors make a few buckets much larger than a pool, and leave others empty."""
     rng = random.Random(3)

@@ -89,7 +89,7 @@ def test_examples_are_the_first_documents_that_lost_the_text(made, tmp_path, _sp
         {},
         pytest.param({"keep": "none"}, marks=pytest.mark.slow),
         pytest.param({"min_length_bytes": 90, "fuzzy": "released"}, marks=pytest.mark.slow),
-        {"min_length_bytes": 30},
+        pytest.param({"min_length_bytes": 30}, marks=pytest.mark.slow),
     ],
 )
 def test_every_way_of_searching_says_the_same(made, tmp_path, _spark_of_this_run, settings):

@@ -86,6 +86,7 @@ def test_partitions_and_passes_change_no_byte(made, tmp_path, partitions, max_do
         assert bool(passes) == (max_docs < NUM_DOCS)
 
 
+@pytest.mark.slow
 def test_a_task_may_count_several_splits(made, tmp_path, monkeypatch):
     root, _, heldout, settings = made
     monkeypatch.setattr("pipelines.mix_passes.MAX_UNITS", 2)

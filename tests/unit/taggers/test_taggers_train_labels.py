@@ -223,7 +223,9 @@ def wholes(tmp_path_factory):
 
 @pytest.mark.usefixtures("_quick_picture")
 @pytest.mark.parametrize(
-    ("stands", "quantize"), [(None, True), (True, True), (True, False), (False, True)],
+    ("stands", "quantize"), [
+        (None, True), (True, True), pytest.param(True, False, marks=pytest.mark.slow), pytest.param(False, True, marks=pytest.mark.slow),
+    ],
     ids=["quantised over nothing", "over a quantised one", "unquantised over a quantised one", "over an unquantised one"],
 )  # fmt: skip
 def test_a_training_killed_at_any_file_leaves_no_model_of_two_trainings(

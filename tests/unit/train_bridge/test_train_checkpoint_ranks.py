@@ -88,7 +88,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(make_shards, train_config_fi
         train(**config, output=str(tmp_path / "changing"))
     monkeypatch.undo()
     status, _ = train_ranks(2, train_config_file, shards, tmp_path / "changing", last=6)
-    assert status == signal.SIGINT
+    assert status in (signal.SIGINT, signal.SIGABRT)  # the second: gloo ends a rank whose peer went first
     second = list_checkpoints(tmp_path / "changing")[-1]
     assert second.name == "step0000006"
     assert len(list((second / "model_and_optim").glob("*.distcp"))) == 2, "both ranks wrote their share"

@@ -398,8 +398,10 @@ def test_a_vocabulary_of_absent_shards_names_where_they_were_looked_for(make_sha
 def test_every_packaged_config_loads():
     names = sorted(path.relative_to(CONFIG_FOLDER).with_suffix("").as_posix() for path in CONFIG_FOLDER.rglob("*.yaml"))
     assert names == [
-        "olmo3_32b/longcontext", "olmo3_32b/midtrain_1", "olmo3_32b/midtrain_2", "olmo3_32b/pretrain",
-        "olmo3_7b/longcontext", "olmo3_7b/midtrain", "olmo3_7b/pretrain", "quickstart/pretrain",
+        "olmo3_32b/instruct-dpo", "olmo3_32b/instruct-sft", "olmo3_32b/longcontext", "olmo3_32b/midtrain_1", "olmo3_32b/midtrain_2",
+        "olmo3_32b/pretrain", "olmo3_32b/think-dpo", "olmo3_32b/think-sft_1", "olmo3_32b/think-sft_2",
+        "olmo3_7b/instruct-dpo", "olmo3_7b/instruct-sft", "olmo3_7b/longcontext", "olmo3_7b/midtrain", "olmo3_7b/pretrain",
+        "olmo3_7b/think-dpo", "olmo3_7b/think-sft", "quickstart/dpo", "quickstart/pretrain", "quickstart/sft",
     ]  # fmt: skip
     for name in names:
         load_train_config(name, overrides=["model.vocab_size=128"], manifest=None)
