@@ -16,13 +16,16 @@ from pydantic import Field
 from dolma_py.config import Config
 from dolma_py.endpoint_http import Line, parse_address
 from dolma_py.errors import ConfigError
-from dolma_py.tool_calls import CallLimits, ToolCall, escape_marks, parse_calls, split_assistant
+from dolma_py.tool_calls import OPEN_TAG, CallLimits, ToolCall, escape_marks, parse_calls, split_assistant
 from dolma_py.tool_specs import ToolBox
 
 ChatMessage = dict[str, Any]  # role, content, functions, function_calls: a message of a chat row
 Ask = Callable[[list[list[ChatMessage]]], list[str]]  # what the assistant says next in each conversation
 SYSTEM_WORDS = (
     "You are a helpful assistant who can call functions."  # of made sessions and of the test: a turn is never empty
+)
+NOT_SAID = (
+    OPEN_TAG  # for a request that failed: a block that does not end, for silence is right where no call is wanted
 )
 _NO_ANSWER = "the tool gave no answer"
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from dolma_py.config import Config
 from dolma_py.endpoint import Endpoint, EndpointConfig, Message, Request
 from dolma_py.tool_calls import CLOSE_TAG, OPEN_TAG, CallLimits
-from dolma_py.tool_sessions import ChatMessage, SessionLimits
+from dolma_py.tool_sessions import NOT_SAID, ChatMessage, SessionLimits
 
 INSTRUCTIONS = f"""You can call functions. To call some, write their calls between {OPEN_TAG} and {CLOSE_TAG}, one on each line, as
 name(argument="value", other=2): every argument is named and every value is a literal. The results come back in the next turn.
@@ -42,7 +42,7 @@ class SpeakerConfig(Config):
 
 
 class Speaker:
-    """Says what the assistant says next. failed: requests without an answer, for which it says nothing."""
+    """Says what the assistant says next. failed: requests without an answer, for which it says NOT_SAID."""
 
     def __init__(self, endpoint: Endpoint, config: SpeakerConfig) -> None:
         self._endpoint, self._config = endpoint, config
@@ -52,7 +52,7 @@ class Speaker:
         """One text for each conversation. Raises EndpointError as Endpoint.ask does."""
         answers = list(self._endpoint.ask(make_request(messages, self._config) for messages in conversations))
         self.failed += sum(bool(answer.failure) for answer in answers)
-        return [answer.text for answer in answers]
+        return [NOT_SAID if answer.failure else answer.text for answer in answers]
 
 
 def make_request(messages: list[ChatMessage], config: SpeakerConfig) -> Request:

@@ -48,6 +48,9 @@ REASONS = (
     "system_not_first",
     "begins_without_user",
     "role_twice",
+    "reasoning_apart",
+    "tools_beside",
+    "system_beside",
     "environment_without_call",
     "ends_without_answer",
     "ends_with_answer",
@@ -96,14 +99,24 @@ def read_row(
     own = None if given is None or isinstance(given, dict | list) else str(given)
     license = found["license"] if isinstance(found["license"], str) else None
     row = ChatRow(own, [], None, license, None, None)
+    if form in ("messages", "sharegpt") and found["system"]:
+        return "system_beside"
     if kind == "pairs":
-        return _read_pair(row, found, form)
+        pair = _read_pair(row, found, form)
+        return "tools_beside" if isinstance(pair, ChatRow) and _loses_tools(record, pair.messages) else pair
     messages = _take_messages(found, form, "response" if kind == "sft" else None)
     problem = messages if isinstance(messages, str) else check_order(messages, answered=kind == "sft")
     if problem:
         return str(problem)
+    if _loses_tools(record, messages):
+        return "tools_beside"
     row = row._replace(messages=messages)
     return row if kind == "sft" else _read_prompt(row, found, verifier)
+
+
+def _loses_tools(record: dict[str, Any], messages: list[Message]) -> bool:
+    """Whether a record has tools beside its turns, which no turn names."""
+    return bool(record.get("tools")) and not any(message["functions"] for message in messages)
 
 
 def _read_pair(row: ChatRow, found: dict[str, Any], form: Form) -> ChatRow | str:
@@ -195,8 +208,12 @@ def _read_message(turn: Any, role: str, content: str) -> Message | str:
         return "functions_not_json"
     if (functions and name not in ("system", "user")) or (calls and name != "assistant"):
         return "functions_misplaced"
+    if turn.get("reasoning_content") or turn.get("reasoning"):
+        return "reasoning_apart"  # thoughts beside the answer: trained without them it would be another answer
     if not (text or "").strip() and not (calls or "").strip() and not (name == "environment" and text is not None):
-        return "empty_turn"
+        if not (name == "system" and functions):
+            return "empty_turn"
+        text = ""
     message: Message = {"role": name, "content": text, "functions": functions or None, "function_calls": calls or None}
     return message if all(value is None or is_unicode(value) for value in message.values()) else "lone_surrogate"
 

@@ -31,6 +31,7 @@ from mixers.verifiable_tasks import check
 VERSION = 1  # of a made document's bytes
 MAKER = "variant"
 MAX_PROBLEM, MAX_PROGRAM = 4_000, 20_000  # characters of a variant
+MAX_DIGITS = 1000  # of a seed's whole number
 WAYS = (
     "Keep the story and change the numbers.",
     "Keep the calculation and tell another story with other people and things.",
@@ -277,6 +278,7 @@ class ProblemVariantsMaker:
         elif (
             isinstance(answer, bool)
             or not isinstance(answer, str | int | float)
+            or (isinstance(answer, int) and abs(answer) >= 10**MAX_DIGITS)
             or read_number(clean(str(answer)), {}) is None
         ):
             self.counts["left_out:no_answer"] += 1

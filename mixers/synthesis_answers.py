@@ -5,11 +5,11 @@ What is not taken is counted by its first reason, never mended.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import orjson
 import pyarrow as pa
 
 from dolma_py.endpoint import Answer
@@ -111,9 +111,19 @@ def read_json(text: str) -> Any:
     """
     fenced = _JSON_FENCE.match(text)
     try:
-        return json.loads(fenced[1] if fenced else text)
+        return orjson.loads(fenced[1] if fenced else text)  # refuses what no text can hold: half a surrogate pair, NaN
     except (ValueError, RecursionError):
         return None
+
+
+def stands_in(words: str, text: str) -> bool:
+    """Whether words stand in a text as whole words: no letter, digit or _ goes on before or behind them, nor the digits of a number.
+
+    >>> stands_in("10", "in 2010 and 10.5"), stands_in("10", "all 10.")
+    (False, True)
+    """
+    pattern = rf"(?<!\w)(?<!\d[.,]){re.escape(words)}(?!\w)(?![.,]\d)"
+    return re.search(pattern, text) is not None
 
 
 def plain_words(text: str) -> str:

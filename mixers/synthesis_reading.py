@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from dolma_py.hashing import derive_seed
 from dolma_py.question_frames import frame_text
-from mixers.synthesis_answers import plain_words, read_json
+from mixers.synthesis_answers import plain_words, read_json, stands_in
 from mixers.synthesis_tasks import (
     AskOptions,
     Piece,
@@ -145,10 +145,10 @@ def judge_item(item: Any, kind: str, passage: str) -> str:
         return "empty_part"
     if not question.endswith("?"):
         return "no_question"
-    if any(plain_words(place) not in passage for place in places):
+    if any(not stands_in(plain_words(place), passage) for place in places):
         return "place_not_in_passage"
     is_extractive = kind in ("span", "paraphrase") or (kind == "reasoning" and not _NUMBER.fullmatch(answer))
-    if is_extractive and answer not in passage:
+    if is_extractive and not stands_in(answer, passage):
         return "answer_not_in_passage"
     if kind == "paraphrase" and _is_copied(question, passage):
         return "copied_question"

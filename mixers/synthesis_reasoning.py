@@ -16,7 +16,7 @@ from dolma_py.config import Config
 from dolma_py.hashing import derive_seed
 from dolma_py.python_sources import PythonSources
 from dolma_py.question_frames import frame_text
-from mixers.synthesis_answers import find_blocks, kept_words_frac, read_json
+from mixers.synthesis_answers import find_blocks, kept_words_frac, read_json, stands_in
 from mixers.synthesis_tasks import (
     AskOptions,
     Piece,
@@ -179,7 +179,8 @@ class ReasoningKind:
             return "empty_part"
         if kept_words_frac(notes["problem"], text) < self.options.min_problem_words:
             return "problem_not_in_text"
-        if plain_answer(notes["answer"]) not in plain_answer(text):
+        ways = (spaced_answer(notes["answer"]), plain_answer(notes["answer"]))
+        if not any(stands_in(way, spaced_answer(text)) for way in ways):
             return "answer_not_in_text"
         return ""
 
@@ -223,3 +224,9 @@ def plain_answer(text: str) -> str:
     """An answer without what does not make another one: white space, capitals, dollar signs of LaTeX, \\boxed, the full stop at the end."""
     text = re.sub(r"\\boxed\{([^{}]*)\}", r"\1", text)
     return re.sub(r"[\s$]", "", text).casefold().removesuffix(".")
+
+
+def spaced_answer(text: str) -> str:
+    """The same with one blank for all white space, so that words and numbers stay apart."""
+    text = re.sub(r"\\boxed\{([^{}]*)\}", r"\1", text).replace("$", " ")
+    return " ".join(text.split()).casefold().removesuffix(".").strip()

@@ -121,6 +121,8 @@ def _without_unit(text: str, evidence: Mapping[str, Any]) -> str:
 
 def read_number(text: str, evidence: Mapping[str, Any]) -> Fraction | None:
     """An exact number: integer with or without commas, decimal, a/b or \\frac{a}{b}; one of the problem's units may follow."""
+    if len(text) > MAX_ANSWER:  # Python reads no number of more than 4,300 digits
+        return None
     text = _without_unit(text, evidence)
     if match := _LATEX_FRACTION.fullmatch(text):
         sign = -1 if match[1] == "-" else 1

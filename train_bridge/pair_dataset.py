@@ -42,7 +42,9 @@ class PairDataset:
         whole = np.diff(arrays.ends, axis=0, prepend=0)
         lengths = np.minimum(whole, preference.max_tokens)
         labels = self._count_labels(lengths)
-        self.pairs = np.flatnonzero(labels.min(axis=1, initial=1) > 0)  # (num_instances,), of all pairs
+        # a pair whose last answer is cut away on a side has nothing to prefer
+        is_whole = (arrays.lasts < lengths).all(axis=1)
+        self.pairs = np.flatnonzero((labels.min(axis=1, initial=1) > 0) & is_whole)  # (num_instances,), of all pairs
         self.lengths, self.num_labels = lengths[self.pairs], labels[self.pairs]
         self.num_truncated = int((whole > preference.max_tokens).sum())  # conversations
         self.num_untrained = len(whole) - len(self.pairs)

@@ -6,6 +6,7 @@ killed pass goes on with the parts that are missing. The reference then needs no
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def compute_references(
             first, end = _bounds(dataset, part)
             names = dataset.pair_names(first, end)
             table = pa.table([pa.array(names), *(pa.array(values[:, side]) for side in (0, 1))], schema=_SCHEMA)
-            partial = folder / f".part-{part:05d}.partial"
+            partial = folder / f".part-{part:05d}.{os.getpid()}.partial"  # runs of a sweep may share the cache
             pq.write_table(table, partial)
             partial.rename(folder / f"part-{part:05d}.parquet")
     wait_for_all()

@@ -197,6 +197,7 @@ def test_requests_that_fail_are_told_apart(config):
         speaker = Speaker(endpoint, config(server))
         scores = score_items([NONE, ONE], speaker, lambda one: lambda call: ToolResult(17))
     assert speaker.failed == 1 and [score.answered for score in scores] == [False, False]
+    assert not scores[0].functions and not scores[0].arguments and not scores[0].well_formed
 
 
 def test_a_dead_server_is_an_error(config):

@@ -151,3 +151,19 @@ json_values = st.recursive(
 def test_no_value_of_json_raises(value, kind, form):
     found = read(value, kind=kind, form=form)
     assert isinstance(found, ChatRow) or found in REASONS
+
+
+def read_chat(record):
+    return read_row(record, kind="sft", form="messages", columns={})
+
+
+def test_what_would_be_lost_beside_the_turns_is_a_reason():
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    assert read_chat({"messages": turns, "tools": tools}) == "tools_beside"
+    assert read_chat({"messages": turns, "system": "Be brief."}) == "system_beside"
+    thinking = [turns[0], turns[1] | {"reasoning_content": "They greet."}]
+    assert read_chat({"messages": thinking}) == "reasoning_apart"
+    named = [{"role": "system", "content": None, "functions": tools}, *turns]
+    row = read_chat({"messages": named, "tools": tools})
+    assert not isinstance(row, str) and row.messages[0]["content"] == "" and row.messages[0]["functions"]

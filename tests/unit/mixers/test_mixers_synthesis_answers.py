@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from mixers.synthesis_answers import find_blocks, find_other_languages, is_chat, is_fenced, kept_words_frac, read_json
+from mixers.synthesis_answers import (
+    find_blocks,
+    find_other_languages,
+    is_chat,
+    is_fenced,
+    kept_words_frac,
+    read_json,
+    stands_in,
+)
 from mixers.synthesis_tasks import draw_weighted, fill_prompt
 
 
@@ -84,3 +92,20 @@ def test_texts_fill_no_holes():
 
 def test_weights_of_one_name():
     assert {draw_weighted({"a": 0, "b": 2, "c": 0}, key) for key in range(50)} == {"b"}
+
+
+def test_json_that_no_text_can_hold_is_none():
+    assert read_json('["a\\ud83d"]') is None and read_json("NaN") is None and read_json("1" * 5000) is None
+
+
+def test_words_stand_in_a_text_as_whole_words():
+    assert stands_in("4", "it is 4.") and stands_in("art", "the art of") and stands_in("-2", "x = -2,")
+    for words, text in (
+        ("4", "14 and 41"),
+        ("12", "1 2"),
+        ("10", "2010"),
+        ("art", "start"),
+        ("3", "3.5"),
+        ("5", "3.5"),
+    ):
+        assert not stands_in(words, text)

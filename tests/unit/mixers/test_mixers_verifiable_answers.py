@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixers.verifiable_answers import MAX_ANSWER, READERS, find_answer, read_answer
+from mixers.verifiable_answers import MAX_ANSWER, READERS, find_answer, read_answer, read_number
 
 EVIDENCE = {"units": ["marble", "marbles"], "names": ["Ada", "Bo", "Cy"], "base": 16, "cells": 4}
 
@@ -120,3 +120,8 @@ def test_the_longest_answer_is_read_in_no_time():
         for kind in READERS:
             read_answer(text, EVIDENCE | {"kind": kind})
     assert time.process_time() - start < 5
+
+
+def test_a_number_too_long_for_python_is_unreadable():
+    for text in ("9" * 5000, "1/" + "9" * 5000, "0." + "9" * 5000):
+        assert read_number(text, {}) is None

@@ -186,3 +186,16 @@ def test_files_do_not_change_what_is_read(rows, tmp_path):
     left, right = one.read(range(20)), many.read(range(20))
     assert all(np.array_equal(a, b) for a, b in zip(left[:3], right[:3], strict=True))
     assert one.fingerprint != many.fingerprint  # the files are others
+
+
+def test_pairs_whose_last_answer_is_cut_away_are_left_out(tmp_path):
+    """With labels of all assistant turns the earlier ones would be left, which both sides share."""
+    rows = make_pairs(9)
+    row = rows[4]
+    for side in ("chosen", "rejected"):
+        row[f"{side}_mask"] = [False, True] + [False] * 40 + row[f"{side}_mask"]
+        row[f"{side}_ids"] = [5] * 42 + row[f"{side}_ids"]
+        row[f"{side}_last"] += 42
+    dataset = open_dataset(write_pairs(tmp_path / "p", rows))
+    assert (dataset.num_untrained, dataset.num_instances) == (1, 8)
+    assert "pair-4" not in dataset.pair_names(0, 8)
