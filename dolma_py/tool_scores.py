@@ -15,17 +15,7 @@ from typing import Any, NamedTuple
 
 from dolma_py.tool_calls import CallLimits, ToolCall
 from dolma_py.tool_items import ExpectedTurn, ToolItem
-from dolma_py.tool_sessions import (
-    NOT_SAID,
-    SYSTEM_WORDS,
-    Ask,
-    ChatMessage,
-    Execute,
-    SessionLimits,
-    Turn,
-    make_message,
-    run_turns,
-)
+from dolma_py.tool_sessions import SYSTEM_WORDS, Ask, ChatMessage, Execute, SessionLimits, Turn, make_message, run_turns
 from dolma_py.tool_specs import ToolBox, parse_specs
 
 MEASURES = ("well_formed", "functions", "arguments", "answered")
@@ -95,9 +85,7 @@ def _score(
     functions = all(same_functions(expected, turn) for expected, turn in held)
     arguments = all(same_calls(expected, turn, box) for expected, turn in held)
     answered = all(
-        turn.is_ended
-        and turn.answer.strip() not in ("", NOT_SAID)
-        and all(needle in turn.answer for needle in expected.needles)
+        turn.is_ended and turn.answer.strip() != "" and all(needle in turn.answer for needle in expected.needles)
         for expected, turn in held
     )
     found = {name: count for name, count in sorted(problems.items()) if count}
