@@ -26,7 +26,7 @@ from pipelines.job_main import run_step_file
 from pipelines.recipe import KINDS, load_recipe
 from tests.chat_server import ChatServer
 from tests.jobs import made_recipe, made_small_mixes
-from tests.unit.mixers.test_mixers_long_context import answer_any_form
+from tests.unit.mixers.test_mixers_long_context import FILL, answer_any_form
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 NAMES = ("dolmino-small", "longmino-small")
@@ -155,9 +155,15 @@ def test_what_was_sampled_is_what_longmino_reads(built):
     assert load_tokenizer(str(tokenizers[0])).vocab_size == 500
 
 
+def answer_shortly(body):
+    """Of each line of answer_any_form two short ones: the documents here are a 64th of real ones."""
+    lines = answer_any_form(body).replace(FILL, "so it is").split("\n")
+    return "\n".join([lines[0], *(line for number, line in enumerate(lines[1:]) if number % 5 < 2)])
+
+
 def test_with_an_endpoint_rex_has_its_share(built, tmp_path):
     """Two more steps, and the long documents give back what they had of it."""
-    with ChatServer(answer_any_form) as server:
+    with ChatServer(answer_shortly) as server:
         more = [
             f"steps.rex.endpoint.base_url={server.url}",
             "steps.rex.endpoint.model=m",
@@ -234,11 +240,14 @@ def test_the_same_bytes_by_spark_submit_with_the_bundle(built, name, shared_bund
     with start_cluster(num_workers=2) as cluster:
 
         def by_spark_submit(kind, values):
+            archive = tmp_path / "packages.tar.gz"  # Spark takes no blank in an archive's path
+            if not archive.exists():
+                archive.symlink_to(shared_bundle.packages_archive)
             path = tmp_path / f"{values['name']}.yaml"
             path.write_text(yaml.safe_dump(values))
             command = [
                 str(submit), "--master", cluster.master_url, "--py-files", str(shared_bundle.code_zip), "--archives",
-                f"{shared_bundle.packages_archive}#packages", "--conf", "spark.pyspark.python=./packages/bin/python",
+                f"{archive}#packages", "--conf", "spark.pyspark.python=./packages/bin/python",
                 "--conf", f"spark.pyspark.driver.python={sys.executable}", str(repository / (KINDS[kind][0].replace(".", "/") + ".py")),
                 "--config", str(path),
             ]  # fmt: skip

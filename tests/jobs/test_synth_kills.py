@@ -48,7 +48,7 @@ def undisturbed(tmp_path_factory, _spark_of_this_run):
     return folder, list_bytes(folder / "whole" / "out"), facts
 
 
-@pytest.mark.parametrize("num_answers", [1, NUM_ASKED // 2, NUM_ASKED - 3])
+@pytest.mark.parametrize("num_answers", [1, NUM_ASKED // 2, 3 * NUM_ASKED // 4])
 def test_a_killed_synthesis_and_the_same_command_again(undisturbed, num_answers):
     whole, expected, facts = undisturbed
     for number in range(MAX_TRIES):
@@ -64,7 +64,8 @@ def test_a_killed_synthesis_and_the_same_command_again(undisturbed, num_answers)
             )
             reached = killed_commands.reach(command, lambda server=server: len(server.bodies) >= num_answers)
             if not (killed_commands.kill_all(command) and reached) or len(server.bodies) == NUM_ASKED:
-                shutil.rmtree(folder)
+                if number < MAX_TRIES - 1:  # the last one's log is shown
+                    shutil.rmtree(folder)
                 continue
             assert not (folder / "out" / "listing.jsonl").exists()
             server.seconds = 0.0
