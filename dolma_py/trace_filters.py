@@ -181,7 +181,7 @@ def _identity_patterns(names: tuple[str, ...]) -> tuple[str, ...]:
     name = rf"\b(?:{'|'.join(names)})\b"
     return (
         rf"(?:{_SELF}|\bmy name is|\bcall me)\s+(?:called\s+|named\s+)?{name}",
-        rf"(?:{_SELF}|\bas)\s+(?:an?\s+|the\s+)?[^.!?\n]{{0,60}}{_KIND}[^.!?\n]{{0,100}}{name}",
+        rf"(?:{_SELF}|(?:^|[.!?\n]\s*)as)\s+(?:an?\s+|the\s+)?[^.!?\n]{{0,60}}{_KIND}[^.!?\n]{{0,100}}{name}",
         rf"(?:{_SELF}|\bi was|\bi have been|\bi've been)\s+[^.!?\n]{{0,40}}{_MAKING}\s+[^.!?\n]{{0,60}}{name}",
         rf"\b(?:against|violates?|follow(?:ing)?|under)\s+{name}(?:'s|\x{{2019}}s)?\s+(?:[a-z-]+\s+)?(?:polic(?:y|ies)|guidelines|terms)\b",
     )

@@ -218,3 +218,10 @@ def test_what_is_refused():
 
 def test_thinking_is_taken_off():
     assert strip_thinking("<think>a</think>\n b ", TraceLimits()) == "b" and strip_thinking(" b", TraceLimits()) == "b"
+
+
+def test_a_text_about_other_models_does_not_speak_of_itself():
+    texts = ["Open models such as the language model Llama 2 are free.", "He serves as a model for the Llama genome.",
+             "As a language model by OpenAI, I cannot.", "I am the language model that OpenAI trained."]  # fmt: skip
+    found = trace_problems(pa.array(texts, pa.large_string()), TraceLimits()).column("other_model").to_pylist()
+    assert found == [False, False, True, True]
