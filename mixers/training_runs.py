@@ -190,7 +190,7 @@ class TrainingRuns:
         self.folder, self.evaluations, self.max_docs, self.options = Path(folder), evaluations, max_docs, options
         self._evaluating = identity[:16]
         self._processes: set[subprocess.Popen[bytes]] = set()
-        self._guard, self._stopped = threading.Lock(), threading.Event()
+        self._guard, self._stopped, self._worked = threading.Lock(), threading.Event(), threading.Event()
 
     def folder_of(self, trial: Trial) -> Path:
         """Of the run."""
@@ -204,6 +204,7 @@ class TrainingRuns:
         results: list[dict[str, Any]] = [{} for _ in trials]
         failures: list[str] = []
         self._stopped.clear()
+        self._worked.clear()
         with ThreadPoolExecutor(self.options.workers) as pool:
             waiting = {pool.submit(self._run_one, trial): number for number, trial in enumerate(trials)}
             num_done = 0
@@ -222,8 +223,6 @@ class TrainingRuns:
                         else:
                             results[number] = result
                             logger.info("run %d of %d: %s", num_done, len(trials), _tell(trials[number], result))
-                    if failures and len(failures) == num_done:
-                        self._stopped.set()  # none works: the others would fail alike
             except BaseException:
                 self._stop()
                 raise
@@ -246,15 +245,19 @@ class TrainingRuns:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # a subprocess that outlived its command lets go when it ends
                 if path.is_file():
                     found: dict[str, Any] = json.loads(path.read_bytes())
+                    self._worked.set()
                     return found
                 started = time.perf_counter()
                 problem = self._train(folder, trial, lock) or self._evaluate(folder, path, trial, lock)
             if problem is None:
+                self._worked.set()
                 return json.loads(path.read_bytes()) | {"seconds": time.perf_counter() - started}
             if problem is _STOPPED:
                 return None
             if left and not self._stopped.is_set():
                 logger.warning("%s; tried again, %d tries left", problem, left)
+        if not self._worked.is_set():
+            self._stopped.set()  # none has worked: the others would fail alike; here, before this thread takes up the next one
         return problem
 
     def _train(self, folder: Path, trial: Trial, lock: IO[str]) -> str | None:
